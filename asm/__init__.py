@@ -1,0 +1,11 @@
+"""Active shape model of landmarks: Procrustes alignment, PCA, the clip to plausible shapes, and its pictures.
+
+Stands alone: needs only numpy, scikit-learn and, for `asm.plots`, matplotlib.
+"""
+
+from asm.errors import UserError as UserError
+from asm.procrustes import Alignment as Alignment
+from asm.procrustes import Similarity as Similarity
+from asm.procrustes import fit_similarity as fit_similarity
+from asm.procrustes import generalised_procrustes as generalised_procrustes
+from asm.shape_model import ShapeModel as ShapeModel

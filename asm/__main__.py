@@ -1,0 +1,91 @@
+"""Fits, draws and applies shape models.
+
+python -m asm fit --data PREPARED --variance 0.90 --out shape.npz
+python -m asm plot shape.npz --out modes.png --curve variance.png
+python -m asm soften shape.npz --points in.npy --out soft.npy
+"""
+
+import argparse
+
+import numpy as np
+
+from asm.atomic import replacing
+from asm.errors import UserError, exits_on_user_error
+from asm.shape_model import ShapeModel
+from asm.training_shapes import load_points, load_training_shapes
+
+
+@exits_on_user_error
+def main(argv=None) -> int:
+    args = _parser().parse_args(argv)
+    args.run(args)
+    return 0
+
+
+def _fit(args):
+    shapes, metadata = load_training_shapes(args.data)
+    variance = 0.90 if args.modes is None and args.variance is None else args.variance
+    model = ShapeModel.fit(shapes, variance=variance, modes=args.modes, align=args.align, metadata=metadata)
+    model.save(args.out)
+    print(
+        f"{args.out}: {len(shapes)} shapes of {model.num_points} points; {len(model.modes)} of {len(model.spectrum)} "
+        f"modes hold {100 * model.explained:.1f} % of the variance"
+    )
+
+
+def _plot(args):
+    # Drawing takes longer to import than fitting takes to run.
+    from asm.plots import modes_figure, save_figure, variance_curve
+
+    model = ShapeModel.load(args.model)
+    save_figure(modes_figure(model, rows=args.rows), args.out)
+    print(f"{args.out}: the first {min(args.rows, len(model.modes))} modes")
+    if args.curve is not None:
+        save_figure(variance_curve(model), args.curve)
+        print(f"{args.curve}: the share of variance over the number of modes")
+
+
+def _soften(args):
+    if not args.out.endswith(".npy"):
+        raise UserError(f"--out {args.out}: expected a name that ends in .npy")
+    model = ShapeModel.load(args.model)
+    points = load_points(args.points)
+    soft = model.soften(points, limit=args.limit)
+    with replacing(args.out) as temporary:
+        np.save(temporary, soft, allow_pickle=False)
+    moved = np.linalg.norm(soft - points, axis=-1)
+    mean = moved.mean() if moved.size else 0.0
+    print(f"{args.out}: softened {moved[..., 0].size} shapes; points moved by {mean:.4g} on average")
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="python -m asm", description="Shape models of landmarks.")
+    verbs = parser.add_subparsers(required=True, metavar="{fit,plot,soften}")
+
+    fit = verbs.add_parser("fit", help="fit a model to training shapes")
+    fit.set_defaults(run=_fit)
+    fit.add_argument("--data", required=True, help="prepared folder (its train split), or a .npy of points (n, N, 2)")
+    kept = fit.add_mutually_exclusive_group()
+    kept.add_argument("--variance", type=float, help="share of the variance to keep, in (0, 1] (default 0.90)")
+    kept.add_argument("--modes", type=int, help="number of modes to keep, instead of a share")
+    fit.add_argument("--align", action="store_true", help="align the shapes first (the paper does not)")
+    fit.add_argument("--out", required=True, help="the .npz to write")
+
+    plot = verbs.add_parser("plot", help="draw the modes of a model")
+    plot.set_defaults(run=_plot)
+    plot.add_argument("model", help="a .npz that fit wrote")
+    plot.add_argument("--out", required=True, help="picture of the modes: .png, .svg or .pdf")
+    plot.add_argument("--rows", type=int, default=4, help="how many modes to draw (default 4)")
+    plot.add_argument("--curve", help="also draw the share of variance over the number of modes into this file")
+
+    soften = verbs.add_parser("soften", help="clip shapes to what the model finds plausible")
+    soften.set_defaults(run=_soften)
+    soften.add_argument("model", help="a .npz that fit wrote")
+    soften.add_argument("--points", required=True, help=".npy of points (..., N, 2), in the model's unit")
+    soften.add_argument("--limit", type=float, default=3.0, help="standard deviations allowed a mode (default 3)")
+    soften.add_argument("--out", required=True, help="the .npy to write")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,150 @@
+"""Pictures of a shape model. Figures are made without pyplot, so no global state is touched."""
+
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from asm.atomic import replacing
+from asm.errors import UserError
+
+_INK, _QUIET, _FAINT, _GHOST = "#1f2430", "#6b7280", "#a3abb8", "#cfd4dc"
+_MINUS, _PLUS, _ACCENT = "#1769aa", "#c2410c", "#0f766e"
+_BY_DEVIATION = LinearSegmentedColormap.from_list("deviation", [_MINUS, _INK, _PLUS])
+
+
+def modes_figure(model, rows=4, deviations=(-3, -2, -1, 0, 1, 2, 3), skeleton=None):
+    """Draws what each mode does to the mean shape.
+
+    Args:
+        model: a `ShapeModel`.
+        rows: number of modes, the first ones; all if there are fewer.
+        deviations: one column each, in standard deviations of the mode.
+        skeleton: polylines of point indices; the model's own if None; without any, dots alone are drawn.
+
+    Returns:
+        A `matplotlib.figure.Figure`: one row a mode, y downwards; the mean lies behind each shape in grey.
+
+    Raises:
+        UserError: ``rows`` below 1.
+    """
+    if rows < 1:
+        raise UserError(f"rows: found {rows}, expected at least 1 mode to draw")
+    rows = min(rows, len(model.modes))
+    lines = model.skeleton if skeleton is None else skeleton
+    coefficients = np.zeros((rows, len(deviations), len(model.modes)))
+    for row in range(rows):
+        coefficients[row, :, row] = np.multiply(deviations, np.sqrt(model.eigenvalues[row]))
+    shapes = model.reconstruct(coefficients)
+
+    low, high = shapes.min(axis=(0, 1, 2)), shapes.max(axis=(0, 1, 2))
+    margin = 0.06 * (high - low).max() or 1.0
+    low, high = low - margin, high + margin
+    cell_width = 1.55
+    cell_height = cell_width * np.clip((high[1] - low[1]) / (high[0] - low[0]), 0.5, 2.0)
+    left, right, top, bottom = 1.15, 0.15, 0.95, 0.15
+    width, height = left + right + cell_width * len(deviations), top + bottom + cell_height * rows
+    figure = Figure(figsize=(width, height), facecolor="white")
+    grid = figure.subplots(rows, len(deviations), squeeze=False)
+    figure.subplots_adjust(
+        left=left / width, right=1 - right / width, top=1 - top / height, bottom=bottom / height, wspace=0, hspace=0
+    )
+    span = max(np.abs(deviations).max(), 1e-9)
+    for row in range(rows):
+        for column, deviation in enumerate(deviations):
+            axes = grid[row, column]
+            axes.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]), aspect="equal")
+            axes.set_axis_off()
+            if deviation != 0:
+                _draw_shape(axes, model.mean, lines, _GHOST, width=0.9, dot=1.2)
+            _draw_shape(axes, shapes[row, column], lines, _BY_DEVIATION(0.5 + deviation / span / 2), width=1.5, dot=2.0)
+            if row == 0:
+                axes.set_title(_deviation_label(deviation), fontsize=11, color=_INK, pad=8)
+        middle = 1 - (top + (row + 0.5) * cell_height) / height
+        figure.text(0.18 / width, middle + 0.09 / height, f"Mode {row + 1}", fontsize=12, color=_INK, weight="bold")
+        share = f"{100 * model.shares[row]:.1f} %"
+        figure.text(0.18 / width, middle - 0.16 / height, share, fontsize=11, color=_QUIET)
+    figure.text(
+        0.18 / width,
+        1 - 0.34 / height,
+        f"{_headline(model)}, {_kept(model)} of the variance",
+        fontsize=12.5,
+        color=_INK,
+        weight="bold",
+    )
+    return figure
+
+
+def variance_curve(model):
+    """Draws the share of variance that the first modes hold together; the modes that are kept are marked.
+
+    Returns:
+        A `matplotlib.figure.Figure`.
+    """
+    kept, total = len(model.modes), len(model.spectrum)
+    shares = 100 * np.cumsum(model.spectrum) / model.spectrum.sum()
+    counts = np.arange(1, total + 1)
+    figure = Figure(figsize=(6.4, 4.0), facecolor="white", layout="constrained")
+    axes = figure.subplots()
+    axes.plot(counts, shares, color=_FAINT, linewidth=2, marker="o", markersize=3)
+    axes.plot(counts[:kept], shares[:kept], color=_ACCENT, linewidth=2.2, marker="o", markersize=4)
+    axes.vlines(kept, 0, shares[kept - 1], color=_ACCENT, linewidth=1, linestyle=(0, (4, 3)))
+    late = kept > 0.6 * total
+    axes.annotate(
+        _kept(model),
+        (kept, shares[kept - 1]),
+        xytext=(-10 if late else 10, -16),
+        textcoords="offset points",
+        horizontalalignment="right" if late else "left",
+        verticalalignment="top",
+        color=_ACCENT,
+        fontsize=11,
+        weight="bold",
+    )
+    # Beyond 99.5 % the curve is flat: showing all of it would squeeze the part that matters to the left.
+    last = max(int(np.argmax(shares >= 99.5)) + 1, min(total, kept + 3))
+    axes.set_xlim(0, last * 1.04)
+    axes.set_ylim(0, 103)
+    axes.set_xlabel("number of modes", color=_INK)
+    axes.set_ylabel("share of variance, %", color=_INK)
+    axes.set_title(_headline(model), fontsize=11, color=_INK, weight="bold", loc="left", pad=10)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(axis="y", color="#e5e7eb", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(colors=_QUIET)
+    return figure
+
+
+def save_figure(figure, path, dpi=150):
+    """Writes a figure in the format of the path's suffix (.png, .svg, .pdf ...), whole or not at all.
+
+    Raises:
+        UserError: an unknown suffix, or a place that can't be written.
+    """
+    with replacing(path) as temporary:
+        try:
+            figure.savefig(temporary, dpi=dpi)
+        except ValueError as error:
+            raise UserError(f"{path}: cannot draw into this kind of file ({error}): use .png, .svg or .pdf") from error
+
+
+def _draw_shape(axes, shape, skeleton, color, width, dot):
+    for line in skeleton:
+        points = shape[list(line)]
+        axes.plot(points[:, 0], points[:, 1], color=color, linewidth=width, solid_joinstyle="round")
+    size = dot if skeleton else 2 * dot
+    axes.plot(shape[:, 0], shape[:, 1], color=color, linestyle="none", marker="o", markersize=size, markeredgewidth=0)
+
+
+def _deviation_label(deviation):
+    return "mean" if deviation == 0 else f"{deviation:+g} sd".replace("-", "\N{MINUS SIGN}")
+
+
+def _headline(model):
+    source = model.metadata.get("source")
+    return "Shape model: " + (f"{source}, " if source else "") + f"{model.num_points} points"
+
+
+def _kept(model):
+    kept = "1 mode" if len(model.modes) == 1 else f"{len(model.modes)} modes"
+    return f"{kept} kept: {100 * model.explained:.1f} %"

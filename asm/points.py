@@ -1,0 +1,32 @@
+"""The check that every array of shapes goes through."""
+
+import numpy as np
+
+from asm.errors import UserError
+
+
+def checked_points(points, what, num_points=None):
+    """``points`` as float64 (..., N, 2), x then y.
+
+    Args:
+        points: anything that numpy turns into an array (..., N, 2).
+        what: how messages call the array.
+        num_points: the N it must have; any if None.
+
+    Raises:
+        UserError: not numbers, another shape, another N, NaN or infinite.
+    """
+    try:
+        array = np.asarray(points, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{what}: not an array of numbers ({error}): expected (..., N, 2)") from error
+    expected = f"(..., {'N' if num_points is None else num_points}, 2)"
+    if array.ndim < 2 or array.shape[-1] != 2 or array.shape[-2] == 0:
+        raise UserError(f"{what}: found an array of shape {array.shape}, expected {expected}, x then y")
+    if num_points is not None and array.shape[-2] != num_points:
+        raise UserError(f"{what}: found {array.shape[-2]} points a shape, expected {num_points}: use the same scheme")
+    finite = np.isfinite(array)
+    if not finite.all():
+        bad = int((~finite.all(axis=(-2, -1))).sum())
+        raise UserError(f"{what}: NaN or infinite coordinates in {bad} shape(s), expected finite ones: leave those out")
+    return array

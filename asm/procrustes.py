@@ -1,0 +1,183 @@
+"""Similarity fits in the plane, and generalised Procrustes alignment. Neither ever mirrors a shape.
+
+A similarity without reflection is z -> a z + t on complex points z = x + iy, where a holds scale and rotation.
+That is linear in a and t, so least squares has a closed form, and a reflection cannot be expressed. It is the same
+optimum as Umeyama's (Least-squares estimation of transformation parameters between two point patterns, PAMI 13(4),
+1991), whose sign matrix exists to keep the determinant positive.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from asm.errors import UserError
+from asm.points import checked_points
+
+# Spreads below this share of the coordinates are rounding, not shape.
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """Scale, rotation and translation, or a batch of them.
+
+    Args:
+        matrix: (..., 2, 3), rows ``[p, -q, tx]`` and ``[q, p, ty]``; maps (x, y, 1).
+    """
+
+    matrix: np.ndarray
+
+    @property
+    def scale(self):
+        """(...) positive factors."""
+        return np.hypot(self.matrix[..., 0, 0], self.matrix[..., 1, 0])
+
+    @property
+    def rotation(self):
+        """(...) angles in radians, from x towards y: clockwise in a picture."""
+        return np.arctan2(self.matrix[..., 1, 0], self.matrix[..., 0, 0])
+
+    def apply(self, points):
+        """Maps points (..., N, 2); batch dimensions broadcast."""
+        return points @ np.swapaxes(self.matrix[..., :2], -1, -2) + self.matrix[..., None, :, 2]
+
+    def inverse(self):
+        """The `Similarity` that undoes this one."""
+        factor, shift = _as_complex(self.matrix[..., 0]), _as_complex(self.matrix[..., 2])
+        return _similarity(1 / factor, -shift / factor)
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """What `generalised_procrustes` returns.
+
+    Args:
+        aligned: (n, N, 2) shapes in the common frame.
+        mean: (N, 2) the mean shape in that frame.
+        transforms: batch of n similarities, from each given shape to its aligned one.
+    """
+
+    aligned: np.ndarray
+    mean: np.ndarray
+    transforms: Similarity
+
+
+def fit_similarity(source, target, weights=None):
+    """The similarity, never a reflection, that takes ``source`` nearest to ``target`` (weighted least squares).
+
+    Args:
+        source: (..., N, 2).
+        target: (..., N, 2), same N; batch dimensions broadcast against those of ``source``.
+        weights: (..., N) >= 0, one a point; equal if None.
+
+    Returns:
+        A `Similarity` of the broadcast batch shape.
+
+    Raises:
+        UserError: all points of a shape coincide (as far as they weigh), or no rotation is better than another, as
+            between a square and its mirror image; bad weights; NaN; numbers of points differ.
+    """
+    source = checked_points(source, "source shape")
+    target = checked_points(target, "target shape", num_points=source.shape[-2])
+    weights = _checked_weights(weights, source.shape[-2])
+    source, target = _as_complex(source), _as_complex(target)
+    try:
+        np.broadcast_shapes(source.shape, target.shape, weights.shape)
+    except ValueError as error:
+        raise UserError(f"source {source.shape}, target {target.shape}: the batches don't fit together") from error
+    source_mean, source_spread = _moments(source, weights, "source shape")
+    target_mean, target_spread = _moments(target, weights, "target shape")
+    source_part, target_part = source - source_mean[..., None], target - target_mean[..., None]
+    common = (weights * source_part.conj() * target_part).sum(axis=-1)
+    if (np.abs(common) <= _ROUNDING * np.sqrt(source_spread * target_spread)).any():
+        raise UserError("similarity fit: no rotation is better than another (mirror images?): give other shapes")
+    factor = common / source_spread
+    return _similarity(factor, target_mean - factor * source_mean)
+
+
+def generalised_procrustes(shapes, tolerance=1e-8, max_iterations=100):
+    """Aligns shapes to their common mean, which is found in the same course (Gower 1975).
+
+    Each round fits every shape to the mean and averages; the mean keeps its size, or all would shrink to a point.
+    In the plane this is power iteration to the full Procrustes mean (Kent 1994). The frame of the result is the
+    average of the given ones (centroid, geometric mean of the sizes, mean rotation), whatever the order of the shapes.
+
+    Args:
+        shapes: (n, N, 2), n >= 2.
+        tolerance: stop once the mean moves less than this share of its size.
+        max_iterations: rounds after which to give up.
+
+    Raises:
+        UserError: fewer than two shapes, a shape whose points all coincide, no rounds allowed, or no convergence.
+    """
+    shapes = checked_points(shapes, "shapes to align")
+    if shapes.ndim != 3 or len(shapes) < 2:
+        raise UserError(f"shapes to align: found an array of shape {shapes.shape}, expected (n, N, 2) with n >= 2")
+    if max_iterations < 1:
+        raise UserError(f"max_iterations: found {max_iterations}, expected at least 1")
+    weights = _checked_weights(None, shapes.shape[-2])
+    points = _as_complex(shapes)
+    centres, spreads = _moments(points, weights, "shapes to align")
+    points = (points - centres[:, None]) / np.sqrt(spreads)[:, None]
+    mean = points[0]
+    for _ in range(max_iterations):
+        factors = (weights * points.conj() * mean).sum(axis=-1)
+        moved = (factors[:, None] * points).mean(axis=0)
+        moved /= np.sqrt((weights * np.abs(moved) ** 2).sum())
+        change = np.sqrt((weights * np.abs(moved - mean) ** 2).sum())
+        mean = moved
+        if change <= tolerance:
+            break
+    else:
+        raise UserError(
+            f"alignment: the mean moves by {change:.1e} after {max_iterations} rounds, not {tolerance:.1e} at most: "
+            "raise max_iterations or tolerance, or look for shapes of another kind"
+        )
+    mean = _average_frame(points, weights, mean, centres, spreads)
+    transforms = fit_similarity(shapes, mean)
+    return Alignment(transforms.apply(shapes), mean, transforms)
+
+
+def _average_frame(points, weights, mean, centres, spreads):
+    """Puts the centred, unit-sized mean (N,) at the average place, size and rotation of the shapes; (N, 2)."""
+    turn = (weights * mean.conj() * points).sum(axis=-1)
+    turn = (turn / np.abs(turn)).sum() if (np.abs(turn) > _ROUNDING).all() else 0
+    # Shapes turned evenly to all sides have no mean rotation: any frame is then as good.
+    turn = turn / np.abs(turn) if np.abs(turn) > _ROUNDING * len(points) else 1
+    size = np.exp(np.log(spreads).mean() / 2)
+    return _as_points(mean * turn * size + centres.mean())
+
+
+def _similarity(factor, shift):
+    p, q = factor.real, factor.imag
+    rows = [np.stack([p, -q, shift.real], axis=-1), np.stack([q, p, shift.imag], axis=-1)]
+    return Similarity(np.stack(rows, axis=-2))
+
+
+def _as_complex(points):
+    return points[..., 0] + 1j * points[..., 1]
+
+
+def _as_points(numbers):
+    return np.stack([numbers.real, numbers.imag], axis=-1)
+
+
+def _checked_weights(weights, num_points):
+    if weights is None:
+        return np.full(num_points, 1 / num_points)
+    weights = np.asarray(weights, dtype=np.float64)
+    if weights.ndim == 0 or weights.shape[-1] != num_points:
+        raise UserError(f"weights: found shape {weights.shape}, expected (..., {num_points}), one a point")
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and (weights.sum(axis=-1) > 0).all()):
+        raise UserError("weights: expected finite numbers >= 0 that are not all 0")
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
+def _moments(numbers, weights, what):
+    """Weighted means (...) and variances (...) of complex points (..., N); refuses points that all coincide."""
+    mean = (weights * numbers).sum(axis=-1)
+    spread = (weights * np.abs(numbers - mean[..., None]) ** 2).sum(axis=-1)
+    flat = np.sqrt(spread) <= _ROUNDING * np.abs(numbers).max(axis=-1)
+    if flat.any():
+        raise UserError(f"{what}: all points coincide in {flat.sum()} shape(s), expected some extent: leave those out")
+    return mean, spread

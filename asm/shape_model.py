@@ -1,0 +1,262 @@
+"""The shape model: a mean, modes and their variances (PCA), and the clip that makes landmarks soft.
+
+Formula (Fard and Mahoor, CVIU 215, 2022; active shape models: Cootes et al. 1995): with modes E and eigenvalues
+lambda, b = E'(s - mean), b_i clipped to +-3 sqrt(lambda_i), s' = mean + E b.
+"""
+
+import json
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from sklearn.decomposition import PCA
+
+from asm.atomic import replacing
+from asm.errors import UserError
+from asm.points import checked_points
+from asm.procrustes import fit_similarity, generalised_procrustes
+
+FORMAT = "asm.shape_model"
+VERSION = 1
+
+# Standard deviations below this share of the coordinates are rounding, not modes.
+_ROUNDING = 1e-10
+
+
+@dataclass(frozen=True, eq=False)
+class ShapeModel:
+    """A linear model of shapes of N points. Made by `ShapeModel.fit` or `ShapeModel.load`.
+
+    It knows no unit: points go in and come out in whatever unit it was fitted on. All methods take whole arrays,
+    compute in float64 and return the floating type they were given.
+
+    Args:
+        mean: (N, 2) mean shape.
+        modes: (k, N, 2) orthonormal modes, the greatest variance first.
+        spectrum: (r,) variances (denominator n - 1) of all r >= k modes of the training shapes, descending.
+        reference: (N, 2) shape that shapes are aligned to before anything else, or None if nothing is aligned.
+        metadata: free strings, for example the scheme's name.
+
+    Example:
+        >>> model = ShapeModel.fit(shapes, variance=0.90)
+        >>> soft = model.soften(shapes)
+    """
+
+    mean: np.ndarray
+    modes: np.ndarray
+    spectrum: np.ndarray
+    reference: np.ndarray | None = None
+    metadata: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        problem = self._problem()
+        if problem:
+            raise UserError(f"shape model: {problem}")
+
+    @classmethod
+    def fit(cls, shapes, variance=None, modes=None, align=False, metadata=None):
+        """Fits the model by PCA.
+
+        Args:
+            shapes: (n, N, 2), n >= 2.
+            variance: share of the variance to keep, in (0, 1]: the fewest modes that reach it. The paper's public
+                script keeps 0.90.
+            modes: number of modes to keep. Give either this or ``variance``.
+            align: align the shapes to their Procrustes mean first. The paper aligns nothing.
+            metadata: dict of strings to keep with the model.
+
+        Raises:
+            UserError: the shapes are not (n, N, 2) or not finite, there are fewer than two, they are all the same,
+                or the number of modes is not what they can give.
+        """
+        if (variance is None) == (modes is None):
+            raise UserError("shape model: give either a share of variance or a number of modes, and not both")
+        points = checked_points(shapes, "training shapes")
+        if points.ndim != 3 or len(points) < 2:
+            raise UserError(f"training shapes: found an array of shape {points.shape}, expected (n, N, 2) with n >= 2")
+        reference = generalised_procrustes(points).mean if align else None
+        if align:
+            points = _pose(points, reference).inverse().apply(points)
+        rounding = _ROUNDING * np.abs(points).max()
+        if points.std(axis=0).max() <= rounding:
+            raise UserError(f"training shapes: all {len(points)} are the same, expected shapes that differ")
+        pca = PCA(svd_solver="full").fit(points.reshape(len(points), -1))
+        spectrum = pca.explained_variance_[np.sqrt(pca.explained_variance_) > rounding]
+        count = _count_for_share(spectrum, variance) if modes is None else _checked_count(modes, len(spectrum))
+        return cls(
+            mean=pca.mean_.reshape(-1, 2),
+            modes=pca.components_[:count].reshape(count, -1, 2),
+            spectrum=spectrum,
+            reference=reference,
+            metadata=dict(metadata or {}),
+        )
+
+    @property
+    def num_points(self):
+        return len(self.mean)
+
+    @property
+    def eigenvalues(self):
+        """(k,) variances of the kept modes, in squared units of the points."""
+        return self.spectrum[: len(self.modes)]
+
+    @property
+    def shares(self):
+        """(k,) share of the training variance that each kept mode explains."""
+        return self.eigenvalues / self.spectrum.sum()
+
+    @property
+    def explained(self):
+        """Share of the training variance that the kept modes explain together."""
+        return float(self.shares.sum())
+
+    @property
+    def skeleton(self):
+        """Polylines of point indices for drawing, from the metadata's ``"skeleton"`` (JSON text); () if absent."""
+        if "skeleton" not in self.metadata:
+            return ()
+        try:
+            lines = tuple(tuple(int(i) for i in line) for line in json.loads(self.metadata["skeleton"]))
+        except (TypeError, ValueError) as error:
+            raise UserError(f"shape model: the skeleton in its metadata is not JSON polylines ({error})") from error
+        if any(not 0 <= i < self.num_points for line in lines for i in line):
+            raise UserError(f"shape model: its skeleton names points beyond its {self.num_points}: fit it again")
+        return lines
+
+    def project(self, shapes):
+        """Coefficients b (..., k) of shapes (..., N, 2), aligned first if the model aligns."""
+        points = self._checked(shapes)
+        return self._project(self._pose_of(points), points).astype(_floating(shapes))
+
+    def clip(self, coefficients, limit=3.0):
+        """Clips b (..., k) to +-``limit`` standard deviations of each mode; ``limit`` may be ``inf``."""
+        if not limit >= 0:
+            raise UserError(f"limit: found {limit}, expected a number of standard deviations >= 0")
+        bound = limit * np.sqrt(self.eigenvalues)
+        return np.clip(self._checked_coefficients(coefficients), -bound, bound).astype(_floating(coefficients))
+
+    def reconstruct(self, coefficients):
+        """Shapes (..., N, 2) of coefficients b (..., k), in the model's frame."""
+        values = self._checked_coefficients(coefficients)
+        return self._reconstruct(values).astype(_floating(coefficients))
+
+    def soften(self, shapes, limit=3.0):
+        """Soft shapes (..., N, 2): projected, clipped to +-``limit`` standard deviations, reconstructed.
+
+        If the model aligns, this happens in its frame, and the result is mapped back to where each shape was.
+        """
+        points = self._checked(shapes)
+        pose = self._pose_of(points)
+        soft = self._reconstruct(self.clip(self._project(pose, points), limit))
+        return (soft if pose is None else pose.apply(soft)).astype(_floating(shapes))
+
+    def save(self, path):
+        """Writes an .npz (no pickle), whole or not at all."""
+        arrays = {"mean": self.mean, "modes": self.modes, "spectrum": self.spectrum}
+        if self.reference is not None:
+            arrays["reference"] = self.reference
+        header = {"format": np.array(FORMAT), "version": np.array(VERSION)}
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, **header, **arrays, metadata=np.array(json.dumps(self.metadata)))
+
+    @classmethod
+    def load(cls, path):
+        """Reads what `save` wrote.
+
+        Raises:
+            UserError: missing, not a shape model, of another version, or damaged.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise UserError(f"{path}: no such file, expected a shape model: make one with python -m asm fit")
+        try:
+            # Opened here, because numpy leaves the file of a damaged archive open.
+            with open(path, "rb") as file:
+                archive = np.load(file, allow_pickle=False)
+                stored = {name: archive[name] for name in archive.files} if hasattr(archive, "files") else {}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise UserError(f"{path}: not a readable .npz, expected a shape model: fit it again") from error
+        if str(stored.get("format")) != FORMAT:
+            raise UserError(f"{path}: not a shape model: make one with python -m asm fit")
+        if str(stored.get("version")) != str(VERSION):
+            raise UserError(f"{path}: version {stored.get('version')}, expected {VERSION}: fit it again")
+        try:
+            fields = {name: stored[name] for name in ("mean", "modes", "spectrum")}
+            return cls(**fields, reference=stored.get("reference"), metadata=json.loads(str(stored["metadata"])))
+        except (KeyError, ValueError) as error:
+            raise UserError(f"{path}: damaged ({error}): fit it again") from error
+
+    def _problem(self):
+        """What is wrong with the arrays, or None."""
+        arrays = [self.mean, self.modes, self.spectrum] + ([] if self.reference is None else [self.reference])
+        if any(array.dtype.kind != "f" or not np.isfinite(array).all() for array in arrays):
+            return "its arrays must be finite floats"
+        if self.mean.ndim != 2 or self.mean.shape[1:] != (2,):
+            return f"found a mean of shape {self.mean.shape}, expected (N, 2)"
+        if self.modes.ndim != 3 or self.modes.shape[1:] != self.mean.shape or not len(self.modes):
+            return f"found modes of shape {self.modes.shape}, expected (k, {self.num_points}, 2)"
+        if self.spectrum.ndim != 1 or len(self.spectrum) < len(self.modes) or (self.spectrum <= 0).any():
+            return f"found {self.spectrum.shape} variances, expected at least {len(self.modes)} greater than 0"
+        if self.reference is not None and self.reference.shape != self.mean.shape:
+            return f"found a reference of shape {self.reference.shape}, expected {self.mean.shape}"
+        flat = self.modes.reshape(len(self.modes), -1)
+        if not np.allclose(flat @ flat.T, np.eye(len(flat)), atol=1e-6):
+            return "its modes are not orthonormal"
+        if not isinstance(self.metadata, dict) or not all(
+            isinstance(text, str) for item in self.metadata.items() for text in item
+        ):
+            return "its metadata must be a dict of strings"
+        return None
+
+    def _checked(self, shapes):
+        return checked_points(shapes, "shapes", num_points=self.num_points)
+
+    def _checked_coefficients(self, coefficients):
+        values = np.asarray(coefficients, dtype=np.float64)
+        if values.ndim == 0 or values.shape[-1] != len(self.modes):
+            raise UserError(f"coefficients: found shape {values.shape}, expected (..., {len(self.modes)}), one a mode")
+        return values
+
+    def _pose_of(self, points):
+        return None if self.reference is None else _pose(points, self.reference)
+
+    def _project(self, pose, points):
+        framed = points if pose is None else pose.inverse().apply(points)
+        difference = (framed - self.mean).reshape(*points.shape[:-2], 2 * self.num_points)
+        return difference @ self.modes.reshape(len(self.modes), -1).T
+
+    def _reconstruct(self, values):
+        difference = values @ self.modes.reshape(len(self.modes), -1)
+        return self.mean + difference.reshape(*values.shape[:-1], self.num_points, 2)
+
+
+def _pose(points, reference):
+    """Similarities that take the reference to each shape, as in active shape models.
+
+    Fitted in this direction, shapes mapped back by the inverse lie in a plane (the tangent space at the reference),
+    as do all shapes the model makes: softening a soft shape then changes nothing.
+    """
+    return fit_similarity(reference, points)
+
+
+def _count_for_share(spectrum, variance):
+    if not 0 < variance <= 1:
+        raise UserError(f"variance: found {variance}, expected a share in (0, 1], for example 0.90")
+    reached = np.cumsum(spectrum) / spectrum.sum() >= variance - 1e-12
+    return int(np.argmax(reached)) + 1
+
+
+def _checked_count(modes, available):
+    if int(modes) != modes or not 1 <= modes <= available:
+        raise UserError(
+            f"modes: found {modes}, expected a whole number from 1 to the {available} that these shapes have"
+        )
+    return int(modes)
+
+
+def _floating(values):
+    """The floating type to answer in: that of the values given, float64 for whole numbers."""
+    dtype = np.asarray(values).dtype
+    return dtype if dtype.kind == "f" else np.float64

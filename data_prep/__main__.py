@@ -1,0 +1,85 @@
+"""Raw data sets to prepared folders, and synthetic faces in the official layouts.
+
+python -m data_prep 300w --source RAW --out data/300w
+python -m data_prep folder --source MY_FACES --json labels.json --out data/mine
+python -m data_prep synthetic --layout cofw --count 400 --test-count 100 --seed 0 --out RAW
+"""
+
+import argparse
+import signal
+import sys
+
+from data_prep.prepare import READERS, prepare, print_progress
+from kdloss.errors import ConfigError, exits_on_user_error
+
+LAYOUTS = ("300w", "cofw", "wflw")
+
+
+def parser():
+    """The command line."""
+    top = argparse.ArgumentParser(prog="python -m data_prep", description="Prepares raw data sets of faces.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="{300w,cofw,wflw,folder,synthetic}")
+    for name in READERS:
+        command = commands.add_parser(name, help=f"prepare a {name} data set")
+        command.add_argument("--source", required=True, help="folder of the raw data set")
+        command.add_argument("--out", required=True, help="prepared folder to make")
+        command.add_argument("--size", type=int, default=256, help="side of the stored crops, pixels (256)")
+        command.add_argument(
+            "--crop-scale", type=float, default=2.0, help="side of a crop over the longer side of its landmarks (2.0)"
+        )
+        command.add_argument("--overwrite", action="store_true", help="replace an existing prepared folder")
+        if name == "folder":
+            command.add_argument("--json", help="COCO-style annotation file (found by itself if it is the only one)")
+    synthetic = commands.add_parser("synthetic", help="render faces and write them in an official layout")
+    synthetic.add_argument("--layout", choices=LAYOUTS, required=True)
+    synthetic.add_argument("--count", type=int, required=True, help="training faces")
+    synthetic.add_argument("--test-count", type=int, help="test faces (a quarter of --count)")
+    synthetic.add_argument("--seed", type=int, default=0)
+    synthetic.add_argument("--out", required=True, help="folder to make")
+    return top
+
+
+@exits_on_user_error
+def main(argv=None):
+    """Runs one command; returns the exit status."""
+    args = parser().parse_args(argv)
+    if args.command == "synthetic":
+        return _render(args)
+    if not 16 <= args.size <= 2048:
+        raise ConfigError(f"--size {args.size}: expected 16 to 2048 pixels")
+    if not 1.0 <= args.crop_scale <= 5.0:
+        raise ConfigError(f"--crop-scale {args.crop_scale:g}: expected 1 to 5")
+    options = {"json": args.json} if args.command == "folder" else {}
+    prepare(
+        args.command,
+        args.source,
+        args.out,
+        size=args.size,
+        crop_scale=args.crop_scale,
+        overwrite=args.overwrite,
+        **options,
+    )
+    return 0
+
+
+def _render(args):
+    # Imported here: the renderer is not needed to prepare a data set.
+    from data_prep.layouts import write_layout
+
+    parts = write_layout(
+        args.layout,
+        args.out,
+        count=args.count,
+        test_count=args.test_count,
+        seed=args.seed,
+        progress=lambda faces: print_progress(faces, len(faces)),
+    )
+    counts = ", ".join(f"{part} {count}" for part, count in parts.items())
+    print(f"wrote {sum(parts.values())} synthetic faces in the layout of {args.layout} to {args.out}: {counts}")
+    return 0
+
+
+if __name__ == "__main__":
+    # Python dies of SIGTERM without cleaning up; this way the unfinished folder is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    raise SystemExit(main())

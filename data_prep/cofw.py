@@ -1,0 +1,97 @@
+"""COFW as released: ``COFW_train_color.mat`` and ``COFW_test_color.mat``, MATLAB v7.3 files, that is HDF5.
+
+HDF5 shows MATLAB's arrays transposed: a cell array of n images is (1, n) references, an image is C x W x H (grey
+ones W x H), ``phis`` is 87 x n (29 x, 29 y, 29 occlusion flags) and ``bboxes`` 4 x n (x, y, width, height). All
+positions are 1-based.
+"""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from data_prep.face import Face, RawDataset, SkippedFace, as_points
+from kdloss.datasets import DATASETS, dataset_scheme
+from kdloss.errors import DataError
+
+# Split -> names of its images, points and boxes.
+VARIABLES = {"train": ("IsTr", "phisTr", "bboxesTr"), "test": ("IsT", "phisT", "bboxesT")}
+# What h5py raises where a file holds something else than expected.
+_DAMAGE = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError)
+
+
+def read_cofw(source):
+    """Opens a COFW folder. One of the two files may be absent, with a warning.
+
+    Raises:
+        DataError: neither file is there, or one is damaged or of another format.
+    """
+    source, scheme, counts = Path(source), dataset_scheme("cofw"), DATASETS["cofw"].counts
+    files = {split: source / next(iter(counts[split])) for split in VARIABLES}
+    present = {split: path for split, path in files.items() if path.is_file()}
+    if not present:
+        raise DataError(f"{source}: found neither {' nor '.join(path.name for path in files.values())}")
+    annotations = {split: _read_annotations(path, split, scheme.num_points) for split, path in present.items()}
+    warnings = [
+        f"{path.name} absent: no {split} set ({counts[split][path.name]} faces)"
+        for split, path in files.items()
+        if split not in present
+    ]
+    entries = (entry for split, path in present.items() for entry in _read_faces(path, split, *annotations[split]))
+    return RawDataset(scheme, sum(len(phis) for phis, _ in annotations.values()), entries, warnings=tuple(warnings))
+
+
+def _open(path):
+    try:
+        with open(path, "rb") as file:
+            start = file.read(20)
+        if start.startswith(b"MATLAB 5.0"):
+            raise DataError(f"{path}: a MATLAB v5 file, expected v7.3 as released: save it again with -v7.3")
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise DataError(f"{path}: cut short or not a MATLAB v7.3 (HDF5) file ({error}): fetch it again") from error
+
+
+def _read_annotations(path, split, num_points):
+    images_name, phis_name, boxes_name = VARIABLES[split]
+    with _open(path) as file:
+        absent = [name for name in VARIABLES[split] if name not in file]
+        if absent:
+            raise DataError(f"{path}: found {', '.join(file) or 'nothing'}, expected {', '.join(absent)} in it")
+        try:
+            count = file[images_name].size
+            phis, boxes = (np.array(file[name], np.float64).T for name in (phis_name, boxes_name))
+        except _DAMAGE as error:
+            raise DataError(f"{path}: damaged ({error}): fetch it again") from error
+    for name, array, columns in ((phis_name, phis, 3 * num_points), (boxes_name, boxes, 4)):
+        if array.shape != (count, columns):
+            raise DataError(f"{path}: found {name} of {array.shape}, expected {(count, columns)} for {count} images")
+    return phis, boxes
+
+
+def _read_faces(path, split, phis, boxes):
+    with _open(path) as file:
+        references = file[VARIABLES[split][0]][()].reshape(-1)
+        for number, (reference, phi, box) in enumerate(zip(references, phis, boxes, strict=True), start=1):
+            yield _read_face(file, path, f"{split}/{number:04d}", split, reference, phi, box)
+
+
+def _read_face(file, path, name, split, reference, phi, box):
+    try:
+        image = _image(file[reference])
+        x, y, occluded = phi.reshape(3, -1)
+        points = as_points(np.stack([x, y], axis=-1) - 1)
+    except _DAMAGE as error:
+        return SkippedFace(name, f"{path}: image {name}: {error}")
+    known_box = (*(float(value) - 1 for value in box[:2]), *map(float, box[2:])) if np.isfinite(box).all() else None
+    return Face(name, image, points, split, path.name, name, box=known_box, occluded=occluded > 0.5)
+
+
+def _image(dataset):
+    shape, kind = dataset.shape, dataset.dtype
+    if kind != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[0] in (1, 3))) or 0 in shape:
+        raise ValueError(f"found an array of {shape} {kind}, expected an image: 3 x W x H or W x H of uint8")
+    pixels = dataset[()].T
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))

@@ -1,0 +1,79 @@
+"""What a reader of a raw data set yields: a face, or the reason why there is none."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from kdloss.schemes import LandmarkScheme
+
+# A file of this name at the root of an official layout says that its faces were rendered.
+SYNTHETIC_MARK = "SYNTHETIC.json"
+# No picture is that wide: a larger coordinate is a damaged number.
+MAX_PIXEL = 1e6
+
+
+def as_points(values):
+    """Numbers read from a file, (N, 2), as float32 points.
+
+    Raises:
+        ValueError: one is not finite, or beyond `MAX_PIXEL`.
+    """
+    values = np.asarray(values, np.float64)
+    if not (np.abs(values) < MAX_PIXEL).all():
+        raise ValueError("a coordinate is not finite or far too large")
+    return values.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Face:
+    """One annotated face.
+
+    Args:
+        name: unique in its data set; usually the image's path in the official layout.
+        image: (H, W, 3) uint8 RGB.
+        points: (N, 2) float32, 0-based pixels of ``image``.
+        split: ``train`` or ``test``.
+        source: the part of the data set it came from (a key of `DatasetSpec.counts`).
+        group: faces of one group (same photograph, same person) never stand on both sides of the validation split.
+        subsets: names of the test subsets it belongs to.
+        box: x, y, width, height the data set ships, 0-based pixels, or None.
+        occluded: (N,) bool, or None where the data set does not say.
+    """
+
+    name: str
+    image: np.ndarray
+    points: np.ndarray
+    split: str
+    source: str
+    group: str
+    subsets: tuple[str, ...] = ()
+    box: tuple[float, float, float, float] | None = None
+    occluded: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class SkippedFace:
+    """A face that could not be read; it is counted and listed in the manifest."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RawDataset:
+    """An official layout, opened by its reader.
+
+    Args:
+        scheme: of the points.
+        total: how many faces and skipped faces ``entries`` will yield.
+        entries: reads the files one by one, so that memory does not grow with the data set.
+        synthetic: the folder says that its faces were rendered.
+        warnings: one line each, printed and kept in the manifest.
+    """
+
+    scheme: LandmarkScheme
+    total: int
+    entries: Iterator[Face | SkippedFace]
+    synthetic: bool = False
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,64 @@
+"""Reads pictures of any common kind as uint8 RGB, or says in one line why it cannot.
+
+EXIF orientation is honoured: annotation tools and viewers show pictures upright, so that is the frame landmarks are
+given in. A picture whose points fit only the stored frame shows up among the points outside their image.
+"""
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from kdloss.errors import DataError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+
+
+def read_image(source):
+    """Reads a picture.
+
+    Args:
+        source: a path, or the bytes of an image file. Grey, palette, CMYK, 16-bit (scaled to 8) and transparent
+            pictures (laid over black, as everything outside a picture is) are all turned to RGB.
+
+    Returns:
+        (H, W, 3) uint8 RGB, upright.
+
+    Raises:
+        DataError: missing, empty, cut short, or no picture at all.
+    """
+    if isinstance(source, bytes):
+        name, data = "image", source
+    else:
+        name = str(source)
+        try:
+            data = Path(source).read_bytes()
+        except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+            raise DataError(f"{name}: cannot be read ({getattr(error, 'strerror', error)})") from error
+    if not data:
+        raise DataError(f"{name}: empty file, expected an image")
+    try:
+        # Pillow warns about odd metadata and very large pictures; neither hinders reading.
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as image:
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except Image.UnidentifiedImageError:
+        raise DataError(f"{name}: not an image of a known format") from None
+    except Exception as error:  # decoders raise whatever a damaged file leads them to
+        raise DataError(f"{name}: damaged or cut short ({error})") from error
+
+
+def _to_rgb(image):
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.int64)
+        # 16 bits are what files of these modes hold; 32-bit storage is Pillow's.
+        grey = np.clip((values + 128) // 257, 0, 255).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode == "F":
+        raise ValueError("floating-point pixels, expected 8 or 16 bits")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+    return np.array(image.convert("RGB"))

@@ -1,0 +1,117 @@
+"""WFLW as released: ``WFLW_images/`` and, in ``WFLW_annotations/``, lists of faces, one a line.
+
+A line has 196 coordinates (0-based), the box ``x_min y_min x_max y_max``, six flags and the path of the image.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.face import Face, RawDataset, SkippedFace, as_points
+from data_prep.images import read_image
+from kdloss.datasets import DATASETS, dataset_scheme
+from kdloss.errors import DataError
+
+IMAGES = "WFLW_images"
+ANNOTATIONS = "WFLW_annotations"
+LISTS = "list_98pt_rect_attr_train_test"
+# In the order of the flags of a line.
+FLAGS = ("pose", "expression", "illumination", "make-up", "occlusion", "blur")
+
+
+@dataclass(frozen=True)
+class ListedFace:
+    """One line of a list: points (98, 2) float32; box x, y, width, height; names of the flags set; image path."""
+
+    points: np.ndarray
+    box: tuple[float, float, float, float]
+    flags: tuple[str, ...]
+    path: str
+
+
+def read_wflw(source):
+    """Opens a WFLW folder. One of the two lists may be absent, with a warning.
+
+    Raises:
+        DataError: no list, or no folder of images.
+    """
+    source, scheme, counts = Path(source), dataset_scheme("wflw"), DATASETS["wflw"].counts
+    lists = {split: _find_list(source, split) for split in counts}
+    if not any(lists.values()):
+        raise DataError(f"{source}: found no list_98pt_rect_attr_train.txt or _test.txt, in {ANNOTATIONS}/{LISTS}/")
+    if not (source / IMAGES).is_dir():
+        raise DataError(f"{source}: found no folder {IMAGES}: unpack WFLW_images.tar.gz there")
+    lines = {split: _read_lines(path) for split, path in lists.items() if path}
+    warnings = [
+        f"list_98pt_rect_attr_{split}.txt absent: no {split} set ({counts[split][split]} faces)"
+        for split, path in lists.items()
+        if path is None
+    ]
+    entries = (entry for split in lines for entry in _read_faces(source, lists[split], lines[split], split, scheme))
+    return RawDataset(scheme, sum(map(len, lines.values())), entries, warnings=tuple(warnings))
+
+
+def parse_coordinates(words, num_points):
+    """The first 2N words of a line as (N, 2) float32 points.
+
+    Raises:
+        ValueError: too few words, or one that is no finite number.
+    """
+    if len(words) < 2 * num_points:
+        raise ValueError(f"found {len(words)} words, expected {2 * num_points} coordinates")
+    return as_points(np.array(words[: 2 * num_points], np.float64).reshape(num_points, 2))
+
+
+def parse_line(line, num_points=98):
+    """Reads one line of a list.
+
+    Raises:
+        ValueError: not 196 coordinates, 4 box numbers, 6 flags of 0 or 1 and a path.
+    """
+    # A path may hold spaces, so it is whatever follows the numbers.
+    words = line.strip().split(maxsplit=2 * num_points + 10)
+    if len(words) != 2 * num_points + 11:
+        expected = f"{2 * num_points} coordinates, 4 of a box, 6 flags and a path"
+        raise ValueError(f"found {len(words)} words, expected {expected}")
+    points = parse_coordinates(words, num_points)
+    x_min, y_min, x_max, y_max = (float(word) for word in words[2 * num_points : 2 * num_points + 4])
+    flags, path = words[2 * num_points + 4 : -1], words[-1]
+    if not set(flags) <= {"0", "1"}:
+        raise ValueError(f"found flags {' '.join(flags)}, expected six of 0 or 1")
+    named = tuple(name for name, flag in zip(FLAGS, flags, strict=True) if flag == "1")
+    return ListedFace(points, (x_min, y_min, x_max - x_min, y_max - y_min), named, path)
+
+
+def _find_list(source, split):
+    name = f"list_98pt_rect_attr_{split}.txt"
+    # As the archives unpack; without the outer folder; or only the lists.
+    folders = (f"{ANNOTATIONS}/{LISTS}", LISTS, ".")
+    return next((path for path in (source / folder / name for folder in folders) if path.is_file()), None)
+
+
+def _read_lines(path):
+    text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    return [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+
+
+def _read_faces(source, path, lines, split, scheme):
+    first_of = {}
+    for number, line in lines:
+        first = first_of.setdefault(line, number)
+        if first != number:
+            yield SkippedFace(f"{path.name}:{number}", f"repeats line {first}")
+        else:
+            yield _read_face(source, f"{path.name}:{number}", number, line, split, scheme)
+
+
+def _read_face(source, where, number, line, split, scheme):
+    try:
+        face = parse_line(line, scheme.num_points)
+        image = read_image(source / IMAGES / face.path)
+    except DataError as error:
+        return SkippedFace(f"{face.path}#{number}", str(error))
+    except ValueError as error:
+        return SkippedFace(where, f"{where}: {error}")
+    subsets = face.flags if split == "test" else ()
+    return Face(f"{face.path}#{number}", image, face.points, split, split, face.path, subsets, face.box)

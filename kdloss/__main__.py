@@ -1,0 +1,32 @@
+"""``kdloss VERB ...`` or ``python -m kdloss VERB ...``: the commands under one name."""
+
+import importlib
+import sys
+
+VERBS = {
+    "prepare": ("data_prep.__main__", "raw data set -> prepared faces; renders synthetic ones"),
+    "shape": ("asm.__main__", "fit, plot and apply a shape model"),
+    "train_teacher": ("kdloss.train_teacher", "train the tough or the tolerant teacher"),
+    "train_student": ("kdloss.train_student", "train a student, with or without teachers"),
+    "evaluate": ("kdloss.evaluate", "measure a checkpoint or a predictions file"),
+    "reproduce": ("kdloss.reproduce", "the whole chain, from faces to a report"),
+}
+
+
+def main(argv=None):
+    """Runs a verb and returns its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        width = max(map(len, VERBS))
+        print("usage: kdloss VERB ...  (kdloss VERB --help tells more)\n")
+        print("\n".join(f"  {verb:<{width}}  {about}" for verb, (_, about) in VERBS.items()))
+        return 0
+    verb, *rest = words
+    if verb not in VERBS:
+        print(f"error: kdloss {verb}: no such verb: expected one of {', '.join(VERBS)}", file=sys.stderr)
+        return 2
+    return importlib.import_module(VERBS[verb][0]).main(rest)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

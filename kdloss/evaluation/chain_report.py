@@ -1,0 +1,194 @@
+"""What a finished chain leaves for people: ``report.html``, ``results.md`` and ``results.json``."""
+
+import dataclasses
+import json
+import sys
+import time
+
+import numpy as np
+
+from asm import ShapeModel
+from asm.atomic import replacing
+from asm.plots import modes_figure
+from kdloss.chain import CONTROL
+from kdloss.datasets import dataset_spec
+from kdloss.evaluation import plots
+from kdloss.evaluation.metrics import paired_bootstrap
+from kdloss.evaluation.report import Section, faces_notice, facts, paragraph, picture, write_report
+from kdloss.evaluation.tables import Result, html_table, markdown_table, parts_table
+from kdloss.runs import environment
+
+BEST = "kd-both"
+
+
+def write_chain_report(folder, preset, recipe, prepared, runs, evaluations, baseline, table):
+    """Writes the three files into ``folder``.
+
+    Args:
+        folder: of the chain (`pathlib.Path`).
+        preset, recipe: name and `Recipe`.
+        prepared: the `PreparedDataset`.
+        runs: name -> (link, config, training results), from `kdloss.chain.run_chain`.
+        evaluations: name -> `kdloss.evaluate.Evaluation`, of the test split.
+        baseline: the `Evaluation` of the mean shape.
+        table: the `Table` of all of them.
+    """
+    spec = dataset_spec(prepared.dataset)
+    differences = compare_with_control(runs, evaluations)
+    command = f"python -m kdloss.reproduce --dataset {prepared.dataset} --preset {preset}"
+    machine = environment()
+    hours = sum(results["seconds"] for _, _, results in runs.values()) / 3600
+    facts_ = {
+        "command": command,
+        "preset": f"{preset}: {recipe.about}",
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": f"{machine['processor']}, {machine['cores']} cores",
+        "accelerators": ", ".join(machine["accelerators"]) or "none",
+        "software": ", ".join(f"{name} {found}" for name, found in machine["packages"].items()),
+        "back end": machine["backend"],
+        "training time": f"{hours:.2f} hours of wall clock in all",
+        "seed": next(iter(runs.values()))[1].seed,
+        "training faces": f"{len(prepared.indices('train'))} (validation: {len(prepared.indices('val'))})",
+        "official training faces": spec.official("train"),
+        "images": "SYNTHETIC" if prepared.synthetic else "real",
+    }
+    record = {
+        "facts": facts_,
+        "protocol": evaluations[BEST].metrics["protocol"],
+        "runs": {
+            name: {
+                "title": link.title,
+                "config": dataclasses.asdict(config),
+                "training": results,
+                "subsets": evaluations[name].metrics["subsets"],
+            }
+            for name, (link, config, results) in runs.items()
+        },
+        "mean_shape": baseline.metrics["subsets"],
+        "differences": differences,
+    }
+    with replacing(folder / "results.json") as work:
+        work.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    with replacing(folder / "results.md") as work:
+        work.write_text(_markdown(spec, facts_, table, runs, differences, prepared.synthetic), encoding="utf-8")
+    write_report(
+        folder / "report.html",
+        title=f"KD-Loss on {spec.title}, preset {preset}",
+        summary=_summary(evaluations, baseline),
+        notices=(faces_notice(spec, prepared.synthetic),),
+        sections=_sections(folder, spec, prepared, runs, evaluations, baseline, table, differences, facts_, machine),
+    )
+
+
+def compare_with_control(runs, evaluations):
+    """Differences of NME (points of a percent) between each distilled student and the one trained on without teachers.
+
+    Without such a control the student without distillation takes its place.
+
+    Returns:
+        A list of dicts: ``title``, ``against``, ``difference``, ``low``, ``high`` (paired bootstrap, 95 %).
+    """
+    control = CONTROL if CONTROL in runs else "none"
+    rows = []
+    for name, (link, _, _) in runs.items():
+        if link.teachers:
+            pair = evaluations[name].errors, evaluations[control].errors
+            low, high = paired_bootstrap(*pair)
+            values = {"difference": np.mean(pair[0] - pair[1]), "low": low, "high": high}
+            rows.append(
+                {"title": link.title, "against": runs[control][0].title}
+                | {key: 100 * float(value) for key, value in values.items()}
+            )
+    return rows
+
+
+def difference_lines(differences):
+    """One sentence for each comparison."""
+    lines = []
+    for row in differences:
+        settled = "the interval excludes zero" if row["low"] * row["high"] > 0 else "the interval includes zero"
+        lines.append(
+            f"{row['title']} against {row['against']}: {row['difference']:+.3f} NME points "
+            f"[{row['low']:+.3f}, {row['high']:+.3f}], {settled}."
+        )
+    return lines
+
+
+def _summary(evaluations, baseline):
+    full = {name: evaluation.metrics["subsets"]["full"] for name, evaluation in evaluations.items()}
+    protocol = evaluations[BEST].metrics["protocol"]
+    name = f"nme_{protocol['normaliser']}"
+    return (
+        f"Student with both teachers: NME {full[BEST][name]:.2f} % ({protocol['normaliser']}, {full[BEST]['n']} test "
+        f"faces); without teachers {full['none'][name]:.2f} %; mean shape "
+        f"{baseline.metrics['subsets']['full'][name]:.2f} %."
+    )
+
+
+def _markdown(spec, facts_, table, runs, differences, synthetic):
+    lines = [f"# {spec.title}: the KD-Loss chain, preset {facts_['preset'].split(':')[0]}", ""]
+    lines += [faces_notice(spec, True), ""] if synthetic else []
+    lines += [f"- {name}: {value}" for name, value in facts_.items()]
+    lines += [
+        "",
+        markdown_table(table),
+        "",
+        "Differences on the same test faces (paired bootstrap, 95 %, one seed):",
+        "",
+    ]
+    lines += [f"- {line}" for line in difference_lines(differences)]
+    lines += ["", "| run | network | start | epochs | seconds | best validation NME |", "|---|---|---|---|---|---|"]
+    for link, config, results in runs.values():
+        start = "scratch" if config.weights == "none" else link.start
+        lines.append(
+            f"| {link.title} | {config.arch} | {start} | {config.epochs} | {results['seconds']:.0f} | "
+            f"{results['val_nme']:.3f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _sections(folder, spec, prepared, runs, evaluations, baseline, table, differences, facts_, machine):
+    best = evaluations[BEST]
+    titles = {name: link.title for name, (link, _, _) in runs.items()}
+    curves = {titles[name]: evaluation.errors for name, evaluation in evaluations.items()}
+    curves["mean training shape"] = baseline.errors
+    shown = plots.spread_by_error(best.errors, 12)
+    faces = plots.face_grid(prepared, best.rows[shown], best.points[shown], errors=best.errors[shown])
+    shape = ShapeModel.load(folder / "tolerant" / "shape.npz")
+    histories = {titles[name]: plots.read_history(folder / name / "metrics.jsonl") for name in runs}
+    parts = parts_table([Result(titles[name], evaluation.metrics) for name, evaluation in evaluations.items()])
+    ced = plots.ced_figure(curves, title=f"{spec.title}: cumulative error, {best.metrics['protocol']['n']} test faces")
+    configs = {titles[name]: dataclasses.asdict(config) for name, (_, config, _) in runs.items()}
+    images = {
+        "ced": plots.figure_bytes(ced),
+        "faces": plots.figure_bytes(faces, "jpeg"),
+        "modes": plots.figure_bytes(modes_figure(shape)),
+        "curves": plots.figure_bytes(plots.training_curves(histories)),
+    }
+    return [
+        Section("Results", (html_table(table), *map(paragraph, difference_lines(differences)), html_table(parts))),
+        Section("Cumulative error", (picture(images["ced"], "Share of test faces below each error."),)),
+        Section(
+            "Faces",
+            (
+                picture(
+                    images["faces"],
+                    "Truth and prediction of the student with both teachers, evenly spaced from best to worst.",
+                ),
+            ),
+        ),
+        Section(
+            "Shape model",
+            (
+                picture(
+                    images["modes"],
+                    f"First modes of the shape model ({len(shape.modes)} modes keep {100 * shape.explained:.1f} % of "
+                    f"the variance of {int(np.sum(prepared.table['split'] == 'train'))} training shapes).",
+                ),
+            ),
+        ),
+        Section("Training", (picture(images["curves"], "Validation NME and loss terms, epoch by epoch."),)),
+        Section("Protocol", (facts(best.metrics["protocol"]),)),
+        Section("Run", (facts(facts_ | {"typed": " ".join(sys.argv[1:])}), facts(machine))),
+        Section("Configuration", (facts(configs),)),
+    ]

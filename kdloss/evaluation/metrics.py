@@ -1,0 +1,126 @@
+"""Errors of predicted landmarks, and what the field makes of them. Pure numpy, float64 throughout.
+
+With ``e_i`` the mean over the points of image i of the distance between prediction and truth, over a normaliser:
+NME is the mean of ``e_i``, FR@t the share of images with ``e_i > t``, AUC@t the area under the cumulative error
+distribution up to t, over t. All three take the ``e_i`` themselves, so subsets and models share one code path.
+"""
+
+import numpy as np
+
+from kdloss.errors import ConfigError, DataError
+from kdloss.geometry import landmark_box
+
+NORMALISERS = ("interocular", "interpupil", "box")
+
+
+def available_normalisers(scheme):
+    """The kinds that a `LandmarkScheme` allows, the default for comparisons first."""
+    known = {"interocular": scheme.ocular, "interpupil": scheme.pupils, "box": True}
+    return tuple(kind for kind in NORMALISERS if known[kind])
+
+
+def normaliser(points, scheme, kind):
+    """The length that errors are divided by.
+
+    Args:
+        points: (..., N, 2) true landmarks, pixels.
+        scheme: their `LandmarkScheme`.
+        kind: ``interocular`` (outer eye corners), ``interpupil`` (means of the eyes' points, or the pupils where they
+            are annotated) or ``box`` (sqrt(w h) of the landmark box).
+
+    Returns:
+        (...) float64 lengths in pixels.
+
+    Raises:
+        ConfigError: an unknown kind, or the scheme names no eyes.
+    """
+    if kind not in NORMALISERS:
+        raise ConfigError(f"normaliser {kind}: expected one of {', '.join(NORMALISERS)}")
+    if kind not in available_normalisers(scheme):
+        raise ConfigError(f"normaliser {kind}: scheme {scheme.name} names no eyes: use box")
+    points = np.asarray(points, np.float64)
+    if kind == "box":
+        return np.sqrt(np.prod(landmark_box(points)[..., 2:], axis=-1))
+    if kind == "interocular":
+        right, left = (points[..., index, :] for index in scheme.ocular)
+    else:
+        right, left = (points[..., list(side), :].mean(axis=-2) for side in scheme.pupils)
+    return np.linalg.norm(right - left, axis=-1)
+
+
+def point_errors(predicted, truth, scheme, kind):
+    """Distance of each point to its truth, over the normaliser of its image.
+
+    Args:
+        predicted, truth: (n, N, 2), pixels of the same images.
+        scheme, kind: see `normaliser`.
+
+    Returns:
+        (n, N) float64, a fraction (0.05 is five percent).
+
+    Raises:
+        DataError: a face whose normaliser is zero, so that its error has no value.
+    """
+    length = normaliser(truth, scheme, kind)
+    if np.any(length <= 0):
+        bad = np.flatnonzero(length <= 0)
+        raise DataError(f"{kind} normaliser: zero for {len(bad)} of {len(length)} faces (the first: face {bad[0]})")
+    distance = np.linalg.norm(np.asarray(predicted, np.float64) - np.asarray(truth, np.float64), axis=-1)
+    return distance / length[:, None]
+
+
+def image_errors(predicted, truth, scheme, kind):
+    """(n,) float64: the mean of `point_errors` over the points of each image."""
+    return point_errors(predicted, truth, scheme, kind).mean(axis=1)
+
+
+def nme(errors):
+    """Mean of errors (of images, or of points) in percent."""
+    return float(100 * np.mean(errors))
+
+
+def failure_rate(errors, threshold):
+    """Percent of images whose error is above ``threshold`` (a fraction); an error equal to it is no failure."""
+    return float(100 * np.mean(np.asarray(errors) > threshold))
+
+
+def auc(errors, threshold):
+    """Area under the cumulative error distribution from 0 to ``threshold``, over ``threshold``: 0 to 1.
+
+    Exact, with no bins: each image contributes ``max(0, threshold - e_i)`` to the area.
+    """
+    return float(1 - np.mean(np.minimum(errors, threshold)) / threshold)
+
+
+def ced(errors):
+    """The cumulative error distribution: sorted errors (n,), and the share (n,) of images at or below each."""
+    ordered = np.sort(np.asarray(errors, np.float64))
+    return ordered, np.arange(1, len(ordered) + 1) / len(ordered)
+
+
+def paired_bootstrap(errors_a, errors_b, n=10000, seed=0, confidence=0.95):
+    """Percentile interval of the mean difference of two models on the same images.
+
+    Args:
+        errors_a, errors_b: (m,) errors of both models, image by image.
+        n: how often the images are drawn anew, with replacement.
+        seed: of the draws; the same seed gives the same interval.
+        confidence: share of the draws inside the interval.
+
+    Returns:
+        (low, high) of mean(a - b), in the unit of the errors. An interval without zero: the models differ.
+
+    Raises:
+        DataError: the two do not hold the same number of images.
+    """
+    if np.shape(errors_a) != np.shape(errors_b) or np.ndim(errors_a) != 1 or not len(errors_a):
+        raise DataError(f"paired bootstrap: found {np.shape(errors_a)} and {np.shape(errors_b)} errors, expected pairs")
+    difference = np.asarray(errors_a, np.float64) - np.asarray(errors_b, np.float64)
+    rng = np.random.default_rng(seed)
+    means = np.empty(n)
+    rows = max(1, 1_000_000 // len(difference))  # keeps the table of draws small for large test sets
+    for start in range(0, n, rows):
+        draws = rng.integers(len(difference), size=(min(rows, n - start), len(difference)))
+        means[start : start + rows] = difference[draws].mean(axis=1)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)

@@ -1,0 +1,216 @@
+"""Pictures of an evaluation. Figures are objects on an Agg canvas: no window, no global state, safe in threads."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from kdloss.errors import DataError
+from kdloss.evaluation import metrics
+from kdloss.geometry import BoxPolicy, invert, landmark_box, transform_points
+
+# Okabe and Ito's colours, told apart with any colour vision; line styles say the same in grey.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STYLES = ("-", "--", "-.", ":")
+TRUTH, PREDICTION = "#56B4E9", "#F0E442"
+BOOKKEEPING = ("epoch", "step", "lr", "learning_rate", "seconds", "time")
+
+
+def figure_bytes(figure, image_format="png", dpi=130):
+    """A figure as the bytes of a ``png``, or of a ``jpeg`` (for faces: a tenth of the size)."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=image_format, dpi=dpi, facecolor="white")
+    return buffer.getvalue()
+
+
+def ced_figure(curves, *, title, limit=0.15):
+    """Cumulative error distributions.
+
+    Args:
+        curves: label -> (n,) errors of the images, fractions of the normaliser.
+        title: what was measured, with which normaliser.
+        limit: right end of the axis, a fraction.
+
+    Returns:
+        A matplotlib `Figure`; the legend gives the NME of each curve.
+    """
+    figure, (axes,) = _figure(7.2, 4.6)
+    for i, (label, errors) in enumerate(curves.items()):
+        x, y = metrics.ced(errors)
+        # Steps from zero, continued to the edge of the plot.
+        x = np.concatenate([[0.0], x, [max(limit, x[-1])]])
+        y = np.concatenate([[0.0], y, [1.0]])
+        colour, style = _line(i)
+        name = f"{label} (NME {metrics.nme(errors):.2f} %)"
+        axes.step(100 * x, 100 * y, where="post", color=colour, linestyle=style, linewidth=2, label=name)
+    for threshold in (0.08, 0.10):
+        axes.axvline(100 * threshold, color="0.5", linewidth=1, zorder=0)
+        axes.annotate(
+            f"{100 * threshold:g} %",
+            (100 * threshold, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(2, -2),
+            textcoords="offset points",
+            va="top",
+            color="0.35",
+            fontsize=8,
+        )
+    axes.set(
+        xlim=(0, 100 * limit),
+        ylim=(0, 104),
+        xlabel="error of a face, % of the normaliser",
+        ylabel="faces at or below, %",
+        title=title,
+    )
+    # Below the plot: inside, it would hide the curve of one model or another.
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def spread_by_error(errors, count):
+    """Positions of ``count`` faces from the best to the worst, evenly spaced in rank: neither picked nor flattering."""
+    order = np.argsort(errors, kind="stable")
+    return order[np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int))]
+
+
+def face_grid(prepared, rows, predictions, *, errors=None, columns=4, title=""):
+    """Faces with truth and prediction drawn on them.
+
+    Args:
+        prepared: the `PreparedDataset`.
+        rows: (n,) row numbers of the faces to draw.
+        predictions: (n, N, 2) points in pixels of the source images.
+        errors: (n,) their errors, fractions, written below the faces.
+        columns: faces in a row of the grid.
+        title: over the grid.
+
+    Returns:
+        A matplotlib `Figure`.
+    """
+    columns = min(columns, len(rows))
+    lines = -(-len(rows) // columns)
+    side = 2.3
+    head = 0.75 if title else 0.45
+    figure = Figure(figsize=(side * columns, (side + 0.25) * lines + head))
+    FigureCanvasAgg(figure)
+    height = (side + 0.25) * lines + head
+    for i, row in enumerate(rows):
+        left, top = (i % columns) / columns, 1 - (head + (i // columns) * (side + 0.25)) / height
+        axes = figure.add_axes((left + 0.01 / columns, top - side / height, 0.98 / columns, side / height))
+        _draw_face(axes, prepared, row, predictions[i])
+        if errors is not None:
+            axes.text(0.5, -0.015, f"error {100 * errors[i]:.1f} %", transform=axes.transAxes, ha="center", va="top")
+    if title:
+        figure.text(0.5, 1 - 0.12 / height, title, ha="center", va="top", fontsize=11)
+    keys = [Line2D([], [], color=colour, linewidth=3, path_effects=_outline()) for colour in (TRUTH, PREDICTION)]
+    figure.legend(
+        keys,
+        ["truth", "prediction"],
+        loc="upper center",
+        ncols=2,
+        frameon=False,
+        fontsize=9,
+        bbox_to_anchor=(0.5, 1 - (head - 0.42) / height),
+        borderaxespad=0,
+    )
+    return figure
+
+
+def training_curves(histories):
+    """What training logged: the validation NME first, then one panel for each loss term.
+
+    Args:
+        histories: label -> the records of a run (see `read_history`).
+
+    Returns:
+        A matplotlib `Figure`.
+
+    Raises:
+        DataError: not one record to draw.
+    """
+    terms = list(dict.fromkeys(key for records in histories.values() for record in records for key in record))
+    terms = [term for term in terms if term not in BOOKKEEPING and _series(histories, term)]
+    if not terms:
+        raise DataError(f"training curves: nothing to draw in {', '.join(histories) or 'no runs'}")
+    terms.sort(key=lambda term: (term != "val_nme", term != "loss", term.startswith("val_")))
+    columns = min(2, len(terms))
+    figure, panels = _figure(5.0 * columns, 3.2 * -(-len(terms) // columns), len(terms), columns)
+    colours = {label: _line(i) for i, label in enumerate(histories)}
+    for axes, term in zip(panels, terms, strict=True):
+        for label, (x, y) in _series(histories, term).items():
+            colour, style = colours[label]
+            marker = "o" if len(x) == 1 else None
+            axes.plot(x, y, color=colour, linestyle=style, linewidth=1.8, label=label, marker=marker)
+        axes.set(xlabel="epoch", title="validation NME, %" if term == "val_nme" else term.replace("_", " "))
+        if term == "val_nme" or axes is panels[0]:
+            axes.legend(frameon=True, framealpha=0.9, fontsize=8)
+    return figure
+
+
+def read_history(path):
+    """The records of a run's ``metrics.jsonl``: a list of dicts.
+
+    Raises:
+        DataError: the file is missing or a line is no JSON object.
+    """
+    try:
+        records = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: unreadable ({error}): expected one JSON object a line") from error
+    if not all(isinstance(record, dict) for record in records):
+        raise DataError(f"{path}: expected one JSON object a line")
+    return records
+
+
+def _figure(width, height, panels=1, columns=1):
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    lines = -(-panels // columns)
+    axes = [figure.add_subplot(lines, columns, i + 1) for i in range(panels)]
+    for one in axes:
+        one.grid(color="0.9", linewidth=0.8)
+        one.set_axisbelow(True)
+        one.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _line(i):
+    return PALETTE[i % len(PALETTE)], STYLES[i % len(STYLES)]
+
+
+def _series(histories, term):
+    """label -> (epochs, values) of the runs that logged a term as a finite number."""
+    series = {}
+    for label, records in histories.items():
+        pairs = [
+            (record.get("epoch", i + 1), record[term])
+            for i, record in enumerate(records)
+            if isinstance(record.get(term), int | float) and np.isfinite(record[term])
+        ]
+        if pairs:
+            series[label] = tuple(zip(*pairs, strict=True))
+    return series
+
+
+def _outline():
+    return [patheffects.Stroke(linewidth=2.6, foreground="#222222"), patheffects.Normal()]
+
+
+def _draw_face(axes, prepared, row, prediction):
+    truth = prepared.points[row]
+    predicted = transform_points(invert(prepared.to_image[row]), prediction)
+    axes.imshow(prepared.faces[row], interpolation="antialiased")
+    for points, colour in ((truth, TRUTH), (predicted, PREDICTION)):
+        for line in prepared.scheme.skeleton:
+            axes.plot(*points[list(line)].T, color=colour, linewidth=1.3, path_effects=_outline())
+        joined = {index for line in prepared.scheme.skeleton for index in line}
+        single = [index for index in range(len(points)) if index not in joined]
+        axes.plot(*points[single].T, ".", color=colour, markersize=5, markeredgecolor="#222222", markeredgewidth=0.5)
+    x, y, width, height = BoxPolicy("gt", 1.4).grow(landmark_box(truth))
+    axes.set(xlim=(x, x + width), ylim=(y + height, y))
+    axes.set_axis_off()

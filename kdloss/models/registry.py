@@ -1,0 +1,85 @@
+"""The networks by name. `build_model` is the one way to make one."""
+
+import keras
+import numpy as np
+
+from kdloss.errors import ConfigError
+from kdloss.models.batchnorm import set_batchnorm_momentum
+from kdloss.models.regressors import HEAD, REGRESSORS, build_regressor
+from kdloss.models.weights import find_weights, load_weights
+
+
+def architectures():
+    """The names that `build_model` knows."""
+    return tuple(REGRESSORS)
+
+
+def build_model(
+    arch,
+    num_points,
+    image_size,
+    *,
+    weights="none",
+    dropout=None,
+    batchnorm_momentum=0.9,
+) -> keras.Model:
+    """Builds a landmark network.
+
+    Args:
+        arch: one of `architectures()`; it becomes the model's name.
+        num_points: N.
+        image_size: S, the side of the square input in pixels: even, 32 at least.
+        weights: ``"none"`` (random), ``"imagenet"``, or a file: a trunk without top (``.h5``, ``.weights.h5``) or a
+            ``.keras`` of this project, whose head is taken too if it has N points.
+        dropout: rate before the last layer; None is the paper's: 0.5 for EfficientNet, 0 for MobileNetV2.
+        batchnorm_momentum: of every BatchNormalization layer.
+
+    Returns:
+        A functional model from images (B, S, S, 3), RGB 0..255, to points (B, N, 2) float32 in unit coordinates of
+        the crop, also under mixed precision.
+
+    Raises:
+        ConfigError: an unknown name, a value out of range, or weights that are not there.
+        CheckpointError: a weights file that is damaged or of another architecture.
+
+    Example:
+        >>> build_model("mobilenetv2", num_points=68, image_size=224).output_shape
+        (None, 68, 2)
+    """
+    if arch not in REGRESSORS:
+        raise ConfigError(f"unknown architecture {arch!r}: expected one of {', '.join(architectures())}")
+    if not _is_int(image_size) or image_size < 32 or image_size % 2:
+        raise ConfigError(f"image size is {image_size}: expected an even number of pixels, 32 at least")
+    if not _is_int(num_points) or num_points < 1:
+        raise ConfigError(f"number of points is {num_points}: expected a whole number, 1 at least")
+    rate = REGRESSORS[arch].dropout if dropout is None else dropout
+    if not 0 <= rate < 1:
+        raise ConfigError(f"dropout is {rate}: expected a number from 0 to below 1")
+    path = find_weights(weights, *REGRESSORS[arch].imagenet(image_size))
+    model, trunk = build_regressor(arch, num_points, image_size, rate)
+    if path is not None:
+        load_weights(model, trunk, path)
+    set_batchnorm_momentum(model, batchnorm_momentum)
+    return model
+
+
+def start_at_shape(model, points, spread=0.1):
+    """Makes a fresh network answer near a shape, so that no step is spent on finding the mean face.
+
+    Args:
+        model: from `build_model`, not trained yet.
+        points: (N, 2) unit coordinates, usually the mean training shape; becomes the bias of the last layer.
+        spread: the last layer's weights are scaled by this, or their noise would hide the shape.
+    """
+    head = model.get_layer(HEAD)
+    head.kernel.assign(head.kernel * spread)
+    head.bias.assign(np.reshape(points, -1))
+
+
+def count_parameters(model) -> int:
+    """All parameters, trainable or not, as the papers count them."""
+    return int(model.count_params())
+
+
+def _is_int(value):
+    return isinstance(value, int) and not isinstance(value, bool)

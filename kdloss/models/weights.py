@@ -1,0 +1,143 @@
+"""Where a network's first weights come from: random, ImageNet, or a file."""
+
+import os
+import socket
+import warnings
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+
+from kdloss.errors import CheckpointError, ConfigError
+from kdloss.models.regressors import HEAD, IMAGENET_STD, standardise
+
+_DOWNLOAD_TIMEOUT = 20  # seconds without an answer
+_LOADING_ERRORS = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+)
+
+
+def find_weights(weights, imagenet_file, imagenet_url):
+    """The file that ``--weights`` asks for, before any time is spent on building the network.
+
+    Args:
+        weights: ``"none"``, ``"imagenet"`` or a path, as in `build_model`.
+        imagenet_file: name of keras' file for the architecture.
+        imagenet_url: where keras publishes it.
+
+    Returns:
+        A path, or None for ``"none"``.
+
+    Raises:
+        ConfigError: the file is absent or can't be downloaded, or has an unknown suffix.
+    """
+    if weights == "none":
+        return None
+    path = _imagenet_path(imagenet_file, imagenet_url) if weights == "imagenet" else Path(weights)
+    if not path.is_file():
+        raise ConfigError(f"--weights {weights}: no such file; expected none, imagenet, or a .h5 or .keras file")
+    if path.suffix not in (".h5", ".keras"):
+        raise ConfigError(f"--weights {weights}: found a file named {path.name}, expected one in .h5 or .keras")
+    return path
+
+
+def load_weights(model, trunk, path):
+    """Fills a freshly built model in place.
+
+    Args:
+        model: from `build_regressor`.
+        trunk: its part without the head.
+        path: from `find_weights`.
+
+    Raises:
+        CheckpointError: the file is damaged or of another architecture.
+    """
+    if path.suffix == ".keras":
+        _copy_checkpoint(model, path)
+    else:
+        _load_h5(model, trunk, path)
+
+
+def _imagenet_path(file, url):
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    path = home / "models" / file
+    if path.is_file():
+        return path
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT)  # keras sets none: a firewall that drops packets would hang it
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        return Path(keras.utils.get_file(file, url, cache_dir=str(home), cache_subdir="models"))
+    except Exception as error:  # get_file raises a bare Exception
+        raise ConfigError(
+            f"--weights imagenet: {file} is not at {path} and could not be downloaded ({error}); "
+            f"fetch {url} elsewhere and put it there, or name it with --weights FILE"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _load_h5(model, trunk, path):
+    try:
+        # keras warns about its own containers where layers are missing; what matters it raises as an error.
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            (model if _holds_head_of(model, path) else trunk).load_weights(path)
+    except _LOADING_ERRORS as error:
+        raise CheckpointError(
+            f"{path}: damaged, or not the weights of {model.name}; expected a file of this architecture "
+            f"without its classifier (notop), or one this project wrote"
+        ) from error
+    _mend_normalisation(trunk)
+
+
+def _holds_head_of(model, path):
+    if not path.name.endswith(".weights.h5"):
+        return False
+    with h5py.File(path) as file:
+        kernel = file.get("layers/dense/vars/0")  # keras 3 files name layers by class, and Dense is the head alone
+        return kernel is not None and kernel.shape == tuple(model.get_layer(HEAD).kernel.shape)
+
+
+def _mend_normalisation(trunk):
+    for layer in trunk.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            variance = keras.ops.convert_to_numpy(layer.adapt_variance).ravel()
+            # keras' ImageNet files hold the standard deviation; any other file means what it says.
+            if np.allclose(variance, IMAGENET_STD, atol=1e-4):
+                standardise(trunk)
+            layer.finalize_state()
+
+
+def _copy_checkpoint(model, path):
+    try:
+        source = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except _LOADING_ERRORS as error:
+        raise CheckpointError(f"{path}: can't be read as a .keras model ({_first_line(error)})") from error
+    ours, theirs = _weighted_layers(model), _weighted_layers(source)
+    head, other_head = ours.pop(HEAD, None), theirs.pop(HEAD, None)
+    if other_head is None or [_shapes(x) for x in ours.values()] != [_shapes(x) for x in theirs.values()]:
+        raise CheckpointError(f"{path}: found a model {source.name}, expected {model.name}: use the same --arch")
+    for layer, other in zip(ours.values(), theirs.values(), strict=True):
+        layer.set_weights(other.get_weights())
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
+    if _shapes(head) == _shapes(other_head):
+        head.set_weights(other_head.get_weights())
+
+
+def _weighted_layers(model):
+    return {layer.name: layer for layer in model.layers if layer.weights}
+
+
+def _shapes(layer):
+    return [tuple(weight.shape) for weight in layer.weights]
+
+
+def _first_line(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

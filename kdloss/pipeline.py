@@ -1,0 +1,170 @@
+"""From prepared faces to batches of views: numpy, tf.data, or a Keras PyDataset, all through the same code."""
+
+import math
+
+import keras
+import numpy as np
+
+from kdloss.augment import AugmentConfig, draw_crop, vary_pixels, view_rng
+from kdloss.errors import ConfigError
+from kdloss.geometry import BoxPolicy
+
+
+class ViewBatches:
+    """Batches of views, addressed by epoch and step; a pure function of the arguments.
+
+    Args:
+        prepared: a `PreparedDataset`.
+        rows: (m,) row numbers of the faces to draw from.
+        size: side of the views, pixels.
+        batch_size: faces a batch. Faces that do not fill a batch are left to the next epoch's shuffle.
+        policy: the `BoxPolicy` of the unvaried crop.
+        augment: an `AugmentConfig`.
+        targets: name -> (n, N, 2) points of *all* prepared rows in stored crop pixels; they move with the image.
+        stored: name -> (rounds, m, N, 2) unit points of the views themselves, such as cached teachers' outputs.
+        seed: of the order and of the views.
+        rounds: views are drawn anew every epoch, or (a number) repeat after this many epochs.
+
+    Raises:
+        ConfigError: the batch is larger than the set.
+    """
+
+    def __init__(
+        self,
+        prepared,
+        rows,
+        *,
+        size,
+        batch_size,
+        policy=None,
+        augment=None,
+        targets=None,
+        stored=None,
+        seed=0,
+        rounds=None,
+    ):
+        if batch_size > len(rows):
+            raise ConfigError(f"--batch-size {batch_size}: larger than the {len(rows)} faces: give a smaller one")
+        self.prepared, self.rows, self.size, self.batch_size = prepared, np.asarray(rows), size, batch_size
+        self.augment = augment or AugmentConfig()
+        self.targets = {"hard": prepared.points} if targets is None else targets
+        self.stored = stored or {}
+        self.seed, self.rounds = seed, rounds
+        self.boxes = prepared.boxes(policy or BoxPolicy())
+        self.permutation = prepared.scheme.mirror if prepared.scheme.mirrorable else None
+
+    @property
+    def steps(self):
+        """Batches an epoch."""
+        return len(self.rows) // self.batch_size
+
+    def round(self, epoch):
+        """Which drawing of the views an epoch sees."""
+        return epoch % self.rounds if self.rounds else epoch
+
+    def view(self, position, round_):
+        """One view.
+
+        Args:
+            position: index into ``rows``.
+            round_: number of the drawing.
+
+        Returns:
+            ``(image, points)``: (S, S, 3) uint8 and a dict name -> (N, 2) float32 unit points.
+        """
+        row = self.rows[position]
+        rng = view_rng(self.seed, round_, int(row))
+        crop, mirrored = draw_crop(rng, self.augment, self.boxes[row], self.size, self.permutation is not None)
+        image = vary_pixels(rng, self.augment, crop.image(self.prepared.faces[row]))
+        points = {}
+        for name, target in self.targets.items():
+            unit = crop.unit_points(target[row].astype(np.float64))
+            points[name] = (unit[self.permutation] if mirrored else unit).astype(np.float32)
+        for name, output in self.stored.items():
+            points[name] = output[round_, position]
+        return image, points
+
+    def batch(self, epoch, step):
+        """Batch ``step`` of an epoch: (B, S, S, 3) uint8 and a dict name -> (B, N, 2) float32 unit points."""
+        order = np.random.default_rng([self.seed, 1 << 32, epoch]).permutation(len(self.rows))
+        positions = order[step * self.batch_size : (step + 1) * self.batch_size]
+        return self._stack(positions, self.round(epoch))
+
+    def in_order(self, round_=0):
+        """Yields all faces once, in the order of ``rows``; the last batch may be smaller."""
+        for start in range(0, len(self.rows), self.batch_size):
+            yield self._stack(np.arange(start, min(start + self.batch_size, len(self.rows))), round_)
+
+    def _stack(self, positions, round_):
+        views = [self.view(position, round_) for position in positions]
+        images = np.stack([image for image, _ in views])
+        return images, {name: np.stack([points[name] for _, points in views]) for name in views[0][1]}
+
+    @property
+    def names(self):
+        """Names of the point sets in each batch, sorted."""
+        return sorted({*self.targets, *self.stored})
+
+
+class KerasBatches(keras.utils.PyDataset):
+    """`ViewBatches` for any back end of Keras; needs no TensorFlow.
+
+    Args:
+        batches: a `ViewBatches`.
+        first_epoch: where training starts or resumes.
+        workers: threads that draw views ahead.
+    """
+
+    def __init__(self, batches, first_epoch=0, workers=1):
+        super().__init__(workers=workers, use_multiprocessing=False)
+        self.batches, self.epoch = batches, first_epoch
+
+    def __len__(self):
+        return self.batches.steps
+
+    def __getitem__(self, step):
+        return self.batches.batch(self.epoch, step)
+
+    def on_epoch_end(self):
+        self.epoch += 1
+
+
+def tf_dataset(batches, first_epoch, last_epoch):
+    """`ViewBatches` of epochs [first, last) as one tf.data.Dataset of (images, points), prefetched.
+
+    Batches come in order however many threads draw them, so a run is the same under the same seed. On a GPU the
+    next batches wait in its memory.
+    """
+    import tensorflow as tf
+
+    names, size, points = batches.names, batches.size, batches.prepared.scheme.num_points
+
+    def draw(number):
+        images, drawn = batches.batch(*divmod(int(number), batches.steps))
+        return [images, *(drawn[name] for name in names)]
+
+    def load(number):
+        images, *drawn = tf.numpy_function(draw, [number], [tf.uint8] + [tf.float32] * len(names), stateful=False)
+        images.set_shape((batches.batch_size, size, size, 3))
+        for unit in drawn:
+            unit.set_shape((batches.batch_size, points, 2))
+        return images, dict(zip(names, drawn, strict=True))
+
+    dataset = tf.data.Dataset.range(first_epoch * batches.steps, last_epoch * batches.steps)
+    dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    if tf.config.list_physical_devices("GPU"):
+        return dataset.apply(tf.data.experimental.prefetch_to_device("/GPU:0", buffer_size=2))
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def training_data(batches, first_epoch, last_epoch):
+    """What ``model.fit`` takes, for the active back end: tf.data on TensorFlow, a PyDataset elsewhere."""
+    if keras.backend.backend() == "tensorflow":
+        return tf_dataset(batches, first_epoch, last_epoch)
+    return KerasBatches(batches, first_epoch, workers=max(1, math.ceil(_cores() / 2)))
+
+
+def _cores():
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

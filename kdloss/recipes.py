@@ -1,0 +1,157 @@
+"""Recipes: how long, how large and from where each network of the chain is trained, for a kind of machine.
+
+The chain is the paper's: a tough and a tolerant teacher, a student without teachers, and students that distil from
+one or both. `kdloss.reproduce --preset NAME` runs all of it; ``--recipe NAME`` of the training commands one part.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+from kdloss.errors import ConfigError
+from kdloss.training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of a chain, as fields of `TrainConfig`.
+
+    Args:
+        about: one line for reports.
+        common: fields of every run.
+        teacher: fields of both teachers.
+        tolerant: what differs for the tolerant teacher.
+        student: fields of the student without teachers.
+        distilled: fields of the students with teachers, and of their control without.
+        warm_tolerant: the tolerant teacher starts from the tough one.
+        warm_student: distilled students start from the student without teachers, as the authors did in development;
+            a control without teachers is then trained on for the same epochs, so that the rows compare like with like.
+    """
+
+    about: str
+    common: dict
+    teacher: dict
+    tolerant: dict
+    student: dict
+    distilled: dict
+    warm_tolerant: bool = False
+    warm_student: bool = False
+
+    def config(self, part, dataset, **changes):
+        """The `TrainConfig` of a part of the chain.
+
+        Args:
+            part: ``tough``, ``tolerant``, ``student`` (no teachers) or ``distilled``.
+            dataset: name of the data set.
+            changes: fields that replace the recipe's; those that are None are left alone.
+        """
+        fields = {"kind": part if part in ("tough", "tolerant") else "student", "dataset": dataset} | self.common
+        if part in ("tough", "tolerant"):
+            fields |= self.teacher | (self.tolerant if part == "tolerant" else {})
+        else:
+            fields |= self.student | (self.distilled if part == "distilled" else {})
+        return TrainConfig(**fields | {name: value for name, value in changes.items() if value is not None})
+
+    def seeded(self, seed):
+        """The same recipe under another seed."""
+        return dataclasses.replace(self, common=self.common | {"seed": seed})
+
+
+RECIPES = {
+    "smoke": Recipe(
+        about="minutes on two cores; shows that the chain works, not how well",
+        common={
+            "image_size": 64,
+            "batch_size": 16,
+            "augment": "paper",
+            "loss": "l1",
+            "learning_rate": 2e-3,
+            "weight_decay": 1e-3,
+        },
+        teacher={"arch": "mobilenetv2", "epochs": 14},
+        tolerant={"epochs": 3, "learning_rate": 5e-4},
+        student={"arch": "mobilenetv2-0.5", "epochs": 14},
+        distilled={"epochs": 3, "learning_rate": 5e-4, "teacher_views": 3, "kd_preset": "dev2020"},
+        warm_tolerant=True,
+        warm_student=True,
+    ),
+    "cpu": Recipe(
+        about="two cores, about two hours on 1800 faces; 96 px, a wide MobileNetV2 as teacher, warm starts",
+        common={
+            "image_size": 96,
+            "batch_size": 16,
+            "augment": "paper",
+            "loss": "l1",
+            "learning_rate": 1e-3,
+            "weight_decay": 1e-3,
+            "warmup_epochs": 1.0,
+        },
+        teacher={"arch": "mobilenetv2-1.4", "epochs": 30},
+        tolerant={"epochs": 6, "learning_rate": 4e-4, "warmup_epochs": 0.5},
+        student={"arch": "mobilenetv2", "epochs": 36},
+        distilled={
+            "epochs": 6,
+            "learning_rate": 4e-4,
+            "warmup_epochs": 0.5,
+            "teacher_views": 6,
+            "kd_preset": "dev2020",
+        },
+        warm_tolerant=True,
+        warm_student=True,
+    ),
+    "gpu": Recipe(
+        about="one accelerator, bfloat16; 224 px, EfficientNet-B3 teachers, long schedules with EMA, teachers online",
+        common={
+            "image_size": 224,
+            "batch_size": 64,
+            "augment": "strong",
+            "loss": "l1",
+            "learning_rate": 2e-3,
+            "weight_decay": 0.02,
+            "warmup_epochs": 5.0,
+            "ema": 0.998,
+            "precision": "mixed_bfloat16",
+        },
+        teacher={"arch": "efficientnetb3", "epochs": 300},
+        tolerant={"epochs": 60, "learning_rate": 5e-4},
+        student={"arch": "mobilenetv2", "epochs": 400},
+        distilled={"epochs": 120, "learning_rate": 1e-3, "kd_preset": "dev2020"},
+        warm_tolerant=True,
+        warm_student=True,
+    ),
+    "paper": Recipe(
+        about="the published settings: 224 px, gt box + 10 px stretched, L2, batch 70, 150 epochs, all from scratch",
+        common={
+            "image_size": 224,
+            "batch_size": 70,
+            "box": "paper",
+            "augment": "paper",
+            "loss": "l2",
+            "learning_rate": 1e-3,
+            "weight_decay": 1e-4,
+            "warmup_epochs": 0.0,
+        },
+        teacher={"arch": "efficientnetb3", "epochs": 150},
+        tolerant={},
+        student={"arch": "mobilenetv2", "epochs": 150},
+        distilled={"kd_preset": "public"},
+    ),
+}
+
+
+def recipe(name="auto"):
+    """The recipe called ``name``; ``auto`` is ``gpu`` where the back end sees an accelerator, else ``cpu``.
+
+    Raises:
+        ConfigError: no such recipe.
+    """
+    if name == "auto":
+        name = "gpu" if _has_accelerator() else "cpu"
+    if name not in RECIPES:
+        raise ConfigError(f"recipe {name}: expected one of {', '.join(RECIPES)}, or auto")
+    return RECIPES[name]
+
+
+def _has_accelerator():
+    from kdloss.runs import environment
+
+    return bool(environment()["accelerators"])

@@ -1,0 +1,142 @@
+"""Run folders: where results lie, which are finished, and how a command finds the one it needs."""
+
+import json
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from asm.atomic import replacing
+from kdloss.errors import ConfigError
+
+FINISHED = "finished.json"
+PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "opencv-python", "scikit-learn")
+
+
+def runs_root():
+    """The folder of all runs: the environment's ``KDLOSS_RUNS``, or ``runs``."""
+    return Path(os.environ.get("KDLOSS_RUNS", "runs"))
+
+
+def new_run_folder(name):
+    """A folder of that name below `runs_root` that does not exist yet: ``name``, ``name-2``, ``name-3`` ..."""
+    root, number = runs_root(), 1
+    while (folder := root / (name if number == 1 else f"{name}-{number}")).exists():
+        number += 1
+    return folder
+
+
+def finish(folder, results):
+    """Marks a run as finished, with its results, a dict for JSON."""
+    with replacing(Path(folder) / FINISHED) as work:
+        work.write_text(json.dumps(results, indent=1), encoding="utf-8")
+
+
+def finished(folder):
+    """The results of a finished run, or None."""
+    path = Path(folder) / FINISHED
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def find_checkpoint(dataset, role="student"):
+    """The ``best.keras`` of the newest finished run.
+
+    Args:
+        dataset: name of the data set.
+        role: ``student``, ``tough`` or ``tolerant``.
+
+    Raises:
+        ConfigError: there is none; the message says how to train one.
+    """
+    runs = _finished_runs(dataset, role)
+    if not runs:
+        raise ConfigError(_none_found(dataset, role))
+    return runs[0][0]
+
+
+def find_teachers(dataset):
+    """The newest finished tough and tolerant teachers that see views of the same size and box.
+
+    Returns:
+        ``{"tough": path, "tolerant": path}``, texts.
+
+    Raises:
+        ConfigError: there is no such pair; the message says how to train one.
+    """
+    tough, tolerant = (_finished_runs(dataset, role) for role in ("tough", "tolerant"))
+    for role, runs in (("tough", tough), ("tolerant", tolerant)):
+        if not runs:
+            raise ConfigError(_none_found(dataset, role))
+    for path, seen in tough:
+        for other, seen_too in tolerant:
+            if seen == seen_too:
+                return {"tough": str(path), "tolerant": str(other)}
+    raise ConfigError(
+        f"{runs_root()}: no tough and tolerant teacher of {dataset} see views of the same size and box: "
+        f"train both with the same --image-size and --box"
+    )
+
+
+def _finished_runs(dataset, role):
+    """``(best.keras, (image size, box))`` of finished runs, the newest first."""
+    found = []
+    for marker in runs_root().rglob(FINISHED):
+        config, best = marker.with_name("config.json"), marker.with_name("best.keras")
+        if config.is_file() and best.is_file():
+            record = json.loads(config.read_text(encoding="utf-8"))
+            if record.get("dataset") == dataset and record.get("kind") == role:
+                found.append((marker.stat().st_mtime, best, (record["image_size"], record["box"])))
+    return [(best, seen) for _, best, seen in sorted(found, key=lambda run: run[0], reverse=True)]
+
+
+def _none_found(dataset, role):
+    train = "train_student" if role == "student" else f"train_teacher --kind {role}"
+    return (
+        f"{runs_root()}: holds no finished {role} for {dataset}: train one with python -m kdloss.{train} "
+        f"--dataset {dataset}, name a checkpoint, or run make demo"
+    )
+
+
+def environment():
+    """What a result depends on besides its configuration: versions, back end, machine."""
+    import keras
+
+    return {
+        "python": sys.version.split()[0],
+        "backend": keras.backend.backend(),
+        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "accelerators": _accelerators(keras.backend.backend()),
+    }
+
+
+def _version(name):
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor():
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _accelerators(backend):
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return [device.name for device in tf.config.list_physical_devices("GPU")]
+    if backend == "jax":
+        import jax
+
+        return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+    import torch
+
+    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

@@ -1,0 +1,222 @@
+"""Landmark schemes: named points, from which every table of the project derives.
+
+A scheme is data. Left and right are the *subject's*: a point named ``right_x`` lies on the left of an
+upright picture, and its mirror partner is ``left_x``. The order of the points is that of the official
+annotation (68: 300-W, 29: COFW, 98: WFLW).
+"""
+
+import functools
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from kdloss.errors import DataError
+
+
+@dataclass(frozen=True)
+class LandmarkScheme:
+    """Named landmarks of one annotation style.
+
+    Args:
+        name: what manifests and checkpoints record, for example ``"68"``.
+        names: one unique name a point, in annotation order.
+        parts: name of a facial part -> indices of its points.
+        skeleton: polylines, each a tuple of indices, for drawing.
+        ocular: indices of the two outer eye corners (inter-ocular normaliser), or None.
+        pupils: two tuples of indices whose means are the pupils (inter-pupil normaliser), or None.
+        mirrorable: whether mirror partners are known. Points of an unknown scheme must not be mirrored.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    parts: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    skeleton: tuple[tuple[int, ...], ...] = ()
+    ocular: tuple[int, int] | None = None
+    pupils: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    mirrorable: bool = True
+
+    def __post_init__(self):
+        if len(set(self.names)) != len(self.names):
+            raise DataError(f"scheme {self.name}: point names repeat; every point needs a name of its own")
+
+    @property
+    def num_points(self):
+        return len(self.names)
+
+    @functools.cached_property
+    def mirror(self):
+        """(N,) int array: after an image is mirrored, new point i is old point ``mirror[i]``. An involution.
+
+        Raises:
+            DataError: a ``left_``/``right_`` point has no partner, or the scheme has no mirror partners.
+        """
+        if not self.mirrorable:
+            raise DataError(f"scheme {self.name} names no mirror partners: give its points left_/right_ names")
+        index = {name: i for i, name in enumerate(self.names)}
+        return np.array([index[self._partner(name, index)] for name in self.names])
+
+    def _partner(self, name, index):
+        side, _, rest = name.partition("_")
+        partner = {"left": "right_", "right": "left_"}.get(side, "") + rest if side in ("left", "right") else name
+        if partner not in index:
+            raise DataError(f"scheme {self.name}: {name} has no mirror partner {partner}")
+        return partner
+
+    def to_json(self):
+        """A dict that `from_json` turns back into an equal scheme."""
+        return {
+            "name": self.name,
+            "names": list(self.names),
+            "parts": {part: list(points) for part, points in self.parts.items()},
+            "skeleton": [list(line) for line in self.skeleton],
+            "ocular": list(self.ocular) if self.ocular else None,
+            "pupils": [list(side) for side in self.pupils] if self.pupils else None,
+            "mirrorable": self.mirrorable,
+        }
+
+    @classmethod
+    def from_json(cls, data):
+        return cls(
+            name=data["name"],
+            names=tuple(data["names"]),
+            parts={part: tuple(points) for part, points in data["parts"].items()},
+            skeleton=tuple(tuple(line) for line in data["skeleton"]),
+            ocular=tuple(data["ocular"]) if data["ocular"] else None,
+            pupils=tuple(tuple(side) for side in data["pupils"]) if data["pupils"] else None,
+            mirrorable=data["mirrorable"],
+        )
+
+    @classmethod
+    def plain(cls, num_points, names=None):
+        """A scheme for a user's own points. They can be mirrored only if given left_/right_ names."""
+        named = tuple(names) if names else tuple(f"point_{i}" for i in range(num_points))
+        if len(named) != num_points:
+            raise DataError(f"found {len(named)} point names for {num_points} points: give one name a point")
+        sided = any(name.startswith(("left_", "right_")) for name in named)
+        return cls(name=f"custom-{num_points}", names=named, parts={"all": tuple(range(num_points))}, mirrorable=sided)
+
+
+def _numbered(stem, count):
+    return [f"{stem}_{i}" for i in range(count)]
+
+
+def _jaw(count):
+    """A contour from the right ear over the chin to the left ear; both halves count towards the chin."""
+    half = count // 2
+    return [*_numbered("right_jaw", half), "chin", *_numbered("left_jaw", half)[::-1]]
+
+
+_NOSE = [*_numbered("nose_bridge", 4), "right_nostril_0", "right_nostril_1", "nose_base"]
+_NOSE += ["left_nostril_1", "left_nostril_0"]
+
+_MOUTH = ["right_mouth_corner", "right_upper_lip_0", "right_upper_lip_1", "upper_lip"]
+_MOUTH += ["left_upper_lip_1", "left_upper_lip_0", "left_mouth_corner"]
+_MOUTH += ["left_lower_lip_0", "left_lower_lip_1", "lower_lip", "right_lower_lip_1", "right_lower_lip_0"]
+_MOUTH += ["right_inner_corner", "right_inner_upper_lip", "inner_upper_lip", "left_inner_upper_lip"]
+_MOUTH += ["left_inner_corner", "left_inner_lower_lip", "inner_lower_lip", "right_inner_lower_lip"]
+
+
+def _range(start, stop, closed=False):
+    return (*range(start, stop), start) if closed else tuple(range(start, stop))
+
+
+def _scheme_68():
+    brow_right = _numbered("right_brow", 5)
+    eye_right = ["right_eye_outer", "right_eye_upper_0", "right_eye_upper_1", "right_eye_inner"]
+    eye_right += ["right_eye_lower_1", "right_eye_lower_0"]
+    eye_left = ["left_eye_inner", "left_eye_upper_1", "left_eye_upper_0", "left_eye_outer"]
+    eye_left += ["left_eye_lower_0", "left_eye_lower_1"]
+    names = _jaw(17) + brow_right + _numbered("left_brow", 5)[::-1] + _NOSE + eye_right + eye_left + _MOUTH
+    return LandmarkScheme(
+        name="68",
+        names=tuple(names),
+        parts={
+            "jaw": _range(0, 17),
+            "brows": _range(17, 27),
+            "nose": _range(27, 36),
+            "eyes": _range(36, 48),
+            "mouth": _range(48, 68),
+        },
+        skeleton=(
+            _range(0, 17),
+            _range(17, 22),
+            _range(22, 27),
+            _range(27, 31),
+            _range(31, 36),
+            _range(36, 42, closed=True),
+            _range(42, 48, closed=True),
+            _range(48, 60, closed=True),
+            _range(60, 68, closed=True),
+        ),
+        ocular=(36, 45),
+        pupils=(_range(36, 42), _range(42, 48)),
+    )
+
+
+def _scheme_98():
+    brow_right = [f"right_brow_upper_{i}" for i in range(5)] + [f"right_brow_lower_{i}" for i in range(4)]
+    # The lower edge runs back from the inner end: index 38-41 on the right, 50-47 mirrored on the left.
+    brow_left = [f"left_brow_upper_{i}" for i in range(4, -1, -1)] + [f"left_brow_lower_{i}" for i in range(3, -1, -1)]
+    eye_right = ["right_eye_outer", "right_eye_upper_0", "right_eye_upper_1", "right_eye_upper_2"]
+    eye_right += ["right_eye_inner", "right_eye_lower_2", "right_eye_lower_1", "right_eye_lower_0"]
+    eye_left = ["left_eye_inner", "left_eye_upper_2", "left_eye_upper_1", "left_eye_upper_0"]
+    eye_left += ["left_eye_outer", "left_eye_lower_0", "left_eye_lower_1", "left_eye_lower_2"]
+    names = _jaw(33) + brow_right + brow_left + _NOSE + eye_right + eye_left + _MOUTH + ["right_pupil", "left_pupil"]
+    return LandmarkScheme(
+        name="98",
+        names=tuple(names),
+        parts={
+            "jaw": _range(0, 33),
+            "brows": _range(33, 51),
+            "nose": _range(51, 60),
+            "eyes": (*_range(60, 76), 96, 97),
+            "mouth": _range(76, 96),
+        },
+        skeleton=(
+            _range(0, 33),
+            _range(33, 42, closed=True),
+            _range(42, 51, closed=True),
+            _range(51, 55),
+            _range(55, 60),
+            _range(60, 68, closed=True),
+            _range(68, 76, closed=True),
+            _range(76, 88, closed=True),
+            _range(88, 96, closed=True),
+        ),
+        ocular=(60, 72),
+        pupils=((96,), (97,)),
+    )
+
+
+def _scheme_29():
+    names = [f"{side}_brow_{end}" for end in ("outer", "inner") for side in ("right", "left")]
+    names += ["right_brow_upper", "right_brow_lower", "left_brow_upper", "left_brow_lower"]
+    names += [f"{side}_eye_{end}" for end in ("outer", "inner") for side in ("right", "left")]
+    names += ["right_eye_upper", "right_eye_lower", "left_eye_upper", "left_eye_lower", "right_pupil", "left_pupil"]
+    names += ["right_nostril", "left_nostril", "nose_tip", "nose_base", "right_mouth_corner", "left_mouth_corner"]
+    names += ["upper_lip", "inner_upper_lip", "inner_lower_lip", "lower_lip", "chin"]
+    return LandmarkScheme(
+        name="29",
+        names=tuple(names),
+        parts={
+            "brows": _range(0, 8),
+            "eyes": _range(8, 18),
+            "nose": _range(18, 22),
+            "mouth": _range(22, 28),
+            "jaw": (28,),
+        },
+        skeleton=(
+            (0, 4, 2, 5, 0),
+            (1, 6, 3, 7, 1),
+            (8, 12, 10, 13, 8),
+            (9, 14, 11, 15, 9),
+            (18, 20, 19, 21, 18),
+            (22, 24, 23, 27, 22),
+            (22, 25, 23, 26, 22),
+        ),
+        ocular=(8, 9),
+        pupils=((16,), (17,)),
+    )
+
+
+SCHEMES = {scheme.name: scheme for scheme in (_scheme_29(), _scheme_68(), _scheme_98())}

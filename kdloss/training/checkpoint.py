@@ -1,0 +1,133 @@
+"""Checkpoints: a ``.keras`` file that also holds a card (what the model is), and the state a run resumes from.
+
+Nothing that is loaded can execute code: the network is built by name from the card, and only arrays are read.
+"""
+
+import json
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from asm.atomic import replacing
+from kdloss.errors import CheckpointError
+from kdloss.models import build_model
+from kdloss.schemes import LandmarkScheme
+
+CARD = "kdloss.json"
+
+
+def save_model(path, model, card):
+    """Writes a model and its card; the file appears whole or not at all.
+
+    Args:
+        path: ends in ``.keras``; Keras itself can load it too.
+        model: from `kdloss.models.build_model`.
+        card: a dict for JSON with at least ``arch``, ``dataset``, ``scheme``, ``image_size``, ``box``.
+    """
+    with replacing(path) as work:
+        model.save(work)
+        with zipfile.ZipFile(work, "a") as archive:
+            archive.writestr(CARD, json.dumps(card, indent=1))
+
+
+def checkpoint_path(path):
+    """The file of a checkpoint that is named by a run folder or by the file itself.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "best.keras"
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint: give a .keras file or a run folder that holds best.keras")
+    return path
+
+
+def read_card(path):
+    """The card of a checkpoint, a dict.
+
+    Raises:
+        CheckpointError: no such file, damaged, or not one of this project's.
+    """
+    path = checkpoint_path(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            card = json.loads(archive.read(CARD))
+    except KeyError:
+        raise CheckpointError(f"{path}: holds no {CARD}, so it is no checkpoint of kdloss: train one first") from None
+    except (zipfile.BadZipFile, ValueError, OSError) as error:
+        raise CheckpointError(f"{path}: damaged ({error}): train it again or bring a whole copy") from error
+    return card
+
+
+def load_model(path):
+    """Loads a checkpoint.
+
+    Args:
+        path: a ``.keras`` file of `save_model`, or a run folder that holds ``best.keras``.
+
+    Returns:
+        ``(model, card)``.
+
+    Raises:
+        CheckpointError: no such file, damaged, or not one of this project's.
+    """
+    path = checkpoint_path(path)
+    card = read_card(path)
+    num_points = LandmarkScheme.from_json(card["scheme"]).num_points
+    model = build_model(card["arch"], num_points, card["image_size"])
+    try:
+        model.load_weights(path)
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path}: its weights do not load ({error}): train it again") from error
+    return model, card
+
+
+def require_scheme(card, scheme, path):
+    """Checks that a checkpoint reads the points of a scheme.
+
+    Raises:
+        CheckpointError: it was trained for another.
+    """
+    found = LandmarkScheme.from_json(card["scheme"])
+    if found.names != scheme.names:
+        raise CheckpointError(
+            f"{path}: trained for the {found.num_points} points of scheme {found.name}, expected the "
+            f"{scheme.num_points} of scheme {scheme.name}: give a checkpoint of this data set"
+        )
+
+
+def save_state(path, variables, progress):
+    """Writes everything a run resumes from into one file, which appears whole or not at all.
+
+    Args:
+        path: the ``.npz`` file.
+        variables: Keras variables: weights, seed generators and optimizer, in a fixed order.
+        progress: a dict for JSON: epoch, best score and so on.
+    """
+    arrays = {f"v{i:05d}": keras.ops.convert_to_numpy(variable) for i, variable in enumerate(variables)}
+    with replacing(path) as work:
+        np.savez(work, progress=np.array(json.dumps(progress)), **arrays)
+
+
+def load_state(path, variables):
+    """Reads `save_state`'s file back into the variables; returns the progress.
+
+    Raises:
+        CheckpointError: damaged, or the variables are others.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            progress = json.loads(str(file["progress"]))
+            arrays = [file[f"v{i:05d}"] for i in range(len(file.files) - 1)]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path}: damaged ({error}): start the run anew without --resume") from error
+    shapes = [tuple(array.shape) for array in arrays]
+    if shapes != [tuple(variable.shape) for variable in variables]:
+        raise CheckpointError(f"{path}: holds the state of another network: start the run anew without --resume")
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
+    return progress

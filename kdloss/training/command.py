@@ -1,0 +1,62 @@
+"""The flags that both training commands share, and what they do with them."""
+
+from pathlib import Path
+
+from kdloss.data_location import find_prepared
+from kdloss.datasets import DATASETS
+from kdloss.recipes import RECIPES
+from kdloss.runs import new_run_folder
+from kdloss.training.config import PRECISIONS
+
+OVERRIDES = (
+    "arch", "loss", "image_size", "box", "augment", "weights", "epochs", "batch_size", "learning_rate",
+    "weight_decay", "ema", "precision", "seed",
+)  # fmt: skip
+
+
+def add_training_flags(parser):
+    """Adds the shared flags to an `argparse` parser."""
+    parser.add_argument("--dataset", default="300w", choices=list(DATASETS), help="data set (default: 300w)")
+    parser.add_argument("--data", help="prepared folder, or a raw one in the official layout (default: data/DATASET)")
+    parser.add_argument("--out", type=Path, help="run folder (default: a new one below runs/)")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument(
+        "--recipe",
+        default="auto",
+        choices=["auto", *RECIPES],
+        help="settings for a kind of machine; the flags below replace single ones (default: by the machine)",
+    )
+    parser.add_argument("--arch", help="network, such as mobilenetv2-0.5 or efficientnetb3")
+    parser.add_argument("--weights", help="none, imagenet, or a file or checkpoint to start from")
+    parser.add_argument("--loss", choices=["l2", "l1", "wing"], help="loss of the points where no teacher is used")
+    parser.add_argument("--image-size", type=int, metavar="PIXELS", help="side of the views")
+    parser.add_argument("--box", metavar="BOX", help="gt:1.25, dataset:SCALE or paper")
+    parser.add_argument("--augment", choices=["none", "paper", "strong"], help="how views vary")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--weight-decay", type=float)
+    parser.add_argument("--ema", type=float, metavar="MOMENTUM", help="average the weights, such as 0.998; 0: off")
+    parser.add_argument("--precision", choices=PRECISIONS)
+    parser.add_argument("--seed", type=int)
+
+
+def overrides(args):
+    """The `TrainConfig` fields that the user set by flags."""
+    return {name: value for name in OVERRIDES if (value := getattr(args, name)) is not None}
+
+
+def run_training(config, args, name, shape=None):
+    """Trains, prints where the result is, and returns the exit status."""
+    from kdloss.training.fit import train
+
+    prepared = find_prepared(config.dataset, args.data)
+    folder = args.out or new_run_folder(name)
+    kept = "synthetic faces" if prepared.synthetic else "faces"
+    print(
+        f"{config.kind}: {config.arch} at {config.image_size} px on {len(prepared.indices('train'))} {kept} of "
+        f"{config.dataset} (validation: {len(prepared.indices('val'))}), {config.epochs} epochs -> {folder}"
+    )
+    results = train(config, prepared, folder, resume=args.resume, shape=shape)
+    print(f"best validation NME {results['val_nme']:.3f} % -> {folder / 'best.keras'}")
+    return 0

@@ -1,0 +1,110 @@
+"""What a training run is made of: one flat, frozen record that is stored beside its results."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+
+from kdloss.augment import augmentation
+from kdloss.errors import ConfigError
+from kdloss.geometry import BoxPolicy
+
+KINDS = ("tough", "tolerant", "student")
+METHODS = ("none", "kd-loss")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run.
+
+    Args:
+        kind: ``tough`` (teacher on hard landmarks), ``tolerant`` (teacher on soft landmarks) or ``student``.
+        dataset: name of the data set.
+        arch: name of the network.
+        method: of a student: ``none`` or ``kd-loss``.
+        loss: point loss of teachers and of method ``none``: ``l2`` (the paper's), ``l1`` or ``wing``.
+        kd_preset, unit: preset of the KD-Loss, and the unit of its errors: ``normalised`` or ``pixel``.
+        tough, tolerant: checkpoints of the frozen teachers, or None.
+        teacher_views: how many drawings of each face are stored with the teachers' outputs and used in turn;
+            0 runs the teachers online on ever new views.
+        variance: share of shape variance that the soft landmarks keep.
+        image_size, box, augment: side of the views in pixels, their crop, and how they vary.
+        weights: ``none``, ``imagenet`` or a file to start from.
+        epochs, batch_size, learning_rate, warmup_epochs, weight_decay: of AdamW with a cosine schedule.
+        ema: momentum of the moving average of the weights that is validated and kept; 0 keeps the weights.
+        precision: Keras dtype policy.
+        seed: of weights, order and views.
+    """
+
+    kind: str
+    dataset: str
+    arch: str
+    method: str = "none"
+    loss: str = "l2"
+    kd_preset: str = "public"
+    unit: str = "normalised"
+    tough: str | None = None
+    tolerant: str | None = None
+    teacher_views: int = 0
+    variance: float = 0.90
+    image_size: int = 224
+    box: str = "gt:1.25"
+    augment: str = "strong"
+    weights: str = "none"
+    epochs: int = 150
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    warmup_epochs: float = 1.0
+    weight_decay: float = 1e-4
+    ema: float = 0.0
+    precision: str = "float32"
+    seed: int = 0
+
+    def __post_init__(self):
+        self._one_of("kind", KINDS)
+        self._one_of("method", METHODS)
+        self._one_of("loss", ("l2", "l1", "wing"))
+        self._one_of("unit", ("normalised", "pixel"))
+        self._one_of("precision", PRECISIONS)
+        augmentation(self.augment)
+        BoxPolicy.parse(self.box)
+        self._at_least("epochs", 1)
+        self._at_least("batch_size", 1)
+        self._at_least("teacher_views", 0)
+        self._at_least("warmup_epochs", 0)
+        self._at_least("weight_decay", 0)
+        if not self.learning_rate > 0:
+            raise ConfigError(f"--learning-rate {self.learning_rate}: expected a number above 0")
+        if not 0 <= self.ema < 1:
+            raise ConfigError(f"--ema {self.ema}: expected 0 (off) or a momentum below 1, such as 0.998")
+        if self.method == "kd-loss" and not (self.tough or self.tolerant):
+            raise ConfigError("--method kd-loss: needs a teacher: give --tough RUN, --tolerant RUN or both")
+        if self.method == "none" and (self.tough or self.tolerant):
+            raise ConfigError("--method none: takes no teacher: leave out --tough and --tolerant")
+
+    def _one_of(self, name, known):
+        value = getattr(self, name)
+        if value not in known:
+            raise ConfigError(f"--{name} {value}: expected one of {', '.join(known)}")
+
+    def _at_least(self, name, low):
+        value = getattr(self, name)
+        if not value >= low:
+            raise ConfigError(f"--{name.replace('_', '-')} {value}: expected {low} at least")
+
+    @property
+    def teachers(self):
+        """Role -> checkpoint, of the teachers that this run distils from."""
+        return {role: path for role in ("tough", "tolerant") if (path := getattr(self, role))}
+
+    def to_json(self):
+        """The record as an indented JSON text."""
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text):
+        return cls(**json.loads(text))
+
+    def differences(self, other):
+        """Names of the fields in which two configurations differ."""
+        return [f.name for f in dataclasses.fields(self) if getattr(self, f.name) != getattr(other, f.name)]

@@ -1,0 +1,288 @@
+"""The shape model: fit, projection, clip, softening, and its file."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asm import ShapeModel, UserError, generalised_procrustes
+
+GENERATOR = np.random.default_rng(0)
+# 60 shapes of 6 points that vary in all 12 directions, each direction less than the one before.
+BASE = np.array([[0.0, 0.0], [4.0, 0.5], [3.5, 3.0], [1.0, 5.0], [-1.0, 2.0], [1.5, 1.5]])
+SHAPES = BASE + (GENERATOR.normal(size=(60, 12)) * 0.6 ** np.arange(12)).reshape(60, 6, 2)
+# Two points on the x axis that move apart and together: by hand, lambda = (2 + 0 + 2) / (3 - 1) = 2.
+SPREADING = np.array([[[-1.0, 0.0], [1.0, 0.0]], [[-2.0, 0.0], [2.0, 0.0]], [[-3.0, 0.0], [3.0, 0.0]]])
+
+
+def test_two_points_by_hand():
+    model = ShapeModel.fit(SPREADING, modes=1)
+    np.testing.assert_allclose(model.mean, [[-2, 0], [2, 0]], atol=1e-15)
+    np.testing.assert_allclose(model.eigenvalues, [2.0])
+    mode = model.modes[0] * np.sign(model.modes[0, 1, 0])
+    np.testing.assert_allclose(mode, [[-np.sqrt(0.5), 0], [np.sqrt(0.5), 0]], atol=1e-15)
+    assert model.explained == pytest.approx(1.0)
+    # (-12, 1), (12, 1) lies b = 10 sqrt(2) out; the clip is at 3 sqrt(2): 3 to each side, and off the axis nothing.
+    np.testing.assert_allclose(np.abs(model.project([[-12, 1], [12, 1]])), [10 * np.sqrt(2)])
+    np.testing.assert_allclose(model.soften([[-12, 1], [12, 1]]), [[-5, 0], [5, 0]], atol=1e-14)
+
+
+def test_the_clip_acts_exactly_at_three_deviations():
+    model = ShapeModel.fit(SPREADING, modes=1)
+    sd = np.sqrt(2.0)
+    inside, border, outside = (model.clip([[factor * sd]])[0, 0] / sd for factor in (2.999, 3.0, 3.001))
+    assert (inside, border, outside) == pytest.approx((2.999, 3.0, 3.0), abs=1e-12)
+    assert model.clip([-9 * sd])[0] / sd == pytest.approx(-3.0)
+    assert model.clip([-9 * sd], limit=0.5)[0] / sd == pytest.approx(-0.5)
+
+
+@pytest.mark.parametrize("align", [False, True])
+def test_modes_are_orthonormal_and_carry_the_variance(align):
+    model = ShapeModel.fit(SHAPES, modes=5, align=align)
+    flat = model.modes.reshape(5, -1)
+    np.testing.assert_allclose(flat @ flat.T, np.eye(5), atol=1e-12)
+    coefficients = model.project(SHAPES)
+    np.testing.assert_allclose(coefficients.mean(axis=0), 0, atol=1e-10)
+    np.testing.assert_allclose(np.cov(coefficients.T), np.diag(model.eigenvalues), atol=1e-10)
+    assert (np.diff(model.spectrum) <= 0).all()
+
+
+def test_a_share_of_variance_keeps_the_fewest_modes_that_reach_it():
+    all_shares = np.cumsum(ShapeModel.fit(SHAPES, variance=1.0).shares)
+    assert len(all_shares) == 12
+    for variance in (0.01, 0.5, 0.9, 0.95, 0.999):
+        kept = len(ShapeModel.fit(SHAPES, variance=variance).modes)
+        assert all_shares[kept - 1] >= variance
+        assert kept == 1 or all_shares[kept - 2] < variance
+
+
+def test_a_share_that_is_met_exactly_takes_no_further_mode():
+    # Four shapes, the deviations (+-2, 0) and (0, +-1) of one point: the first mode holds 4 / 5 exactly.
+    shapes = np.zeros((4, 2, 2))
+    shapes[:, 0] = [[2, 0], [-2, 0], [0, 1], [0, -1]]
+    assert len(ShapeModel.fit(shapes, variance=0.8).modes) == 1
+    assert len(ShapeModel.fit(shapes, variance=0.81).modes) == 2
+
+
+@pytest.mark.parametrize("align", [False, True])
+def test_all_modes_without_a_limit_change_nothing(align):
+    model = ShapeModel.fit(SHAPES, variance=1.0, align=align)
+    assert len(model.modes) == (8 if align else 12)  # alignment takes away place, size and rotation
+    others = BASE * 2 + 30 + GENERATOR.normal(size=(5, 6, 2))
+    np.testing.assert_allclose(model.soften(others, limit=np.inf), others, atol=1e-9)
+
+
+@pytest.mark.parametrize("align", [False, True])
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 10**6), modes=st.integers(1, 8), limit=st.floats(0.1, 4))
+def test_softening_twice_is_softening_once(align, seed, modes, limit):
+    model = ShapeModel.fit(SHAPES, modes=modes, align=align)
+    wild = BASE + np.random.default_rng(seed).normal(size=(4, 6, 2))
+    once = model.soften(wild, limit=limit)
+    np.testing.assert_allclose(model.soften(once, limit=limit), once, atol=1e-9)
+
+
+def test_softening_is_project_clip_reconstruct():
+    model = ShapeModel.fit(SHAPES, modes=4)
+    wild = BASE + GENERATOR.normal(size=(4, 6, 2)) * 3
+    steps = model.reconstruct(model.clip(model.project(wild)))
+    np.testing.assert_allclose(model.soften(wild), steps, atol=1e-14)
+    assert (np.abs(model.project(steps)) <= 3 * np.sqrt(model.eigenvalues) + 1e-12).all()
+    assert not np.allclose(model.project(wild), model.project(steps))  # the clip was at work
+
+
+def test_a_limit_of_zero_leaves_the_mean():
+    model = ShapeModel.fit(SHAPES, modes=4)
+    np.testing.assert_allclose(model.soften(SHAPES[:2], limit=0), np.stack([model.mean] * 2), atol=1e-14)
+
+
+def test_an_aligned_model_softens_alike_wherever_the_shape_lies():
+    model = ShapeModel.fit(SHAPES, modes=3, align=True)
+    turn = 1.7 * np.array([[np.cos(0.8), np.sin(0.8)], [-np.sin(0.8), np.cos(0.8)]])
+    wild = BASE + GENERATOR.normal(size=(5, 6, 2))
+    np.testing.assert_allclose(model.soften(wild @ turn + [40, -9]), model.soften(wild) @ turn + [40, -9], atol=1e-10)
+    np.testing.assert_allclose(model.project(wild @ turn + [40, -9]), model.project(wild), atol=1e-10)
+
+
+def test_whole_arrays_come_out_as_one_by_one():
+    model = ShapeModel.fit(SHAPES, modes=3)
+    block = SHAPES[:24].reshape(2, 3, 4, 6, 2)
+    assert model.project(block).shape == (2, 3, 4, 3)
+    soft = model.soften(block)
+    assert soft.shape == block.shape
+    np.testing.assert_allclose(soft[1, 2, 3], model.soften(block[1, 2, 3]), atol=1e-14)
+    assert model.soften(block[:0]).shape == (0, 3, 4, 6, 2)
+
+
+@pytest.mark.parametrize(("given", "answered"), [("f4", "f4"), ("f2", "f2"), ("f8", "f8"), ("i4", "f8")])
+def test_the_floating_type_is_kept(given, answered):
+    model = ShapeModel.fit(SHAPES.astype("f4"), modes=3)
+    points = (10 * SHAPES[:2]).astype(given)
+    assert model.soften(points).dtype == model.project(points).dtype == np.dtype(answered)
+    assert model.reconstruct(model.project(points)).dtype == np.dtype(answered)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "options", "message"),
+    [
+        (SHAPES, {}, "not both"),
+        (SHAPES, {"variance": 0.9, "modes": 3}, "not both"),
+        (SHAPES, {"variance": 0.0}, r"found 0.0, expected a share in \(0, 1\]"),
+        (SHAPES, {"variance": 90}, "found 90"),
+        (SHAPES, {"variance": float("nan")}, "found nan"),
+        (SHAPES, {"modes": 0}, "found 0, expected a whole number from 1 to the 12"),
+        (SHAPES, {"modes": 13}, "found 13"),
+        (SHAPES, {"modes": 2.5}, "found 2.5"),
+        (SPREADING, {"modes": 2}, "from 1 to the 1 "),
+        (SHAPES[:1], {"modes": 1}, "n >= 2"),
+        (SHAPES[0], {"modes": 1}, r"expected \(n, N, 2\)"),
+        (SHAPES.reshape(60, 12), {"modes": 1}, "x then y"),
+        (SHAPES[[0, 0, 0]], {"modes": 1}, "all 3 are the same"),
+        (np.where(np.arange(60)[:, None, None] == 7, np.nan, SHAPES), {"modes": 1}, r"NaN .* in 1 shape"),
+        (SHAPES, {"modes": 1, "metadata": {"points": 68}}, "dict of strings"),
+    ],
+)
+def test_a_bad_fit_is_refused(shapes, options, message):
+    with pytest.raises(UserError, match=message):
+        ShapeModel.fit(shapes, **options)
+
+
+def test_bad_use_is_refused():
+    model = ShapeModel.fit(SHAPES, modes=3)
+    with pytest.raises(UserError, match="found 5 points a shape, expected 6"):
+        model.soften(SHAPES[:, :5])
+    with pytest.raises(UserError, match=r"expected \(\.\.\., 3\)"):
+        model.reconstruct(np.zeros(4))
+    for limit in (-1.0, float("nan")):
+        with pytest.raises(UserError, match="limit: found"):
+            model.soften(SHAPES, limit=limit)
+
+
+@pytest.mark.parametrize("align", [False, True])
+def test_a_saved_model_is_the_same_model(tmp_path, align):
+    metadata = {"scheme": "68", "skeleton": "[[0, 1, 2], [3, 4]]", "note": "Größe"}
+    model = ShapeModel.fit(SHAPES, modes=4, align=align, metadata=metadata)
+    path = tmp_path / "new" / "shape.npz"
+    model.save(path)
+    again = ShapeModel.load(path)
+    np.testing.assert_array_equal(again.soften(SHAPES, 1.0), model.soften(SHAPES, 1.0))
+    np.testing.assert_array_equal(again.shares, model.shares)
+    assert again.metadata == metadata
+    assert again.skeleton == ((0, 1, 2), (3, 4))
+    assert [p.name for p in path.parent.iterdir()] == ["shape.npz"]
+    first = path.read_bytes()
+    model.save(path)
+    assert path.read_bytes() == first
+
+
+def test_an_aligned_model_stands_on_the_procrustes_mean():
+    expected = generalised_procrustes(SHAPES).mean
+    np.testing.assert_allclose(ShapeModel.fit(SHAPES, modes=1, align=True).reference, expected, atol=1e-12)
+    assert ShapeModel.fit(SHAPES, modes=1).reference is None
+
+
+def test_a_save_replaces_the_file_and_never_writes_into_it(tmp_path):
+    path, held = tmp_path / "shape.npz", tmp_path / "held.npz"
+    ShapeModel.fit(SHAPES, modes=4).save(path)
+    held.hardlink_to(path)
+    ShapeModel.fit(SHAPES, modes=2).save(path)
+    assert (len(ShapeModel.load(held).modes), len(ShapeModel.load(path).modes)) == (4, 2)
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "shape.npz"
+    model = ShapeModel.fit(SHAPES, modes=4)
+    model.save(path)
+    before = path.read_bytes()
+
+    def full(file, **arrays):
+        file.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(UserError, match=r"shape\.npz: cannot be written \(No space left"):
+        model.save(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def rewritten(path, **changes):
+    with np.load(path) as archive:
+        arrays = {name: archive[name] for name in archive.files} | changes
+    np.savez(path, **{name: value for name, value in arrays.items() if value is not None})
+
+
+def test_other_files_are_refused(tmp_path):
+    path = tmp_path / "shape.npz"
+    with pytest.raises(UserError, match="no such file"):
+        ShapeModel.load(path)
+    with pytest.raises(UserError, match="no such file"):
+        ShapeModel.load(tmp_path)
+    for content in (b"", b"not a model", b"PK\x03\x04 neither"):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"not a readable \.npz"):
+            ShapeModel.load(path)
+    with open(path, "wb") as file:
+        np.save(file, SHAPES)
+    with pytest.raises(UserError, match="not a shape model"):
+        ShapeModel.load(path)
+    np.savez(path, points=SHAPES)
+    with pytest.raises(UserError, match="not a shape model"):
+        ShapeModel.load(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"version": np.array(2)}, "version 2, expected 1"),
+        ({"modes": None}, "damaged .*modes"),
+        ({"modes": SHAPES[:4]}, "damaged .*orthonormal"),
+        ({"modes": np.zeros((0, 6, 2))}, r"damaged .*\(k, 6, 2\)"),
+        ({"mean": np.zeros((5, 2))}, "damaged"),
+        ({"mean": np.full((6, 2), np.nan)}, "damaged .*finite"),
+        ({"spectrum": np.ones(2)}, "damaged .*variances"),
+        ({"spectrum": -np.ones(9)}, "damaged .*variances"),
+        ({"reference": np.zeros((5, 2))}, "damaged .*reference"),
+        ({"metadata": np.array("{")}, "damaged"),
+        ({"metadata": np.array("[]")}, "damaged .*metadata"),
+        ({"metadata": np.array([{"a": "b"}], dtype=object)}, "not a readable"),
+    ],
+)
+def test_a_damaged_model_is_refused(tmp_path, changes, message):
+    path = tmp_path / "shape.npz"
+    ShapeModel.fit(SHAPES, modes=4).save(path)
+    rewritten(path, **changes)
+    with pytest.raises(UserError, match=message):
+        ShapeModel.load(path)
+
+
+def test_a_flipped_bit_or_a_cut_is_noticed(tmp_path):
+    path = tmp_path / "shape.npz"
+    ShapeModel.fit(SHAPES, modes=4).save(path)
+    whole = path.read_bytes()
+    spot = whole.index(SHAPES.mean(axis=0).tobytes()[:4])
+    for content in (whole[: len(whole) // 2], whole[:spot] + bytes([whole[spot] ^ 1]) + whole[spot + 1 :]):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"not a readable \.npz"):
+            ShapeModel.load(path)
+
+
+@pytest.mark.parametrize("skeleton", ["[[0, 6]]", "[[0, -1]]", "[0, 1]", "{", '[["a"]]'])
+def test_a_skeleton_that_does_not_fit_is_refused(skeleton):
+    model = ShapeModel.fit(SHAPES, modes=1, metadata={"skeleton": skeleton})
+    with pytest.raises(UserError, match="skeleton"):
+        _ = model.skeleton
+
+
+def test_real_faces_need_few_modes(raw_300w):
+    files = sorted((raw_300w / "lfpw" / "trainset").glob("*.pts"))[:200]
+    assert len(files) == 200
+    texts = [file.read_text().split("{")[1].split("}")[0].split() for file in files]
+    faces = np.array(texts, dtype=np.float64).reshape(200, 68, 2)
+    faces -= (faces.min(axis=1, keepdims=True) + faces.max(axis=1, keepdims=True)) / 2
+    faces /= 1.25 * np.ptp(faces, axis=1).max(axis=-1)[:, None, None]
+    model = ShapeModel.fit(faces, variance=0.90)
+    assert 3 <= len(model.modes) <= 8
+    # Soft landmarks stay near the hard ones: within a few hundredths of the crop.
+    moved = np.linalg.norm(model.soften(faces) - faces, axis=-1).mean()
+    assert 0.002 < moved < 0.03

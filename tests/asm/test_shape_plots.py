@@ -1,0 +1,69 @@
+"""Pictures of the shape model."""
+
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from asm import ShapeModel, UserError
+from asm.plots import modes_figure, save_figure, variance_curve
+
+GENERATOR = np.random.default_rng(0)
+BASE = np.array([[0.0, 0.0], [2.0, 0.0], [2.0, 3.0], [0.0, 3.0]])
+SHAPES = BASE + (GENERATOR.normal(size=(40, 8)) * 0.5 ** np.arange(1, 9)).reshape(40, 4, 2)
+
+
+@pytest.fixture
+def model():
+    return ShapeModel.fit(SHAPES, modes=3, metadata={"skeleton": "[[0, 1, 2, 3, 0]]", "source": "toy"})
+
+
+def test_each_cell_draws_its_shape(model):
+    figure = modes_figure(model, rows=2)
+    assert len(figure.axes) == 2 * 7
+    for row in range(2):
+        for column, deviation in enumerate((-3, -2, -1, 0, 1, 2, 3)):
+            axes = figure.axes[7 * row + column]
+            expected = model.mean + deviation * np.sqrt(model.eigenvalues[row]) * model.modes[row]
+            line, points = axes.lines[-2].get_xydata(), axes.lines[-1].get_xydata()
+            np.testing.assert_allclose(points, expected, atol=1e-12)
+            np.testing.assert_allclose(line, expected[[0, 1, 2, 3, 0]], atol=1e-12)
+            low, high = axes.get_ylim()[::-1]
+            assert low < expected[:, 1].min()
+            assert high > expected[:, 1].max()  # and so y runs downwards
+    assert [axes.get_title() for axes in figure.axes[:7]][::3] == ["\N{MINUS SIGN}3 sd", "mean", "+3 sd"]
+
+
+def test_rows_and_skeleton_can_be_chosen(model):
+    assert len(modes_figure(model, rows=9, deviations=(-3, 3)).axes) == 3 * 2
+    bare = modes_figure(model, rows=1, deviations=(0,), skeleton=())
+    assert [line.get_linestyle() for line in bare.axes[0].lines] == ["None"]
+    with pytest.raises(UserError, match="rows: found 0"):
+        modes_figure(model, rows=0)
+
+
+def test_the_curve_marks_what_is_kept(model):
+    whole, kept = variance_curve(model).axes[0].lines
+    np.testing.assert_allclose(whole.get_ydata()[-1], 100)
+    assert len(whole.get_xdata()) == 8
+    np.testing.assert_allclose(kept.get_xydata(), whole.get_xydata()[:3])
+    np.testing.assert_allclose(kept.get_ydata()[-1], 100 * model.explained)
+
+
+def test_figures_are_written_whole(model, tmp_path):
+    save_figure(modes_figure(model), tmp_path / "modes.png")
+    save_figure(variance_curve(model), tmp_path / "curve.svg")
+    picture = cv2.imread(str(tmp_path / "modes.png"))
+    assert picture.std() > 10
+    assert "<svg" in (tmp_path / "curve.svg").read_text()
+    with pytest.raises(UserError, match=r"modes\.txt: cannot draw"):
+        save_figure(modes_figure(model), tmp_path / "modes.txt")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["curve.svg", "modes.png"]
+
+
+def test_neither_pyplot_nor_kdloss_is_imported():
+    code = "import sys, asm.plots, asm.__main__; print('matplotlib.pyplot' in sys.modules, 'kdloss' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["False", "False"]

@@ -1,0 +1,140 @@
+"""Small real files: pictures whose landmarks are marked by white pixels, and commands run as a user runs them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_prep.__main__ import main
+from kdloss.prepared import PreparedDataset
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def _marked(num_points, seed=0, width=120, height=90):
+    rng = np.random.default_rng(seed)
+    flat = rng.choice((width - 40) * (height - 40), num_points, replace=False)
+    points = np.stack([flat % (width - 40), flat // (width - 40)], axis=-1) + 20
+    image = np.full((height, width, 3), 40, np.uint8)
+    image[points[:, 1], points[:, 0]] = 255
+    return image, points.astype(np.float32)
+
+
+def _write_pts(path, points, header=True, base=1):
+    lines = [f"{x + base:.3f} {y + base:.3f}" for x, y in points]
+    if header:
+        lines = ["version: 1", f"n_points: {len(points)}", "{", *lines, "}"]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def _write_face(path, num_points=68, seed=0, **pts):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image, points = _marked(num_points, seed)
+    Image.fromarray(image).save(path)
+    _write_pts(path.with_suffix(".pts"), points, **pts)
+    return image, points
+
+
+@pytest.fixture(scope="session")
+def marked():
+    """(num_points, seed) -> an RGB image and the (N, 2) points at which its white pixels are."""
+    return _marked
+
+
+@pytest.fixture(scope="session")
+def write_pts():
+    """(path, 0-based points, header, base) -> writes a .pts file."""
+    return _write_pts
+
+
+@pytest.fixture(scope="session")
+def write_face():
+    """(path, num_points, seed) -> writes an image and its .pts, returns both."""
+    return _write_face
+
+
+@pytest.fixture(scope="session")
+def at_marks():
+    """True if every point of a face lies on a white pixel of its image."""
+
+    def check(image, points):
+        x, y = np.rint(points).astype(int).T
+        return bool((image[y, x] > 200).all())
+
+    return check
+
+
+@pytest.fixture
+def faces_300w(tmp_path, write_face):
+    """A small 300-W folder, twelve training and two test faces, one name with spaces."""
+    root = tmp_path / "raw"
+    for i in range(10):
+        write_face(root / "afw" / f"{100 + i // 2}_{i % 2 + 1}.png", seed=i)
+    write_face(root / "helen" / "trainset" / "7_1.png", seed=20)
+    write_face(root / "lfpw" / "trainset" / "image_0001.png", seed=21)
+    write_face(root / "helen" / "testset" / "8_1.png", seed=22)
+    write_face(root / "ibug" / "image_092 _01.png", seed=23)
+    return root
+
+
+@pytest.fixture
+def command():
+    """Runs ``python -m data_prep`` as a process; returns its `subprocess.CompletedProcess`."""
+
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "data_prep", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            cwd=REPOSITORY,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+    return run
+
+
+def _one_error_line(status, stderr):
+    lines = [line for line in stderr.splitlines() if " % " not in line]
+    assert status == 2, stderr
+    assert len(lines) == 1, stderr
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+@pytest.fixture
+def fails(capsys):
+    """Runs a command that must return 2 with one line on stderr; returns that line."""
+
+    def run(*arguments):
+        status = main([*map(str, arguments)])
+        return _one_error_line(status, capsys.readouterr().err)
+
+    return run
+
+
+@pytest.fixture
+def process_fails(command):
+    """As ``fails``, in a process of its own."""
+
+    def run(*arguments):
+        done = command(*arguments)
+        return _one_error_line(done.returncode, done.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def opened():
+    """Opens a prepared folder and checks that nothing unfinished lies beside it."""
+
+    def check(path):
+        assert [other.name for other in path.parent.iterdir() if other.name.startswith(".")] == []
+        return PreparedDataset(path)
+
+    return check

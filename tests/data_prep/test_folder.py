@@ -1,0 +1,239 @@
+"""One's own faces: .pts beside images, or COCO-style JSON."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_prep.face import SkippedFace
+from data_prep.folder import read_folder
+from kdloss.errors import DataError
+
+
+@pytest.fixture
+def coco(tmp_path, marked):
+    """Writes ``count`` pictures of five points and faces.json; ``visible`` gives v of each face."""
+
+    def write(visible, categories=(), name="faces.json"):
+        data = {"categories": list(categories), "images": [], "annotations": []}
+        for i, v in enumerate(visible):
+            image, points = marked(5, i)
+            file = f"face {i}.png"
+            Image.fromarray(image).save(tmp_path / file)
+            data["images"].append({"id": 10 + i, "file_name": file})
+            keypoints = np.column_stack([points, v]).reshape(-1).tolist()
+            data["annotations"].append({"id": i, "image_id": 10 + i, "keypoints": keypoints, "bbox": [1, 2, 30, 40]})
+        (tmp_path / name).write_text(json.dumps(data))
+        return data
+
+    return write
+
+
+def test_pts_of_any_number_of_points(tmp_path, write_face, at_marks):
+    for seed in range(3):
+        write_face(tmp_path / "sub" / f"my face {seed}.png", num_points=7, seed=seed)
+    raw = read_folder(tmp_path)
+    faces = list(raw.entries)
+    assert len(faces) == raw.total == 3
+    assert all(at_marks(face.image, face.points) for face in faces)
+    assert raw.scheme.num_points == 7
+    assert not raw.scheme.mirrorable
+    assert faces[0].name == "sub/my face 0.png"
+
+
+@pytest.mark.parametrize("num_points", [29, 68, 98])
+def test_known_numbers_of_points_are_known_schemes(tmp_path, write_face, num_points):
+    write_face(tmp_path / "a.png", num_points=num_points)
+    assert read_folder(tmp_path).scheme.name == str(num_points)
+
+
+def test_named_points_can_be_mirrored(tmp_path, write_face):
+    write_face(tmp_path / "a.png", num_points=3)
+    (tmp_path / "points.txt").write_text("left_eye\nnose\nright_eye\n")
+    np.testing.assert_array_equal(read_folder(tmp_path).scheme.mirror, [2, 1, 0])
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        ("left_eye\nnose\n", r"points\.txt: found 2 names, expected 3"),
+        ("left_eye\nnose\nchin\n", "left_eye has no mirror partner right_eye"),
+        ("nose\nnose\nchin\n", "point names repeat"),
+    ],
+)
+def test_names_that_do_not_fit(tmp_path, write_face, names, reason):
+    write_face(tmp_path / "a.png", num_points=3)
+    (tmp_path / "points.txt").write_text(names)
+    with pytest.raises(DataError, match=reason):
+        read_folder(tmp_path)
+
+
+def test_faces_of_another_number_of_points_and_lonely_files_are_skipped(tmp_path, write_face):
+    for seed in range(3):
+        write_face(tmp_path / f"a{seed}.png", num_points=5, seed=seed)
+    write_face(tmp_path / "odd.png", num_points=6)
+    write_face(tmp_path / "lonely.png", num_points=5)
+    (tmp_path / "lonely.pts").unlink()
+    write_face(tmp_path / "nan.png", num_points=5)
+    (tmp_path / "nan.pts").write_text("nan 1\n" * 5)
+    skipped = {entry.name: entry.reason for entry in read_folder(tmp_path).entries if isinstance(entry, SkippedFace)}
+    assert sorted(skipped) == ["lonely.png", "nan.png", "odd.png"]
+    assert skipped["odd.png"] == "has 6 points, expected 5 as most faces have"
+    assert "no .pts" in skipped["lonely.png"]
+    assert "nan.pts:1" in skipped["nan.png"]
+
+
+def test_train_and_test_folders_set_the_split(tmp_path, write_face):
+    for folder, seed in (("training", 0), ("Test", 1), ("test", 2)):
+        write_face(tmp_path / folder / f"x{seed}.png", num_points=5, seed=seed)
+    raw = read_folder(tmp_path)
+    assert {face.name: face.split for face in raw.entries} == {
+        "training/x0.png": "train",
+        "Test/x1.png": "test",
+        "test/x2.png": "test",
+    }
+    assert raw.warnings == ()
+
+
+def test_without_a_test_folder_a_fifth_is_held_out_person_by_person(tmp_path, write_face):
+    for person in range(12):
+        for frame in range(3):
+            write_face(tmp_path / f"person {chr(97 + person)}_{frame:02d}.png", num_points=5, seed=frame)
+    raw = read_folder(tmp_path)
+    split = {face.name: face.split for face in raw.entries}
+    tested = {name[:8] for name, where in split.items() if where == "test"}
+    trained = {name[:8] for name, where in split.items() if where == "train"}
+    assert len(tested) == 2
+    assert not tested & trained
+    assert raw.warnings == ("no test folder: 6 of 36 faces are kept for testing, always the same ones",)
+    assert {face.name: face.split for face in read_folder(tmp_path).entries} == split
+
+
+def test_names_that_only_count_are_not_taken_for_one_person(tmp_path, write_face):
+    for number in range(10):
+        write_face(tmp_path / f"img_{number:04d}.png", num_points=5, seed=number)
+    faces = list(read_folder(tmp_path).entries)
+    assert len({face.group for face in faces}) == 10
+    assert sum(face.split == "test" for face in faces) == 2
+
+
+def test_people_on_both_sides_of_given_folders_are_said(tmp_path, write_face):
+    for person in "abcdefghij":
+        write_face(tmp_path / "train" / f"{person}_1.png", num_points=5)
+    write_face(tmp_path / "test" / "a_2.png", num_points=5)
+    write_face(tmp_path / "test" / "z_1.png", num_points=5)
+    (warning,) = read_folder(tmp_path).warnings
+    assert warning.startswith("by their file names 1 of 2 test faces")
+
+
+def test_coco_points_are_zero_based_and_hidden_ones_occluded(tmp_path, coco, at_marks):
+    coco([[2, 2, 1, 2, 1], [2, 2, 2, 2, 2]])
+    faces = list(read_folder(tmp_path).entries)
+    assert all(at_marks(face.image, face.points) for face in faces)
+    assert [face.name for face in faces] == ["face 0.png", "face 1.png"]
+    np.testing.assert_array_equal(faces[0].occluded, [0, 0, 1, 0, 1])
+    assert not faces[1].occluded.any()
+    assert faces[0].box == (1, 2, 30, 40)
+
+
+def test_coco_files_without_v_of_2_tell_no_occlusion(tmp_path, coco):
+    coco([[1] * 5, [1] * 5])
+    assert [face.occluded for face in read_folder(tmp_path).entries] == [None, None]
+
+
+def test_coco_names_the_points(tmp_path, coco):
+    names = ["left_eye", "right_eye", "nose", "left_mouth", "right_mouth"]
+    coco([[2] * 5], [{"keypoints": names}])
+    assert read_folder(tmp_path).scheme.names == tuple(names)
+
+
+def test_several_faces_of_one_picture(tmp_path, coco):
+    data = coco([[2] * 5])
+    data["annotations"].append({**data["annotations"][0], "id": 77})
+    (tmp_path / "faces.json").write_text(json.dumps(data))
+    faces = list(read_folder(tmp_path).entries)
+    assert [face.name for face in faces] == ["face 0.png#0", "face 0.png#77"]
+    assert faces[0].group == faces[1].group
+
+
+def test_coco_faces_that_cannot_be_used_are_skipped(tmp_path, coco):
+    data = coco([[2] * 5] * 7)
+    faces = data["annotations"]
+    faces[0]["keypoints"][2] = 0
+    faces[1]["keypoints"] = faces[1]["keypoints"][:-1]
+    faces[2]["keypoints"][0] = float("nan")
+    faces[3]["image_id"] = 999
+    faces[4]["keypoints"][0] = 10**400
+    (tmp_path / "face 5.png").unlink()
+    (tmp_path / "faces.json").write_text(json.dumps(data))
+    entries = list(read_folder(tmp_path).entries)
+    assert [isinstance(entry, SkippedFace) for entry in entries] == [True] * 6 + [False]
+    for entry, reason in zip(
+        entries, ["not labelled", "found 14", "not finite", "999", "large", "No such"], strict=False
+    ):
+        assert reason in entry.reason
+
+
+def test_json_may_lie_elsewhere_and_wins_over_pts(tmp_path, tmp_path_factory, coco, write_face):
+    coco([[2] * 5])
+    write_face(tmp_path / "other.png", num_points=6)
+    file = tmp_path_factory.mktemp("labels") / "labels.json"
+    (tmp_path / "faces.json").rename(file)
+    assert read_folder(tmp_path, json=str(file)).scheme.num_points == 5
+    assert read_folder(tmp_path).scheme.num_points == 6
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"images": 3, "annotations": []}', '{"images": [], "annotations": [[]]}', "[" * 9999]
+)
+def test_json_of_another_kind(tmp_path, text):
+    (tmp_path / "faces.json").write_text(text)
+    with pytest.raises(DataError, match=r"faces\.json: expected COCO-style JSON"):
+        read_folder(tmp_path)
+
+
+def test_json_without_faces_or_absent(tmp_path):
+    (tmp_path / "faces.json").write_text('{"images": [], "annotations": []}')
+    with pytest.raises(DataError, match="found no usable annotation"):
+        read_folder(tmp_path)
+    with pytest.raises(DataError, match=r"gone\.json: cannot be read"):
+        read_folder(tmp_path, json=tmp_path / "gone.json")
+
+
+def test_no_annotations_or_too_many_files(tmp_path):
+    (tmp_path / "SYNTHETIC.json").write_text("{}")
+    with pytest.raises(DataError, match=r"found no \.pts beside its images and no \.json"):
+        read_folder(tmp_path)
+    (tmp_path / "a.json").write_text("{}")
+    (tmp_path / "b.json").write_text("{}")
+    with pytest.raises(DataError, match=r"found 2 JSON files \(a\.json, b\.json\): choose one with --json"):
+        read_folder(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "num_points", "count"), [("cofw", 29, 2), ("wflw", 98, 4)])
+def test_real_coco_samples(raw_faces, name, num_points, count):
+    folder = raw_faces.parent / "samples" / name
+    if not folder.is_dir():
+        pytest.skip(f"no samples at {folder}")
+    raw = read_folder(folder)
+    faces = list(raw.entries)
+    assert raw.scheme.name == str(num_points)
+    assert len(faces) == count
+    for face in faces:
+        right, left = (face.points[i] for i in raw.scheme.ocular)
+        assert right[0] < left[0]
+        assert (face.points > -0.5).all()
+    if name == "cofw":
+        assert [int(face.occluded.sum()) for face in faces] == [6, 9]
+
+
+def test_real_youtube_faces(raw_faces):
+    folder = raw_faces / "youtube_faces"
+    if not folder.is_dir():
+        pytest.skip(f"no faces at {folder}")
+    raw = read_folder(folder)
+    assert raw.total == 4084
+    face = next(raw.entries)
+    assert face.group == "Abdel_Aziz_Al-Hakim"
+    assert face.source == face.name.split("/")[0]

@@ -1,0 +1,127 @@
+"""Pictures of every kind become uint8 RGB, and damaged ones say why not."""
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_prep.images import read_image
+from kdloss.errors import DataError
+
+
+@pytest.fixture
+def ramp():
+    """(40, 60, 3) smooth picture, so that JPEG hardly changes it."""
+    y, x = np.mgrid[0:40, 0:60]
+    return np.stack([x * 4, y * 6, 255 - x * 2], axis=-1).astype(np.uint8)
+
+
+def encoded(image, kind, **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def test_png_is_read_exactly_as_rgb(ramp, tmp_path):
+    path = tmp_path / "a name with spaces.PNG"
+    Image.fromarray(ramp).save(path)
+    image = read_image(path)
+    assert image.dtype == np.uint8
+    assert image.flags.writeable
+    np.testing.assert_array_equal(image, ramp)
+
+
+def test_bytes_are_read_like_files(ramp):
+    np.testing.assert_array_equal(read_image(encoded(Image.fromarray(ramp), "PNG")), ramp)
+
+
+def test_grey_is_repeated(ramp):
+    grey = ramp[:, :, 1]
+    np.testing.assert_array_equal(read_image(encoded(Image.fromarray(grey), "PNG")), np.dstack([grey] * 3))
+
+
+def test_sixteen_bit_grey_is_scaled_not_clipped():
+    values = np.array([[0, 257, 32768, 65535]], np.uint16)
+    ok, data = cv2.imencode(".png", values)
+    assert ok
+    np.testing.assert_array_equal(read_image(data.tobytes())[0, :, 0], [0, 1, 128, 255])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_sixteen_bit_colour_is_scaled(suffix):
+    values = np.zeros((4, 4, 3), np.uint16)
+    values[..., 0] = 200 * 257  # blue, for OpenCV writes BGR
+    values[..., 2] = 100 * 257
+    data = cv2.imencode(suffix, values)[1].tobytes()
+    np.testing.assert_array_equal(read_image(data)[0, 0], [100, 0, 200])
+
+
+def test_palette_is_resolved(ramp):
+    palette = Image.fromarray(ramp).quantize(64)
+    expected = np.array(palette.convert("RGB"))
+    np.testing.assert_array_equal(read_image(encoded(palette, "PNG")), expected)
+
+
+def test_transparent_parts_are_black_and_opaque_ones_kept(ramp):
+    rgba = np.dstack([ramp, np.full(ramp.shape[:2], 255, np.uint8)])
+    rgba[:, :30, 3] = 0
+    image = read_image(encoded(Image.fromarray(rgba), "PNG"))
+    assert not image[:, :30].any()
+    np.testing.assert_array_equal(image[:, 30:], ramp[:, 30:])
+
+
+def test_cmyk_jpeg_has_the_colours_of_the_picture(ramp):
+    data = encoded(Image.fromarray(ramp).convert("CMYK"), "JPEG", quality=98)
+    assert Image.open(io.BytesIO(data)).mode == "CMYK"
+    assert np.abs(read_image(data).astype(int) - ramp).mean() < 4
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_shows_the_picture_upright(ramp, orientation):
+    # How a camera stores the upright picture under each orientation tag (EXIF 2.3, table 6).
+    stored = {
+        1: ramp,
+        2: ramp[:, ::-1],
+        3: ramp[::-1, ::-1],
+        4: ramp[::-1],
+        5: ramp.transpose(1, 0, 2),
+        6: np.rot90(ramp, 1),
+        7: ramp[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(ramp, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(Image.fromarray(np.ascontiguousarray(stored)), "JPEG", quality=98, exif=exif)
+    image = read_image(data)
+    assert image.shape == ramp.shape
+    assert np.abs(image.astype(int) - ramp).mean() < 3
+
+
+def test_missing_empty_foreign_and_cut_files_each_say_so(ramp, tmp_path):
+    jpeg = encoded(Image.fromarray(ramp), "JPEG")
+    png = encoded(Image.fromarray(ramp), "PNG")
+    files = {"empty.jpg": b"", "text.jpg": b"not a picture", "cut.jpg": jpeg[: len(jpeg) // 2], "cut.png": png[:60]}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    expected = {
+        "absent.jpg": "No such file",
+        "empty.jpg": "empty file",
+        "text.jpg": "not an image",
+        "cut.jpg": "damaged or cut short",
+        "cut.png": "damaged or cut short",
+    }
+    for name, reason in expected.items():
+        with pytest.raises(DataError, match=reason) as error:
+            read_image(tmp_path / name)
+        assert str(tmp_path / name) in str(error.value)
+
+
+@pytest.mark.parametrize("keep", [0.2, 0.5, 0.8, 0.95])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF", "WEBP"])
+def test_a_file_cut_anywhere_never_ends_in_another_error(kind, keep):
+    noise = np.random.default_rng(0).integers(0, 256, (50, 50, 3), np.uint8)
+    data = encoded(Image.fromarray(noise), kind)
+    with pytest.raises(DataError):
+        read_image(data[: int(keep * len(data))])

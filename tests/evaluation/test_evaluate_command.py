@@ -1,0 +1,206 @@
+"""The command, from prepared faces and a real checkpoint or predictions file to its printed table and files."""
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from kdloss import evaluate
+from kdloss.evaluation import metrics
+from kdloss.evaluation.mean_shape import mean_shape_predictions
+from kdloss.evaluation.predictions import load_predictions, save_predictions
+from kdloss.geometry import BoxPolicy, FaceCrop, invert, transform_points
+
+# Keras 3.15 converts variables in a way that numpy 2.4 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+FILES = ["ced.png", "metrics.json", "predictions.npz"]
+
+
+@pytest.fixture(scope="module")
+def faces_cofw(make_prepared):
+    return make_prepared("cofw", synthetic=True)
+
+
+@pytest.fixture(autouse=True)
+def in_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KDLOSS_DATA", raising=False)
+    monkeypatch.setenv("KDLOSS_RUNS", str(tmp_path / "runs"))
+
+
+def predictions_file(prepared, path, split="test", shift=2.0):
+    rows = prepared.indices(split)
+    truth = prepared.source_points[rows]
+    save_predictions(path, prepared.table["name"][rows], truth + shift, truth)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run_folder(faces_cofw, tmp_path_factory):
+    """A finished run whose network gives the mean training shape for any picture: its points are known exactly."""
+    import keras
+
+    from kdloss.models import build_model
+    from kdloss.runs import finish
+    from kdloss.training.checkpoint import save_model
+    from kdloss.training.config import TrainConfig
+
+    policy = BoxPolicy.parse("gt:1.4")
+    row = faces_cofw.indices("train")[0]
+    placed = mean_shape_predictions(faces_cofw, [row], policy)[0]
+    stored = transform_points(invert(faces_cofw.to_image[row]), placed)
+    unit = FaceCrop.from_box(faces_cofw.boxes(policy)[row], 32).unit_points(stored)
+    model = build_model("mobilenetv2-0.35", 29, 32)
+    head = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)][-1]
+    head.set_weights([np.zeros_like(head.get_weights()[0]), unit.reshape(-1).astype(np.float32)])
+    folder = tmp_path_factory.mktemp("runs") / "student-cofw"
+    folder.mkdir()
+    card = {"arch": "mobilenetv2-0.35", "dataset": "cofw", "scheme": faces_cofw.scheme.to_json(), "image_size": 32}
+    card |= {"box": "gt:1.4", "kind": "student", "method": "none"}
+    save_model(folder / "best.keras", model, card)
+    config = TrainConfig("student", "cofw", card["arch"], image_size=card["image_size"], box=card["box"])
+    (folder / "config.json").write_text(config.to_json())
+    finish(folder, {})
+    return folder
+
+
+def test_predictions_file(faces_300w, tmp_path, capsys):
+    path = predictions_file(faces_300w, tmp_path / "mine.npz")
+    data = ["--dataset", "300w", "--data", str(faces_300w.path)]
+    assert evaluate.main([*data, "--predictions", str(path), "--box", "gt:1.1"]) == 0
+    out = tmp_path / "evaluation" / "300w"
+    assert sorted(file.name for file in out.iterdir()) == FILES
+    record = json.loads((out / "metrics.json").read_text())
+    rows = faces_300w.indices("test")
+    truth = faces_300w.source_points[rows]
+    expected = metrics.image_errors(truth + 2, truth, faces_300w.scheme, "interocular")
+    assert record["subsets"]["full"]["nme_interocular"] == pytest.approx(100 * expected.mean(), abs=1e-9)
+    assert record["protocol"]["box"] == "gt:1.1"
+    assert record["mean_shape"]["full"]["nme_interocular"] > 0
+    again, _ = load_predictions(out / "predictions.npz", faces_300w, rows)
+    assert np.array_equal(again, truth + 2)
+    text = capsys.readouterr().out
+    for part in ("mine.npz", "mean training shape", "KD-Loss paper", "challenging: 0 of 135", "8/689*"):
+        assert part in text
+    assert "SYNTHETIC" not in text
+
+
+def test_faces_of_the_file_that_are_not_asked_for_are_said(faces_300w, tmp_path, capsys):
+    both = np.concatenate([faces_300w.indices("test"), faces_300w.indices("val")])
+    truth = faces_300w.source_points[both]
+    save_predictions(tmp_path / "mine.npz", faces_300w.table["name"][both], truth, truth)
+    arguments = ["--dataset", "300w", "--data", str(faces_300w.path), "--predictions", str(tmp_path / "mine.npz")]
+    assert evaluate.main([*arguments, "--split", "val"]) == 0
+    assert "8 of its faces are not in the val split" in capsys.readouterr().out
+    record = json.loads((tmp_path / "evaluation" / "300w-val" / "metrics.json").read_text())
+    assert record["protocol"]["split"] == "val"
+    assert record["subsets"]["full"]["nme_interocular"] == 0
+
+
+def test_checkpoint_of_a_run_folder(faces_cofw, run_folder, tmp_path, capsys):
+    data = ["--dataset", "cofw", "--data", str(faces_cofw.path)]
+    assert evaluate.main([*data, "--checkpoint", str(run_folder), "--batch-size", "3"]) == 0
+    out = run_folder / "evaluation-cofw"
+    assert sorted(file.name for file in out.iterdir()) == FILES
+    record = json.loads((out / "metrics.json").read_text())
+    protocol = record["protocol"]
+    assert protocol["box"] == "gt:1.4"
+    assert protocol["synthetic"] is True
+    assert protocol["checkpoint"]["path"] == str(run_folder / "best.keras")
+    assert len(protocol["checkpoint"]["sha256"]) == 16
+    # The network is the mean shape, so it must score as the baseline does: crops, units and boxes all agree.
+    assert record["subsets"]["full"] == pytest.approx(record["mean_shape"]["full"], abs=1e-3)
+    rows = faces_cofw.indices("test")
+    points, _ = load_predictions(out / "predictions.npz", faces_cofw, rows)
+    assert points == pytest.approx(mean_shape_predictions(faces_cofw, rows, BoxPolicy.parse("gt:1.4")), abs=1e-3)
+    text = capsys.readouterr().out
+    assert "SYNTHETIC" in text
+    assert "published numbers are of real faces and not comparable" in text
+    assert "student-cofw" in text
+
+
+def test_newest_run_prepared_folder_and_own_box(faces_cofw, run_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("KDLOSS_RUNS", str(run_folder.parent))
+    monkeypatch.setenv("KDLOSS_DATA", str(faces_cofw.path.parent))
+    assert evaluate.main(["--dataset", "cofw", "--box", "gt:1.2", "--out", str(tmp_path / "out")]) == 0
+    record = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert record["protocol"]["box"] == "gt:1.2"
+    assert record["subsets"]["full"]["nme_interocular"] != pytest.approx(
+        record["mean_shape"]["full"]["nme_interocular"], abs=1e-3
+    )
+
+
+def fails(capsys, arguments, *parts):
+    assert evaluate.main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+    for part in parts:
+        assert part in printed.err
+
+
+def test_user_errors_are_one_line(faces_300w, faces_cofw, run_folder, tmp_path, capsys):
+    data = ["--dataset", "300w", "--data", str(faces_300w.path)]
+    fails(capsys, ["--dataset", "cofw"], "make demo")
+    fails(capsys, data, "holds no finished student for 300w", "kdloss.train_student")
+    fails(capsys, [*data, "--checkpoint", str(run_folder)], "29 points", "68")
+    fails(capsys, [*data, "--checkpoint", str(tmp_path / "absent.keras")], "no such checkpoint")
+    (tmp_path / "empty").mkdir()
+    fails(capsys, [*data, "--checkpoint", str(tmp_path / "empty")], "best.keras")
+    (tmp_path / "damaged.keras").write_bytes((run_folder / "best.keras").read_bytes()[:5000])
+    fails(capsys, [*data, "--checkpoint", str(tmp_path / "damaged.keras")], "damaged")
+    fails(capsys, [*data, "--box", "eyes:2"], "--box eyes:2")
+    fails(capsys, [*data, "--batch-size", "0"], "--batch-size 0")
+    fails(capsys, ["--dataset", "cofw", "--data", str(faces_300w.path)], "holds faces of 300w")
+    other = predictions_file(faces_cofw, tmp_path / "cofw.npz")
+    fails(capsys, [*data, "--predictions", str(other)], "29 points a face, 300w has 68")
+    mine = predictions_file(faces_300w, tmp_path / "mine.npz")
+    (tmp_path / "taken").touch()
+    assert evaluate.main([*data, "--predictions", str(mine), "--out", str(tmp_path / "taken")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+    assert not (tmp_path / "evaluation").exists()
+
+
+def test_both_sources_at_once_are_refused(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        evaluate.main(["--dataset", "cofw", "--checkpoint", "a", "--predictions", "b"])
+    assert stopped.value.code == 2
+    assert "not allowed with" in capsys.readouterr().err
+
+
+def test_without_training_faces_there_is_no_baseline(make_prepared, tmp_path, capsys):
+    prepared = make_prepared("cofw", train=0)
+    path = predictions_file(prepared, tmp_path / "mine.npz")
+    assert evaluate.main(["--dataset", "cofw", "--data", str(prepared.path), "--predictions", str(path)]) == 0
+    assert "no mean-shape baseline" in capsys.readouterr().out
+    assert "mean_shape" not in json.loads((tmp_path / "evaluation" / "cofw" / "metrics.json").read_text())
+
+
+def test_a_predictions_file_needs_no_network_library_and_no_window(faces_300w, tmp_path):
+    path = predictions_file(faces_300w, tmp_path / "mine.npz")
+    arguments = ["--dataset", "300w", "--data", str(faces_300w.path), "--predictions", str(path)]
+    code = f"""
+import sys
+from kdloss.evaluate import main
+assert main({arguments!r}) == 0
+assert not {{"keras", "tensorflow", "matplotlib.pyplot"}} & set(sys.modules)
+"""
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", code], check=False, env=environment).returncode == 0
+
+
+def test_689_faces_take_less_than_two_seconds(make_prepared, tmp_path):
+    prepared = make_prepared("300w", test=689, train=50, subsets=lambda i: ("common",) if i < 554 else ("challenging",))
+    path = predictions_file(prepared, tmp_path / "mine.npz")
+    started = time.process_time()
+    arguments = ["--dataset", "300w", "--data", str(prepared.path), "--predictions", str(path)]
+    assert evaluate.main(arguments) == 0
+    assert time.process_time() - started < 2
+    record = json.loads((tmp_path / "evaluation" / "300w" / "metrics.json").read_text())
+    assert record["protocol"]["complete"] is True
+    assert record["notes"] == []

@@ -1,0 +1,154 @@
+"""Metrics against closed forms, and against loops that follow the definitions word by word."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kdloss.errors import ConfigError, DataError
+from kdloss.evaluation import metrics
+from kdloss.schemes import SCHEMES, LandmarkScheme
+
+EXACT = {"rel": 0, "abs": 1e-9}
+error_lists = st.lists(st.floats(0, 0.5), min_size=1, max_size=40)
+
+
+def random_points(scheme, n, seed):
+    return np.random.default_rng(seed).uniform(0, 200, (n, scheme.num_points, 2))
+
+
+def loop_normaliser(face, name, kind):
+    def distance(a, b):
+        return math.hypot(a[0] - b[0], a[1] - b[1])
+
+    def mean(indices):
+        return [sum(float(face[i][axis]) for i in indices) / len(indices) for axis in (0, 1)]
+
+    if kind == "box":
+        sides = [max(p[axis] for p in face) - min(p[axis] for p in face) for axis in (0, 1)]
+        return math.sqrt(sides[0] * sides[1])
+    if kind == "interocular":
+        a, b = {"29": (8, 9), "68": (36, 45), "98": (60, 72)}[name]
+        return distance(face[a], face[b])
+    pupils = {"29": ([16], [17]), "68": (range(36, 42), range(42, 48)), "98": ([96], [97])}[name]
+    return distance(mean(pupils[0]), mean(pupils[1]))
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("kind", metrics.NORMALISERS)
+def test_errors_equal_a_brute_force_loop(name, kind):
+    scheme = SCHEMES[name]
+    truth, predicted = random_points(scheme, 6, 0), random_points(scheme, 6, 1)
+    expected = []
+    for face, guess in zip(truth, predicted, strict=True):
+        distances = [math.hypot(*(a - b)) for a, b in zip(face, guess, strict=True)]
+        expected.append(sum(distances) / len(distances) / loop_normaliser(face, name, kind))
+    found = metrics.image_errors(predicted, truth, scheme, kind)
+    assert found == pytest.approx(expected, **EXACT)
+    assert metrics.nme(found) == pytest.approx(100 * sum(expected) / 6, **EXACT)
+    assert metrics.point_errors(predicted, truth, scheme, kind).shape == (6, scheme.num_points)
+
+
+@pytest.mark.parametrize("kind", metrics.NORMALISERS)
+def test_a_known_shift_gives_a_known_error(kind):
+    truth = np.full((1, 68, 2), [50.0, 50.0])
+    truth[:, 0], truth[:, 1] = [10, 20], [90, 70]  # landmark box 80 x 50
+    truth[:, 36:42], truth[:, 42:48] = [40, 50], [60, 50]  # pupils 20 apart
+    truth[:, 36], truth[:, 45] = [34, 50], [66, 50]  # corners 32 apart, and each pupil's mean 1 px outwards
+    length = {"interocular": 32.0, "interpupil": 22.0, "box": math.sqrt(80 * 50)}[kind]
+    assert metrics.normaliser(truth, SCHEMES["68"], kind) == pytest.approx([length], **EXACT)
+    shifted = truth + np.array([3.0, 4.0])
+    assert metrics.image_errors(shifted, truth, SCHEMES["68"], kind) == pytest.approx([5.0 / length], **EXACT)
+
+
+def test_closed_forms_on_uniform_errors():
+    # e_i = (i + 1/2) / 1000 * 0.2: uniform on [0, 0.2], so half fail at 0.1 and the CED is a line to (0.1, 0.5).
+    errors = (np.arange(1000) + 0.5) / 1000 * 0.2
+    assert metrics.nme(errors) == pytest.approx(10.0, **EXACT)
+    assert metrics.failure_rate(errors, 0.10) == pytest.approx(50.0, **EXACT)
+    assert metrics.failure_rate(errors, 0.08) == pytest.approx(60.0, **EXACT)
+    assert metrics.auc(errors, 0.10) == pytest.approx(0.25, **EXACT)
+    assert metrics.auc(errors, 0.08) == pytest.approx(0.20, **EXACT)
+
+
+@pytest.mark.parametrize(("error", "fr", "area"), [(0.0, 0, 1.0), (0.025, 0, 0.75), (0.1, 0, 0.0), (0.3, 100, 0.0)])
+def test_constant_errors(error, fr, area):
+    errors = np.full(9, error)
+    assert metrics.failure_rate(errors, 0.10) == fr
+    assert metrics.auc(errors, 0.10) == pytest.approx(area, **EXACT)
+
+
+@given(error_lists, st.sampled_from([0.08, 0.10]))
+def test_auc_is_the_area_under_the_ced(errors, threshold):
+    x, y = metrics.ced(errors)
+    inside = x <= threshold
+    edges = np.concatenate([[0.0], x[inside], [threshold]])
+    heights = np.concatenate([[0.0], y[inside]])
+    assert metrics.auc(errors, threshold) == pytest.approx(np.sum(np.diff(edges) * heights) / threshold, **EXACT)
+
+
+@given(error_lists, st.sampled_from([0.08, 0.10]))
+def test_failure_rate_and_ced_count_the_same_faces(errors, threshold):
+    failures = sum(error > threshold for error in errors)
+    assert metrics.failure_rate(errors, threshold) == pytest.approx(100 * failures / len(errors), **EXACT)
+    x, y = metrics.ced(errors)
+    assert y[-1] == 1
+    assert np.sum(x <= threshold) == len(errors) - failures
+
+
+@settings(max_examples=25)
+@given(st.floats(0.2, 5), st.floats(-3, 3), st.integers(0, 1000))
+def test_errors_do_not_change_under_similarities(scale, angle, seed):
+    scheme = SCHEMES["29"]
+    truth, predicted = random_points(scheme, 2, seed), random_points(scheme, 2, seed + 1)
+    turn = scale * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    for kind in ("interocular", "interpupil"):
+        moved = metrics.image_errors(predicted @ turn.T + 11, truth @ turn.T + 11, scheme, kind)
+        assert moved == pytest.approx(metrics.image_errors(predicted, truth, scheme, kind), rel=1e-9)
+
+
+def test_schemes_without_eyes_have_only_the_box():
+    scheme = LandmarkScheme.plain(5)
+    assert metrics.available_normalisers(scheme) == ("box",)
+    assert metrics.available_normalisers(SCHEMES["68"]) == ("interocular", "interpupil", "box")
+    with pytest.raises(ConfigError, match="names no eyes"):
+        metrics.normaliser(np.zeros((1, 5, 2)), scheme, "interocular")
+    with pytest.raises(ConfigError, match="expected one of"):
+        metrics.normaliser(np.zeros((1, 5, 2)), scheme, "outer")
+
+
+def test_a_face_without_extent_is_no_silent_infinity():
+    truth = random_points(SCHEMES["29"], 3, 0)
+    truth[1] = 5.0
+    with pytest.raises(DataError, match=r"zero for 1 of 3 faces \(the first: face 1\)"):
+        metrics.image_errors(truth, truth, SCHEMES["29"], "box")
+
+
+def test_bootstrap_interval_of_a_normal_difference():
+    rng = np.random.default_rng(0)
+    base, difference = rng.uniform(0.02, 0.1, 2000), rng.normal(0.01, 0.02, 2000)
+    low, high = metrics.paired_bootstrap(base + difference, base, n=4000, seed=3)
+    centre, half = difference.mean(), 1.96 * difference.std() / math.sqrt(2000)
+    assert low == pytest.approx(centre - half, abs=0.1 * half)
+    assert high == pytest.approx(centre + half, abs=0.1 * half)
+    assert (low, high) == metrics.paired_bootstrap(base + difference, base, n=4000, seed=3)
+    assert (low, high) != metrics.paired_bootstrap(base + difference, base, n=4000, seed=4)
+
+
+def test_bootstrap_is_paired():
+    # The errors differ widely from face to face, the models by the same on every face: the interval has no width.
+    errors = np.random.default_rng(0).uniform(0, 1, 50)
+    assert metrics.paired_bootstrap(errors + 0.25, errors, n=200) == pytest.approx((0.25, 0.25), **EXACT)
+    with pytest.raises(DataError, match="pairs"):
+        metrics.paired_bootstrap(errors, errors[:-1])
+
+
+def test_bootstrap_in_pieces_equals_one_piece():
+    # 10,000 draws of 689 faces do not fit into one piece; the random stream must not depend on the pieces.
+    a, b = np.random.default_rng(1).uniform(0, 0.1, (2, 689))
+    difference = a - b
+    draws = np.random.default_rng(5).integers(689, size=(3000, 689))
+    expected = np.quantile(difference[draws].mean(axis=1), [0.025, 0.975])
+    assert metrics.paired_bootstrap(a, b, n=3000, seed=5) == pytest.approx(expected, **EXACT)

@@ -1,0 +1,57 @@
+"""Losses without a teacher, against numbers worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from keras import ops
+
+from kdloss.errors import ConfigError
+from kdloss.losses import point_loss, smooth, wing
+
+TRUTH = np.zeros((1, 2, 2), "float32")
+PRED = np.array([[[0.5, -0.25], [0.0, 0.25]]], "float32")
+
+
+def _value(loss, pred, **parameters):
+    pred = np.asarray(pred, "float32")
+    return float(ops.convert_to_numpy(loss(np.zeros_like(pred), pred, **parameters)))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("l2", (0.25 + 0.0625 + 0.0625) / 4),
+        ("l1", 0.25),
+        ("smooth", (0.5 + 0.25 + 0.25 - 3 / 512) / 4),
+        ("wing", (1.0 - 3 * (15 / 256) * (1 - math.log(6))) / 4),
+    ],
+)
+def test_value_is_that_of_the_formula(name, expected):
+    assert _value(point_loss(name), PRED) == pytest.approx(expected, abs=1e-6)
+    assert _value(point_loss(name), TRUTH) == 0
+
+
+def test_unknown_loss_names_the_known_ones():
+    with pytest.raises(ConfigError, match=r"'l3'.*l2, l1, wing, smooth"):
+        point_loss("l3")
+
+
+@pytest.mark.parametrize(("loss", "knee"), [(smooth, {"knee": 1.0}), (wing, {"width": 1.0, "curvature": 0.2})])
+def test_both_sides_of_the_knee_meet(loss, knee):
+    below, above = _value(loss, [[1 - 1e-4]], **knee), _value(loss, [[1 + 1e-4]], **knee)
+    assert 0 < above - below < 5e-4
+
+
+def test_knees_are_lengths():
+    pixels = _value(wing, PRED * 256, width=15, curvature=3)
+    assert _value(wing, PRED) * 256 == pytest.approx(pixels, rel=1e-5)
+    assert _value(smooth, PRED) * 256 == pytest.approx(_value(smooth, PRED * 256, knee=1), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["l2", "l1", "wing", "smooth"])
+def test_sixteen_bits_are_widened(name):
+    half = PRED.astype("float16")
+    result = point_loss(name)(TRUTH.astype("float16"), half)
+    assert ops.dtype(result) == "float32"
+    assert float(result) == pytest.approx(_value(point_loss(name), half), abs=1e-7)

@@ -1,0 +1,157 @@
+"""The networks: sizes the papers state, what goes in and comes out, batch normalisation."""
+
+import keras
+import numpy as np
+import pytest
+
+from kdloss.errors import ConfigError, DataError
+from kdloss.models import architectures, build_model, count_parameters, recalibrate_batchnorm, set_batchnorm_momentum
+
+# Keras 3.15 converts TensorFlow variables in a way that numpy 2.4 is going to refuse.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+SMALL = "mobilenetv2-0.35"
+
+
+@pytest.fixture
+def precision():
+    """Sets the global dtype policy and restores it."""
+    before = keras.mixed_precision.dtype_policy()
+    yield keras.mixed_precision.set_dtype_policy
+    keras.mixed_precision.set_dtype_policy(before)
+
+
+def _images(count, size, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3)).astype("float32")
+
+
+def _norms(model):
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+
+
+@pytest.mark.parametrize(("arch", "parameters"), [("mobilenetv2", 2_432_200), ("efficientnetb3", 10_992_567)])
+def test_parameters_are_those_of_the_paper(arch, parameters):
+    assert count_parameters(build_model(arch, 68, 224)) == parameters
+
+
+def test_names():
+    assert set(architectures()) == {
+        "mobilenetv2",
+        *(f"mobilenetv2-{alpha}" for alpha in ("0.35", "0.5", "0.75", "1.0", "1.3", "1.4")),
+        *(f"efficientnetb{number}" for number in range(8)),
+    }
+
+
+def test_dropout_is_the_papers_unless_given():
+    def rate(model):
+        return [layer.rate for layer in model.layers if layer.name == "head_dropout"]
+
+    assert rate(build_model("efficientnetb0", 5, 32)) == [0.5]
+    assert rate(build_model(SMALL, 5, 32)) == []
+    assert rate(build_model(SMALL, 5, 32, dropout=0.25)) == [0.25]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (("resnet", 68, 64), {}, "'resnet'.*mobilenetv2.*efficientnetb7"),
+        ((SMALL, 68, 63), {}, "image size is 63"),
+        ((SMALL, 68, 30), {}, "image size is 30"),
+        ((SMALL, 68, 64.0), {}, "image size is 64.0"),
+        ((SMALL, 0, 64), {}, "number of points is 0"),
+        ((SMALL, 68, 64), {"dropout": 1.0}, "dropout is 1.0"),
+        ((SMALL, 68, 64), {"batchnorm_momentum": 1.0}, "batchnorm_momentum is 1.0"),
+    ],
+)
+def test_wrong_arguments(arguments, options, message):
+    with pytest.raises(ConfigError, match=message):
+        build_model(*arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("arch", "policy"),
+    [
+        (SMALL, "float32"),
+        (SMALL, "mixed_bfloat16"),
+        (SMALL, "mixed_float16"),
+        ("efficientnetb0", "mixed_float16"),
+    ],
+)
+def test_points_come_out_in_float32(arch, policy, precision):
+    precision(policy)
+    model = build_model(arch, 29, 32)
+    points = model(_images(2, 32))
+    assert model.name == arch
+    assert model.input_shape == (None, 32, 32, 3)
+    assert points.shape == (2, 29, 2)
+    assert points.dtype == "float32"
+    assert np.isfinite(keras.ops.convert_to_numpy(points)).all()
+
+
+@pytest.mark.parametrize(
+    ("arch", "layer", "expected"),
+    [
+        (SMALL, keras.layers.Rescaling, lambda x: x / 127.5 - 1),
+        (
+            "efficientnetb0",
+            keras.layers.Normalization,
+            lambda x: (x / 255 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225]),
+        ),
+    ],
+)
+def test_images_are_rescaled_inside(arch, layer, expected):
+    model = build_model(arch, 5, 32)
+    scaled = next(x for x in model.layers if isinstance(x, layer)).output
+    images = _images(1, 32)
+    found = keras.ops.convert_to_numpy(keras.Model(model.input, scaled)(images))
+    np.testing.assert_allclose(found, expected(images), atol=1e-5)
+
+
+def test_saved_model_loads_safely_and_keeps_its_momentum(tmp_path):
+    model = build_model(SMALL, 7, 32, batchnorm_momentum=0.8)
+    images = _images(2, 32)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert again.name == SMALL
+    assert {layer.momentum for layer in _norms(again)} == {0.8}
+    np.testing.assert_array_equal(again(images), model(images))
+
+
+def test_momentum_reaches_nested_models():
+    inner = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization()])
+    outer = keras.Sequential([keras.Input((4,)), inner, keras.layers.BatchNormalization()])
+    set_batchnorm_momentum(outer, 0.7)
+    assert [inner.layers[0].momentum, outer.layers[1].momentum] == [0.7, 0.7]
+
+
+def test_recalibration_is_the_average_over_batches():
+    first = keras.layers.BatchNormalization(momentum=0.99)
+    frozen = keras.layers.BatchNormalization(trainable=False)
+    dropout = keras.layers.Dropout(0.5)
+    second = keras.layers.BatchNormalization(momentum=0.9)
+    model = keras.Sequential([keras.Input((2, 2, 3)), first, frozen, dropout, second])
+    rng = np.random.default_rng(0)
+    batches = [rng.normal(3, 2, (4, 2, 2, 3)).astype("float32") for _ in range(3)]
+    recalibrate_batchnorm(model, iter(batches))
+    np.testing.assert_allclose(first.moving_mean, np.mean([b.mean((0, 1, 2)) for b in batches], axis=0), rtol=1e-5)
+    np.testing.assert_allclose(first.moving_variance, np.mean([b.var((0, 1, 2)) for b in batches], axis=0), rtol=1e-5)
+    np.testing.assert_array_equal(frozen.moving_mean, [0, 0, 0])
+    # What comes in is normalised; active dropout would double its variance.
+    np.testing.assert_allclose(second.moving_variance, [1, 1, 1], atol=5e-3)
+    assert (first.momentum, second.momentum, dropout.rate) == (0.99, 0.9, 0.5)
+
+
+def test_recalibration_makes_evaluation_agree_with_training():
+    model = build_model(SMALL, 5, 32)
+    images = _images(16, 32)
+    training = keras.ops.convert_to_numpy(model(images, training=True))
+    before = np.abs(model(images) - training).max()
+    recalibrate_batchnorm(model, [images])
+    assert np.abs(model(images) - training).max() < 0.05 * before
+
+
+def test_recalibration_without_a_batch():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization(momentum=0.6)])
+    with pytest.raises(DataError, match="no batch"):
+        recalibrate_batchnorm(model, [])
+    assert model.layers[0].momentum == 0.6
