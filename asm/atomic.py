@@ -27,3 +27,9 @@ def replacing(path):
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def write_whole(path, content):
+    """Writes a text (as UTF-8) or bytes to ``path``, whole or not at all; see `replacing`."""
+    with replacing(path) as work:
+        work.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)

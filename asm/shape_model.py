@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from sklearn.decomposition import PCA
 
 from asm.atomic import replacing
 from asm.errors import UserError
@@ -82,6 +81,9 @@ class ShapeModel:
         rounding = _ROUNDING * np.abs(points).max()
         if points.std(axis=0).max() <= rounding:
             raise UserError(f"training shapes: all {len(points)} are the same, expected shapes that differ")
+        # Only a fit needs scikit-learn, which takes longer to load than most commands to run.
+        from sklearn.decomposition import PCA
+
         pca = PCA(svd_solver="full").fit(points.reshape(len(points), -1))
         spectrum = pca.explained_variance_[np.sqrt(pca.explained_variance_) > rounding]
         count = _count_for_share(spectrum, variance) if modes is None else _checked_count(modes, len(spectrum))

@@ -166,7 +166,8 @@ def _hold_out_validation(rows):
         if row["split"] == "train":
             by_source.setdefault(row["source"], {}).setdefault(row["group"], []).append(row)
     for source, groups in by_source.items():
-        wanted = round(VALIDATION_SHARE * sum(map(len, groups.values())))
+        # Of a handful of faces one is held out all the same: without validation there is no training.
+        wanted = max(1, round(VALIDATION_SHARE * sum(map(len, groups.values())))) if len(groups) > 1 else 0
         order = sorted(groups, key=lambda group: hashlib.sha256(f"{source}/{group}".encode(**_TEXT)).digest())
         held = 0
         for group in order:

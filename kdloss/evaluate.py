@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
+from asm.atomic import write_whole
 from kdloss.data_location import find_prepared
 from kdloss.datasets import DATASETS, dataset_spec
 from kdloss.errors import ConfigError, exits_on_user_error
 from kdloss.evaluation import metrics, plots
-from kdloss.evaluation.atomic import write_atomically
 from kdloss.evaluation.mean_shape import mean_shape_predictions
 from kdloss.evaluation.predictions import load_predictions, save_predictions
 from kdloss.evaluation.protocol import evaluate_points
@@ -101,12 +101,12 @@ def write_evaluation(folder, evaluation, baseline=None, label="model"):
     """
     folder, prepared, rows = Path(folder), evaluation.prepared, evaluation.rows
     record = evaluation.metrics | ({} if baseline is None else {"mean_shape": baseline.metrics["subsets"]})
-    write_atomically(folder / "metrics.json", json.dumps(record, indent=1, allow_nan=False).encode())
+    write_whole(folder / "metrics.json", json.dumps(record, indent=1, allow_nan=False))
     truth = prepared.source_points[rows]
     save_predictions(folder / "predictions.npz", prepared.table["name"][rows], evaluation.points, truth)
     curves = {label: evaluation.errors} | ({} if baseline is None else {"mean shape": baseline.errors})
     picture = plots.figure_bytes(plots.ced_figure(curves, title=ced_title(evaluation.metrics)))
-    write_atomically(folder / "ced.png", picture)
+    write_whole(folder / "ced.png", picture)
     return picture
 
 

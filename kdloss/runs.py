@@ -7,7 +7,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from asm.atomic import replacing
+from asm.atomic import write_whole
 from kdloss.errors import ConfigError
 
 FINISHED = "finished.json"
@@ -29,8 +29,7 @@ def new_run_folder(name):
 
 def finish(folder, results):
     """Marks a run as finished, with its results, a dict for JSON."""
-    with replacing(Path(folder) / FINISHED) as work:
-        work.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    write_whole(Path(folder) / FINISHED, json.dumps(results, indent=1))
 
 
 def finished(folder):

@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from asm import ShapeModel
-from asm.atomic import replacing
+from asm.atomic import write_whole
 from asm.plots import modes_figure
 from kdloss.chain import CONTROL
 from kdloss.datasets import dataset_spec
@@ -67,10 +67,8 @@ def write_chain_report(folder, preset, recipe, prepared, runs, evaluations, base
         "mean_shape": baseline.metrics["subsets"],
         "differences": differences,
     }
-    with replacing(folder / "results.json") as work:
-        work.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    with replacing(folder / "results.md") as work:
-        work.write_text(_markdown(spec, facts_, table, runs, differences, prepared.synthetic), encoding="utf-8")
+    write_whole(folder / "results.json", json.dumps(record, indent=1))
+    write_whole(folder / "results.md", _markdown(spec, facts_, table, runs, differences, prepared.synthetic))
     write_report(
         folder / "report.html",
         title=f"KD-Loss on {spec.title}, preset {preset}",

@@ -3,14 +3,13 @@
 ``names`` (n,) text as in the prepared table, ``points`` (n, N, 2), and optionally ``truth`` (n, N, 2), in one ``.npz``.
 """
 
-import io
 import zipfile
 import zlib
 
 import numpy as np
 
+from asm.atomic import replacing
 from kdloss.errors import DataError
-from kdloss.evaluation.atomic import write_atomically
 
 # A file that holds its own truth must agree with the set's within this many pixels: 1-based points do not.
 TRUTH_TOLERANCE = 0.5
@@ -24,14 +23,13 @@ def save_predictions(path, names, points, truth):
         names: (n,) names of the faces.
         points, truth: (n, N, 2) in pixels of the source images, pixel centres at integers.
     """
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        names=np.asarray(names, dtype=np.str_),
-        points=np.asarray(points, np.float64),
-        truth=np.asarray(truth, np.float64),
-    )
-    write_atomically(path, buffer.getvalue())
+    with replacing(path) as work:
+        np.savez(
+            work,
+            names=np.asarray(names, dtype=np.str_),
+            points=np.asarray(points, np.float64),
+            truth=np.asarray(truth, np.float64),
+        )
 
 
 def load_predictions(path, prepared, rows):

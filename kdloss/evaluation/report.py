@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from asm.atomic import write_whole
 from kdloss.errors import DataError
-from kdloss.evaluation.atomic import write_atomically
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1b1f24;--soft:#59636e;--page:#fff;--card:#f6f8fa;--line:#d1d9e0;--accent:#0072b2;
@@ -76,7 +76,7 @@ def write_report(path, *, title, sections, summary="", notices=()):
         f"{paragraph(summary) if summary else ''}{boxes}<nav>{links}</nav>\n"
         f"{body}</body>\n</html>\n"
     )
-    write_atomically(path, page.encode("utf-8"))
+    write_whole(path, page)
 
 
 def paragraph(text):

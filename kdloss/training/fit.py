@@ -5,6 +5,7 @@ import sys
 
 import keras
 
+from asm.atomic import write_whole
 from kdloss.augment import augmentation
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.evaluation.metrics import available_normalisers, image_errors, nme
@@ -135,8 +136,8 @@ def _open_folder(folder, config, resume):
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"--out {folder}: exists and is no run folder: give another")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "environment.json").write_text(json.dumps(environment(), indent=1), encoding="utf-8")
-    stored.write_text(config.to_json(), encoding="utf-8")
+    write_whole(folder / "environment.json", json.dumps(environment(), indent=1))
+    write_whole(stored, config.to_json())
 
 
 def _load_teachers(config, prepared):

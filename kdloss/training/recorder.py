@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import keras
 import numpy as np
 
-from asm.atomic import replacing
+from asm.atomic import write_whole
 from kdloss.errors import UserError
 from kdloss.training.checkpoint import save_model, save_state
 
@@ -96,5 +96,4 @@ def write_history(folder, rows):
     writer.writerows(rows)
     contents = {"metrics.jsonl": "".join(json.dumps(row) + "\n" for row in rows), "history.csv": text.getvalue()}
     for name, content in contents.items():
-        with replacing(folder / name) as work:
-            work.write_text(content, encoding="utf-8")
+        write_whole(folder / name, content)

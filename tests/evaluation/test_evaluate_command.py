@@ -15,7 +15,6 @@ from kdloss.evaluation.predictions import load_predictions, save_predictions
 from kdloss.geometry import BoxPolicy, FaceCrop, invert, transform_points
 
 # Keras 3.15 converts variables in a way that numpy 2.4 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 FILES = ["ced.png", "metrics.json", "predictions.npz"]
 

@@ -7,8 +7,6 @@ import pytest
 from kdloss.errors import ConfigError, DataError
 from kdloss.models import architectures, build_model, count_parameters, recalibrate_batchnorm, set_batchnorm_momentum
 
-# Keras 3.15 converts TensorFlow variables in a way that numpy 2.4 is going to refuse.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 SMALL = "mobilenetv2-0.35"
 

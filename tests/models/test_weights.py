@@ -14,8 +14,6 @@ from kdloss.errors import CheckpointError, ConfigError
 from kdloss.models import build_model
 from kdloss.models import weights as weights_module
 
-# Keras 3.15 converts TensorFlow variables in a way that numpy 2.4 is going to refuse.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 SMALL = "mobilenetv2-0.35"
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")
