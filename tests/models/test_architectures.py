@@ -7,7 +7,6 @@ import pytest
 from kdloss.errors import ConfigError, DataError
 from kdloss.models import architectures, build_model, count_parameters, recalibrate_batchnorm, set_batchnorm_momentum
 
-
 SMALL = "mobilenetv2-0.35"
 
 

@@ -14,7 +14,6 @@ from kdloss.errors import CheckpointError, ConfigError
 from kdloss.models import build_model
 from kdloss.models import weights as weights_module
 
-
 SMALL = "mobilenetv2-0.35"
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")
 
