@@ -1,4 +1,4 @@
-"""What a finished chain leaves for people: ``report.html``, ``results.md`` and ``results.json``."""
+"""What a finished chain leaves for people: ``report.html``, ``results.md``, ``results.json`` and ``pictures/``."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ BEST = "kd-both"
 
 
 def write_chain_report(folder, preset, recipe, prepared, runs, evaluations, baseline, table):
-    """Writes the three files into ``folder``.
+    """Writes them into ``folder``.
 
     Args:
         folder: of the chain (`pathlib.Path`).
@@ -158,19 +158,21 @@ def _sections(folder, spec, prepared, runs, evaluations, baseline, table, differ
     ced = plots.ced_figure(curves, title=f"{spec.title}: cumulative error, {best.metrics['protocol']['n']} test faces")
     configs = {titles[name]: dataclasses.asdict(config) for name, (_, config, _) in runs.items()}
     images = {
-        "ced": plots.figure_bytes(ced),
-        "faces": plots.figure_bytes(faces, "jpeg"),
-        "modes": plots.figure_bytes(modes_figure(shape)),
-        "curves": plots.figure_bytes(plots.training_curves(histories)),
+        "ced.png": plots.figure_bytes(ced),
+        "faces.jpg": plots.figure_bytes(faces, "jpeg"),
+        "modes.png": plots.figure_bytes(modes_figure(shape)),
+        "curves.png": plots.figure_bytes(plots.training_curves(histories)),
     }
+    for name, image in images.items():
+        write_whole(folder / "pictures" / name, image)
     return [
         Section("Results", (html_table(table), *map(paragraph, difference_lines(differences)), html_table(parts))),
-        Section("Cumulative error", (picture(images["ced"], "Share of test faces below each error."),)),
+        Section("Cumulative error", (picture(images["ced.png"], "Share of test faces below each error."),)),
         Section(
             "Faces",
             (
                 picture(
-                    images["faces"],
+                    images["faces.jpg"],
                     "Truth and prediction of the student with both teachers, evenly spaced from best to worst.",
                 ),
             ),
@@ -179,13 +181,13 @@ def _sections(folder, spec, prepared, runs, evaluations, baseline, table, differ
             "Shape model",
             (
                 picture(
-                    images["modes"],
+                    images["modes.png"],
                     f"First modes of the shape model ({len(shape.modes)} modes keep {100 * shape.explained:.1f} % of "
                     f"the variance of {int(np.sum(prepared.table['split'] == 'train'))} training shapes).",
                 ),
             ),
         ),
-        Section("Training", (picture(images["curves"], "Validation NME and loss terms, epoch by epoch."),)),
+        Section("Training", (picture(images["curves.png"], "Validation NME and loss terms, epoch by epoch."),)),
         Section("Protocol", (facts(best.metrics["protocol"]),)),
         Section("Run", (facts(facts_ | {"typed": " ".join(sys.argv[1:])}), facts(machine))),
         Section("Configuration", (facts(configs),)),

@@ -30,7 +30,8 @@ class TrainConfig:
         variance: share of shape variance that the soft landmarks keep.
         image_size, box, augment: side of the views in pixels, their crop, and how they vary.
         weights: ``none``, ``imagenet`` or a file to start from.
-        epochs, batch_size, learning_rate, warmup_epochs, weight_decay: of AdamW with a cosine schedule.
+        epochs, batch_size, learning_rate, warmup_epochs, weight_decay: of AdamW.
+        schedule: ``cosine`` after the warm-up, or ``inverse-time``: learning_rate / (1 + 1e-4 step), the paper's.
         ema: momentum of the moving average of the weights that is validated and kept; 0 keeps the weights.
         precision: Keras dtype policy.
         seed: of weights, order and views.
@@ -56,6 +57,7 @@ class TrainConfig:
     learning_rate: float = 1e-3
     warmup_epochs: float = 1.0
     weight_decay: float = 1e-4
+    schedule: str = "cosine"
     ema: float = 0.0
     precision: str = "float32"
     seed: int = 0
@@ -65,6 +67,7 @@ class TrainConfig:
         self._one_of("method", METHODS)
         self._one_of("loss", ("l2", "l1", "wing"))
         self._one_of("unit", ("normalised", "pixel"))
+        self._one_of("schedule", ("cosine", "inverse-time"))
         self._one_of("precision", PRECISIONS)
         augmentation(self.augment)
         BoxPolicy.parse(self.box)

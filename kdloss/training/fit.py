@@ -175,20 +175,29 @@ def _card(config, prepared):
 
 
 def _optimizer(config, steps):
+    optimizer = keras.optimizers.AdamW(
+        _schedule(config, steps),
+        weight_decay=config.weight_decay,
+        use_ema=config.ema > 0,
+        ema_momentum=config.ema or 0.99,
+    )
+    # Decay shrinks kernels; offsets and normalisation gains have nothing to gain from it.
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def _schedule(config, steps):
+    schedules = keras.optimizers.schedules
+    if config.schedule == "inverse-time":
+        return schedules.InverseTimeDecay(config.learning_rate, decay_steps=1, decay_rate=1e-4)
     total, warmup = config.epochs * steps, round(config.warmup_epochs * steps)
-    schedule = keras.optimizers.schedules.CosineDecay(
+    return schedules.CosineDecay(
         config.learning_rate / 100 if warmup else config.learning_rate,
         decay_steps=max(1, total - warmup),
         alpha=0.01,
         warmup_target=config.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
-    optimizer = keras.optimizers.AdamW(
-        schedule, weight_decay=config.weight_decay, use_ema=config.ema > 0, ema_momentum=config.ema or 0.99
-    )
-    # Decay shrinks kernels; offsets and normalisation gains have nothing to gain from it.
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
 
 
 def _jit():

@@ -71,7 +71,8 @@ class RunRecorder(keras.callbacks.Callback):
         if not self.ema:
             yield
             return
-        optimizer = self.model.optimizer
+        # Under mixed_float16 Keras wraps the optimizer to scale the loss.
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
         weights = self.model.student.trainable_variables
         kept = [keras.ops.copy(weight.value) for weight in weights]
         for weight, average in zip(weights, optimizer._model_variables_moving_average, strict=True):

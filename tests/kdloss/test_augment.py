@@ -1,0 +1,184 @@
+"""How views vary: within their limits, as named, the same under the same seed, and without touching their input."""
+
+import cv2
+import numpy as np
+import pytest
+
+from kdloss.augment import AUGMENTATIONS, AugmentConfig, augmentation, draw_crop, vary_pixels, view_rng
+from kdloss.errors import ConfigError
+from kdloss.geometry import FaceCrop
+
+BOX, SIZE = (8.0, 5.0, 40.0, 40.0), 64
+PIXELS = ("colour", "grey", "blur", "noise", "occlusion")
+
+
+def picture(seed=0):
+    """Smooth structure with some texture on it, well away from black and white."""
+    rng = np.random.default_rng(seed)
+    smooth = cv2.resize(rng.uniform(60, 200, (6, 6, 3)), (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
+    return np.clip(smooth + rng.normal(0, 12, smooth.shape), 20, 235).astype(np.uint8)
+
+
+def drawn(config, count=200, mirrorable=True):
+    """Rotation, scale, shift and mirror of many views, read off their matrices."""
+    plain = FaceCrop.from_box(BOX, SIZE).matrix
+    found = []
+    for row in range(count):
+        crop, mirrored = draw_crop(view_rng(0, 0, row), config, BOX, SIZE, mirrorable)
+        linear = crop.matrix[:, :2] @ np.linalg.inv(plain[:, :2])
+        reflected = np.linalg.det(linear) < 0
+        assert reflected == mirrored
+        if reflected:
+            linear = np.diag([-1, 1]) @ linear
+        centre = crop.unit_points(np.array([BOX[0] + BOX[2] / 2, BOX[1] + BOX[3] / 2])) * [-1 if mirrored else 1, 1]
+        angle = np.rad2deg(np.arctan2(linear[1, 0], linear[0, 0]))
+        found.append((angle, np.sqrt(np.linalg.det(linear)), *centre, mirrored))
+    return np.array(found).T
+
+
+def test_geometry_stays_within_its_limits_and_fills_them():
+    config = AugmentConfig(rotation=25, scale=0.2, shift=0.06, mirror=0.5)
+    angle, scale, right, down, mirrored = drawn(config)
+    for values, limit in ((angle, 25), (right, 0.06), (down, 0.06), (np.log(scale), np.log(1.2))):
+        assert np.abs(values).max() <= limit * (1 + 1e-9)
+        assert values.max() > 0.9 * limit
+        assert values.min() < -0.9 * limit
+    assert 0.4 < mirrored.mean() < 0.6
+
+
+def test_one_augmentation_leaves_the_others_alone():
+    angle, scale, right, down, mirrored = drawn(AugmentConfig(shift=0.05), count=20)
+    np.testing.assert_allclose(angle, 0, atol=1e-9)
+    np.testing.assert_allclose(scale, 1, atol=1e-9)
+    assert not mirrored.any()
+    # Strengthening one does not redraw another.
+    both = drawn(AugmentConfig(shift=0.05, rotation=30, mirror=1.0), count=20)
+    np.testing.assert_allclose(both[2:4], [right, down], atol=1e-9)
+    assert both[4].all()
+
+
+def test_no_augmentation_is_the_plain_crop():
+    crop, mirrored = draw_crop(view_rng(0, 0, 0), AUGMENTATIONS["none"], BOX, SIZE)
+    np.testing.assert_allclose(crop.matrix, FaceCrop.from_box(BOX, SIZE).matrix, atol=1e-12)
+    assert not mirrored
+
+
+def test_faces_without_mirror_partners_are_never_mirrored():
+    assert not drawn(AugmentConfig(mirror=1.0), count=30, mirrorable=False)[4].any()
+
+
+def test_a_view_has_a_generator_of_its_own():
+    def numbers(*key):
+        return tuple(view_rng(*key).random(3))
+
+    keys = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (0, 1, 1)]
+    assert len({numbers(*key) for key in keys}) == len(keys)
+    assert numbers(3, 1, 2) == numbers(3, 1, 2)
+
+
+@pytest.mark.parametrize("name", [*PIXELS, "all"])
+def test_pixels_change_but_neither_shape_nor_type_nor_the_input(name):
+    config = AugmentConfig(**dict.fromkeys(PIXELS if name == "all" else (name,), 1.0))
+    image = picture()
+    before = image.copy()
+    image.setflags(write=False)
+    varied = vary_pixels(view_rng(0, 0, 3), config, image)
+    assert varied.shape == image.shape
+    assert varied.dtype == np.uint8
+    assert (varied != image).any()
+    np.testing.assert_array_equal(image, before)
+    np.testing.assert_array_equal(vary_pixels(view_rng(0, 0, 3), config, image), varied)
+    assert (vary_pixels(view_rng(0, 0, 4), config, image) != varied).any()
+
+
+def test_no_augmentation_leaves_the_pixels():
+    image = picture()
+    np.testing.assert_array_equal(vary_pixels(view_rng(0, 0, 0), AugmentConfig(), image), image)
+
+
+def test_probabilities_are_shares_of_views():
+    image = picture()
+    for name in ("grey", "blur", "noise", "occlusion"):
+        config = AugmentConfig(**{name: 0.3})
+        changed = [(vary_pixels(view_rng(0, 0, row), config, image) != image).any() for row in range(200)]
+        assert 0.2 < np.mean(changed) < 0.4, name
+
+
+def test_colour_is_a_rising_curve_for_each_channel():
+    ramp = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, axis=-1)
+    brighter = []
+    for row in range(60):
+        curve = vary_pixels(view_rng(0, 0, row), AugmentConfig(colour=1.0), ramp).reshape(256, 3).astype(int)
+        assert (np.diff(curve, axis=0) >= 0).all()
+        assert np.ptp(curve, axis=0).min() > 100
+        assert np.ptp(curve[128]) > 0
+        brighter.append(curve[128].mean() > 128)
+    assert 0.25 < np.mean(brighter) < 0.75
+
+
+def test_colour_has_a_strength():
+    image = picture().astype(int)
+
+    def change(strength):
+        views = (vary_pixels(view_rng(0, 0, i), AugmentConfig(colour=strength), picture()) for i in range(30))
+        return np.mean([np.abs(view - image).mean() for view in views])
+
+    assert change(0.1) < 0.3 * change(1.0)
+
+
+def test_grey_has_equal_channels_of_the_same_lightness():
+    image = picture()
+    grey = vary_pixels(view_rng(0, 0, 0), AugmentConfig(grey=1.0), image)
+    np.testing.assert_array_equal(grey[..., 0], grey[..., 1])
+    np.testing.assert_array_equal(grey[..., 0], grey[..., 2])
+    # Red, green and blue weigh what ITU-R BT.601 says: green most, so the order of channels matters.
+    np.testing.assert_allclose(grey[..., 0], image @ [0.299, 0.587, 0.114], atol=1)
+
+
+def test_blur_takes_away_texture_and_keeps_the_lightness():
+    image = picture()
+    for row in range(10):
+        blurred = vary_pixels(view_rng(0, 0, row), AugmentConfig(blur=1.0), image)
+        roughness, before = (np.diff(picture_.astype(float), axis=1).std() for picture_ in (blurred, image))
+        assert roughness < before
+        assert abs(blurred.mean() - image.mean()) < 1
+
+
+def test_noise_is_centred_and_of_the_strength_drawn():
+    flat = np.full((SIZE, SIZE, 3), 128, np.uint8)
+    spread = []
+    for row in range(30):
+        noise = vary_pixels(view_rng(0, 0, row), AugmentConfig(noise=1.0), flat).astype(float) - 128
+        assert abs(noise.mean()) < 1
+        assert abs(np.corrcoef(noise[..., 0].ravel(), noise[..., 1].ravel())[0, 1]) < 0.1
+        spread.append(noise.std())
+    assert 1.9 < min(spread) < 4
+    assert 10 < max(spread) < 12.5
+
+
+def test_noise_does_not_wrap_at_black_and_white():
+    for level in (0, 255):
+        flat = np.full((SIZE, SIZE, 3), level, np.uint8)
+        noisy = vary_pixels(view_rng(0, 0, 0), AugmentConfig(noise=1.0), flat).astype(int)
+        assert np.abs(noisy - level).max() < 100
+
+
+def test_occlusion_covers_one_or_two_patches():
+    image, shares = picture(), []
+    for row in range(60):
+        changed = (vary_pixels(view_rng(0, 0, row), AugmentConfig(occlusion=1.0), image) != image).any(axis=-1)
+        parts, *_ = cv2.connectedComponents(changed.astype(np.uint8))
+        boxes = cv2.connectedComponentsWithStats(changed.astype(np.uint8))[2][1:]
+        large = boxes[boxes[:, cv2.CC_STAT_AREA] > 8]
+        assert len(large) <= 2 or parts <= 3
+        assert (large[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]] <= 0.8 * SIZE).all()
+        shares.append(changed.mean())
+    assert max(shares) <= 2 * 0.4**2
+    assert 0.03 < np.mean(shares) < 0.2
+
+
+def test_augmentations_are_known_by_name():
+    assert augmentation("strong").occlusion > 0
+    assert augmentation("none") == AugmentConfig()
+    with pytest.raises(ConfigError, match="--augment wild: expected one of none, paper, strong"):
+        augmentation("wild")

@@ -1,0 +1,295 @@
+"""Batches of views: image and points move together, and every road to them gives the same bytes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kdloss.augment import AugmentConfig, augmentation
+from kdloss.errors import ConfigError
+from kdloss.geometry import BoxPolicy, FaceCrop, from_unit
+from kdloss.pipeline import KerasBatches, ViewBatches, tf_dataset, training_data
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MOVES = AugmentConfig(rotation=30, scale=0.15, shift=0.06, mirror=0.5)
+ALONE = {
+    "rotation": 25.0,
+    "scale": 0.2,
+    "shift": 0.1,
+    "mirror": 0.5,
+    "colour": 1.0,
+    "grey": 0.5,
+    "blur": 0.5,
+    "noise": 0.5,
+    "occlusion": 0.5,
+}
+AUGMENTS = {name: AugmentConfig(**{name: value}) for name, value in ALONE.items()} | {"strong": augmentation("strong")}
+
+
+def views_of(prepared, rows=None, **options):
+    rows = np.arange(len(prepared)) if rows is None else rows
+    return ViewBatches(prepared, rows, **{"size": 24, "batch_size": 4, "augment": MOVES} | options)
+
+
+def same(first, second):
+    """Whether two batches are the same to the bit."""
+    (images, points), (others, other_points) = first, second
+    assert points.keys() == other_points.keys()
+    return np.array_equal(images, others) and all(np.array_equal(points[name], other_points[name]) for name in points)
+
+
+@pytest.mark.parametrize("dataset", ["cofw", "300w", "wflw"])
+@pytest.mark.parametrize(("size", "rounds"), [(80, 3), (32, 1)])
+def test_image_and_points_move_together(dotted_faces, dots, turn, dataset, size, rounds):
+    """Dots found in the picture stand where the points say, under the name that a mirrored face has for them."""
+    _, find_dots = dots
+    prepared, shown = dotted_faces(dataset)
+    batches = views_of(prepared, size=size, augment=MOVES, policy=BoxPolicy.parse("gt:1.8"))
+    mirror, mirrored_views = prepared.scheme.mirror, 0
+    for row, named in enumerate(shown):
+        for round_ in range(rounds):
+            image, points = batches.view(row, round_)
+            found = find_dots(image)
+            mirrored = turn(found) * turn(prepared.points[row, named]) < 0
+            mirrored_views += mirrored
+            expected = from_unit(points["hard"], size)[mirror[named] if mirrored else named]
+            np.testing.assert_allclose(found, expected, atol=0.1)
+    assert 0.2 < mirrored_views / (rounds * len(shown)) < 0.8
+
+
+def test_points_without_mirror_partners_are_never_mirrored(dotted_faces, dots, turn):
+    _, find_dots = dots
+    prepared, shown = dotted_faces("folder", custom=12)
+    strong = AugmentConfig(rotation=30, scale=0.15, shift=0.06, mirror=1.0)
+    batches = views_of(prepared, size=64, augment=strong, policy=BoxPolicy.parse("gt:1.8"))
+    for row, named in enumerate(shown):
+        image, points = batches.view(row, 0)
+        found = find_dots(image)
+        assert turn(found) * turn(prepared.points[row, named]) > 0
+        np.testing.assert_allclose(found, from_unit(points["hard"], 64)[named], atol=0.1)
+
+
+def test_all_targets_move_as_the_hard_points_do(faces):
+    targets = {"hard": faces.points, "soft": faces.points + np.float32([3, -2])}
+    batches = views_of(faces, targets=targets, augment=MOVES)
+    senses = set()
+    for row in range(len(faces)):
+        _, points = batches.view(row, 0)
+        # A shift of all points by one vector stays a shift by one vector; mirroring permutes both sets alike.
+        difference = points["soft"] - points["hard"]
+        np.testing.assert_allclose(difference, np.broadcast_to(difference[0], difference.shape), atol=1e-6)
+        senses.add(bool(difference[0, 0] > 0))
+        assert points["soft"].dtype == np.float32
+    assert senses == {True, False}
+
+
+def test_an_unvaried_view_is_the_crop_of_the_box(faces):
+    policy = BoxPolicy.parse("dataset:1.1")
+    batches = views_of(faces, size=20, augment=None, policy=policy)
+    for row in (0, 5):
+        image, points = batches.view(row, 0)
+        crop = FaceCrop.from_box(faces.boxes(policy)[row], 20)
+        np.testing.assert_array_equal(image, crop.image(faces.faces[row]))
+        np.testing.assert_allclose(points["hard"], crop.unit_points(faces.points[row].astype(float)), atol=1e-6)
+
+
+def test_stored_outputs_come_with_their_own_view(faces):
+    rows = faces.indices("train")
+    stored = np.arange(2 * len(rows) * 29 * 2, dtype=np.float32).reshape(2, len(rows), 29, 2)
+    batches = views_of(faces, rows, stored={"tough": stored}, rounds=2)
+    assert batches.names == ["hard", "tough"]
+    for epoch in range(4):
+        images, points = batches.batch(epoch, 0)
+        for image, hard, tough in zip(images, points["hard"], points["tough"], strict=True):
+            (round_,), (position,) = (
+                np.unique(np.nonzero(stored == tough[0, 0])[0]),
+                np.unique(np.nonzero(stored == tough[0, 0])[1]),
+            )
+            assert round_ == epoch % 2
+            again, again_points = batches.view(position, round_)
+            np.testing.assert_array_equal(image, again)
+            np.testing.assert_array_equal(hard, again_points["hard"])
+            np.testing.assert_array_equal(tough, stored[round_, position])
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(faces):
+    strong = {"augment": augmentation("strong")}
+    assert same(views_of(faces, seed=3, **strong).batch(1, 2), views_of(faces, seed=3, **strong).batch(1, 2))
+    assert not same(views_of(faces, seed=3, **strong).batch(1, 2), views_of(faces, seed=4, **strong).batch(1, 2))
+    # Both the views and their order depend on the seed.
+    assert not same([*views_of(faces, seed=3).in_order()][0], [*views_of(faces, seed=4).in_order()][0])
+    plain = {"augment": None}
+    assert not same(views_of(faces, seed=3, **plain).batch(0, 0), views_of(faces, seed=4, **plain).batch(0, 0))
+
+
+def test_every_epoch_draws_anew_unless_rounds_repeat(faces):
+    fresh = views_of(faces)
+    assert [fresh.round(epoch) for epoch in range(5)] == [0, 1, 2, 3, 4]
+    assert not np.array_equal(fresh.view(0, 0)[0], fresh.view(0, 1)[0])
+    turns = views_of(faces, rounds=2, batch_size=len(faces))
+
+    def pictures(epoch):
+        return [image.tobytes() for image in turns.batch(epoch, 0)[0]]
+
+    assert sorted(pictures(0)) == sorted(pictures(2))
+    assert pictures(0) != pictures(2)
+    assert not set(pictures(0)) & set(pictures(1))
+
+
+def test_an_epoch_is_a_shuffle_of_the_faces_without_repeats(faces):
+    batches = views_of(faces, augment=None, batch_size=4)
+    rows = {batches.view(row, 0)[0].tobytes(): row for row in range(len(faces))}
+    assert len(rows) == len(faces)
+    assert batches.steps == len(faces) // 4
+    orders = []
+    for epoch in range(6):
+        images = np.concatenate([batches.batch(epoch, step)[0] for step in range(batches.steps)])
+        orders.append([rows[image.tobytes()] for image in images])
+        assert len(set(orders[-1])) == 4 * batches.steps
+    assert len({tuple(order) for order in orders}) == len(orders)
+    # Nobody is left out for good.
+    assert set().union(*orders) == set(range(len(faces)))
+    whole = views_of(faces, augment=None, batch_size=len(faces))
+    assert sorted(rows[image.tobytes()] for image in whole.batch(0, 0)[0]) == list(range(len(faces)))
+
+
+def test_in_order_gives_every_face_once(faces):
+    rows = faces.indices("train")
+    batches = views_of(faces, rows, batch_size=4)
+    drawn = [*batches.in_order(2)]
+    assert [len(images) for images, _ in drawn] == [4, 4, 1]
+    images = np.concatenate([images for images, _ in drawn])
+    for position, image in enumerate(images):
+        np.testing.assert_array_equal(image, batches.view(position, 2)[0])
+
+
+def test_a_view_does_not_depend_on_its_company(faces):
+    """Nor on the batch, nor on which other faces there are."""
+    rows = np.array([7, 2, 9])
+    few = views_of(faces, rows, batch_size=2, augment=augmentation("strong"))
+    everyone = views_of(faces, batch_size=5, augment=augmentation("strong"))
+    for position, row in enumerate(rows):
+        (image, points), (other, other_points) = few.view(position, 1), everyone.view(row, 1)
+        np.testing.assert_array_equal(image, other)
+        np.testing.assert_array_equal(points["hard"], other_points["hard"])
+
+
+def test_a_batch_larger_than_the_set_is_refused(faces):
+    with pytest.raises(ConfigError, match="--batch-size 14: larger than the 13 faces"):
+        views_of(faces, batch_size=14)
+    assert views_of(faces, batch_size=13).steps == 1
+
+
+@pytest.mark.parametrize("name", AUGMENTS)
+def test_augmentation_is_the_same_inside_tf_data_to_the_bit(faces, name):
+    batches = views_of(faces, augment=AUGMENTS[name], seed=5)
+    eager = [batches.batch(epoch, step) for epoch in (2, 3) for step in range(batches.steps)]
+    dataset = tf_dataset(batches, 2, 4)
+    mapped = [(images.numpy(), {key: value.numpy() for key, value in points.items()}) for images, points in dataset]
+    assert len(mapped) == len(eager) == 6
+    assert all(same(first, second) for first, second in zip(eager, mapped, strict=True))
+    plain = views_of(faces, augment=None, seed=5)
+    assert not all(same(batch, plain.batch(*divmod(6 + i, 3))) for i, batch in enumerate(eager))
+
+
+def test_tf_data_names_shapes_and_types(faces):
+    stored = np.zeros((1, len(faces), 29, 2), np.float32)
+    batches = views_of(faces, stored={"tough": stored}, rounds=1)
+    images, points = tf_dataset(batches, 0, 1).element_spec
+    assert tuple(images.shape) == (4, 24, 24, 3)
+    assert images.dtype == "uint8"
+    assert {name: (tuple(spec.shape), spec.dtype.name) for name, spec in points.items()} == {
+        "hard": ((4, 29, 2), "float32"),
+        "tough": ((4, 29, 2), "float32"),
+    }
+    images, points = next(iter(tf_dataset(batches, 0, 1)))
+    assert (points["tough"].numpy() == 0).all()
+    assert (points["hard"].numpy() != 0).any()
+
+
+@pytest.mark.parametrize("name", AUGMENTS)
+def test_a_keras_dataset_gives_the_same_batches(faces, name):
+    batches = views_of(faces, augment=AUGMENTS[name], seed=5)
+    data = KerasBatches(batches, first_epoch=2)
+    assert all(same(data[step], batches.batch(2, step)) for step in range(batches.steps))
+
+
+def test_training_on_tensorflow_reads_tf_data(faces):
+    tensorflow = pytest.importorskip("tensorflow")
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("another back end of Keras is active")
+    batches = views_of(faces)
+    data = training_data(batches, 1, 2)
+    assert isinstance(data, tensorflow.data.Dataset)
+    images, points = next(iter(data))
+    assert same((images.numpy(), {"hard": points["hard"].numpy()}), batches.batch(1, 0))
+
+
+FIT = """
+import sys
+
+import keras
+import numpy as np
+
+from kdloss import pipeline
+from kdloss.prepared import PreparedDataset
+
+assert keras.backend.backend() == "jax"
+assert "tensorflow" not in sys.modules
+prepared = PreparedDataset(sys.argv[1])
+pipeline._cores = lambda: int(sys.argv[2])
+batches = pipeline.ViewBatches(prepared, np.arange(len(prepared)), size=8, batch_size=2, seed=5)
+seen = []
+
+
+class Probe(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(1)
+
+    def call(self, images, training=False):
+        return self.dense(keras.ops.cast(images, "float32"))
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        try:
+            seen.append(np.asarray(y["hard"]).tobytes())
+        except Exception:  # traced, not run
+            pass
+        return keras.ops.mean(y_pred)
+
+
+probe = Probe()
+probe.compile(optimizer="sgd", run_eagerly=True)
+probe.fit(
+    pipeline.training_data(batches, 3, 6),
+    initial_epoch=3,
+    epochs=6,
+    steps_per_epoch=batches.steps,
+    shuffle=False,
+    verbose=0,
+)
+expected = {batches.batch(e, s)[1]["hard"].tobytes(): (e, s) for e in range(9) for s in range(batches.steps)}
+found = [expected[batch] for batch in seen]
+assert found == [(e, s) for e in (3, 4, 5) for s in range(batches.steps)], found
+"""
+
+
+@pytest.mark.parametrize("cores", [1, 8])
+def test_fit_on_jax_sees_every_epoch_once_and_in_order(faces, cores):
+    """The batches that a run resumed at epoch 3 trains on are those of epochs 3, 4 and 5, as on TensorFlow."""
+    pytest.importorskip("jax")
+    done = subprocess.run(
+        [sys.executable, "-c", FIT, str(faces.path), str(cores)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        cwd=REPOSITORY,
+        env={**os.environ, "KERAS_BACKEND": "jax", "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -1,0 +1,188 @@
+"""Checkpoints: what is saved is what is loaded, and a bad file is one clear line."""
+
+import json
+import shutil
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from kdloss.errors import CheckpointError, UserError
+from kdloss.models import build_model
+from kdloss.schemes import SCHEMES
+from kdloss.training import checkpoint
+from kdloss.training.checkpoint import (
+    CARD,
+    load_model,
+    load_state,
+    read_card,
+    require_scheme,
+    save_model,
+    save_state,
+)
+from tests.training.tiny_chain import ARCH, SIZE, arrays, same
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3)).astype("float32")
+
+
+@pytest.fixture
+def model():
+    """A network whose batch normalisation has seen pictures."""
+    model = build_model(ARCH, 29, SIZE)
+    rng = np.random.default_rng(1)
+    for variable in model.variables:
+        if "seed" not in variable.name:
+            variable.assign(rng.uniform(0.1, 1, variable.shape))
+    return model
+
+
+CARD_29 = {"arch": ARCH, "dataset": "cofw", "scheme": SCHEMES["29"].to_json(), "image_size": SIZE, "box": "gt:1.25"}
+
+
+def test_a_loaded_model_predicts_the_same(model, images, tmp_path):
+    save_model(tmp_path / "best.keras", model, CARD_29 | {"epoch": 3})
+    expected = model.predict_on_batch(images)
+    for place in (tmp_path, tmp_path / "best.keras"):
+        loaded, card = load_model(place)
+        assert card == CARD_29 | {"epoch": 3}
+        assert np.array_equal(loaded.predict_on_batch(images), expected)
+    with_keras = keras.saving.load_model(tmp_path / "best.keras", safe_mode=True)
+    assert np.array_equal(with_keras.predict_on_batch(images), expected)
+    assert [file.name for file in tmp_path.iterdir()] == ["best.keras"]
+
+
+def test_the_network_comes_from_the_card_and_not_from_what_the_file_describes(model, images, tmp_path):
+    save_model(tmp_path / "a.keras", model, CARD_29)
+    with zipfile.ZipFile(tmp_path / "a.keras") as old, zipfile.ZipFile(tmp_path / "b.keras", "w") as new:
+        for name in old.namelist():
+            new.writestr(name, b'{"class_name": "Lambda"}' if name == "config.json" else old.read(name))
+    loaded, _ = load_model(tmp_path / "b.keras")
+    assert np.array_equal(loaded.predict_on_batch(images), model.predict_on_batch(images))
+
+
+def test_a_write_that_fails_leaves_the_file_before(model, tmp_path, monkeypatch):
+    path = tmp_path / "best.keras"
+    save_model(path, model, CARD_29)
+    before = path.read_bytes()
+
+    def cut_short(self, place):
+        place.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(model), "save", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        save_model(path, model, CARD_29)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def bad(path, message):
+    for read in (read_card, load_model):
+        with pytest.raises(CheckpointError) as raised:
+            read(path)
+        assert message in str(raised.value)
+        assert str(path) in str(raised.value)
+
+
+def test_a_file_that_is_no_checkpoint(model, tmp_path):
+    bad(tmp_path / "absent.keras", "no such checkpoint")
+    bad(tmp_path, "no such checkpoint")
+    save_model(tmp_path / "good.keras", model, CARD_29)
+    whole = (tmp_path / "good.keras").read_bytes()
+    for name, content in {"empty": b"", "cut": whole[: len(whole) // 2], "text": b"not a model\n"}.items():
+        (tmp_path / f"{name}.keras").write_bytes(content)
+        bad(tmp_path / f"{name}.keras", "damaged")
+    model.save(tmp_path / "bare.keras")
+    bad(tmp_path / "bare.keras", f"holds no {CARD}")
+
+
+@pytest.mark.parametrize("card", ["[]", "{}", '{"arch": "tiny"}', "not json", "\x80"])
+def test_a_card_that_lacks_what_it_must_say(card, model, tmp_path):
+    path = tmp_path / "odd.keras"
+    model.save(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(CARD, card)
+    bad(path, "damaged")
+
+
+def test_weights_of_another_network(tmp_path):
+    path = tmp_path / "odd.keras"
+    save_model(path, build_model(ARCH, 68, SIZE), CARD_29)
+    with pytest.raises(CheckpointError, match="weights do not load"):
+        load_model(path)
+
+
+def test_a_damaged_byte_in_the_weights_is_found(model, tmp_path):
+    path = tmp_path / "best.keras"
+    save_model(path, model, CARD_29)
+    with zipfile.ZipFile(path) as archive:
+        start = archive.getinfo("model.weights.h5").header_offset
+        size = archive.getinfo("model.weights.h5").file_size
+    whole = bytearray(path.read_bytes())
+    for share in (0.01, 0.3, 0.6, 0.9):
+        broken = whole.copy()
+        broken[start + int(share * size)] ^= 0xFF
+        path.write_bytes(broken)
+        with pytest.raises(CheckpointError, match=r"damaged|do not load"):
+            load_model(path)
+
+
+def test_scheme_of_another_data_set():
+    require_scheme(CARD_29, SCHEMES["29"], "a.keras")
+    with pytest.raises(CheckpointError) as raised:
+        require_scheme(CARD_29, SCHEMES["68"], "a.keras")
+    message = str(raised.value)
+    assert message.startswith("a.keras: trained for the 29 points of scheme 29, expected the 68 points of scheme 68")
+
+
+def test_state_comes_back_to_the_bit(model, tmp_path):
+    optimizer = keras.optimizers.AdamW(1e-3)
+    optimizer.build(model.trainable_variables)
+    variables = [*model.variables, *optimizer.variables]
+    before = arrays(variables)
+    path = tmp_path / "last" / "state.npz"
+    save_state(path, variables, {"epoch": 2, "best": 4.25})
+    for variable in variables:
+        variable.assign(keras.ops.zeros_like(variable.value))
+    assert load_state(path, variables) == {"epoch": 2, "best": 4.25}
+    assert same(arrays(variables), before)
+
+
+def test_a_state_that_does_not_fit(model, tmp_path):
+    path = tmp_path / "state.npz"
+    save_state(path, model.variables, {"epoch": 1})
+    with pytest.raises(CheckpointError, match="another network"):
+        load_state(path, model.variables[:-1])
+    with pytest.raises(CheckpointError, match="another network"):
+        load_state(path, build_model(ARCH, 68, SIZE).variables)
+    whole = path.read_bytes()
+    for content in (b"", whole[: len(whole) // 2], b"text"):
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match="damaged"):
+            load_state(path, model.variables)
+
+
+def test_a_state_cut_short_leaves_the_one_before(model, tmp_path, monkeypatch):
+    path = tmp_path / "state.npz"
+    save_state(path, model.variables, {"epoch": 1})
+
+    def full(place, **content):
+        place.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.np, "savez", full)
+    with pytest.raises(UserError, match="No space left"):
+        save_state(path, model.variables, {"epoch": 2})
+    assert load_state(path, model.variables) == {"epoch": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_run_folder_of_a_real_run(runs, faces, tmp_path):
+    shutil.copytree(runs / "student", tmp_path / "moved")
+    model, card = load_model(tmp_path / "moved")
+    assert card["scheme"] == json.loads(json.dumps(faces.scheme.to_json()))
+    assert model.output_shape == (None, 68, 2)

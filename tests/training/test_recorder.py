@@ -1,0 +1,120 @@
+"""The callback at the end of each epoch: averages are validated and kept, and the training weights come back."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from kdloss.augment import augmentation
+from kdloss.errors import UserError
+from kdloss.models import build_model
+from kdloss.pipeline import ViewBatches, training_data
+from kdloss.training.checkpoint import load_model
+from kdloss.training.fit import train
+from kdloss.training.objectives import objective_for
+from kdloss.training.recorder import RunRecorder, TrainingDiverged, write_history
+from kdloss.training.trainer import DistillationTrainer
+from tests.training.tiny_chain import ARCH, BATCH, SIZE, arrays, same, tiny_config
+
+MOMENTUM = 0.8
+
+
+class Watcher(keras.callbacks.Callback):
+    """Computes the moving average of the weights once more, batch by batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.average = self.weights = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.weights = arrays(self.model.student.trainable_variables)
+        if self.average is None:
+            self.average = self.weights
+        pairs = zip(self.average, self.weights, strict=True)
+        self.average = [MOMENTUM * average + (1 - MOMENTUM) * weight for average, weight in pairs]
+
+
+def fit(faces, folder, validate, ema):
+    objective, terms = objective_for(tiny_config())
+    trainer = DistillationTrainer(build_model(ARCH, 68, SIZE), objective)
+    trainer.track_terms(terms)
+    optimizer = keras.optimizers.AdamW(1e-2, use_ema=ema, ema_momentum=MOMENTUM)
+    trainer.compile(optimizer=optimizer, jit_compile=False)
+    batches = ViewBatches(
+        faces, faces.indices("train"), size=SIZE, batch_size=BATCH, augment=augmentation("paper"), seed=0
+    )
+    card = {"arch": ARCH, "dataset": "300w", "scheme": faces.scheme.to_json(), "image_size": SIZE, "box": "gt:1.25"}
+    recorder = RunRecorder(folder, card, validate, ema=ema)
+    watcher = Watcher()
+    trainer.fit(
+        training_data(batches, 0, 2),
+        epochs=2,
+        steps_per_epoch=batches.steps,
+        callbacks=[watcher, recorder, back_to_training(watcher)],
+        verbose=0,
+        shuffle=False,
+    )
+    return recorder, watcher
+
+
+def back_to_training(watcher):
+    """A callback behind the recorder: the weights must be those of training again, to the bit."""
+
+    def check(epoch, logs):
+        assert same(arrays(watcher.model.student.trainable_variables), watcher.weights)
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=check)
+
+
+@pytest.mark.parametrize("ema", [True, False])
+def test_the_average_is_validated_and_kept_and_training_goes_on_with_its_own_weights(ema, faces, tmp_path):
+    validated = []
+
+    def validate(network):
+        validated.append(arrays(network.trainable_variables))
+        return 5.0 - len(validated)
+
+    recorder, watcher = fit(faces, tmp_path, validate, ema)
+    assert [row["val_nme"] for row in recorder.rows] == [4.0, 3.0]
+    assert recorder.best == 3.0
+    model, card = load_model(tmp_path)
+    assert card["epoch"] == 2
+    assert card["val_nme"] == 3.0
+    assert same(arrays(model.trainable_variables), validated[-1])
+    expected = watcher.average if ema else watcher.weights
+    for found, wanted in zip(validated[-1], expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+    assert same(validated[-1], watcher.weights) is not ema
+
+
+def test_only_a_better_epoch_is_kept(faces, tmp_path):
+    scores = iter([4.0, 4.5])
+    recorder, _ = fit(faces, tmp_path, lambda network: next(scores), ema=False)
+    assert recorder.best == 4.0
+    assert load_model(tmp_path)[1]["epoch"] == 1
+
+
+def test_a_loss_that_is_no_number_stops_the_run(faces, tmp_path):
+    config = tiny_config(learning_rate=1e30, warmup_epochs=0.0, loss="l2", epochs=3)
+    with pytest.raises(TrainingDiverged, match=r"loss (nan|inf) in epoch \d, expected a number: lower") as raised:
+        train(config, faces, tmp_path / "run", verbose=0)
+    assert isinstance(raised.value, UserError)
+    assert not (tmp_path / "run" / "finished.json").exists()
+
+
+def test_a_validation_that_is_no_number_stops_the_run(faces, tmp_path):
+    with pytest.raises(TrainingDiverged, match="epoch 1"):
+        fit(faces, tmp_path, lambda network: float("nan"), ema=False)
+    assert not (tmp_path / "best.keras").exists()
+
+
+def test_history_in_both_formats(tmp_path):
+    rows = [{"epoch": 1, "loss": 0.5, "val_nme": 9.25}, {"epoch": 2, "loss": 0.25, "val_nme": 8.0}]
+    write_history(tmp_path, rows)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == rows
+    with open(tmp_path / "history.csv", newline="") as file:
+        assert [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)] == rows
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["history.csv", "metrics.jsonl"]

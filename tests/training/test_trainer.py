@@ -1,0 +1,120 @@
+"""The trained step: frozen teachers stay as they are to the bit, and online and stored teachers say the same."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from kdloss.augment import augmentation
+from kdloss.geometry import BoxPolicy
+from kdloss.models import build_model
+from kdloss.pipeline import KerasBatches, ViewBatches, training_data
+from kdloss.teacher_cache import cached_teacher
+from kdloss.training.checkpoint import load_model
+from kdloss.training.objectives import objective_for
+from kdloss.training.trainer import DistillationTrainer
+from tests.training.tiny_chain import ARCH, BATCH, SIZE, arrays, same, student_config, tiny_config
+
+
+def draw(faces, **changes):
+    views = {"size": SIZE, "batch_size": BATCH, "policy": BoxPolicy(), "augment": augmentation("paper"), "rounds": 2}
+    return ViewBatches(faces, faces.indices("train"), **views | changes)
+
+
+@pytest.fixture
+def teachers(runs):
+    return {role: load_model(runs / role)[0] for role in ("tough", "tolerant")}
+
+
+def trainer_with(runs, teachers, compiled=True):
+    objective, terms = objective_for(student_config(runs))
+    trainer = DistillationTrainer(build_model(ARCH, 68, SIZE), objective, teachers)
+    trainer.track_terms(terms)
+    if compiled:
+        optimizer = keras.optimizers.AdamW(1e-2, weight_decay=0.1, use_ema=True)
+        trainer.compile(optimizer=optimizer, jit_compile=False)
+    return trainer
+
+
+@pytest.mark.parametrize("source", [training_data, KerasBatches])
+def test_teachers_stay_bit_identical_while_the_student_learns(source, faces, runs, teachers):
+    trainer = trainer_with(runs, teachers)
+    before = {role: arrays(teacher.variables) for role, teacher in teachers.items()}
+    student = arrays(trainer.student.trainable_variables)
+    statistics = arrays(trainer.student.non_trainable_variables)
+    assert [v.path for v in trainer.trainable_variables] == [v.path for v in trainer.student.trainable_variables]
+    batches = draw(faces)
+    data = source(batches, 0, 2) if source is training_data else source(batches)
+    history = trainer.fit(data, epochs=2, steps_per_epoch=batches.steps, verbose=0, shuffle=False).history
+    for role, teacher in teachers.items():
+        # All variables: weights, batch normalisation's statistics and the state of dropout.
+        assert same(arrays(teacher.variables), before[role])
+    assert not any(
+        np.array_equal(a, b) for a, b in zip(arrays(trainer.student.trainable_variables), student, strict=True)
+    )
+    assert not same(arrays(trainer.student.non_trainable_variables), statistics)
+    assert sorted(history) == ["loss", "main", "tolerant", "tough"]
+    total = np.add(np.add(history["main"], history["tough"]), history["tolerant"])
+    np.testing.assert_allclose(history["loss"], total, rtol=1e-5)
+
+
+def test_teachers_answer_as_in_evaluation(faces, runs, teachers):
+    images, points = draw(faces).batch(0, 0)
+    images = images.astype("float32")
+    seen = {}
+
+    def objective(targets, predicted):
+        seen.update(targets)
+        return {"main": ops.mean(predicted)}
+
+    trainer = DistillationTrainer(build_model(ARCH, 68, SIZE), objective, teachers)
+    trainer.compute_loss(x=images, y=points, y_pred=trainer(images, training=True))
+    for role, teacher in teachers.items():
+        expected = ops.convert_to_numpy(teacher(images, training=False))
+        assert np.array_equal(ops.convert_to_numpy(seen[role]), expected)
+        # The dropout that must not act is there: with training=True the answer is another.
+        assert not np.array_equal(ops.convert_to_numpy(teacher(images, training=True)), expected)
+    assert set(seen) == {"hard", "tough", "tolerant"}
+
+
+def test_online_and_stored_teachers_give_the_same_loss(faces, runs, teachers, tmp_path):
+    batches = draw(faces)
+    online = trainer_with(runs, teachers, compiled=False)
+    stored = trainer_with(runs, None, compiled=False)
+    plain = [batches.batch(epoch, 0) for epoch in (0, 1, 2)]
+    batches.stored = {
+        role: cached_teacher(model, runs / role / "best.keras", batches, tmp_path) for role, model in teachers.items()
+    }
+    losses = []
+    for epoch, (images, points) in enumerate(plain):
+        again, with_teachers = batches.batch(epoch, 0)
+        assert np.array_equal(again, images)
+        predicted = online(images)
+        losses.append(float(online.compute_loss(x=images, y=points, y_pred=predicted)))
+        assert float(stored.compute_loss(x=images, y=with_teachers, y_pred=predicted)) == pytest.approx(
+            losses[-1], rel=1e-5
+        )
+    assert len(set(losses)) == 3
+
+
+def test_a_stored_teacher_is_read_again_and_only_for_its_own_views(faces, runs, teachers, tmp_path):
+    checkpoint = runs / "tough" / "best.keras"
+    first = cached_teacher(teachers["tough"], checkpoint, draw(faces), tmp_path)
+    assert first.shape == (2, len(faces.indices("train")), 68, 2)
+    again = cached_teacher(None, checkpoint, draw(faces), tmp_path)
+    assert np.array_equal(first, again)
+    cached_teacher(teachers["tough"], checkpoint, draw(faces, seed=1), tmp_path)
+    cached_teacher(teachers["tough"], checkpoint, draw(faces, augment=augmentation("none")), tmp_path)
+    cached_teacher(teachers["tolerant"], runs / "tolerant" / "best.keras", draw(faces), tmp_path)
+    assert len(list(tmp_path.glob("views-*.npy"))) == 4
+
+
+def test_objectives_learn_from_the_points_of_their_kind():
+    sets = {"hard": ops.zeros((1, 2, 2)), "soft": ops.ones((1, 2, 2))}
+    for kind, name, value in (("tough", "l2_hard", 0.25), ("tolerant", "l2_soft", 0.25), ("student", "l2_hard", 0.25)):
+        objective, names = objective_for(tiny_config(kind, loss="l2"))
+        assert names == [name]
+        predicted = ops.full((1, 2, 2), 0.5)
+        assert {term: float(loss) for term, loss in objective(sets, predicted).items()} == {name: value}
+        exact = sets["soft" if kind == "tolerant" else "hard"]
+        assert float(objective(sets, exact)[name]) == 0

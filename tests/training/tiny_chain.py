@@ -1,0 +1,67 @@
+"""The smallest real chain: rendered faces, and a network that trains in seconds but has all that matters.
+
+MobileNetV2 takes ten seconds to trace; the tiny network has batch normalisation and dropout as the real ones have.
+"""
+
+import keras
+import numpy as np
+from keras import Model, layers
+
+from data_prep.layouts import write_layout
+from data_prep.prepare import prepare
+from kdloss.models.regressors import Regressor
+from kdloss.prepared import PreparedDataset
+from kdloss.training.config import TrainConfig
+
+ARCH = "tiny"
+SIZE = 32
+BATCH = 8
+FACES = 20
+TEST_FACES = 6
+
+
+def _trunk(inputs):
+    x = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(inputs)
+    for number, width in enumerate((8, 16)):
+        x = layers.Conv2D(width, 3, strides=2, padding="same", use_bias=False, name=f"conv{number}")(x)
+        x = layers.BatchNormalization(name=f"norm{number}")(x)
+        x = layers.ReLU(name=f"relu{number}")(x)
+    return Model(inputs, x)
+
+
+def _no_imagenet(image_size):
+    return "none.h5", "nowhere"
+
+
+# Set into `kdloss.models.regressors.REGRESSORS` under the name ARCH for as long as a test lasts.
+TINY = Regressor(_trunk, _no_imagenet, dropout=0.3)
+
+
+def tiny_config(kind="tough", dataset="300w", **changes):
+    """A `TrainConfig` of one epoch on views that vary."""
+    fields = {"arch": ARCH, "image_size": SIZE, "batch_size": BATCH, "epochs": 1, "augment": "paper", "loss": "l1"}
+    return TrainConfig(**{"kind": kind, "dataset": dataset} | fields | changes)
+
+
+def student_config(runs, **changes):
+    """The `TrainConfig` of a student that distils from the teachers ``tough`` and ``tolerant`` in a folder of runs."""
+    fields = {"method": "kd-loss", "epochs": 2, "ema": 0.9, "warmup_epochs": 0.5}
+    fields |= {role: str(runs / role / "best.keras") for role in ("tough", "tolerant")}
+    return tiny_config("student", **fields | changes)
+
+
+def write_faces(folder, dataset="300w"):
+    """Renders an official layout into ``folder / "raw"`` and prepares it into ``folder / dataset``."""
+    write_layout(dataset, folder / "raw", count=FACES, test_count=TEST_FACES, size=64)
+    prepare(dataset, folder / "raw", folder / dataset, size=64, progress=lambda entries, total: entries)
+    return PreparedDataset(folder / dataset)
+
+
+def arrays(variables):
+    """Copies of Keras variables as numpy arrays."""
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+
+
+def same(first, second):
+    """True if two lists of arrays are equal to the bit."""
+    return len(first) == len(second) and all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
