@@ -1,7 +1,7 @@
 """Networks by name."""
 
 from kdloss.models.batchnorm import recalibrate_batchnorm, set_batchnorm_momentum
-from kdloss.models.registry import architectures, build_model, count_parameters, start_at_shape
+from kdloss.models.registry import architectures, build_model, count_parameters
 
 __all__ = [
     "architectures",
@@ -9,5 +9,4 @@ __all__ = [
     "count_parameters",
     "recalibrate_batchnorm",
     "set_batchnorm_momentum",
-    "start_at_shape",
 ]

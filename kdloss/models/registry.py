@@ -22,6 +22,7 @@ def build_model(
     weights="none",
     dropout=None,
     batchnorm_momentum=0.9,
+    mean_shape=None,
 ) -> keras.Model:
     """Builds a landmark network.
 
@@ -33,6 +34,8 @@ def build_model(
             ``.keras`` of this project, whose head is taken too if it has N points.
         dropout: rate before the last layer; None is the paper's: 0.5 for EfficientNet, 0 for MobileNetV2.
         batchnorm_momentum: of every BatchNormalization layer.
+        mean_shape: (N, 2) unit coordinates that a head without loaded weights starts at, so that no step is spent on
+            finding the mean face.
 
     Returns:
         A functional model from images (B, S, S, 3), RGB 0..255, to points (B, N, 2) float32 in unit coordinates of
@@ -57,23 +60,18 @@ def build_model(
         raise ConfigError(f"dropout is {rate}: expected a number from 0 to below 1")
     path = find_weights(weights, *REGRESSORS[arch].imagenet(image_size))
     model, trunk = build_regressor(arch, num_points, image_size, rate)
+    if mean_shape is not None:
+        _start_at(model.get_layer(HEAD), mean_shape)
     if path is not None:
         load_weights(model, trunk, path)
     set_batchnorm_momentum(model, batchnorm_momentum)
     return model
 
 
-def start_at_shape(model, points, spread=0.1):
-    """Makes a fresh network answer near a shape, so that no step is spent on finding the mean face.
-
-    Args:
-        model: from `build_model`, not trained yet.
-        points: (N, 2) unit coordinates, usually the mean training shape; becomes the bias of the last layer.
-        spread: the last layer's weights are scaled by this, or their noise would hide the shape.
-    """
-    head = model.get_layer(HEAD)
-    head.kernel.assign(head.kernel * spread)
-    head.bias.assign(np.reshape(points, -1))
+def _start_at(head, mean_shape):
+    # Kernels at full size would hide the shape in noise.
+    head.kernel.assign(head.kernel * 0.1)
+    head.bias.assign(np.reshape(mean_shape, -1))
 
 
 def count_parameters(model) -> int:

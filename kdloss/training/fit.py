@@ -10,7 +10,7 @@ from kdloss.augment import augmentation
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.evaluation.metrics import available_normalisers, image_errors, nme
 from kdloss.geometry import BoxPolicy
-from kdloss.models import build_model, start_at_shape
+from kdloss.models import build_model
 from kdloss.pipeline import ViewBatches, training_data
 from kdloss.prediction import predict_dataset
 from kdloss.runs import environment, finish, finished
@@ -65,9 +65,13 @@ def train(config, prepared, folder, *, resume=False, shape=None, verbose=None):
     }
     batches = ViewBatches(prepared, train_rows, **views)
 
-    student = build_model(config.arch, prepared.scheme.num_points, config.image_size, weights=config.weights)
-    if config.weights == "none":
-        start_at_shape(student, unit_shapes(prepared, policy)[train_rows].mean(axis=0))
+    student = build_model(
+        config.arch,
+        prepared.scheme.num_points,
+        config.image_size,
+        weights=config.weights,
+        mean_shape=unit_shapes(prepared, policy)[train_rows].mean(axis=0),
+    )
     teachers = _load_teachers(config, prepared)
     if shape is not None:
         shape.save(folder / "shape.npz")

@@ -164,3 +164,17 @@ def test_a_server_that_never_answers_does_not_hang_the_download(tmp_path, monkey
     assert time.monotonic() - started < 5
     assert socket.getdefaulttimeout() is None
     assert not list((tmp_path / "models").iterdir())
+
+
+def test_a_head_without_loaded_weights_starts_at_the_mean_shape(tmp_path):
+    shape = np.random.default_rng(0).uniform(-0.4, 0.4, (5, 2)).astype("float32")
+    fresh = build_model(SMALL, 5, 32, mean_shape=shape)
+    images = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3)).astype("float32")
+    predicted = keras.ops.convert_to_numpy(fresh(images))
+    np.testing.assert_allclose(predicted, np.stack([shape, shape]), atol=0.12)
+    path = tmp_path / "trained.keras"
+    fresh.save(path)
+    same_head = build_model(SMALL, 5, 32, weights=str(path), mean_shape=np.zeros((5, 2)))
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(same_head(images)), predicted, atol=1e-5)
+    other_head = build_model(SMALL, 7, 32, weights=str(path), mean_shape=np.full((7, 2), 0.25))
+    assert abs(float(keras.ops.convert_to_numpy(other_head(images)).mean()) - 0.25) < 0.05
