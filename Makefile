@@ -21,7 +21,7 @@ data/%/manifest.json: | $(INSTALLED)
 	$(BIN)/python -m data_prep $* --source data/raw/synthetic-$* --out data/$*
 
 demo: $(INSTALLED) data/300w/manifest.json data/cofw/manifest.json
-	$(BIN)/python -m kdloss.reproduce --dataset cofw --preset smoke
+	$(BIN)/python -m kdloss.reproduce --dataset cofw --preset smoke --no-ablation
 	$(BIN)/python -m kdloss.reproduce --dataset 300w --preset smoke
 
 test: $(INSTALLED)

@@ -33,22 +33,25 @@ class Link:
         return self.part in ("tough", "tolerant")
 
 
-def chain(recipe):
-    """The links of a recipe, each after those that it needs; the student with both teachers last."""
+def chain(recipe, ablation=True):
+    """The links of a recipe, each after those that it needs; the student with both teachers last.
+
+    Args:
+        recipe: a `Recipe`.
+        ablation: train the other rows of the paper's table too: one teacher alone, and the control of warm starts.
+    """
     base = "none" if recipe.warm_student else None
     links = [
         Link("none", "student, no distillation", "student"),
         Link("tough", "tough teacher", "tough"),
         Link("tolerant", "tolerant teacher", "tolerant", start="tough" if recipe.warm_tolerant else None),
     ]
-    if recipe.warm_student:
+    if ablation and recipe.warm_student:
         links.append(Link(CONTROL, "student, no distillation, trained on", "distilled", start=base))
-    return [
-        *links,
-        Link("kd-tough", "student, tough teacher only", "distilled", ("tough",), base),
-        Link("kd-tolerant", "student, tolerant teacher only", "distilled", ("tolerant",), base),
-        Link("kd-both", "student, KD-Loss (both)", "distilled", ("tough", "tolerant"), base),
-    ]
+    if ablation:
+        links.append(Link("kd-tough", "student, tough teacher only", "distilled", ("tough",), base))
+        links.append(Link("kd-tolerant", "student, tolerant teacher only", "distilled", ("tolerant",), base))
+    return [*links, Link("kd-both", "student, KD-Loss (both)", "distilled", ("tough", "tolerant"), base)]
 
 
 def link_config(link, recipe, dataset, folder):
@@ -61,20 +64,21 @@ def link_config(link, recipe, dataset, folder):
     return recipe.config(link.part, dataset, **changes)
 
 
-def run_chain(recipe, prepared, folder, announce=print):
+def run_chain(recipe, prepared, folder, ablation=True, announce=print):
     """Trains every link that is not finished yet, resuming one that was cut off.
 
     Args:
         recipe: a `Recipe`.
         prepared: the `PreparedDataset`.
         folder: of the chain (`pathlib.Path`); each link is a run folder in it.
+        ablation: see `chain`.
         announce: called with one line before each link.
 
     Returns:
         Name of link -> (link, config, results of its training).
     """
     done = {}
-    for number, link in enumerate(links := chain(recipe), start=1):
+    for number, link in enumerate(links := chain(recipe, ablation), start=1):
         config = link_config(link, recipe, prepared.dataset, folder)
         place = folder / link.name
         state = "done before" if finished(place) else f"{config.arch}, {config.epochs} epochs"

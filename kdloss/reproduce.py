@@ -20,7 +20,7 @@ from kdloss.recipes import RECIPES
 from kdloss.runs import runs_root
 
 
-def reproduce(dataset, preset, prepared, folder, seed=0):
+def reproduce(dataset, preset, prepared, folder, seed=0, ablation=True):
     """Runs a recipe's chain on prepared faces, evaluates it and writes the report.
 
     Args:
@@ -29,12 +29,13 @@ def reproduce(dataset, preset, prepared, folder, seed=0):
         prepared: the `PreparedDataset`.
         folder: where everything goes (`pathlib.Path`).
         seed: of everything random.
+        ablation: see `kdloss.chain.chain`.
 
     Returns:
         The printed table, a text.
     """
     recipe = RECIPES[preset].seeded(seed)
-    runs = run_chain(recipe, prepared, folder)
+    runs = run_chain(recipe, prepared, folder, ablation)
     evaluations = {}
     for name, (link, _, _) in runs.items():
         evaluations[name] = evaluate_checkpoint(prepared, folder / name)
@@ -63,6 +64,9 @@ def main(argv=None):
     parser.add_argument("--data", help="prepared or official folder (default: data/DATASET)")
     parser.add_argument("--preset", default="cpu", choices=list(RECIPES), help="default: cpu")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--no-ablation", action="store_true", help="train the student with both teachers alone, not the whole table"
+    )
     parser.add_argument("--out", type=Path, help="default: runs/reproduce-DATASET-PRESET")
     args = parser.parse_args(argv)
     prepared = find_prepared(args.dataset, args.data)
@@ -70,7 +74,7 @@ def main(argv=None):
     print(f"{DATASETS[args.dataset].title}: {len(prepared)} {kept}; preset {args.preset}: {RECIPES[args.preset].about}")
     seeded = f"-seed{args.seed}" if args.seed else ""
     folder = args.out or runs_root() / f"reproduce-{args.dataset}-{args.preset}{seeded}"
-    print(reproduce(args.dataset, args.preset, prepared, folder, args.seed))
+    print(reproduce(args.dataset, args.preset, prepared, folder, args.seed, not args.no_ablation))
     print(f"report: {folder / 'report.html'}")
     return 0
 

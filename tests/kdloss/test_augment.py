@@ -8,7 +8,7 @@ from kdloss.augment import AUGMENTATIONS, AugmentConfig, augmentation, draw_crop
 from kdloss.errors import ConfigError
 from kdloss.geometry import FaceCrop
 
-BOX, SIZE = (8.0, 5.0, 40.0, 40.0), 64
+BOX, SIZE = (8.0, 5.0, 40.0, 40.0), 128
 PIXELS = ("colour", "grey", "blur", "noise", "occlusion")
 
 
@@ -88,7 +88,8 @@ def test_pixels_change_but_neither_shape_nor_type_nor_the_input(name):
     assert (varied != image).any()
     np.testing.assert_array_equal(image, before)
     np.testing.assert_array_equal(vary_pixels(view_rng(0, 0, 3), config, image), varied)
-    assert (vary_pixels(view_rng(0, 0, 4), config, image) != varied).any()
+    if name != "grey":
+        assert (vary_pixels(view_rng(0, 0, 4), config, image) != varied).any()
 
 
 def test_no_augmentation_leaves_the_pixels():

@@ -136,7 +136,7 @@ def test_scheme_of_another_data_set():
     with pytest.raises(CheckpointError) as raised:
         require_scheme(CARD_29, SCHEMES["68"], "a.keras")
     message = str(raised.value)
-    assert message.startswith("a.keras: trained for the 29 points of scheme 29, expected the 68 points of scheme 68")
+    assert message.startswith("a.keras: trained for the 29 points of scheme 29, expected the 68 of scheme 68")
 
 
 def test_state_comes_back_to_the_bit(model, tmp_path):

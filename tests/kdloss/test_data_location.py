@@ -1,0 +1,132 @@
+"""From ``--data`` and ``--dataset`` to faces, or to one line that says how to get some."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kdloss.data_location import data_root, find_prepared
+from kdloss.errors import ConfigError, DataError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def empty_data(tmp_path, monkeypatch):
+    """No data anywhere: neither in the working folder nor named by the environment."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.delenv("KDLOSS_DATA", raising=False)
+
+
+@pytest.fixture
+def raw_faces(tmp_path):
+    """Three faces in the official layout of 300-W."""
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        path = tmp_path / "raw faces" / "afw" / f"{i}_1.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (80, 80, 3), dtype=np.uint8)).save(path)
+        lines = [f"{x:.3f} {y:.3f}" for x, y in rng.uniform(10, 70, (68, 2))]
+        path.with_suffix(".pts").write_text("\n".join(["version: 1", "n_points: 68", "{", *lines, "}"]))
+    return tmp_path / "raw faces"
+
+
+def refusal(*arguments):
+    with pytest.raises(DataError) as caught:
+        find_prepared(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_without_data_one_line_says_how_to_get_some():
+    message = refusal("300w")
+    assert message.startswith("data/300w: no prepared 300w faces there")
+    assert "make demo" in message
+    assert "python -m data_prep 300w --source RAW --out data/300w" in message
+
+
+def test_a_command_without_data_prints_that_line_and_exits_2(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "kdloss.evaluate", "--dataset", "cofw"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd=tmp_path / "work",
+        env={"PYTHONPATH": str(REPOSITORY), "PATH": "", "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: data/cofw: no prepared cofw faces there: run make demo")
+    assert [*Path().iterdir()] == []
+
+
+@pytest.mark.parametrize("arguments", [["kdloss.train_teacher", "--kind", "tough"], ["kdloss.train_student"]])
+def test_training_without_data_prints_that_line_and_leaves_nothing(arguments, capsys):
+    module, *options = arguments
+    assert importlib.import_module(module).main(options) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "make demo" in line
+    assert [*Path().iterdir()] == []
+
+
+def test_the_environment_names_the_folder_of_all_sets(faces, monkeypatch):
+    assert data_root() == Path("data")
+    monkeypatch.setenv("KDLOSS_DATA", str(faces.path.parent))
+    assert data_root() == faces.path.parent
+    found = find_prepared("cofw")
+    assert found.path == faces.path
+    assert str(faces.path.parent / "300w") in refusal("300w")
+
+
+def test_a_prepared_folder_is_opened_where_it_is(faces):
+    assert find_prepared("cofw", faces.path).path == faces.path
+    assert find_prepared("cofw", str(faces.path)).path == faces.path
+    assert [*Path().iterdir()] == []
+
+
+def test_a_prepared_folder_of_another_set_is_refused(faces, monkeypatch):
+    assert "holds faces of cofw, expected 300w" in refusal("300w", faces.path)
+    Path("data").mkdir()
+    Path("data/300w").symlink_to(faces.path)
+    assert "holds faces of cofw, expected 300w" in refusal("300w")
+
+
+def test_a_raw_folder_is_prepared_once(raw_faces, capsys):
+    first = find_prepared("300w", raw_faces, 24)
+    assert first.path.parent == Path("data/cache")
+    assert (len(first), first.size, first.scheme.num_points) == (3, 24, 68)
+    assert "3 faces" in capsys.readouterr().out
+    made = (first.path / "faces.npy").stat().st_mtime_ns
+    # The same folder under another spelling is the same folder, and nothing is read again.
+    again = find_prepared("300w", str(raw_faces / ".." / raw_faces.name), 24)
+    assert again.path == first.path
+    assert (again.path / "faces.npy").stat().st_mtime_ns == made
+    assert capsys.readouterr().out == ""
+    assert find_prepared("300w", raw_faces, 32).size == 32
+    assert len([*Path("data/cache").iterdir()]) == 2
+
+
+def test_the_cache_lies_where_the_environment_says(raw_faces, tmp_path, monkeypatch):
+    monkeypatch.setenv("KDLOSS_DATA", str(tmp_path / "sets"))
+    assert find_prepared("300w", raw_faces, 16).path.parent == tmp_path / "sets" / "cache"
+    assert [*Path().iterdir()] == []
+
+
+def test_a_raw_folder_that_is_none_leaves_nothing(tmp_path, raw_faces):
+    assert "no such folder: give a prepared or an official 300w folder" in refusal("300w", tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    assert str(tmp_path / "empty") in refusal("300w", tmp_path / "empty")
+    refusal("wflw", raw_faces)
+    assert not [path for path in Path().rglob("*") if path.is_file()]
+
+
+def test_an_unknown_set_is_named(raw_faces):
+    with pytest.raises((ConfigError, DataError), match="lfw"):
+        find_prepared("lfw", raw_faces)

@@ -1,0 +1,183 @@
+"""Prepared folders as they are read: whole, checked, and by memory map."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from data_prep.face import Face, RawDataset
+from data_prep.writer import write_prepared
+from kdloss.datasets import DATASETS
+from kdloss.errors import DataError
+from kdloss.geometry import BoxPolicy, FaceCrop, landmark_box
+from kdloss.prepared import PreparedDataset, is_prepared
+from kdloss.schemes import SCHEMES
+
+
+@pytest.fixture
+def folder(faces, tmp_path):
+    """A copy of a prepared folder, to be damaged."""
+    return shutil.copytree(faces.path, tmp_path / "copy")
+
+
+def refusal(path):
+    """The one line that opening a folder ends in."""
+    with pytest.raises(DataError) as caught:
+        PreparedDataset(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(path) in message
+    return message
+
+
+def rewrite_manifest(folder, **changes):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | changes))
+
+
+def test_what_was_written_is_read(faces):
+    assert len(faces) == 13
+    assert (faces.dataset, faces.size, faces.synthetic) == ("cofw", 48, False)
+    assert faces.scheme == SCHEMES["29"]
+    assert faces.faces.shape == (13, 48, 48, 3)
+    assert faces.faces.dtype == np.uint8
+    assert faces.points.dtype == np.float32
+    assert [len(faces.indices(split)) for split in ("train", "val", "test")] == [9, 1, 3]
+    rows = np.concatenate([faces.indices(split) for split in ("train", "val", "test")])
+    assert sorted(rows) == list(range(13))
+    assert set(faces.table["source"][faces.indices("test")]) == {"test faces"}
+
+
+def test_faces_are_mapped_and_read_only(faces):
+    assert isinstance(faces.faces, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        faces.faces[0, 0, 0, 0] = 1
+
+
+def test_occlusion_flags_are_read_where_there_are_any(faces, make_prepared):
+    assert faces.occluded is None
+    flags = make_prepared(occluded=True).occluded
+    assert flags.shape == (13, 29)
+    assert flags.dtype == bool
+    assert 0.1 < flags.mean() < 0.5
+
+
+def test_points_come_back_to_the_source_image(tmp_path):
+    rng = np.random.default_rng(0)
+    originals = rng.uniform(200, 1800, (4, 68, 2)).astype(np.float32)
+    picture = np.zeros((2000, 2000, 3), np.uint8)
+    raw = (Face(f"{i}", picture, points, "train", "x", f"{i}") for i, points in enumerate(originals))
+    write_prepared(RawDataset(SCHEMES["68"], 4, raw), DATASETS["300w"], tmp_path / "out", source="x", size=32)
+    prepared = PreparedDataset(tmp_path / "out")
+    np.testing.assert_allclose(prepared.source_points, originals, atol=1e-3)
+    assert prepared.source_points.dtype == np.float64
+
+
+@pytest.mark.parametrize("text", ["gt:1.25", "paper", "dataset:1.1"])
+def test_boxes_in_the_stored_crop_are_those_in_the_source(faces, text):
+    policy = BoxPolicy.parse(text)
+    boxes, source = faces.boxes(policy), faces.source_points
+    assert boxes.shape == (13, 4)
+    for row in (0, 4, 12):
+        kept = [faces.table[f"box_{name}"][row] for name in ("x", "y", "width", "height")]
+        wanted = policy.grow(landmark_box(source[row]) if policy.source == "gt" else kept)
+        expected = FaceCrop.from_box(wanted, 24).points(source[row])
+        found = FaceCrop.from_box(boxes[row], 24).points(faces.points[row].astype(float))
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_set_without_boxes_has_none_to_cut(make_prepared):
+    without = make_prepared(box=False)
+    assert len(without.boxes(BoxPolicy())) == 13
+    with pytest.raises(DataError, match=r"--box dataset:1.1: 13 of 13 faces have no box of their own: use gt:1.25"):
+        without.boxes(BoxPolicy.parse("dataset:1.1"))
+
+
+def test_an_empty_split_is_an_error_and_an_empty_subset_is_not(make_prepared):
+    no_test = make_prepared("wflw", test=0)
+    with pytest.raises(DataError, match=r"holds no test faces \(train 9, val 1, test 0\)"):
+        no_test.indices("test")
+    some = make_prepared("wflw")
+    assert len(some.indices("test", "full")) == 3
+    assert len(some.indices("test", "blur")) == 0
+    assert len(some.indices("test", "unheard of")) == 0
+
+
+def test_require_tells_one_set_from_another(faces):
+    assert faces.require(dataset="cofw", scheme="29") is faces
+    with pytest.raises(DataError, match="holds faces of cofw, expected 300w: give --data another folder"):
+        faces.require(dataset="300w")
+    with pytest.raises(DataError, match="has scheme 29, expected 68: give --data another folder"):
+        faces.require(scheme="68")
+
+
+def test_no_folder_and_no_manifest(tmp_path, faces):
+    assert "no such folder" in refusal(tmp_path / "nowhere")
+    assert "no manifest.json in it, so not a prepared set: run python -m data_prep" in refusal(tmp_path)
+    assert not is_prepared(tmp_path)
+    assert not is_prepared(tmp_path / "nowhere")
+    assert is_prepared(faces.path)
+
+
+def test_another_version_is_refused(folder):
+    rewrite_manifest(folder, version=0)
+    assert "prepared format version 0, expected 1: prepare the set again" in refusal(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"dataset": "cofw"}', '{"version": 1}', "\x00\xff"])
+def test_a_damaged_manifest_is_refused(folder, text):
+    (folder / "manifest.json").write_bytes(text.encode("latin-1"))
+    assert "manifest.json: damaged" in refusal(folder)
+
+
+def test_a_manifest_with_half_a_scheme_is_refused(folder):
+    rewrite_manifest(folder, scheme={"name": "29"})
+    assert "manifest.json: damaged" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", ["faces.npy", "points.npy", "to_image.npy"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "missing", "pickle"])
+def test_a_damaged_array_is_refused(folder, name, damage):
+    path = folder / name
+    if damage == "missing":
+        path.unlink()
+    elif damage == "pickle":
+        np.save(path, np.array([{}], dtype=object), allow_pickle=True)
+    else:
+        path.write_bytes(path.read_bytes()[:-50] if damage == "cut" else b"")
+    message = refusal(folder)
+    assert f"{name}: unreadable" in message
+    assert "prepare the set again" in message
+
+
+def test_arrays_that_do_not_fit_together_are_refused(folder):
+    np.save(folder / "points.npy", np.zeros((13, 68, 2), np.float32))
+    assert "points.npy: found shape (13, 68, 2), expected (13, 29, 2): prepare the set again" in refusal(folder)
+
+
+def test_a_short_or_missing_table_is_refused(folder):
+    path = folder / "table.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:-2]))
+    assert "table.csv: found 11 rows, expected 13" in refusal(folder)
+    path.unlink()
+    assert "table.csv: missing" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"name,split\n",
+        b"\xff\xfe\x00" * 50,
+        b"name\n" + b"a\n" * 13,
+        b"name,split,box_x\n" + b"a,train,wide\n" * 13,
+    ],
+    ids=["empty", "header", "binary", "column", "number"],
+)
+def test_a_damaged_table_is_refused(folder, content):
+    (folder / "table.csv").write_bytes(content)
+    message = refusal(folder)
+    assert "table.csv: damaged" in message
+    assert "prepare the set again" in message

@@ -1,0 +1,146 @@
+"""Run folders: never taken twice, and found again by what they hold."""
+
+import json
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from kdloss.errors import ConfigError
+from kdloss.runs import environment, find_checkpoint, find_teachers, finish, finished, new_run_folder, runs_root
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("KDLOSS_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def make_run(root):
+    """``make_run(name, kind, age, done, **config)`` -> the run's ``best.keras``; a higher age is longer ago."""
+
+    def make(name, kind="student", age=0, done=True, best=True, **config):
+        folder = root / name
+        folder.mkdir(parents=True)
+        record = {"dataset": "300w", "kind": kind, "image_size": 96, "box": "gt:1.25"} | config
+        (folder / "config.json").write_text(json.dumps(record))
+        if best:
+            (folder / "best.keras").write_bytes(b"")
+        if done:
+            finish(folder, {"val_nme": 5.0})
+            os.utime(folder / "finished.json", (1e9 - age, 1e9 - age))
+        return folder / "best.keras"
+
+    return make
+
+
+def test_the_environment_names_the_folder_of_all_runs(root, monkeypatch):
+    assert runs_root() == root
+    monkeypatch.delenv("KDLOSS_RUNS")
+    assert runs_root() == Path("runs")
+
+
+def test_a_new_run_folder_is_always_new(root):
+    seen = set()
+    for _ in range(5):
+        folder = new_run_folder("tough-300w")
+        assert not folder.exists()
+        assert folder not in seen
+        seen.add(folder)
+        folder.mkdir(parents=True)
+    assert {folder.name for folder in seen} == {"tough-300w", *(f"tough-300w-{i}" for i in range(2, 6))}
+    (root / "tough-300w-3").rmdir()
+    assert new_run_folder("tough-300w").name == "tough-300w-3"
+    (root / "a-file").write_text("")
+    assert new_run_folder("a-file").name == "a-file-2"
+
+
+def test_a_run_is_finished_when_it_says_so(tmp_path):
+    assert finished(tmp_path) is None
+    finish(tmp_path, {"val_nme": 4.5, "epochs": 3})
+    assert finished(tmp_path) == {"val_nme": 4.5, "epochs": 3}
+    assert [path.name for path in tmp_path.iterdir()] == ["finished.json"]
+
+
+def test_the_newest_finished_run_is_found(make_run):
+    make_run("old", age=100)
+    newest = make_run("reproduce/none", age=10)
+    make_run("unfinished", done=False)
+    make_run("without a network", best=False)
+    make_run("other set", dataset="cofw")
+    tough = make_run("teacher", kind="tough")
+    assert Path(find_checkpoint("300w")) == newest
+    assert Path(find_checkpoint("300w", "tough")) == tough
+
+
+@pytest.mark.parametrize("config", [None, "", "[]", '{"dataset": "300w", "kind": "student"}'])
+def test_a_run_without_a_configuration_of_ours_is_passed_over(make_run, root, config):
+    only = make_run("run", age=10)
+    (root / "stray").mkdir()
+    (root / "stray" / "best.keras").write_bytes(b"")
+    finish(root / "stray", {})
+    if config is not None:
+        (root / "stray" / "config.json").write_text(config)
+    assert Path(find_checkpoint("300w")) == only
+
+
+@pytest.mark.parametrize(
+    ("role", "command"),
+    [
+        ("student", "python -m kdloss.train_student --dataset 300w"),
+        ("tough", "python -m kdloss.train_teacher --kind tough --dataset 300w"),
+    ],
+)
+def test_without_a_run_one_line_says_how_to_train_one(make_run, root, role, command):
+    make_run("other set", dataset="cofw", kind=role)
+    with pytest.raises(ConfigError) as caught:
+        find_checkpoint("300w", role)
+    message = str(caught.value)
+    assert message.startswith(f"{root}: holds no finished {role} for 300w")
+    assert command in message
+    assert "make demo" in message
+    assert "\n" not in message
+
+
+def test_no_folder_of_runs_is_no_run(root):
+    assert not root.exists()
+    with pytest.raises(ConfigError, match="holds no finished student for wflw"):
+        find_checkpoint("wflw")
+
+
+def test_the_newest_teachers_that_match_are_paired(make_run):
+    make_run("tough 96 old", kind="tough", age=50)
+    tough = make_run("tough 96", kind="tough", age=20)
+    make_run("tough 224", kind="tough", age=0, image_size=224)
+    tolerant = make_run("tolerant 96", kind="tolerant", age=10)
+    make_run("tolerant 96 old", kind="tolerant", age=90)
+    make_run("tolerant 96 of another box", kind="tolerant", age=5, box="paper")
+    assert find_teachers("300w") == {"tough": str(tough), "tolerant": str(tolerant)}
+
+
+def test_teachers_that_do_not_match_are_no_pair(make_run):
+    make_run("tough", kind="tough", image_size=224)
+    with pytest.raises(ConfigError, match="holds no finished tolerant for 300w"):
+        find_teachers("300w")
+    make_run("tolerant", kind="tolerant")
+    with pytest.raises(ConfigError, match="train both with the same --image-size and --box"):
+        find_teachers("300w")
+    make_run("tolerant of another box", kind="tolerant", image_size=224, box="paper")
+    with pytest.raises(ConfigError, match="train both with the same --image-size and --box"):
+        find_teachers("300w")
+    partner = make_run("tolerant 224", kind="tolerant", image_size=224)
+    assert find_teachers("300w")["tolerant"] == str(partner)
+
+
+def test_the_environment_of_a_result_is_recorded():
+    found = environment()
+    assert found["backend"] == keras.backend.backend()
+    assert found["packages"]["numpy"] == np.__version__
+    assert found["packages"]["keras"] == keras.__version__
+    assert found["python"].startswith("3.")
+    assert found["cores"] >= 1
+    assert {"platform", "processor", "accelerators"} <= found.keys()
+    assert json.loads(json.dumps(found)) == found

@@ -1,0 +1,92 @@
+"""Soft landmarks: a shape model of training faces alone, applied in the frame of the unvaried crop."""
+
+import numpy as np
+import pytest
+
+from kdloss.errors import ConfigError
+from kdloss.geometry import BoxPolicy, FaceCrop
+from kdloss.soft_landmarks import fit_shape_model, soft_points, unit_shapes
+
+POLICIES = [BoxPolicy.parse(text) for text in ("gt:1.25", "dataset:1.1", "paper")]
+policies = pytest.mark.parametrize("policy", POLICIES, ids=str)
+# Boxes of their own do not move with the points, so any shape can be placed in them.
+FIXED = BoxPolicy.parse("dataset:1.1")
+
+
+@policies
+def test_unit_shapes_are_shares_of_the_box(faces, policy):
+    shapes = unit_shapes(faces, policy)
+    boxes = faces.boxes(policy)
+    expected = (faces.points - boxes[:, None, :2]) / boxes[:, None, 2:] - 0.5
+    np.testing.assert_allclose(shapes, expected, atol=1e-6)
+    if str(policy) == "gt:1.25":
+        np.testing.assert_allclose(np.ptp(shapes, axis=1).max(axis=-1), 1 / 1.25, atol=1e-6)
+
+
+@policies
+def test_only_training_faces_make_the_model(faces, faces_copy, policy):
+    before = fit_shape_model(faces, policy, 0.9)
+    others = np.concatenate([faces.indices("val"), faces.indices("test")])
+    faces_copy.points[others] = faces_copy.points[others][:, ::-1] * 0.7 + 3
+    assert np.abs(unit_shapes(faces_copy, policy)[others] - unit_shapes(faces, policy)[others]).max() > 0.05
+    after = fit_shape_model(faces_copy, policy, 0.9)
+    for name in ("mean", "modes", "spectrum"):
+        np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
+
+
+@policies
+def test_every_training_face_makes_the_model(faces, faces_copy, policy):
+    faces_copy.points[faces.indices("train")[0], 0] += 1
+    assert (fit_shape_model(faces_copy, policy, 0.9).mean != fit_shape_model(faces, policy, 0.9).mean).any()
+
+
+def test_the_model_says_what_it_is_of(faces):
+    model = fit_shape_model(faces, BoxPolicy.parse("gt:1.4"), 0.9)
+    assert {name: model.metadata[name] for name in ("scheme", "dataset", "box")} == {
+        "scheme": "29",
+        "dataset": "cofw",
+        "box": "gt:1.4",
+    }
+    assert model.skeleton == faces.scheme.skeleton
+    assert model.explained >= 0.9
+
+
+@policies
+def test_soft_points_are_close_to_the_hard_ones_but_others(faces, policy):
+    soft = soft_points(faces, fit_shape_model(faces, policy, 0.9), policy)
+    assert soft.shape == faces.points.shape
+    assert soft.dtype == np.float32
+    train = faces.indices("train")
+    distance = np.linalg.norm(soft - faces.points, axis=-1)[train]
+    assert 0.02 < distance.mean() < 1.0
+    # What a tenth of the variance amounts to: far less than how much the shapes differ from their mean.
+    shapes = unit_shapes(faces, policy)[train]
+    left = (soft - faces.points)[train] / faces.boxes(policy)[train][:, None, 2:]
+    assert (left**2).sum() <= 0.11 * ((shapes - shapes.mean(axis=0)) ** 2).sum()
+
+
+@policies
+def test_all_the_variance_gives_the_training_points_back(faces, policy):
+    soft = soft_points(faces, fit_shape_model(faces, policy, 1.0), policy)
+    train, test = faces.indices("train"), faces.indices("test")
+    np.testing.assert_allclose(soft[train], faces.points[train], atol=1e-3)
+    assert np.abs(soft[test] - faces.points[test]).max() > 0.1
+
+
+def test_the_mean_shape_stays_and_a_wild_one_is_clipped(faces, faces_copy):
+    model = fit_shape_model(faces, FIXED, 0.9)
+    mean_face, wild_face = faces.indices("test")[:2]
+    boxes = faces.boxes(FIXED)
+    wild = model.reconstruct(10 * np.sqrt(model.eigenvalues))
+    faces_copy.points[mean_face] = FaceCrop.from_box(boxes[mean_face], 1).inverse_unit(model.mean)
+    faces_copy.points[wild_face] = FaceCrop.from_box(boxes[wild_face], 1).inverse_unit(wild)
+    soft = soft_points(faces_copy, model, FIXED)
+    np.testing.assert_allclose(soft[mean_face], faces_copy.points[mean_face], atol=1e-3)
+    clipped = FaceCrop.from_box(boxes[wild_face], 1).inverse_unit(model.reconstruct(3 * np.sqrt(model.eigenvalues)))
+    np.testing.assert_allclose(soft[wild_face], clipped, atol=1e-3)
+
+
+def test_a_model_of_other_points_is_refused(faces, make_prepared):
+    other = fit_shape_model(make_prepared("300w"), BoxPolicy(), 0.9)
+    with pytest.raises(ConfigError, match="--shape: the shape model has 68 points, expected 29: fit one with"):
+        soft_points(faces, other, BoxPolicy())

@@ -1,0 +1,124 @@
+"""Teachers' outputs on disk are what the teacher says of those very views, and of no others."""
+
+import os
+
+import keras
+import numpy as np
+import pytest
+
+from kdloss.augment import AugmentConfig, augmentation
+from kdloss.errors import DataError
+from kdloss.geometry import BoxPolicy
+from kdloss.pipeline import ViewBatches
+from kdloss.teacher_cache import cached_teacher
+
+SIZE, ROUNDS = 16, 2
+
+
+class NeverAsked:
+    """A teacher that must not be run."""
+
+    def predict_on_batch(self, images):
+        raise AssertionError("the teacher was run again")
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    """A network whose output depends on every pixel."""
+    keras.utils.set_random_seed(1)
+    images = keras.Input((SIZE, SIZE, 3))
+    points = keras.layers.Dense(29 * 2)(keras.layers.Flatten()(keras.layers.Rescaling(1 / 2550)(images)))
+    return keras.Model(images, keras.layers.Reshape((29, 2))(points))
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    path = tmp_path / "best.keras"
+    path.write_bytes(b"weights")
+    return path
+
+
+def views_of(prepared, rows=None, **options):
+    rows = prepared.indices("train") if rows is None else rows
+    given = {"size": SIZE, "batch_size": 4, "augment": augmentation("strong"), "rounds": ROUNDS, "seed": 3}
+    return ViewBatches(prepared, rows, **given | options)
+
+
+def test_outputs_are_those_of_the_views_that_training_sees(faces, teacher, checkpoint, tmp_path):
+    batches = views_of(faces)
+    stored = cached_teacher(teacher, checkpoint, batches, tmp_path / "views")
+    assert stored.shape == (ROUNDS, 9, 29, 2)
+    assert stored.dtype == np.float32
+    assert isinstance(stored, np.memmap)
+    batches.stored = {"tough": stored}
+    for epoch in range(3):
+        for step in range(batches.steps):
+            images, points = batches.batch(epoch, step)
+            said = keras.ops.convert_to_numpy(teacher(images.astype(np.float32)))
+            np.testing.assert_allclose(points["tough"], said, atol=1e-5)
+    assert np.abs(stored[0] - stored[1]).max() > 0.01
+
+
+def test_a_second_call_reads_the_file(faces, teacher, checkpoint, tmp_path):
+    first = cached_teacher(teacher, checkpoint, views_of(faces), tmp_path / "views")
+    (file,) = (tmp_path / "views").iterdir()
+    os.utime(file, ns=(10**18, 10**18))
+    second = cached_teacher(NeverAsked(), checkpoint, views_of(faces), tmp_path / "views")
+    np.testing.assert_array_equal(first, second)
+    assert file.stat().st_mtime_ns == 10**18
+    # How many faces a batch holds changes no view, so it makes no other file.
+    cached_teacher(NeverAsked(), checkpoint, views_of(faces, batch_size=3), tmp_path / "views")
+
+
+def test_whatever_changes_a_view_makes_another_file(faces, make_prepared, teacher, checkpoint, tmp_path):
+    folder, plain = tmp_path / "views", views_of(faces)
+    others = {
+        "seed": views_of(faces, seed=4),
+        "augment": views_of(faces, augment=AugmentConfig(rotation=1)),
+        "rounds": views_of(faces, rounds=1),
+        "box": views_of(faces, policy=BoxPolicy.parse("gt:1.3")),
+        "rows": views_of(faces, faces.indices("train")[::-1]),
+        "content": views_of(make_prepared(seed=5)),
+        "stored size": views_of(make_prepared(size=40)),
+    }
+    # Boxes that are all the same: no face, and no data set, may be told from another by its boxes alone.
+    for batches in (plain, *(others[name] for name in others if name != "box")):
+        batches.boxes = np.tile([8.0, 8.0, 32.0, 32.0], (13, 1))
+    cached_teacher(teacher, checkpoint, plain, folder)
+    for number, (name, batches) in enumerate(others.items(), start=2):
+        stored = cached_teacher(teacher, checkpoint, batches, folder)
+        assert len([*folder.iterdir()]) == number, name
+        images, _ = batches.view(0, 0)
+        said = keras.ops.convert_to_numpy(teacher(images[None].astype(np.float32)))[0]
+        np.testing.assert_allclose(stored[0, 0], said, atol=1e-5, err_msg=name)
+    checkpoint.write_bytes(b"other weights")
+    with pytest.raises(AssertionError, match="run again"):
+        cached_teacher(NeverAsked(), checkpoint, plain, folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an array", None])
+def test_a_damaged_file_is_named(faces, teacher, checkpoint, tmp_path, content):
+    cached_teacher(teacher, checkpoint, views_of(faces), tmp_path / "views")
+    (file,) = (tmp_path / "views").iterdir()
+    file.write_bytes(file.read_bytes()[:-100] if content is None else content)
+    with pytest.raises(DataError, match=r"damaged .* delete it, it is made again") as caught:
+        cached_teacher(teacher, checkpoint, views_of(faces), tmp_path / "views")
+    assert str(file) in str(caught.value)
+    file.unlink()
+    assert len(cached_teacher(teacher, checkpoint, views_of(faces), tmp_path / "views")) == ROUNDS
+
+
+def test_a_run_that_stops_half_way_leaves_no_file(faces, teacher, checkpoint, tmp_path):
+    def interrupted(rounds):
+        yield from [*rounds][:1]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cached_teacher(teacher, checkpoint, views_of(faces), tmp_path / "views", progress=interrupted)
+    assert not [*tmp_path.glob("views/*")]
+
+
+def test_writing_the_cache_leaves_the_teacher_as_it_was(faces, teacher, checkpoint, tmp_path):
+    before = [weight.copy() for weight in teacher.get_weights()]
+    cached_teacher(teacher, checkpoint, views_of(faces), tmp_path / "views")
+    assert all(np.array_equal(old, new) for old, new in zip(before, teacher.get_weights(), strict=True))

@@ -1,0 +1,251 @@
+"""Whole training runs: what a run folder holds, resuming to the same numbers, and what is refused before it starts."""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from asm import ShapeModel
+from kdloss.errors import CheckpointError, ConfigError
+from kdloss.evaluation.metrics import available_normalisers, image_errors, nme
+from kdloss.geometry import BoxPolicy
+from kdloss.models import build_model
+from kdloss.prediction import predict_dataset
+from kdloss.training.checkpoint import load_model, read_card, save_model
+from kdloss.training.config import TrainConfig
+from kdloss.training.fit import train
+from tests.training.tiny_chain import ARCH, BATCH, SIZE, student_config, tiny_config, write_faces
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+FILES = ["best.keras", "config.json", "environment.json", "finished.json", "history.csv", "last/state.npz"]
+FILES += ["metrics.jsonl"]
+
+
+def rows_of(run):
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def without_time(rows):
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def files_of(run):
+    return sorted(str(file.relative_to(run)) for file in run.rglob("*") if file.is_file())
+
+
+def state_of(run):
+    with np.load(run / "last" / "state.npz", allow_pickle=False) as file:
+        return {name: file[name] for name in file.files if name != "progress"}
+
+
+@pytest.fixture(scope="module")
+def cofw_faces(tmp_path_factory):
+    return write_faces(tmp_path_factory.mktemp("cofw"), "cofw")
+
+
+@pytest.mark.parametrize("name", ["tough", "tolerant", "student"])
+def test_a_run_folder_holds_all_that_was_promised(name, runs, faces):
+    run = runs / name
+    events = [file for file in files_of(run) if file.startswith("tensorboard/events")]
+    assert len(events) == 1
+    assert (run / events[0]).stat().st_size > 100
+    shape = ["shape.npz"] if name == "tolerant" else []
+    assert files_of(run) == sorted([*FILES, *events, *shape])
+    terms = {"tough": ["l1_hard"], "tolerant": ["l1_soft"], "student": ["main", "tough", "tolerant"]}[name]
+    rows = rows_of(run)
+    assert [row["epoch"] for row in rows] == ([1, 2] if name == "student" else [1])
+    for row in rows:
+        assert set(row) == {"epoch", "loss", *terms, "val_nme", "learning_rate", "seconds"}
+        assert row["loss"] == pytest.approx(sum(row[term] for term in terms), rel=1e-5)
+        assert all(row[term] > 0 for term in terms)
+    with open(run / "history.csv", newline="") as file:
+        assert [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)] == rows
+    finished = json.loads((run / "finished.json").read_text())
+    assert finished["val_nme"] == min(row["val_nme"] for row in rows)
+    assert (finished["train_faces"], finished["val_faces"], finished["synthetic"]) == (17, 3, True)
+    config = TrainConfig.from_json((run / "config.json").read_text())
+    assert config == (student_config(runs) if name == "student" else tiny_config(name))
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["backend"] == "tensorflow"
+    assert environment["packages"]["keras"] == keras.__version__
+
+
+@pytest.mark.parametrize("name", ["tough", "tolerant", "student"])
+def test_the_best_checkpoint_scores_what_the_log_says(name, runs, faces):
+    model, card = load_model(runs / name)
+    rows = faces.indices("val")
+    predicted = predict_dataset(model, faces, rows, BoxPolicy.parse(card["box"]), BATCH)
+    normaliser = available_normalisers(faces.scheme)[0]
+    score = nme(image_errors(predicted, faces.source_points[rows], faces.scheme, normaliser))
+    assert score == pytest.approx(min(row["val_nme"] for row in rows_of(runs / name)), abs=1e-6)
+    assert card["val_nme"] == pytest.approx(score, abs=1e-6)
+    expected = {"dataset": "300w", "arch": ARCH, "image_size": SIZE, "box": "gt:1.25", "synthetic": True, "seed": 0}
+    expected |= {"scheme": faces.scheme.to_json(), "train_content": faces.manifest["content"]}
+    expected |= {"kind": name, "method": "kd-loss" if name == "student" else "none"}
+    assert {key: card[key] for key in expected} == expected
+    with_keras = keras.saving.load_model(runs / name / "best.keras", safe_mode=True)
+    images = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3)).astype("float32")
+    assert np.array_equal(with_keras.predict_on_batch(images), model.predict_on_batch(images))
+
+
+def test_the_shape_model_of_soft_landmarks_is_kept(runs):
+    shape = ShapeModel.load(runs / "tolerant" / "shape.npz")
+    assert shape.mean.shape == (68, 2)
+    assert shape.explained >= 0.90
+
+
+def test_stored_teachers_train_as_online_ones_do(runs, faces, tmp_path):
+    files = {role: (runs / role / "best.keras").read_bytes() for role in ("tough", "tolerant")}
+    for name, views in (("online", 0), ("stored", 1)):
+        train(student_config(runs, epochs=1, teacher_views=views), faces, tmp_path / name, verbose=0)
+    online, stored = rows_of(tmp_path / "online")[0], rows_of(tmp_path / "stored")[0]
+    for term in ("main", "tough", "tolerant", "val_nme"):
+        assert stored[term] == pytest.approx(online[term], rel=1e-4)
+    assert len(list((tmp_path / "teacher-views").glob("views-*.npy"))) == 2
+    assert files == {role: (runs / role / "best.keras").read_bytes() for role in files}
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from kdloss.models.regressors import REGRESSORS
+from kdloss.prepared import PreparedDataset
+from kdloss.training import recorder
+from kdloss.training.config import TrainConfig
+from kdloss.training.fit import train
+from tests.training.tiny_chain import ARCH, TINY
+
+REGRESSORS[ARCH] = TINY
+faces, folder, config = map(Path, sys.argv[1:])
+save_state = recorder.save_state
+
+def killed_in_epoch_2(path, variables, progress):
+    if progress["epoch"] == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    save_state(path, variables, progress)
+
+recorder.save_state = killed_in_epoch_2
+train(TrainConfig.from_json(config.read_text()), PreparedDataset(faces), folder, verbose=0)
+"""
+
+
+def test_a_killed_run_resumes_to_the_same_numbers(runs, faces, tmp_path):
+    config = student_config(runs)
+    (tmp_path / "config.json").write_text(config.to_json())
+    run = tmp_path / "student"
+    command = [sys.executable, "-c", KILLED, str(faces.path), str(run), str(tmp_path / "config.json")]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not (run / "finished.json").exists()
+    assert json.loads(str(np.load(run / "last" / "state.npz")["progress"]))["epoch"] == 1
+    load_model(run)
+    assert not [file for file in files_of(run) if Path(file).name.startswith(".")]
+
+    results = train(config, faces, run, resume=True, verbose=0)
+    whole = runs / "student"
+    assert without_time(rows_of(run)) == without_time(rows_of(whole))
+    assert results["val_nme"] == json.loads((whole / "finished.json").read_text())["val_nme"]
+    found, expected = state_of(run), state_of(whole)
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert np.array_equal(found[name], array), name
+    images = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3)).astype("float32")
+    models = [load_model(place)[0] for place in (run, whole)]
+    assert np.array_equal(*[model.predict_on_batch(images) for model in models])
+
+
+def test_a_finished_run_is_left_as_it_is(runs, faces):
+    run = runs / "student"
+    before = {file: hashlib.sha256((run / file).read_bytes()).digest() for file in files_of(run)}
+    results = train(student_config(runs), faces, run, resume=True, verbose=0)
+    assert results == json.loads((run / "finished.json").read_text())
+    assert before == {file: hashlib.sha256((run / file).read_bytes()).digest() for file in files_of(run)}
+
+
+def test_another_seed_is_another_run(runs, faces, tmp_path):
+    train(tiny_config("tough", seed=1), faces, tmp_path / "run", verbose=0)
+    assert rows_of(tmp_path / "run")[0]["loss"] != rows_of(runs / "tough")[0]["loss"]
+
+
+def test_a_start_from_a_checkpoint_takes_its_weights(runs, faces, tmp_path):
+    start = str(runs / "tough" / "best.keras")
+    config = tiny_config("tough", weights=start, learning_rate=1e-12, weight_decay=0.0, augment="none")
+    train(config, faces, tmp_path / "run", verbose=0)
+    before, after = (load_model(run)[0].get_weights() for run in (runs / "tough", tmp_path / "run"))
+    assert np.allclose(before[-1], after[-1], atol=1e-6)
+    assert np.allclose(before[0], after[0], atol=1e-6)
+
+
+def refused(error, faces, folder, config, *parts, resume=False):
+    """The run is refused in one line that holds the parts, and leaves the folder as it was."""
+    before = files_of(folder) if folder.is_dir() else None
+    with pytest.raises(error) as raised:
+        train(config, faces, folder, resume=resume, verbose=0)
+    message = str(raised.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+    assert (files_of(folder) if folder.is_dir() else None) == before
+
+
+def test_an_existing_folder_is_not_overwritten(runs, faces, tmp_path):
+    refused(ConfigError, faces, runs / "tough", tiny_config("tough"), "--out", "holds a run already", "--resume")
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "a.txt").write_text("mine")
+    refused(ConfigError, faces, tmp_path / "letters", tiny_config("tough"), "--out", "is no run folder")
+    refused(ConfigError, faces, tmp_path / "letters" / "a.txt", tiny_config("tough"), "--out", "is no run folder")
+
+
+def test_other_settings_cannot_resume(runs, faces):
+    config = tiny_config("tough", epochs=5, learning_rate=1e-4)
+    refused(ConfigError, faces, runs / "tough", config, "--resume", "epochs, learning_rate differ", resume=True)
+
+
+def test_a_batch_larger_than_the_set(faces, tmp_path):
+    refused(ConfigError, faces, tmp_path / "run", tiny_config(batch_size=18), "--batch-size 18", "17 faces")
+
+
+def test_networks_and_weights_that_are_not_there(faces, tmp_path):
+    refused(ConfigError, faces, tmp_path / "run", tiny_config(arch="resnet"), "'resnet'", "mobilenetv2")
+    refused(ConfigError, faces, tmp_path / "run", tiny_config(image_size=33), "image size is 33")
+    refused(ConfigError, faces, tmp_path / "run", tiny_config(weights="absent.keras"), "--weights absent.keras")
+
+
+def test_teachers_that_do_not_fit(runs, faces, cofw_faces, tmp_path):
+    run = tmp_path / "run"
+    refused(
+        CheckpointError, cofw_faces, run, student_config(runs, dataset="cofw"), "--tough", "trained on 300w", "cofw"
+    )
+    refused(CheckpointError, faces, run, student_config(runs, image_size=48), "--tough", "image_size 32", "48")
+    refused(CheckpointError, faces, run, student_config(runs, box="gt:1.4"), "--tough", "box gt:1.25", "gt:1.4")
+    refused(CheckpointError, faces, run, student_config(runs, tolerant=str(tmp_path)), "no such checkpoint")
+    # A teacher of the same data set by name, but with other points.
+    card = read_card(runs / "tough") | {"scheme": cofw_faces.scheme.to_json()}
+    save_model(tmp_path / "29.keras", build_model(ARCH, 29, SIZE), card)
+    config = student_config(runs, tolerant=str(tmp_path / "29.keras"))
+    refused(CheckpointError, faces, run, config, "29.keras: trained for the 29 points", "68")
+
+
+def test_a_shape_model_of_other_points(faces, cofw_faces, tmp_path):
+    shape = ShapeModel.fit(cofw_faces.points.astype(np.float64), variance=0.9)
+    with pytest.raises(ConfigError, match="--shape: the shape model has 29 points, expected 68"):
+        train(tiny_config("tolerant"), faces, tmp_path / "run", shape=shape, verbose=0)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_state_is_one_clear_line(runs, faces, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(runs / "tough", run)
+    (run / "finished.json").unlink()
+    (run / "last" / "state.npz").write_bytes(b"PK\x03\x04 and no more")
+    refused(CheckpointError, faces, run, tiny_config("tough"), "state.npz: damaged", resume=True)
