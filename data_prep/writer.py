@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -49,16 +50,18 @@ def write_prepared(raw, spec, out, *, source, size=256, crop_scale=2.0, progress
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        rows, points, to_image, occluded, skipped, outside = _write_faces(raw, work, size, crop_scale, progress)
+        written = _write_faces(raw, work, size, crop_scale, progress)
+        rows = written.rows
         if not rows:
-            reason = f"; the first: {skipped[0]['name']}: {skipped[0]['reason']}" if skipped else ""
+            first = written.skipped[:1]
+            reason = f"; the first: {first[0]['name']}: {first[0]['reason']}" if first else ""
             raise DataError(f"{source}: none of its {raw.total} faces could be read{reason}")
         _hold_out_validation(rows)
-        np.save(work / "points.npy", np.asarray(points, np.float32))
-        np.save(work / "to_image.npy", np.asarray(to_image, np.float64))
-        if any(flags is not None for flags in occluded):
+        np.save(work / "points.npy", np.asarray(written.points, np.float32))
+        np.save(work / "to_image.npy", np.asarray(written.to_image, np.float64))
+        if any(flags is not None for flags in written.occluded):
             none = np.zeros(raw.scheme.num_points, bool)
-            np.save(work / "occluded.npy", np.stack([none if flags is None else flags for flags in occluded]))
+            np.save(work / "occluded.npy", np.stack([none if flags is None else flags for flags in written.occluded]))
         _write_table(work / "table.csv", rows, spec)
         manifest = {
             "version": VERSION,
@@ -71,9 +74,9 @@ def write_prepared(raw, spec, out, *, source, size=256, crop_scale=2.0, progress
             "synthetic": raw.synthetic,
             "counts": _counts(rows),
             "official": spec.counts,
-            "skipped": skipped,
-            "warnings": [*raw.warnings, *_outside_warning(outside, len(rows))],
-            "content": _content_hash(rows, points),
+            "skipped": written.skipped,
+            "warnings": [*raw.warnings, *_outside_warning(written.outside, len(rows))],
+            "content": _content_hash(written),
         }
         (work / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         os.chmod(work, 0o755)
@@ -83,37 +86,52 @@ def write_prepared(raw, spec, out, *, source, size=256, crop_scale=2.0, progress
         shutil.rmtree(work, ignore_errors=True)
 
 
+@dataclass
+class _Written:
+    """What is known of the faces once their crops are on disk; one entry a face in each list but the last two."""
+
+    rows: list = field(default_factory=list)
+    points: list = field(default_factory=list)
+    to_image: list = field(default_factory=list)
+    occluded: list = field(default_factory=list)
+    pixels: list = field(default_factory=list)
+    skipped: list = field(default_factory=list)
+    outside: list = field(default_factory=list)
+
+
 def _write_faces(raw, work, size, crop_scale, progress):
     policy = BoxPolicy("gt", crop_scale)
-    rows, points, to_image, occluded, skipped, outside, seen = [], [], [], [], [], [], set()
+    written, seen = _Written(), set()
     with open(work / "faces.npy", "wb") as file:
         _write_header(file, 0, size)
         for face in progress(raw.entries):
             if isinstance(face, SkippedFace):
-                skipped.append({"name": face.name, "reason": face.reason})
+                written.skipped.append({"name": face.name, "reason": face.reason})
                 continue
             off_image = _off_image(face)
             reason = "a face of this name came before" if face.name in seen else _unusable(face, off_image)
             if reason:
-                skipped.append({"name": face.name, "reason": reason})
+                written.skipped.append({"name": face.name, "reason": reason})
                 continue
             seen.add(face.name)
             if off_image.any():
-                outside.append(face.name)
+                written.outside.append(face.name)
             crop = FaceCrop.from_box(policy.grow(landmark_box(face.points)), size)
-            file.write(np.ascontiguousarray(crop.image(face.image)).tobytes())
-            points.append(crop.points(face.points.astype(np.float64)))
-            to_image.append(invert(crop.matrix))
-            occluded.append(face.occluded)
+            pixels = np.ascontiguousarray(crop.image(face.image)).tobytes()
+            file.write(pixels)
+            written.pixels.append(hashlib.sha256(pixels).digest())
+            written.points.append(crop.points(face.points.astype(np.float64)))
+            written.to_image.append(invert(crop.matrix))
+            written.occluded.append(face.occluded)
             box = ["" if face.box is None else repr(float(value)) for value in (face.box or (0,) * 4)]
-            rows.append(
+            written.rows.append(
                 {"name": face.name, "split": face.split, "source": face.source, "group": face.group}
                 | dict(zip(BOX_COLUMNS, box, strict=True))
                 | {SUBSET_PREFIX + subset: "1" for subset in face.subsets}
             )
         file.seek(0)
-        _write_header(file, len(rows), size)
-    return rows, points, to_image, occluded, skipped, outside
+        _write_header(file, len(written.rows), size)
+    return written
 
 
 def _off_image(face):
@@ -194,8 +212,8 @@ def _write_table(path, rows, spec):
         writer.writerows(rows)
 
 
-def _content_hash(rows, points):
-    digest = hashlib.sha256(np.asarray(points, np.float32).tobytes())
-    for row in rows:
-        digest.update(f"{row['name']}\0{row['split']}\n".encode(**_TEXT))
+def _content_hash(written):
+    digest = hashlib.sha256(np.asarray(written.points, np.float32).tobytes())
+    for row, pixels in zip(written.rows, written.pixels, strict=True):
+        digest.update(f"{row['name']}\0{row['split']}\n".encode(**_TEXT) + pixels)
     return digest.hexdigest()[:16]

@@ -90,7 +90,7 @@ def draw_crop(rng, config, box, size, mirrorable=True):
 
 
 def vary_pixels(rng, config, image):
-    """Colour, grey, blur, noise and occluding patches on a view (S, S, 3) uint8; returns a new array."""
+    """Colour, grey, blur, noise and occluding patches on a view (S, S, 3) uint8, which is left as it is."""
     if config.colour:
         image = _vary_colour(rng, config.colour, image)
     if rng.random() < config.grey:

@@ -1,6 +1,7 @@
 """From prepared faces to batches of views: numpy, tf.data, or a Keras PyDataset, all through the same code."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -107,26 +108,32 @@ class ViewBatches:
 
 
 class KerasBatches(keras.utils.PyDataset):
-    """`ViewBatches` for any back end of Keras; needs no TensorFlow.
+    """`ViewBatches` for any back end of Keras; needs no TensorFlow. Endless: give ``fit`` its ``steps_per_epoch``.
+
+    Batches are numbered through all epochs and drawn ahead here. Keras' own epochs can't be counted by a data set
+    (``fit`` ends one before the first begins), and its worker threads hand out batches of the first epoch twice.
 
     Args:
         batches: a `ViewBatches`.
         first_epoch: where training starts or resumes.
-        workers: threads that draw views ahead.
+        threads: how many batches are drawn ahead, each by a thread.
     """
 
-    def __init__(self, batches, first_epoch=0, workers=1):
-        super().__init__(workers=workers, use_multiprocessing=False)
-        self.batches, self.epoch = batches, first_epoch
+    num_batches = None
 
-    def __len__(self):
-        return self.batches.steps
+    def __init__(self, batches, first_epoch=0, threads=1):
+        super().__init__()
+        self.batches, self.first = batches, first_epoch * batches.steps
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads)
+        self._ahead = {}
 
-    def __getitem__(self, step):
-        return self.batches.batch(self.epoch, step)
-
-    def on_epoch_end(self):
-        self.epoch += 1
+    def __getitem__(self, number):
+        for wanted in range(number, number + self._threads + 1):
+            if wanted not in self._ahead:
+                place = divmod(self.first + wanted, self.batches.steps)
+                self._ahead[wanted] = self._pool.submit(self.batches.batch, *place)
+        return self._ahead.pop(number).result()
 
 
 def tf_dataset(batches, first_epoch, last_epoch):
@@ -161,7 +168,7 @@ def training_data(batches, first_epoch, last_epoch):
     """What ``model.fit`` takes, for the active back end: tf.data on TensorFlow, a PyDataset elsewhere."""
     if keras.backend.backend() == "tensorflow":
         return tf_dataset(batches, first_epoch, last_epoch)
-    return KerasBatches(batches, first_epoch, workers=max(1, math.ceil(_cores() / 2)))
+    return KerasBatches(batches, first_epoch, threads=max(1, math.ceil(_cores() / 2)))
 
 
 def _cores():

@@ -23,6 +23,7 @@ VERSION = 1
 SPLITS = ("train", "val", "test")
 BOX_COLUMNS = ("box_x", "box_y", "box_width", "box_height")
 SUBSET_PREFIX = "subset_"
+_FACTS = ("dataset", "scheme", "count", "size", "crop_scale", "synthetic", "content")
 
 
 class PreparedDataset:
@@ -45,7 +46,7 @@ class PreparedDataset:
         """
         self.path = Path(path)
         self.manifest = _read_manifest(self.path)
-        self.scheme = LandmarkScheme.from_json(self.manifest["scheme"])
+        self.scheme = _read_scheme(self.path, self.manifest)
         self.faces = self._load("faces.npy", mmap_mode="r")
         self.points = self._load("points.npy")
         self.to_image = self._load("to_image.npy")
@@ -145,18 +146,24 @@ class PreparedDataset:
         path = self.path / "table.csv"
         if not path.exists():
             raise DataError(f"{path}: missing: prepare the set again")
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        columns = {key: [row[key] for row in rows] for key in (rows[0] if rows else ())}
-        table = {}
-        for key, values in columns.items():
-            if key in BOX_COLUMNS:
-                table[key] = np.array([float(value) if value else np.nan for value in values])
-            elif key.startswith(SUBSET_PREFIX):
-                table[key] = np.array([value == "1" for value in values], bool)
-            else:
-                table[key] = np.array(values)
-        return table
+        try:
+            with open(path, newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file)
+                rows = list(reader)
+            missing = {"name", "split", "source"} - set(reader.fieldnames or ())
+            if missing or not rows:
+                raise ValueError(f"no column {min(missing)}" if missing else "no rows")
+            return {key: _column(key, [row[key] for row in rows]) for key in reader.fieldnames}
+        except (ValueError, csv.Error) as error:
+            raise DataError(f"{path}: damaged ({error}): prepare the set again") from error
+
+
+def _column(key, values):
+    if key in BOX_COLUMNS:
+        return np.array([float(value) if value else np.nan for value in values])
+    if key.startswith(SUBSET_PREFIX):
+        return np.array([value == "1" for value in values], bool)
+    return np.array(values)
 
 
 def is_prepared(path):
@@ -176,4 +183,13 @@ def _read_manifest(path):
         raise DataError(f"{path}/manifest.json: damaged ({error}): prepare the set again") from error
     if version != VERSION:
         raise DataError(f"{path}: prepared format version {version}, expected {VERSION}: prepare the set again")
+    if missing := [fact for fact in _FACTS if fact not in manifest]:
+        raise DataError(f"{path}/manifest.json: damaged (no {missing[0]}): prepare the set again")
     return manifest
+
+
+def _read_scheme(path, manifest):
+    try:
+        return LandmarkScheme.from_json(manifest["scheme"])
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}/manifest.json: damaged (scheme without {error}): prepare the set again") from error

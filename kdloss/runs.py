@@ -83,9 +83,13 @@ def _finished_runs(dataset, role):
     for marker in runs_root().rglob(FINISHED):
         config, best = marker.with_name("config.json"), marker.with_name("best.keras")
         if config.is_file() and best.is_file():
-            record = json.loads(config.read_text(encoding="utf-8"))
-            if record.get("dataset") == dataset and record.get("kind") == role:
-                found.append((marker.stat().st_mtime, best, (record["image_size"], record["box"])))
+            try:
+                record = json.loads(config.read_text(encoding="utf-8"))
+                run, seen = (record["dataset"], record["kind"]), (record["image_size"], record["box"])
+            except (ValueError, KeyError, TypeError):
+                continue  # not a configuration of this project
+            if run == (dataset, role):
+                found.append((marker.stat().st_mtime, best, seen))
     return [(best, seen) for _, best, seen in sorted(found, key=lambda run: run[0], reverse=True)]
 
 

@@ -4,6 +4,7 @@ Nothing that is loaded can execute code: the network is built by name from the c
 """
 
 import json
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from kdloss.models import build_model
 from kdloss.schemes import LandmarkScheme
 
 CARD = "kdloss.json"
+_CARD_FIELDS = ("arch", "dataset", "scheme", "image_size", "box")
 
 
 def save_model(path, model, card):
@@ -60,6 +62,9 @@ def read_card(path):
         raise CheckpointError(f"{path}: holds no {CARD}, so it is no checkpoint of kdloss: train one first") from None
     except (zipfile.BadZipFile, ValueError, OSError) as error:
         raise CheckpointError(f"{path}: damaged ({error}): train it again or bring a whole copy") from error
+    missing = [name for name in _CARD_FIELDS if not isinstance(card, dict) or name not in card]
+    if missing:
+        raise CheckpointError(f"{path}: damaged (its {CARD} lacks {', '.join(missing)}): train it again")
     return card
 
 
@@ -80,7 +85,9 @@ def load_model(path):
     num_points = LandmarkScheme.from_json(card["scheme"]).num_points
     model = build_model(card["arch"], num_points, card["image_size"])
     try:
-        model.load_weights(path)
+        # Keras warns about its own containers where layers are missing; what matters it raises as an error.
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            model.load_weights(path)
     except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{path}: its weights do not load ({error}): train it again") from error
     return model, card
@@ -120,7 +127,8 @@ def load_state(path, variables):
         CheckpointError: damaged, or the variables are others.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # np.load leaves a damaged file open; opened here, it is closed.
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             progress = json.loads(str(file["progress"]))
             arrays = [file[f"v{i:05d}"] for i in range(len(file.files) - 1)]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from kdloss.data_location import find_prepared
 from kdloss.datasets import DATASETS
+from kdloss.errors import ConfigError
 from kdloss.recipes import RECIPES
 from kdloss.runs import new_run_folder
 from kdloss.training.config import PRECISIONS
@@ -50,6 +51,8 @@ def run_training(config, args, name, shape=None):
     """Trains, prints where the result is, and returns the exit status."""
     from kdloss.training.fit import train
 
+    if args.resume and not args.out:
+        raise ConfigError("--resume: which run? name its folder with --out")
     prepared = find_prepared(config.dataset, args.data)
     folder = args.out or new_run_folder(name)
     kept = "synthetic faces" if prepared.synthetic else "faces"

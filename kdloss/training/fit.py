@@ -41,7 +41,7 @@ def train(config, prepared, folder, *, resume=False, shape=None, verbose=None):
     Raises:
         ConfigError, CheckpointError, DataError: what a user can mend.
     """
-    _open_folder(folder, config, resume)
+    _check_folder(folder, config, resume)
     if results := finished(folder):
         return results
     keras.backend.clear_session()
@@ -73,6 +73,7 @@ def train(config, prepared, folder, *, resume=False, shape=None, verbose=None):
         mean_shape=unit_shapes(prepared, policy)[train_rows].mean(axis=0),
     )
     teachers = _load_teachers(config, prepared)
+    _start_folder(folder, config)
     if shape is not None:
         shape.save(folder / "shape.npz")
     online = teachers
@@ -125,10 +126,13 @@ def train(config, prepared, folder, *, resume=False, shape=None, verbose=None):
     return results
 
 
-def _open_folder(folder, config, resume):
+def _check_folder(folder, config, resume):
     stored = folder / "config.json"
     if stored.exists():
-        changed = TrainConfig.from_json(stored.read_text(encoding="utf-8")).differences(config)
+        try:
+            changed = TrainConfig.from_json(stored.read_text(encoding="utf-8")).differences(config)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"{stored}: damaged ({error}): give --out another folder") from error
         if not resume:
             raise ConfigError(f"--out {folder}: holds a run already: give another folder, or --resume to go on with it")
         if changed:
@@ -137,8 +141,15 @@ def _open_folder(folder, config, resume):
                 f"leave them out, or start a new run"
             )
         return
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"--out {folder}: exists and is no run folder: give another")
+
+
+def _start_folder(folder, config):
+    """Only when nothing speaks against the run any more: one that is refused leaves nothing behind."""
+    stored = folder / "config.json"
+    if stored.exists():
+        return
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "environment.json", json.dumps(environment(), indent=1))
     write_whole(stored, config.to_json())

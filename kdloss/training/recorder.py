@@ -42,14 +42,12 @@ class RunRecorder(keras.callbacks.Callback):
         self.started = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
-        if not np.isfinite(logs["loss"]):
-            raise TrainingDiverged(
-                f"{self.folder}: loss {logs['loss']} in epoch {epoch + 1}, expected a number: lower --learning-rate"
-            )
+        self._require_number("loss", logs["loss"], epoch)
         seconds = time.monotonic() - self.started
         student = self.model.student
         with self._averaged_weights():
             logs["val_nme"] = float(self.validate(student))
+            self._require_number("validation NME", logs["val_nme"], epoch)
             if logs["val_nme"] < self.best:
                 self.best = logs["val_nme"]
                 save_model(self.folder / "best.keras", student, self.card | {"epoch": epoch + 1, "val_nme": self.best})
@@ -66,6 +64,12 @@ class RunRecorder(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         self.writer.close()
 
+    def _require_number(self, name, value, epoch):
+        if not np.isfinite(value):
+            raise TrainingDiverged(
+                f"{self.folder}: {name} {value} in epoch {epoch + 1}, expected a number: lower --learning-rate"
+            )
+
     @contextmanager
     def _averaged_weights(self):
         if not self.ema:
@@ -76,7 +80,8 @@ class RunRecorder(keras.callbacks.Callback):
         weights = self.model.student.trainable_variables
         kept = [keras.ops.copy(weight.value) for weight in weights]
         for weight, average in zip(weights, optimizer._model_variables_moving_average, strict=True):
-            weight.assign(average.value)
+            # A copy: JAX's predict gives the weights' memory away, and the average must outlive it.
+            weight.assign(keras.ops.copy(average.value))
         try:
             yield
         finally:
