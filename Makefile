@@ -22,7 +22,7 @@ data/%/manifest.json: | $(INSTALLED)
 
 demo: $(INSTALLED) data/300w/manifest.json data/cofw/manifest.json
 	$(BIN)/python -m kdloss.reproduce --dataset cofw --preset smoke --no-ablation
-	$(BIN)/python -m kdloss.reproduce --dataset 300w --preset smoke
+	$(BIN)/python -m kdloss.reproduce --dataset 300w --preset smoke --no-ablation
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest

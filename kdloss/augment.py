@@ -39,6 +39,8 @@ class AugmentConfig:
 
 AUGMENTATIONS = {
     "none": AugmentConfig(),
+    # For schedules of minutes: little to learn besides the face.
+    "light": AugmentConfig(rotation=8.0, scale=0.05, shift=0.02, mirror=0.5, colour=0.3),
     # KD-Loss' offline augmentation: +-0.35 rad, mirror, gamma, noise, blur, crop jitter of 5-15 px at 224.
     "paper": AugmentConfig(rotation=20.0, scale=0.05, shift=0.045, mirror=0.5, colour=0.5, blur=0.2, noise=0.2),
     "strong": AugmentConfig(

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from kdloss.augment import AUGMENTATIONS
 from kdloss.data_location import find_prepared
 from kdloss.datasets import DATASETS
 from kdloss.errors import ConfigError
@@ -32,7 +33,7 @@ def add_training_flags(parser):
     parser.add_argument("--loss", choices=["l2", "l1", "wing"], help="loss of the points where no teacher is used")
     parser.add_argument("--image-size", type=int, metavar="PIXELS", help="side of the views")
     parser.add_argument("--box", metavar="BOX", help="gt:1.25, dataset:SCALE or paper")
-    parser.add_argument("--augment", choices=["none", "paper", "strong"], help="how views vary")
+    parser.add_argument("--augment", choices=list(AUGMENTATIONS), help="how views vary")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--learning-rate", type=float)
