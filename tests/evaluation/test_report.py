@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kdloss.datasets import DATASETS
-from kdloss.errors import ConfigError, DataError
+from kdloss.errors import DataError, UserError
 from kdloss.evaluation import report
 
 VOID = {"meta", "link", "img"}
@@ -101,6 +101,6 @@ def test_notice_of_rendered_faces():
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="cannot be written"):
+    with pytest.raises(UserError, match="cannot be written"):
         report.write_report(tmp_path / "file" / "report.html", title="t", sections=[])
     assert (tmp_path / "file").read_bytes() == b""

@@ -181,5 +181,5 @@ def test_occlusion_covers_one_or_two_patches():
 def test_augmentations_are_known_by_name():
     assert augmentation("strong").occlusion > 0
     assert augmentation("none") == AugmentConfig()
-    with pytest.raises(ConfigError, match="--augment wild: expected one of none, paper, strong"):
+    with pytest.raises(ConfigError, match="--augment wild: expected one of none, light, paper, strong"):
         augmentation("wild")

@@ -16,7 +16,7 @@ STUDENT = {"kind": "student", "dataset": "300w", "arch": "mobilenetv2"}
         ({"loss": "l3"}, "--loss l3: expected one of l2, l1, wing"),
         ({"unit": "inch"}, "--unit inch"),
         ({"precision": "float8"}, "--precision float8: expected one of float32"),
-        ({"augment": "wild"}, "--augment wild: expected one of none, paper, strong"),
+        ({"augment": "wild"}, "--augment wild: expected one of none, light, paper, strong"),
         ({"box": "eyes:2"}, "--box eyes:2"),
         ({"epochs": 0}, "--epochs 0: expected 1 at least"),
         ({"batch_size": 0}, "--batch-size 0: expected 1 at least"),
