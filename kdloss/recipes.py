@@ -81,7 +81,7 @@ RECIPES = {
         warm_student=True,
     ),
     "cpu": Recipe(
-        about="two cores, about two hours on 1800 faces; 96 px, a wide MobileNetV2 as teacher, warm starts",
+        about="two cores, an hour and a half on 1800 faces; 96 px, a wide MobileNetV2 as teacher, warm starts",
         common={
             "image_size": 96,
             "batch_size": 16,

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib import patheffects
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from matplotlib.lines import Line2D
 
 from kdloss.errors import DataError
@@ -146,6 +147,7 @@ def training_curves(histories):
             colour, style = colours[label]
             marker = "o" if len(x) == 1 else None
             axes.plot(x, y, color=colour, linestyle=style, linewidth=1.8, label=label, marker=marker)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="epoch", title="validation NME, %" if term == "val_nme" else term.replace("_", " "))
         if term == "val_nme" or axes is panels[0]:
             axes.legend(frameon=True, framealpha=0.9, fontsize=8)
