@@ -40,13 +40,13 @@ def chain(recipe, ablation=True):
         recipe: a `Recipe`.
         ablation: train the other rows of the paper's table too: one teacher alone, and the control of warm starts.
     """
-    base = "none" if recipe.warm_student else None
+    base = "none" if recipe.warm else None
     links = [
         Link("none", "student, no distillation", "student"),
         Link("tough", "tough teacher", "tough"),
-        Link("tolerant", "tolerant teacher", "tolerant", start="tough" if recipe.warm_tolerant else None),
+        Link("tolerant", "tolerant teacher", "tolerant", start="tough" if recipe.warm else None),
     ]
-    if ablation and recipe.warm_student:
+    if ablation and recipe.warm:
         links.append(Link(CONTROL, "student, no distillation, trained on", "distilled", start=base))
     if ablation:
         links.append(Link("kd-tough", "student, tough teacher only", "distilled", ("tough",), base))
@@ -57,11 +57,10 @@ def chain(recipe, ablation=True):
 def link_config(link, recipe, dataset, folder):
     """The `TrainConfig` of a link whose chain lies in ``folder``."""
     changes = {role: str(folder / role / "best.keras") for role in link.teachers}
-    if link.start:
-        changes["weights"] = str(folder / link.start / "best.keras")
     if link.part in ("student", "distilled"):
         changes["method"] = "kd-loss" if link.teachers else "none"
-    return recipe.config(link.part, dataset, **changes)
+    start = folder / link.start / "best.keras" if link.start else None
+    return recipe.config(link.part, dataset, start=start, **changes)
 
 
 def run_chain(recipe, prepared, folder, ablation=True, announce=print):

@@ -19,36 +19,37 @@ class Recipe:
         about: one line for reports.
         common: fields of every run.
         teacher: fields of both teachers.
-        tolerant: what differs for the tolerant teacher.
-        student: fields of the student without teachers.
-        distilled: fields of the students with teachers, and of their control without.
-        warm_tolerant: the tolerant teacher starts from the tough one.
-        warm_student: distilled students start from the student without teachers, as the authors did in development;
-            a control without teachers is then trained on for the same epochs, so that the rows compare like with like.
+        student: fields of every student.
+        distilled: what students with teachers, and their control without, have besides.
+        warm: fields of runs that start from another run, or None: every run starts from scratch. With it the tolerant
+            teacher starts from the tough one, and distilled students from the student without teachers, as the authors
+            did in development; a control without teachers is then trained on for the same epochs, so that the rows
+            compare like with like.
     """
 
     about: str
     common: dict
     teacher: dict
-    tolerant: dict
     student: dict
     distilled: dict
-    warm_tolerant: bool = False
-    warm_student: bool = False
+    warm: dict | None = None
 
-    def config(self, part, dataset, **changes):
+    def config(self, part, dataset, *, start=None, **changes):
         """The `TrainConfig` of a part of the chain.
 
         Args:
             part: ``tough``, ``tolerant``, ``student`` (no teachers) or ``distilled``.
             dataset: name of the data set.
+            start: checkpoint of the run that it starts from, or None.
             changes: fields that replace the recipe's; those that are None are left alone.
         """
-        fields = {"kind": part if part in ("tough", "tolerant") else "student", "dataset": dataset} | self.common
-        if part in ("tough", "tolerant"):
-            fields |= self.teacher | (self.tolerant if part == "tolerant" else {})
-        else:
-            fields |= self.student | (self.distilled if part == "distilled" else {})
+        teacher = part in ("tough", "tolerant")
+        fields = {"kind": part if teacher else "student", "dataset": dataset} | self.common
+        fields |= self.teacher if teacher else self.student
+        if part == "distilled":
+            fields |= self.distilled
+        if start:
+            fields |= {"weights": str(start)} | self.warm
         return TrainConfig(**fields | {name: value for name, value in changes.items() if value is not None})
 
     def seeded(self, seed):
@@ -68,17 +69,9 @@ RECIPES = {
             "weight_decay": 1e-3,
         },
         teacher={"arch": "mobilenetv2", "epochs": 20},
-        tolerant={"epochs": 3, "learning_rate": 5e-4, "warmup_epochs": 0.5},
         student={"arch": "mobilenetv2-0.75", "epochs": 24},
-        distilled={
-            "epochs": 3,
-            "learning_rate": 5e-4,
-            "warmup_epochs": 0.5,
-            "teacher_views": 3,
-            "kd_preset": "dev2020",
-        },
-        warm_tolerant=True,
-        warm_student=True,
+        distilled={"teacher_views": 3, "kd_preset": "dev2020"},
+        warm={"epochs": 3, "learning_rate": 5e-4, "warmup_epochs": 0.5},
     ),
     "cpu": Recipe(
         about="two cores, an hour and a half on 1800 faces; 96 px, a wide MobileNetV2 as teacher, warm starts",
@@ -92,17 +85,9 @@ RECIPES = {
             "warmup_epochs": 1.0,
         },
         teacher={"arch": "mobilenetv2-1.4", "epochs": 30},
-        tolerant={"epochs": 4, "learning_rate": 4e-4, "warmup_epochs": 0.5},
         student={"arch": "mobilenetv2", "epochs": 36},
-        distilled={
-            "epochs": 4,
-            "learning_rate": 4e-4,
-            "warmup_epochs": 0.5,
-            "teacher_views": 4,
-            "kd_preset": "dev2020",
-        },
-        warm_tolerant=True,
-        warm_student=True,
+        distilled={"teacher_views": 4, "kd_preset": "dev2020"},
+        warm={"epochs": 4, "learning_rate": 4e-4, "warmup_epochs": 0.5},
     ),
     "gpu": Recipe(
         about="one accelerator, bfloat16; 224 px, EfficientNet-B3 teachers, long schedules with EMA, teachers online",
@@ -118,11 +103,9 @@ RECIPES = {
             "precision": "mixed_bfloat16",
         },
         teacher={"arch": "efficientnetb3", "epochs": 300},
-        tolerant={"epochs": 60, "learning_rate": 5e-4},
         student={"arch": "mobilenetv2", "epochs": 400},
-        distilled={"epochs": 120, "learning_rate": 1e-3, "kd_preset": "dev2020"},
-        warm_tolerant=True,
-        warm_student=True,
+        distilled={"kd_preset": "dev2020"},
+        warm={"epochs": 100, "learning_rate": 5e-4, "warmup_epochs": 1.0},
     ),
     "paper": Recipe(
         about="the published settings: 224 px, gt box + 10 px stretched, L2, batch 70, from scratch; 600 epochs of new "
@@ -138,7 +121,6 @@ RECIPES = {
             "schedule": "inverse-time",
         },
         teacher={"arch": "efficientnetb3", "epochs": 600},
-        tolerant={},
         student={"arch": "mobilenetv2", "epochs": 600},
         distilled={"kd_preset": "public"},
     ),

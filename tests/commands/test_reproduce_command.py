@@ -20,11 +20,9 @@ SMALL = Recipe(
     about="seconds; shows that the chain holds together",
     common={"arch": ARCH, "image_size": SIZE, "batch_size": BATCH, "augment": "paper", "loss": "l1", "epochs": 1},
     teacher={},
-    tolerant={"learning_rate": 5e-4},
     student={},
     distilled={"teacher_views": 1, "kd_preset": "dev2020"},
-    warm_tolerant=True,
-    warm_student=True,
+    warm={"learning_rate": 5e-4},
 )
 LINKS = ["none", "tough", "tolerant", CONTROL, "kd-tough", "kd-tolerant", "kd-both"]
 
@@ -33,7 +31,7 @@ LINKS = ["none", "tough", "tolerant", CONTROL, "kd-tough", "kd-tolerant", "kd-bo
 def test_every_recipe_is_a_chain_in_order(name, tmp_path):
     links = chain(RECIPES[name])
     names = [link.name for link in links]
-    warm = RECIPES[name].warm_student
+    warm = bool(RECIPES[name].warm)
     assert names == [link for link in LINKS if warm or link != CONTROL]
     assert len({link.title for link in links}) == len(links)
     for number, link in enumerate(links):
@@ -47,9 +45,19 @@ def test_every_recipe_is_a_chain_in_order(name, tmp_path):
         assert config.method == ("kd-loss" if link.teachers else "none")
         assert config.teachers == {role: str(tmp_path / role / "best.keras") for role in link.teachers}
         assert config.weights == (str(tmp_path / link.start / "best.keras") if link.start else "none")
-        starts = {"tolerant": "tough"} if RECIPES[name].warm_tolerant else {}
-        starts |= dict.fromkeys((CONTROL, "kd-tough", "kd-tolerant", "kd-both"), "none") if warm else {}
+        starts = dict.fromkeys((CONTROL, "kd-tough", "kd-tolerant", "kd-both"), "none") | {"tolerant": "tough"}
+        if not warm:
+            starts = {}
         assert link.start == starts.get(link.name)
+
+
+@pytest.mark.parametrize("part", ["tolerant", "distilled"])
+def test_only_a_run_that_starts_from_another_is_short(part):
+    changes = {"method": "kd-loss", "tough": "t.keras"} if part == "distilled" else {}
+    scratch = RECIPES["cpu"].config(part, "300w", **changes)
+    warm = RECIPES["cpu"].config(part, "300w", start="other.keras", **changes)
+    assert scratch.epochs >= 5 * warm.epochs
+    assert (scratch.weights, warm.weights) == ("none", "other.keras")
 
 
 @pytest.mark.parametrize("name", RECIPES)
