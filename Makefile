@@ -17,7 +17,7 @@ $(INSTALLED): setup.cfg setup.py pyproject.toml
 
 data/%/manifest.json: | $(INSTALLED)
 	test -d data/raw/synthetic-$* || \
-	  $(BIN)/python -m data_prep synthetic --layout $* --count 540 --test-count 120 --seed 0 --out data/raw/synthetic-$*
+	  $(BIN)/python -m data_prep synthetic --layout $* --count 480 --test-count 100 --seed 0 --out data/raw/synthetic-$*
 	$(BIN)/python -m data_prep $* --source data/raw/synthetic-$* --out data/$*
 
 demo: $(INSTALLED) data/300w/manifest.json data/cofw/manifest.json
