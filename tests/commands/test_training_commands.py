@@ -59,7 +59,7 @@ def test_each_command_leaves_a_run_that_the_next_one_finds(chain):
     # The student sees its teachers' views, whatever the recipe says.
     assert config["image_size"] == 32
     # What the recipe says and no flag replaced.
-    assert (config["teacher_views"], config["kd_preset"], config["learning_rate"]) == (3, "dev2020", 5e-4)
+    assert (config["teacher_views"], config["kd_preset"], config["learning_rate"]) == (3, "dev2020", 2e-3)
     row = json.loads((student / "metrics.jsonl").read_text())
     assert {"main", "tough", "tolerant", "val_nme"} < set(row)
     record = json.loads((student / "evaluation-300w" / "metrics.json").read_text())
