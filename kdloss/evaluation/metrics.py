@@ -2,7 +2,8 @@
 
 With ``e_i`` the mean over the points of image i of the distance between prediction and truth, over a normaliser:
 NME is the mean of ``e_i``, FR@t the share of images with ``e_i > t``, AUC@t the area under the cumulative error
-distribution up to t, over t. All three take the ``e_i`` themselves, so subsets and models share one code path.
+distribution up to t, over t. All three take the ``e_i`` themselves, so subsets and models share one code path. A face
+without prediction has an infinite error: FR and AUC count it as a failure, NME leaves it out.
 """
 
 import numpy as np
@@ -75,13 +76,17 @@ def image_errors(predicted, truth, scheme, kind):
 
 
 def nme(errors):
-    """Mean of errors (of images, or of points) in percent."""
-    return float(100 * np.mean(errors))
+    """Mean of errors (of images, or of points) in percent. Infinite errors, of faces not found, have no mean."""
+    errors = np.asarray(errors, np.float64)
+    found = errors[np.isfinite(errors)]
+    if not len(found):
+        raise DataError(f"NME: none of {len(errors)} faces has a prediction")
+    return float(100 * found.mean())
 
 
 def failure_rate(errors, threshold):
-    """Percent of images whose error is above ``threshold`` (a fraction); an error equal to it is no failure."""
-    return float(100 * np.mean(np.asarray(errors) > threshold))
+    """Percent of images whose error is above ``threshold`` (a fraction) or no number; equal to it is no failure."""
+    return float(100 * np.mean(~(np.asarray(errors) <= threshold)))
 
 
 def auc(errors, threshold):

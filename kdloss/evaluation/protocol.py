@@ -9,44 +9,63 @@ from kdloss.prepared import SUBSET_PREFIX
 
 THRESHOLDS = (0.10, 0.08)
 
+# What becomes of faces without prediction, and how metrics.json says so.
+MISSING = {"error": "none missing", "skip": "left out", "fail": "as failures"}
 
-def evaluate_points(prepared, rows, predictions, *, split, box=None, checkpoint=None):
+# Subsets of sets that flag occluded points: name -> share of a face's points, from (included) to (excluded).
+OCCLUSION = {"occluded <10%": (0.0, 0.1), "occluded 10-30%": (0.1, 0.3), "occluded >30%": (0.3, 1.01)}
+
+
+def evaluate_points(
+    prepared, rows, predictions, *, split, box=None, checkpoint=None, flip=False, missing="error", detector=None
+):
     """Measures predictions on faces of a prepared data set.
 
     Args:
         prepared: the `PreparedDataset`; its landmarks in source pixels are the truth. Occluded points count.
         rows: (n,) row numbers of the faces.
-        predictions: (n, N, 2) points in pixels of the source images, in the order of ``rows``.
+        predictions: (n, N, 2) points in pixels of the source images, in the order of ``rows``. A face of NaN alone has
+            no prediction.
         split: ``test`` or ``val``; the test split is compared with the official counts.
         box: the `BoxPolicy` of the crops that the model saw, or None where nobody said.
         checkpoint: ``{"path", "sha256"}`` of the model's file, or None.
+        flip: whether the predictions are means over the face and its mirror image.
+        missing: faces without prediction are refused (``error``), left out (``skip``), or counted as failures by FR and
+            AUC (``fail``); NME is of the others either way.
+        detector: name of the detector whose boxes stood for those of ``box``, or None.
 
     Returns:
         A dict that JSON can hold::
 
             {"dataset", "protocol": {...}, "subsets": {"full": {"n", "official_n", "complete", "nme_interocular",
-             "nme_interpupil", "nme_box", "fr10", "fr08", "auc10", "auc08"}, ...}, "parts": {part: NME}, "notes": [...]}
+             "nme_interpupil", "nme_box", "fr10", "fr08", "auc10", "auc08"}, ...}, "parts": {part: NME},
+             "points": {name: NME}, "visibility": {"visible": NME, "occluded": NME} or None, "notes": [...]}
 
-        NME and FR are percents, AUC 0 to 1. FR, AUC and the parts use the protocol's normaliser. A subset without
+        NME and FR are percents, AUC 0 to 1. FR, AUC, parts and points use the protocol's normaliser. A subset without
         faces has ``n`` 0 and no values (None), as has an NME whose normaliser the scheme lacks. ``complete`` is None
         where there is no official number, and False for rendered faces whatever their number.
 
     Raises:
-        DataError: predictions of another shape, or with values that are not finite.
+        DataError: predictions of another shape, with values that are not finite, or of no face at all.
     """
     rows = np.asarray(rows)
-    predictions = _checked(predictions, (len(rows), prepared.scheme.num_points, 2))
-    truth = prepared.source_points[rows]
+    predictions, found = _checked(predictions, (len(rows), prepared.scheme.num_points, 2), missing)
     kinds = metrics.available_normalisers(prepared.scheme)
+    truth = prepared.source_points[rows]
     per_point = {kind: metrics.point_errors(predictions, truth, prepared.scheme, kind) for kind in kinds}
-    errors = {kind: values.mean(axis=1) for kind, values in per_point.items()}
+    # A sum that meets NaN is NaN: without a point there is no error.
+    errors = {kind: np.where(found, values.mean(axis=1), np.inf) for kind, values in per_point.items()}
+    counted = found | (missing == "fail")
     subsets = {}
     for name, (member, official) in _subsets(prepared, rows, split).items():
+        member &= counted
         count = int(member.sum())
         complete = None if official is None else count == official and not prepared.synthetic
         chosen = {kind: values[member] for kind, values in errors.items()}
         subsets[name] = {"n": count, "official_n": official, "complete": complete} | _values(chosen, kinds[0])
-    full = subsets["full"]
+    full, absent = subsets["full"], int((~found).sum())
+    at_points = per_point[kinds[0]][found]
+    crop = "not stated" if box is None else str(box)
     return {
         "dataset": prepared.dataset,
         "protocol": {
@@ -57,32 +76,45 @@ def evaluate_points(prepared, rows, predictions, *, split, box=None, checkpoint=
             "official_n": full["official_n"],
             "complete": full["complete"],
             "normaliser": kinds[0],
-            "box": "not stated" if box is None else str(box),
-            "box_source": None if box is None else box.source,
+            "box": f"{detector} as {crop}" if detector else crop,
+            "box_source": "detector" if detector else None if box is None else box.source,
             "box_scale": None if box is None else box.scale,
             "thresholds": list(THRESHOLDS),
-            "flip_test": False,
+            "flip_test": flip,
             "occluded_points": "counted",
+            "missing": {"n": absent, "counted": MISSING[missing if absent else "error"]},
             "checkpoint": checkpoint,
             "synthetic": bool(prepared.synthetic),
             "content": prepared.manifest["content"],
         },
         "subsets": subsets,
-        "parts": {
-            part: metrics.nme(per_point[kinds[0]][:, list(points)]) for part, points in prepared.scheme.parts.items()
-        },
-        "notes": _notes(subsets, prepared.synthetic),
+        "parts": {part: metrics.nme(at_points[:, list(points)]) for part, points in prepared.scheme.parts.items()},
+        "points": dict(zip(prepared.scheme.names, (100 * at_points.mean(axis=0)).tolist(), strict=True)),
+        "visibility": None if prepared.occluded is None else _by_visibility(at_points, prepared.occluded[rows][found]),
+        "notes": _notes(subsets, prepared.synthetic, absent, missing),
     }
 
 
-def _checked(predictions, shape):
+def missing_faces(predictions):
+    """(n,) bool: which faces of (n, N, 2) points have no prediction, NaN alone."""
+    return np.isnan(np.asarray(predictions, np.float64)).all(axis=(1, 2))
+
+
+def _checked(predictions, shape, missing):
+    """The predictions as float64, and the mask of faces that have one."""
     predictions = np.asarray(predictions, np.float64)
     if predictions.shape != shape:
         raise DataError(f"predictions: found shape {predictions.shape}, expected {shape} (faces, points, x and y)")
-    finite = np.isfinite(predictions).all(axis=(1, 2))
-    if not finite.all():
-        raise DataError(f"predictions: {int((~finite).sum())} of {shape[0]} faces hold NaN or infinite points")
-    return predictions
+    if missing not in MISSING:
+        raise DataError(f"missing faces: found {missing}, expected one of {', '.join(MISSING)}")
+    absent = missing_faces(predictions)
+    allowed = absent if missing != "error" else np.zeros_like(absent)
+    bad = ~np.isfinite(predictions).all(axis=(1, 2)) & ~allowed
+    if bad.any():
+        raise DataError(f"predictions: {int(bad.sum())} of {shape[0]} faces hold NaN or infinite points")
+    if absent.all():
+        raise DataError(f"predictions: none of the {shape[0]} faces has one")
+    return predictions, ~absent
 
 
 def _subsets(prepared, rows, split):
@@ -94,6 +126,9 @@ def _subsets(prepared, rows, split):
             column = prepared.table.get(SUBSET_PREFIX + name)
             member = np.zeros(len(rows), bool) if column is None else column[rows]
             found[name] = (member, official)
+    if prepared.occluded is not None:
+        share = prepared.occluded[rows].mean(axis=1)
+        found |= {name: ((share >= low) & (share < high), None) for name, (low, high) in OCCLUSION.items()}
     official = spec.official("test") or None
     found["full"] = (np.ones(len(rows), bool), official if split == "test" else None)
     return found
@@ -101,25 +136,36 @@ def _subsets(prepared, rows, split):
 
 def _values(errors, default):
     """The numbers of one subset, from its (m,) errors by normaliser."""
-    empty = not len(errors[default])
+    measurable = bool(np.isfinite(errors[default]).any())
     values = {
-        f"nme_{kind}": metrics.nme(errors[kind]) if kind in errors and not empty else None
+        f"nme_{kind}": metrics.nme(errors[kind]) if kind in errors and measurable else None
         for kind in metrics.NORMALISERS
     }
     for name, measure in (("fr", metrics.failure_rate), ("auc", metrics.auc)):
         for threshold in THRESHOLDS:
             key = f"{name}{round(100 * threshold):02d}"
-            values[key] = None if empty else measure(errors[default], threshold)
+            values[key] = measure(errors[default], threshold) if len(errors[default]) else None
     return values
 
 
-def _notes(subsets, synthetic):
+def _by_visibility(errors, occluded):
+    """NME in percent of the visible and of the occluded points; None where there are none."""
+    return {
+        name: metrics.nme(errors[chosen]) if chosen.any() else None
+        for name, chosen in (("visible", ~occluded), ("occluded", occluded))
+    }
+
+
+def _notes(subsets, synthetic, absent, missing):
     """What a reader must know before comparing, one sentence each."""
     notes = []
+    if absent:
+        consequence = "count as failures in FR and AUC" if missing == "fail" else "are left out of every number"
+        notes.append(f"{absent} faces without prediction {consequence}; NME is of the faces that have one")
     for name, values in subsets.items():
         count, official = values["n"], values["official_n"]
         if not count:
-            notes.append(f"{name}: 0 of {official} official faces, absent")
+            notes.append(f"{name}: no faces" if official is None else f"{name}: 0 of {official} official faces, absent")
         elif official is not None and count != official and not synthetic:
             notes.append(f"{name}: {count} of {official} official faces, so its numbers are of a partial set")
     if synthetic:

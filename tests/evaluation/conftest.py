@@ -10,7 +10,7 @@ from kdloss.prepared import PreparedDataset
 from kdloss.schemes import SCHEMES, LandmarkScheme
 
 
-def make_faces(scheme, count, split, seed, subsets=lambda i: (), box=True):
+def make_faces(scheme, count, split, seed, subsets=lambda i: (), box=True, occluded=0):
     """Random faces: an image of noise and points spread over it, so that every normaliser is well above zero."""
     rng = np.random.default_rng(seed)
     shape = np.random.default_rng(7).uniform(20, 100, (scheme.num_points, 2))
@@ -31,19 +31,23 @@ def make_faces(scheme, count, split, seed, subsets=lambda i: (), box=True):
             group=f"{split}{i}",
             subsets=subsets(i),
             box=(10.0, 12.0, 110.0, 105.0) if box else None,
+            occluded=np.arange(scheme.num_points) < i * occluded if occluded else None,
         )
 
 
 @pytest.fixture(scope="session")
 def make_prepared(tmp_path_factory):
-    """``make_prepared(dataset, test=8, train=20, subsets=..., synthetic=False, custom=0)`` -> `PreparedDataset`."""
+    """``make_prepared(dataset, test, train, subsets, synthetic, custom, occluded)`` -> `PreparedDataset`.
 
-    def make(dataset, *, test=8, train=20, subsets=lambda i: (), synthetic=False, custom=0):
+    Of face i of a split the first ``i * occluded`` points are flagged as occluded; with 0 there are no flags.
+    """
+
+    def make(dataset, *, test=8, train=20, subsets=lambda i: (), synthetic=False, custom=0, occluded=0):
         spec = DATASETS[dataset]
         scheme = LandmarkScheme.plain(custom) if custom else SCHEMES[spec.scheme]
         faces = [
-            *make_faces(scheme, train, "train", seed=1),
-            *make_faces(scheme, test, "test", seed=2, subsets=subsets),
+            *make_faces(scheme, train, "train", seed=1, occluded=occluded),
+            *make_faces(scheme, test, "test", seed=2, subsets=subsets, occluded=occluded),
         ]
         raw = RawDataset(scheme, len(faces), iter(faces), synthetic=synthetic)
         out = tmp_path_factory.mktemp("prepared") / dataset

@@ -73,6 +73,93 @@ def test_closed_forms_on_uniform_errors():
     assert metrics.auc(errors, 0.08) == pytest.approx(0.20, **EXACT)
 
 
+@pytest.mark.parametrize("n", [100, 1000, 6890])
+@pytest.mark.parametrize("threshold", [0.08, 0.10])
+def test_closed_forms_on_errors_up_to_one(n, threshold):
+    # e_i = i / n: up to the k-th error, the last at or below t, the steps stand on k (k - 1) / 2 squares of side 1 / n.
+    errors = np.arange(1, n + 1) / n
+    k = math.floor(threshold * n + 1e-6)
+    beyond = threshold - k / n  # from the last step to the threshold; zero where an error lies on it
+    assert metrics.nme(errors) == pytest.approx(50 * (n + 1) / n, **EXACT)
+    assert metrics.failure_rate(errors, threshold) == pytest.approx(100 * (n - k) / n, **EXACT)
+    area = k * (k - 1) / (2 * n * n) + beyond * k / n
+    assert metrics.auc(errors, threshold) == pytest.approx(area / threshold, **EXACT)
+
+
+@pytest.mark.parametrize("threshold", [0.08, 0.10])
+def test_closed_forms_on_exponential_quantiles(threshold):
+    # e_i at the middle ranks of the exponential distribution of mean 0.05: NME, FR and AUC tend to those of the law.
+    n, mean = 200_000, 0.05
+    errors = -mean * np.log1p(-(np.arange(n) + 0.5) / n)
+    assert metrics.nme(errors) == pytest.approx(100 * mean, abs=1e-3)
+    assert metrics.failure_rate(errors, threshold) == pytest.approx(100 * math.exp(-threshold / mean), abs=1e-3)
+    area = threshold - mean * (1 - math.exp(-threshold / mean))
+    assert metrics.auc(errors, threshold) == pytest.approx(area / threshold, abs=1e-5)
+
+
+@pytest.mark.parametrize("threshold", [0.08, 0.10])
+def test_an_error_on_the_threshold_is_no_failure(threshold):
+    errors = np.array([np.nextafter(threshold, 0), threshold, np.nextafter(threshold, 1)])
+    assert [metrics.failure_rate([error], threshold) for error in errors] == [0, 0, 100]
+    assert metrics.failure_rate(errors, threshold) == pytest.approx(100 / 3, **EXACT)
+    assert metrics.auc(errors, threshold) == pytest.approx(0, **EXACT)
+    x, y = metrics.ced(errors)
+    assert y[np.flatnonzero(x <= threshold)[-1]] == pytest.approx(2 / 3, **EXACT)
+
+
+@pytest.mark.parametrize("threshold", [0.08, 0.10])
+def test_faces_without_prediction_are_failures_and_have_no_nme(threshold):
+    errors = np.array([0.02, np.inf, 0.04, np.inf])
+    assert metrics.failure_rate(errors, threshold) == pytest.approx(50, **EXACT)
+    assert metrics.auc(errors, threshold) == pytest.approx((2 - 0.06 / threshold) / 4, **EXACT)
+    assert metrics.auc(errors, threshold) == pytest.approx(metrics.auc([0.02, 9, 0.04, 9], threshold), **EXACT)
+    assert metrics.nme(errors) == pytest.approx(3, **EXACT)
+    x, y = metrics.ced(errors)
+    assert y[np.isfinite(x)] == pytest.approx([0.25, 0.5], **EXACT)
+
+
+def loop_measures(errors, threshold):
+    """NME, FR and AUC as their definitions say: count, and add up the steps of the distribution one by one."""
+    failures = 0
+    for error in errors:
+        failures += error > threshold
+    area, reached = 0.0, 0.0
+    for below, error in enumerate(sorted(errors)):
+        area += (min(error, threshold) - reached) * below / len(errors)
+        reached = min(error, threshold)
+    area += (threshold - reached) * (len(errors) - failures) / len(errors)
+    return 100 * sum(errors) / len(errors), 100 * failures / len(errors), area / threshold
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("kind", metrics.NORMALISERS)
+def test_all_measures_equal_loops_over_faces_points_and_axes(name, kind):
+    scheme, n = SCHEMES[name], 60
+    truth = random_points(scheme, n, 2)
+    rng = np.random.default_rng(3)
+    # From near perfect to far off, whatever the face's normaliser: both thresholds lie among the errors.
+    lengths = [loop_normaliser(face, name, kind) for face in truth]
+    scale = np.array(lengths)[:, None, None] * rng.uniform(0, 0.12, (n, 1, 1))
+    predicted = truth + scale * rng.normal(size=truth.shape)
+    errors = []
+    for i in range(n):
+        total = 0.0
+        for j in range(scheme.num_points):
+            squares = 0.0
+            for axis in range(2):
+                squares += (float(predicted[i, j, axis]) - float(truth[i, j, axis])) ** 2
+            total += math.sqrt(squares)
+        errors.append(total / scheme.num_points / lengths[i])
+    found = metrics.image_errors(predicted, truth, scheme, kind)
+    assert found == pytest.approx(errors, **EXACT)
+    for threshold in (0.08, 0.10):
+        nme, fr, area = loop_measures(errors, threshold)
+        assert 0 < fr < 100
+        assert metrics.nme(found) == pytest.approx(nme, **EXACT)
+        assert metrics.failure_rate(found, threshold) == pytest.approx(fr, **EXACT)
+        assert metrics.auc(found, threshold) == pytest.approx(area, **EXACT)
+
+
 @pytest.mark.parametrize(("error", "fr", "area"), [(0.0, 0, 1.0), (0.025, 0, 0.75), (0.1, 0, 0.0), (0.3, 100, 0.0)])
 def test_constant_errors(error, fr, area):
     errors = np.full(9, error)

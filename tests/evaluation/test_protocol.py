@@ -99,6 +99,91 @@ def test_parts(faces_300w):
     assert found["subsets"]["full"]["nme_interocular"] == pytest.approx(5 * 17 / 68, abs=1e-9)
 
 
+def test_points_are_the_mean_over_faces_by_name(faces_300w):
+    rows = faces_300w.indices("test")
+    truth = faces_300w.source_points[rows]
+    predictions = truth.copy()
+    length = metrics.normaliser(truth, faces_300w.scheme, "interocular")
+    predictions[:, 8, 0] += 0.07 * length
+    found = evaluate_points(faces_300w, rows, predictions, split="test")["points"]
+    assert list(found) == list(faces_300w.scheme.names)
+    assert found["chin"] == pytest.approx(7, abs=1e-9)
+    assert sum(found.values()) == pytest.approx(7, abs=1e-9)
+
+
+def test_occluded_points_and_faces_by_occlusion(make_prepared):
+    # Face i of 6 has 3 i of 29 points occluded: 0, 3 (10.3 %), 6 (20.7 %), 9 (31.0 %), 12, 15.
+    prepared = make_prepared("cofw", test=6, occluded=3)
+    rows = prepared.indices("test")
+    truth = prepared.source_points[rows]
+    length = metrics.normaliser(truth, prepared.scheme, "interocular")
+    predictions = truth.copy()
+    predictions[..., 1] += np.where(prepared.occluded[rows], 0.05, 0.02) * length[:, None]
+    found = evaluate_points(prepared, rows, predictions, split="test")
+    assert found["visibility"] == pytest.approx({"visible": 2, "occluded": 5}, abs=1e-9)
+    subsets = found["subsets"]
+    assert {name: values["n"] for name, values in subsets.items()} == {
+        "occluded <10%": 1,
+        "occluded 10-30%": 2,
+        "occluded >30%": 3,
+        "full": 6,
+    }
+    assert subsets["occluded <10%"]["nme_interocular"] == pytest.approx(2, abs=1e-9)
+    expected = np.mean([2 + 3 * share / 29 for share in (9, 12, 15)])
+    assert subsets["occluded >30%"]["nme_interocular"] == pytest.approx(expected, abs=1e-9)
+
+
+def test_without_flags_there_is_no_visibility(faces_300w):
+    rows = faces_300w.indices("test")
+    assert evaluate_points(faces_300w, rows, faces_300w.source_points[rows], split="test")["visibility"] is None
+
+
+@pytest.mark.parametrize(("missing", "n", "fr10", "auc10", "counted"), [
+    ("skip", 6, 100 / 6, (5 * 0.6 + 0) / 6, "left out"),
+    ("fail", 8, 300 / 8, (5 * 0.6 + 0) / 8, "as failures"),
+])  # fmt: skip
+def test_missing_faces(faces_300w, missing, n, fr10, auc10, counted):
+    rows = faces_300w.indices("test")
+    predictions = shifted(faces_300w, rows, [0.04] * 5 + [0.2] * 3)
+    predictions[[6, 7]] = np.nan
+    found = evaluate_points(faces_300w, rows, predictions, split="test", missing=missing)
+    full = found["subsets"]["full"]
+    assert full["n"] == n
+    assert full["nme_interocular"] == pytest.approx(100 * (5 * 0.04 + 0.2) / 6, abs=1e-9)
+    assert full["fr10"] == pytest.approx(fr10, abs=1e-9)
+    assert full["auc10"] == pytest.approx(auc10, abs=1e-9)
+    assert found["protocol"]["missing"] == {"n": 2, "counted": counted}
+    assert found["notes"][0].startswith("2 faces without prediction")
+    assert np.mean(list(found["points"].values())) == pytest.approx(full["nme_interocular"], abs=1e-9)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_nothing_missing_is_said_too(faces_300w):
+    rows = faces_300w.indices("test")
+    found = evaluate_points(faces_300w, rows, faces_300w.source_points[rows], split="test", missing="fail")
+    assert found["protocol"]["missing"] == {"n": 0, "counted": "none missing"}
+
+
+def test_a_subset_of_missing_faces_alone_fails_without_an_nme(make_prepared):
+    prepared = make_prepared("300w", subsets=lambda i: ("challenging" if i == 3 else "common",))
+    rows = prepared.indices("test")
+    predictions = prepared.source_points[rows]
+    predictions[3] = np.nan
+    found = evaluate_points(prepared, rows, predictions, split="test", missing="fail")["subsets"]["challenging"]
+    assert (found["n"], found["nme_interocular"], found["fr10"], found["auc10"]) == (1, None, 100, 0)
+    found = evaluate_points(prepared, rows, predictions, split="test", missing="skip")["subsets"]["challenging"]
+    assert found["n"] == 0
+    assert found["fr10"] is None
+
+
+def test_detector_boxes_and_mirror_test_are_part_of_the_protocol(faces_300w):
+    rows = faces_300w.indices("test")
+    box = BoxPolicy.parse("gt:1.25")
+    truth = faces_300w.source_points[rows]
+    found = evaluate_points(faces_300w, rows, truth, split="test", box=box, detector="lbp", flip=True)["protocol"]
+    assert (found["box"], found["box_source"], found["flip_test"]) == ("lbp as gt:1.25", "detector", True)
+
+
 def test_validation_faces_have_no_official_count(faces_300w):
     rows = faces_300w.indices("val")
     found = evaluate_points(faces_300w, rows, faces_300w.source_points[rows], split="val")

@@ -1,0 +1,68 @@
+"""Predictions in source pixels, exact on a network whose answer depends on nothing but what it is shown."""
+
+import numpy as np
+import pytest
+
+from kdloss.errors import ConfigError
+from kdloss.geometry import BoxPolicy, FaceCrop, transform_points
+from kdloss.prediction import predict_crops, predict_dataset
+
+SIZE = 32
+
+
+class Brightness:
+    """Answers with points whose x is the mean brightness of the left half of the picture, whose y that of all."""
+
+    input_shape = (None, SIZE, SIZE, 3)
+
+    def __init__(self, num_points):
+        self.num_points, self.batches = num_points, []
+
+    def predict_on_batch(self, images):
+        self.batches.append(len(images))
+        unit = np.stack([images[:, :, : SIZE // 2].mean(axis=(1, 2, 3)), images.mean(axis=(1, 2, 3))], axis=-1) / 255
+        spread = np.linspace(0.5, 1, self.num_points)[:, None]
+        return (unit[:, None] * spread).astype(np.float32)
+
+
+def in_source(faces, rows, crops, units):
+    return np.stack([
+        transform_points(faces.to_image[row], crop.inverse_unit(unit.astype(np.float64)))
+        for row, crop, unit in zip(rows, crops, units, strict=True)
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_every_face_is_predicted_in_its_own_crop(faces, batch_size):
+    rows = faces.indices("train")[::-1]
+    policy = BoxPolicy.parse("gt:1.3")
+    model = Brightness(29)
+    found = predict_dataset(model, faces, rows, policy, batch_size)
+    boxes = faces.boxes(policy)
+    crops = [FaceCrop.from_box(boxes[row], SIZE) for row in rows]
+    images = np.stack([crop.image(faces.faces[row]) for row, crop in zip(rows, crops, strict=True)])
+    expected = in_source(faces, rows, crops, Brightness(29).predict_on_batch(images.astype(np.float32)))
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert set(model.batches) == {batch_size}
+
+
+def test_mirror_test_is_the_mean_over_both_sides(faces):
+    rows = faces.indices("test")
+    boxes = faces.boxes(BoxPolicy())
+    crops = [FaceCrop.from_box(boxes[row], SIZE, rotation=0.2) for row in rows]
+    found = predict_crops(Brightness(29), faces, rows, crops, flip=True)
+    images = np.stack([crop.image(faces.faces[row]) for row, crop in zip(rows, crops, strict=True)]).astype(np.float32)
+    straight = Brightness(29).predict_on_batch(images)
+    mirrored = Brightness(29).predict_on_batch(images[:, :, ::-1])[:, faces.scheme.mirror] * [-1, 1]
+    assert found == pytest.approx(in_source(faces, rows, crops, (straight + mirrored) / 2), abs=1e-4)
+    assert found != pytest.approx(in_source(faces, rows, crops, straight), abs=1e-1)
+
+
+def test_no_faces_no_points(faces):
+    assert predict_crops(Brightness(29), faces, [], []).shape == (0, 29, 2)
+
+
+def test_points_without_partners_have_no_mirror_test(make_prepared):
+    own = make_prepared("folder", custom=5)
+    with pytest.raises(ConfigError, match="names no mirror partners"):
+        predict_dataset(Brightness(5), own, own.indices("test"), BoxPolicy(), flip=True)
