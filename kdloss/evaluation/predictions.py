@@ -1,51 +1,81 @@
 """Predictions files: any model's points, in pixels of the source images, by the names of the faces.
 
-``names`` (n,) text as in the prepared table, ``points`` (n, N, 2), and optionally ``truth`` (n, N, 2), in one ``.npz``.
+``.npz``: ``names`` (n,) text as in the prepared table, ``points`` (n, N, 2), and optionally ``truth`` (n, N, 2).
+``.csv``: a header ``name,x0,y0,x1,y1,...`` and a line a face. docs/predictions.md tells it to owners of other models.
 """
 
+import csv
+import lzma
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 
 from asm.atomic import replacing
-from kdloss.errors import DataError
+from kdloss.errors import ConfigError, DataError
+
+SUFFIXES = (".npz", ".csv")
+MISSING = ("error", "skip", "fail")
 
 # A file that holds its own truth must agree with the set's within this many pixels: 1-based points do not.
 TRUTH_TOLERANCE = 0.5
+
+# numpy passes on whatever the archive, the decompressor and the header make of damaged bytes.
+_NPZ_ERRORS = (
+    OSError,
+    ValueError,
+    EOFError,
+    TypeError,
+    RuntimeError,
+    MemoryError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+)
 
 
 def save_predictions(path, names, points, truth):
     """Writes a predictions file.
 
     Args:
-        path: of the ``.npz``.
+        path: of the ``.npz`` or ``.csv``.
         names: (n,) names of the faces.
-        points, truth: (n, N, 2) in pixels of the source images, pixel centres at integers.
+        points: (n, N, 2) in pixels of the source images, pixel centres at integers; NaN where no face was found.
+        truth: (n, N, 2) likewise. A ``.csv`` does not hold it.
+
+    Raises:
+        DataError: another suffix.
+        UserError: the file can't be written.
     """
+    suffix = _suffix(path)
+    points = np.asarray(points, np.float64)
     with replacing(path) as work:
-        np.savez(
-            work,
-            names=np.asarray(names, dtype=np.str_),
-            points=np.asarray(points, np.float64),
-            truth=np.asarray(truth, np.float64),
-        )
+        if suffix == ".npz":
+            np.savez(work, names=np.asarray(names, dtype=np.str_), points=points, truth=np.asarray(truth, np.float64))
+        else:
+            _write_csv(work, names, points)
 
 
-def load_predictions(path, prepared, rows):
+def load_predictions(path, prepared, rows, missing="error"):
     """Reads a predictions file for the faces ``rows`` of a prepared data set.
 
     Args:
-        path: an ``.npz`` with ``names``, ``points`` and optionally ``truth``, in any order of faces.
+        path: an ``.npz`` or ``.csv``, in any order of faces.
         prepared: the `PreparedDataset` that names the faces.
         rows: (n,) row numbers to predict.
+        missing: a face is missing if the file does not name it, or has NaN (in a ``.csv`` also nothing) for all of its
+            points. ``"error"`` refuses that; ``"skip"`` and ``"fail"`` return it as a row of NaN.
 
     Returns:
         (n, N, 2) float64 points in the order of ``rows``, and how many faces of the file were not asked for.
 
     Raises:
-        DataError: unreadable; another number of points; a name twice; NaN; faces missing; points of another set.
+        DataError: unreadable; another number of points; a name twice; some points of a face NaN; faces missing; no
+            face there; points of another set.
     """
+    if missing not in MISSING:
+        raise ConfigError(f"missing is {missing!r}: expected one of {', '.join(MISSING)}")
     names, points, truth = _read(path)
     expected = prepared.scheme.num_points
     if points.ndim != 3 or points.shape[2] != 2 or len(points) != len(names):
@@ -57,31 +87,69 @@ def load_predictions(path, prepared, rows):
         repeated = next(name for i, name in enumerate(names) if index[name] != i)
         raise DataError(f"{path}: {len(names) - len(index)} names come twice (the first: {repeated}): keep one of each")
     wanted = prepared.table["name"][rows].tolist()
-    missing = [name for name in wanted if name not in index]
-    if len(missing) == len(wanted):
+    named = np.array([name in index for name in wanted])
+    if not named.any():
         raise DataError(
             f"{path}: not one of its faces ({names[0] if names else 'none'}, ...) is asked for; "
             f"{prepared.dataset} names them as {wanted[0]}: predictions of another set or split?"
         )
-    if missing:
-        raise DataError(
-            f"{path}: {len(missing)} of {len(wanted)} faces are missing (the first: {missing[0]}): predict them too"
-        )
-    order = [index[name] for name in wanted]
-    points = points[order]
-    bad = ~np.isfinite(points).all(axis=(1, 2))
+    order = [index[name] for name in wanted if name in index]
+    found = np.full((len(wanted), expected, 2), np.nan)
+    found[named] = points[order]
+    _check_points(path, found, wanted, named, missing)
+    if truth is not None:
+        if truth.shape != points.shape:
+            raise DataError(f"{path}: truth has shape {truth.shape}, expected {points.shape} as its points")
+        _check_truth(path, truth[order], prepared.source_points[rows][named])
+    return found, len(names) - len(order)
+
+
+def _suffix(path):
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise DataError(f"{path}: found a file named {Path(path).name!r}, expected one in {' or '.join(SUFFIXES)}")
+    return suffix
+
+
+def _check_points(path, points, wanted, named, missing):
+    absent = np.isnan(points).all(axis=(1, 2))
+    bad = ~np.isfinite(points).all(axis=(1, 2)) & ~absent
     if bad.any():
         raise DataError(
-            f"{path}: {int(bad.sum())} faces hold NaN or infinite points "
-            f"(the first: {wanted[int(bad.argmax())]}): predict them again"
+            f"{path}: {int(bad.sum())} faces hold NaN, empty or infinite points beside others "
+            f"(the first: {wanted[int(bad.argmax())]}): predict them again, or leave out all of a face's points"
         )
-    if truth is not None:
-        _check_truth(path, truth[order] if len(truth) == len(names) else truth, prepared.source_points[rows])
-    return points, len(names) - len(wanted)
+    if absent.all():
+        raise DataError(f"{path}: has points for not one of {len(wanted)} faces: predict them again")
+    if absent.any() and missing == "error":
+        unfound = int((absent & named).sum())
+        raise DataError(
+            f"{path}: {int(absent.sum())} of {len(wanted)} faces are missing (the first: "
+            f"{wanted[int(absent.argmax())]}{f'; {unfound} named without points' if unfound else ''}): predict them "
+            "too, or give --missing skip (leave them out) or --missing fail (count them as failures)"
+        )
+
+
+def _check_truth(path, truth, expected):
+    if not np.isfinite(truth).all():
+        raise DataError(f"{path}: its truth holds NaN or infinite points: leave truth out to be measured without")
+    distance = np.linalg.norm(truth - expected, axis=-1).max(axis=1)
+    off = distance > TRUTH_TOLERANCE
+    if off.any():
+        raise DataError(
+            f"{path}: its truth is {distance.max():.1f} px off for {int(off.sum())} of {len(off)} faces: another "
+            "release, other image sizes, or 1-based points? Leave truth out to be measured against this set's"
+        )
 
 
 def _read(path):
     """names (list), points and truth (or None) of a file; nothing in it is executed."""
+    if not Path(path).exists():
+        raise DataError(f"{path}: no such file: give --predictions a .npz or .csv with names and points")
+    return _read_npz(path) if _suffix(path) == ".npz" else _read_csv(path)
+
+
+def _read_npz(path):
     try:
         # Opened here, because numpy leaves the file of a damaged archive open.
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
@@ -90,26 +158,70 @@ def _read(path):
                 raise DataError(
                     f"{path}: no {' and no '.join(absent)} in it (found: {', '.join(file.files) or 'nothing'})"
                 )
-            names = [str(name) for name in np.atleast_1d(file["names"])]
+            names = np.atleast_1d(file["names"])
             points = file["points"].astype(np.float64)
             truth = file["truth"].astype(np.float64) if "truth" in file.files else None
-            return names, points, truth
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file: give --predictions an .npz with names and points") from None
+        if names.ndim != 1:
+            raise DataError(f"{path}: names has shape {names.shape}, expected (n,)")
+        names = np.char.decode(names, "utf-8") if names.dtype.kind == "S" else names
+        return [str(name) for name in names], points, truth
     except DataError:
         raise
-    except (OSError, ValueError, EOFError, TypeError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not a readable .npz of plain arrays ({error})") from error
+    except _NPZ_ERRORS as error:
+        raise DataError(f"{path}: not a readable .npz of plain arrays ({_in_one_line(error)})") from error
 
 
-def _check_truth(path, truth, expected):
-    if truth.shape != expected.shape:
-        raise DataError(f"{path}: truth has shape {truth.shape}, expected {expected.shape}")
-    distance = np.linalg.norm(truth - expected, axis=-1)
-    # Written so that NaN fails too.
-    off = ~(distance.max(axis=1) <= TRUTH_TOLERANCE)
-    if off.any():
-        raise DataError(
-            f"{path}: its truth is {np.nanmax(distance):.1f} px off for {int(off.sum())} of {len(off)} faces: another "
-            "release, other image sizes, or 1-based points? Leave truth out to be measured against this set's"
-        )
+def _read_csv(path):
+    try:
+        # The byte order mark is a spreadsheet's; strict finds a quote that the end of a cut file leaves open.
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            try:
+                columns = _header(path, next(reader, []))
+                faces = [_csv_face(path, reader.line_num, columns, cells) for cells in reader if cells]
+            except csv.Error as error:
+                raise DataError(
+                    f"{path}: line {reader.line_num}: {error}: put names with a comma or quote in quotes"
+                ) from error
+    except (OSError, UnicodeError) as error:
+        raise DataError(f"{path}: not a readable .csv in UTF-8 ({_in_one_line(error)})") from error
+    points = np.array([values for _, values in faces], np.float64).reshape(len(faces), len(columns) // 2, 2)
+    return [name for name, _ in faces], points, None
+
+
+def _header(path, cells):
+    columns = [cell.strip() for cell in cells]
+    expected = _columns(max(1, (len(columns) - 1) // 2))
+    if columns != expected:
+        at = next((i for i, pair in enumerate(zip(columns, expected, strict=False)) if pair[0] != pair[1]), None)
+        found = f"column {at + 1} {columns[at]!r}" if at is not None else f"{len(columns)} columns"
+        raise DataError(f"{path}: line 1: found {found[:60]}, expected a header name,x0,y0,x1,y1,...")
+    return columns
+
+
+def _columns(num_points):
+    return ["name", *(f"{axis}{i}" for i in range(num_points) for axis in "xy")]
+
+
+def _csv_face(path, line, columns, cells):
+    if len(cells) != len(columns):
+        raise DataError(f"{path}: line {line}: found {len(cells)} cells, expected {len(columns)} as in the header")
+    values = []
+    for column, cell in zip(columns[1:], cells[1:], strict=True):
+        try:
+            values.append(float(cell) if cell.strip() else np.nan)
+        except ValueError:
+            raise DataError(f"{path}: line {line}: {column} is {cell[:40]!r}, expected a number in pixels") from None
+    return cells[0], values
+
+
+def _write_csv(path, names, points):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(_columns(points.shape[1]))
+        for name, values in zip(names, points.reshape(len(points), 2 * points.shape[1]).tolist(), strict=True):
+            writer.writerow([name, *("" if np.isnan(value) else value for value in values)])
+
+
+def _in_one_line(error):
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,23 +1,48 @@
 """Predictions files: round trips, and one clear line for each thing that can be wrong with them."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from kdloss.errors import DataError
-from kdloss.evaluation.predictions import load_predictions, save_predictions
+from kdloss.errors import ConfigError, DataError
+from kdloss.evaluation.predictions import SUFFIXES, load_predictions, save_predictions
+
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "predictions.md"
 
 
 @pytest.fixture
-def good(faces_300w):
-    rows = faces_300w.indices("test")
+def rows(faces_300w):
+    return faces_300w.indices("test")
+
+
+@pytest.fixture
+def good(faces_300w, rows):
     truth = faces_300w.source_points[rows]
     return {"names": faces_300w.table["name"][rows], "points": truth + 2.5, "truth": truth}
 
 
-def test_round_trip_in_any_order(faces_300w, good, tmp_path):
-    rows = faces_300w.indices("test")
+@pytest.fixture
+def good_csv(good, tmp_path):
+    """Path of a good .csv, and its lines."""
+    path = tmp_path / "good.csv"
+    save_predictions(path, **good)
+    return path, path.read_text(encoding="utf-8").splitlines()
+
+
+def refused(path, prepared, rows, message, missing="error"):
+    """Checks that a file is refused in one line that begins with its name."""
+    with pytest.raises(DataError, match=message) as caught:
+        load_predictions(path, prepared, rows, missing)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_round_trip_in_any_order(suffix, faces_300w, rows, good, tmp_path):
     order = np.random.default_rng(0).permutation(len(rows))
-    path = tmp_path / "new folder" / "mine.npz"
+    path = tmp_path / "new folder" / f"mine{suffix}"
     save_predictions(path, *(good[key][order] for key in ("names", "points", "truth")))
     points, unused = load_predictions(path, faces_300w, rows)
     assert np.array_equal(points, good["points"])
@@ -25,35 +50,79 @@ def test_round_trip_in_any_order(faces_300w, good, tmp_path):
     fewer, unused = load_predictions(path, faces_300w, rows[::2])
     assert np.array_equal(fewer, good["points"][::2])
     assert unused == 4
-    assert [file.name for file in path.parent.iterdir()] == ["mine.npz"]
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_truth_is_optional(faces_300w, good, tmp_path):
+def test_truth_is_optional(faces_300w, rows, good, tmp_path):
     np.savez(tmp_path / "mine.npz", names=good["names"], points=good["points"].astype(np.float32))
-    points, _ = load_predictions(tmp_path / "mine.npz", faces_300w, faces_300w.indices("test"))
+    points, _ = load_predictions(tmp_path / "mine.npz", faces_300w, rows)
     assert points == pytest.approx(good["points"], abs=1e-4)
+
+
+def test_names_as_bytes_are_names(faces_300w, rows, good, tmp_path):
+    np.savez(tmp_path / "mine.npz", names=np.char.encode(good["names"], "utf-8"), points=good["points"])
+    assert np.array_equal(load_predictions(tmp_path / "mine.npz", faces_300w, rows)[0], good["points"])
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("missing", ["skip", "fail"])
+def test_missing_faces_are_nan_where_that_is_asked_for(missing, suffix, faces_300w, rows, good, tmp_path):
+    """Face 2 is named without points, face 5 is not named."""
+    good["points"][2] = np.nan
+    path = tmp_path / f"mine{suffix}"
+    save_predictions(path, *(np.delete(good[key], 5, axis=0) for key in ("names", "points", "truth")))
+    points, unused = load_predictions(path, faces_300w, rows, missing)
+    assert np.flatnonzero(np.isnan(points).any(axis=(1, 2))).tolist() == [2, 5]
+    assert np.array_equal(np.delete(points, 5, axis=0), np.delete(good["points"], 5, axis=0), equal_nan=True)
+    assert np.isnan(points[5]).all()
+    assert unused == 0
+    message = r"2 of 8 faces are missing \(the first: test/face 2.png; 1 named without points\)"
+    refused(path, faces_300w, rows, message + ".*--missing skip .*--missing fail")
+
+
+@pytest.mark.parametrize("missing", ["error", "skip", "fail"])
+def test_what_no_choice_of_missing_allows(missing, faces_300w, rows, good, tmp_path):
+    path = tmp_path / "mine.npz"
+    save_predictions(path, good["names"], with_points(good, np.s_[:], np.nan)["points"], good["truth"])
+    refused(path, faces_300w, rows, "has points for not one of 8 faces", missing)
+    save_predictions(path, good["names"], with_points(good, np.s_[3, 1:], np.nan)["points"], good["truth"])
+    refused(path, faces_300w, rows, r"1 faces hold NaN.*beside others \(the first: test/face 3.png\)", missing)
+    save_predictions(path, [f"cofw/{i}" for i in range(8)], good["points"], good["truth"])
+    refused(path, faces_300w, rows, r"not one of its faces \(cofw/0, \.\.\.\) is asked for", missing)
+
+
+def test_an_unknown_choice_of_missing(faces_300w, rows):
+    with pytest.raises(ConfigError, match="missing is 'drop': expected one of error, skip, fail"):
+        load_predictions("mine.npz", faces_300w, rows, "drop")
 
 
 def drop(arrays, keep):
     return {key: values[keep] for key, values in arrays.items()}
 
 
-def with_nan(arrays):
-    points = arrays["points"].copy()
-    points[2, 0, 0] = np.nan
-    return arrays | {"points": points}
+def with_points(arrays, where, value, key="points"):
+    changed = arrays[key].copy()
+    changed[where] = value
+    return arrays | {key: changed}
 
 
 BAD = {
     "wrong N": (lambda a: a | {"points": a["points"][:, :67]}, "67 points a face, 300w has 68"),
     "missing": (lambda a: drop(a, slice(0, 6)), r"2 of 8 faces are missing \(the first: test/face 6.png\)"),
     "duplicated": (lambda a: drop(a, [0, 1, 2, 3, 4, 5, 6, 7, 3]), r"come twice \(the first: test/face 3.png\)"),
-    "NaN": (with_nan, r"1 faces hold NaN or infinite points \(the first: test/face 2.png\)"),
+    "NaN": (lambda a: with_points(a, (2, 0, 0), np.nan), r"1 faces hold NaN.*\(the first: test/face 2.png\)"),
+    "infinite": (lambda a: with_points(a, 4, np.inf), r"1 faces hold NaN.*infinite.*\(the first: test/face 4.png\)"),
     "other set": (lambda a: a | {"names": np.array([f"cofw/{i}" for i in range(8)])}, r"cofw/0, \.\.\..*another set"),
     "1-based": (lambda a: a | {"truth": a["truth"] + 1}, r"truth is 1.4 px off for 8 of 8 faces.*1-based"),
+    "NaN truth": (lambda a: with_points(a, (1, 2), np.nan, "truth"), "truth holds NaN"),
     "truth shape": (lambda a: a | {"truth": a["truth"][:, :5]}, r"truth has shape \(8, 5, 2\)"),
+    "truth count": (lambda a: a | {"truth": a["truth"][:7]}, r"truth has shape \(7, 68, 2\), expected \(8, 68, 2\)"),
     "lengths differ": (lambda a: a | {"points": a["points"][:7]}, r"8 names and points \(7, 68, 2\)"),
     "flat points": (lambda a: a | {"points": a["points"].reshape(8, -1)}, r"expected points \(n, N, 2\)"),
+    "names in a table": (
+        lambda a: a | {"names": a["names"].reshape(4, 2)},
+        r"names has shape \(4, 2\), expected \(n,\)",
+    ),
     "no names": (lambda a: {"points": a["points"]}, r"no names in it \(found: points\)"),
     "empty": (lambda a: {}, "no names and no points in it"),
     "objects": (lambda a: a | {"points": np.array([{}], dtype=object)}, "plain arrays"),
@@ -62,25 +131,146 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_files(case, faces_300w, good, tmp_path):
+def test_bad_files(case, faces_300w, rows, good, tmp_path):
     change, message = BAD[case]
     np.savez(tmp_path / "mine.npz", **change(good))
-    with pytest.raises(DataError, match=message) as caught:
-        load_predictions(tmp_path / "mine.npz", faces_300w, faces_300w.indices("test"))
-    assert str(caught.value).startswith(str(tmp_path / "mine.npz"))
-    assert "\n" not in str(caught.value)
+    refused(tmp_path / "mine.npz", faces_300w, rows, message)
 
 
-def test_files_that_are_no_npz(faces_300w, tmp_path):
-    rows = faces_300w.indices("test")
-    with pytest.raises(DataError, match="no such file"):
-        load_predictions(tmp_path / "absent.npz", faces_300w, rows)
+def test_files_of_another_kind(faces_300w, rows, good, tmp_path):
     (tmp_path / "text.npz").write_text("names,points")
     np.save(tmp_path / "array.npy", np.zeros(3))
-    whole = tmp_path / "whole.npz"
-    save_predictions(whole, ["a"], np.zeros((1, 68, 2)), np.zeros((1, 68, 2)))
-    (tmp_path / "cut.npz").write_bytes(whole.read_bytes()[:-60])
+    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
     (tmp_path / "nothing.npz").touch()
-    for name in ("text.npz", "array.npy", "cut.npz", "nothing.npz", "."):
-        with pytest.raises(DataError, match=r"not a readable \.npz"):
-            load_predictions(tmp_path / name, faces_300w, rows)
+    (tmp_path / "folder.npz").mkdir()
+    for name in ("text", "array", "nothing", "folder"):
+        refused(tmp_path / f"{name}.npz", faces_300w, rows, r"not a readable \.npz")
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "utf-16.csv").write_text("name,x0,y0", encoding="utf-16")
+    for name in ("folder", "utf-16"):
+        refused(tmp_path / f"{name}.csv", faces_300w, rows, r"not a readable \.csv in UTF-8")
+    refused(tmp_path / "absent.npz", faces_300w, rows, "no such file")
+    (tmp_path / "mine.txt").touch()
+    refused(tmp_path / "mine.txt", faces_300w, rows, r"named 'mine.txt', expected one in \.npz or \.csv")
+    with pytest.raises(DataError, match=r"expected one in \.npz or \.csv"):
+        save_predictions(tmp_path / "new.txt", **good)
+    assert not (tmp_path / "new.txt").exists()
+
+
+def lines(change):
+    """A change of the lines of a .csv (header first) as one of its bytes."""
+    return lambda given: ("\n".join(change(list(given))) + "\n").encode()
+
+
+def cell(line, column, value):
+    def change(given):
+        cells = given[line].split(",")
+        cells[column] = value
+        return [*given[:line], ",".join(cells), *given[line + 1 :]]
+
+    return lines(change)
+
+
+BAD_CSV = {
+    "empty": (lambda given: b"", r"line 1: found 0 columns, expected a header name,x0,y0,x1,y1,\.\.\."),
+    "header alone": (lines(lambda given: given[:1]), r"not one of its faces \(none, "),
+    "no header": (lines(lambda given: given[1:]), r"line 1: found column 1 'test/face 0.png', expected a header"),
+    "other order": (cell(0, 2, "x1"), "line 1: found column 3 'x1', expected a header"),
+    "half a point": (lines(lambda given: [text.rpartition(",")[0] for text in given]), "line 1: found 136 columns"),
+    "semicolons": (lines(lambda given: [text.replace(",", ";") for text in given]), "line 1: found column 1 'name;x0;"),
+    "wrong N": (lines(lambda given: [text.rsplit(",", 2)[0] for text in given]), "67 points a face, 300w has 68"),
+    "no number": (cell(4, 4, "n/a"), "line 5: y1 is 'n/a', expected a number"),
+    "decimal comma": (cell(4, 3, '"12,5"'), "line 5: x1 is '12,5', expected a number"),
+    "infinite": (cell(4, 3, "inf"), r"infinite points.*\(the first: test/face 3.png\)"),
+    "one empty cell": (cell(4, 3, ""), r"1 faces hold .*empty.*\(the first: test/face 3.png\)"),
+    "one cell more": (cell(4, 3, "1,2"), "line 5: found 138 cells, expected 137"),
+    "name alone": (lines(lambda given: [*given[:8], "test/face 7.png"]), "line 9: found 1 cells, expected 137"),
+    "duplicated": (lines(lambda given: [*given, given[3]]), r"1 names come twice \(the first: test/face 2.png\)"),
+    "open quote": (cell(8, 0, '"test/face 7.png'), "line 9: unexpected end of data"),
+    "stray quote": (cell(3, 0, '"test"/face 2.png'), "line 4: ',' expected after '\"'"),
+    "latin-1": (lambda given: "\n".join(given).replace("face 0", "faç 0").encode("latin-1"), "in UTF-8"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CSV)
+def test_bad_csv(case, faces_300w, rows, good_csv, tmp_path):
+    change, message = BAD_CSV[case]
+    path = tmp_path / "mine.csv"
+    path.write_bytes(change(good_csv[1]))
+    refused(path, faces_300w, rows, message)
+
+
+def test_csv_as_spreadsheets_write_it(faces_300w, rows, good, good_csv, tmp_path):
+    """A byte order mark, CRLF, all cells in quotes, spaces in the header, blank lines."""
+    given = [", ".join(good_csv[1][0].split(",")), *good_csv[1][1:]]
+    quoted = [",".join(f'"{value}"' for value in text.split(",")) for text in given]
+    for text in (given, quoted):
+        (tmp_path / "mine.csv").write_bytes(b"\xef\xbb\xbf" + "\r\n".join([*text, "", ""]).encode())
+        points, _ = load_predictions(tmp_path / "mine.csv", faces_300w, rows)
+        assert np.array_equal(points, good["points"])
+
+
+@pytest.mark.parametrize("empty", ["", " ", "nan", "NaN"])
+def test_csv_without_points_for_a_face(empty, faces_300w, rows, good, good_csv, tmp_path):
+    given = good_csv[1]
+    given[3] = "test/face 2.png" + f",{empty}" * 136
+    (tmp_path / "mine.csv").write_text("\n".join(given))
+    points, _ = load_predictions(tmp_path / "mine.csv", faces_300w, rows, "fail")
+    assert np.isnan(points[2]).all()
+    assert np.array_equal(np.delete(points, 2, axis=0), np.delete(good["points"], 2, axis=0))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_names_that_need_care(suffix, faces_300w, rows, good, tmp_path, monkeypatch):
+    strange = ["a,b.png", 'say "cheese".png', " spaces  in front.png", "émile ☺.png", "#1", "", "'x'", "007"]
+    table = faces_300w.table["name"].astype("U30")
+    table[rows] = strange
+    monkeypatch.setitem(faces_300w.table, "name", table)
+    path = tmp_path / f"mine{suffix}"
+    save_predictions(path, strange[::-1], good["points"][::-1], good["truth"][::-1])
+    assert np.array_equal(load_predictions(path, faces_300w, rows)[0], good["points"])
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_cut_files_are_refused_in_one_line(suffix, faces_300w, rows, good, tmp_path):
+    """Wherever the end is lost: within an array, a number, a line, or a name in quotes."""
+    path = tmp_path / f"mine{suffix}"
+    save_predictions(path, **good)
+    whole = path.read_bytes()
+    # All but the end of the last number, after which nothing tells that a digit is gone.
+    for length in np.linspace(0, len(whole) - 40, 60).astype(int):
+        path.write_bytes(whole[:length])
+        refused(path, faces_300w, rows, ".")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_damaged_bytes_never_end_in_anything_but_one_line(suffix, faces_300w, rows, good, tmp_path):
+    path = tmp_path / f"mine{suffix}"
+    save_predictions(path, **good)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(5)
+    messages = []
+    for _ in range(150):
+        damaged = bytearray(whole)
+        # The last bytes of an .npz are its directory, the first ones headers: hit those as often as numbers.
+        near = rng.integers(0, 3)
+        at = rng.integers(0, len(whole)) if near == 0 else rng.integers(0, 400) * (1 if near == 1 else -1)
+        damaged[at] = rng.integers(0, 256)
+        path.write_bytes(damaged)
+        try:
+            points, _ = load_predictions(path, faces_300w, rows, "skip")
+            assert points.shape == (8, 68, 2)
+        except DataError as error:
+            messages.append(str(error))
+    assert len(messages) > 30
+    assert all(message.startswith(str(path)) and "\n" not in message for message in messages)
+
+
+@pytest.mark.parametrize(("language", "file"), [("import numpy", "mine.npz"), ("import csv", "mine.csv")])
+def test_the_examples_of_the_guide(language, file, faces_300w, rows, good, tmp_path, monkeypatch):
+    examples = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    example = next(text for text in examples if text.startswith(language))
+    monkeypatch.chdir(tmp_path)
+    exec(example, {"names": good["names"].tolist(), "points": good["points"].tolist()})
+    points, _ = load_predictions(tmp_path / file, faces_300w, rows)
+    assert np.array_equal(points, good["points"])

@@ -1,0 +1,144 @@
+"""The students that the authors of KD-Loss published, as legacy Keras ``.h5`` files.
+
+Read in the authors' code, so certain: MobileNetV2 (alpha 1), global average pooling and a linear ``Dense(2 N)`` named
+``O_L``; images 224 x 224 RGB divided by 255; labels ((112 - x) / 224, (112 - y) / 224), interleaved x, y, of points in
+pixels of that crop. Their 300-W test crops are `BoxPolicy` ``paper``: ground-truth box + 10 px, stretched to a square.
+"""
+
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+
+from kdloss.errors import CheckpointError
+from kdloss.models.registry import build_model
+from kdloss.models.regressors import HEAD
+
+SIZE = 224
+
+_LEGACY_HEAD = "O_L"
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_EXPECTED = f"expected the authors' MobileNetV2 (alpha 1) with last layer {_LEGACY_HEAD}"
+
+
+def is_published_student(path):
+    """True if a path is an HDF5 file named ``.h5``; whether it holds such a student, `load_published_student` tells."""
+    path = Path(path)
+    if path.suffix != ".h5" or not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(len(_HDF5_MAGIC)) == _HDF5_MAGIC
+
+
+def load_published_student(path) -> keras.Model:
+    """Loads a student that the authors published, or one trained with their code.
+
+    Only arrays are read, by the layers' names: the network that the file describes is not built, and nothing in it is
+    executed. The label convention goes into the last layer: x = 112 - 224 o for an output o, so in unit coordinates
+    (x + 0.5) / 224 - 0.5 = -o + 0.5 / 224.
+
+    Args:
+        path: an ``.h5`` that Keras 2 wrote with ``save`` or ``save_weights``, the trunk flat or nested as a model.
+
+    Returns:
+        A model from images (B, 224, 224, 3), RGB 0..255, to points (B, N, 2) float32 in unit coordinates of the crop,
+        as `build_model` makes them but for the scale of the images.
+
+    Raises:
+        CheckpointError: damaged; a layer is missing, of another shape, or not part of this network.
+    """
+    path = Path(path)
+    try:
+        with h5py.File(path) as file:
+            return _load(path, file)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file: give the .h5 of a published student") from None
+    except CheckpointError:
+        raise
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # h5py's, of damaged structures
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path}: damaged, or no HDF5 file ({reason}): bring a whole copy") from error
+
+
+def _load(path, file):
+    arrays = _datasets(file)
+    model = build_model("mobilenetv2", _num_points(path, arrays), SIZE)
+    rescale = model.get_layer("rescale")
+    rescale.scale, rescale.offset = 1 / 255, 0.0
+    layers = {_LEGACY_HEAD if layer.name == HEAD else layer.name: layer for layer in model.layers if layer.weights}
+    found = _by_layer(path, arrays, layers)
+    for name, layer in layers.items():
+        weights = [_read(path, found, name, _legacy_name(layer, weight), weight.shape) for weight in layer.weights]
+        if layer.name == HEAD:
+            kernel, bias = weights
+            weights = [-kernel, 0.5 / SIZE - bias]
+        layer.set_weights(weights)
+    return model
+
+
+def _datasets(file):
+    """Path inside the file -> dataset, of the weights alone: ``model.save`` writes the optimizer's beside them."""
+    arrays = {}
+
+    def collect(name, item):
+        if isinstance(item, h5py.Dataset):
+            arrays[name] = item
+
+    # Follows no link out of the file.
+    file.get("model_weights", file).visititems(collect)
+    return arrays
+
+
+def _num_points(path, arrays):
+    kernels = [item for name, item in arrays.items() if _split(name, {_LEGACY_HEAD}) == (_LEGACY_HEAD, "kernel")]
+    if not kernels:
+        layers = list(dict.fromkeys(name.split("/")[0] for name in arrays))
+        found = f"{', '.join(layers[:3])}, ..." if layers else "no weights"
+        raise CheckpointError(f"{path}: has no layer {_LEGACY_HEAD} (found: {found}): {_EXPECTED}")
+    shape = kernels[0].shape
+    if not shape or len(shape) != 2 or shape[1] % 2 or not shape[1]:
+        raise CheckpointError(
+            f"{path}: layer {_LEGACY_HEAD} has a kernel of shape {shape}, expected (1280, 2 N), an x and a y a point"
+        )
+    return shape[1] // 2
+
+
+def _by_layer(path, arrays, layers):
+    """(layer, weight) -> dataset."""
+    found = {}
+    for name, item in arrays.items():
+        key = _split(name, layers)
+        if key is None or key in found:
+            raise CheckpointError(f"{path}: layer {name!r} is {'there twice' if key else 'not expected'}: {_EXPECTED}")
+        found[key] = item
+    return found
+
+
+def _split(name, layers):
+    """The layer and the weight of ``group/.../layer/weight:0``, or None.
+
+    The innermost group that is a layer's name counts: a trunk that is nested as a model lies one group deeper, and
+    graphs of TensorFlow 1 number the scope again (``Conv1/Conv1_1/kernel:0``).
+    """
+    *groups, weight = name.split("/")
+    layer = next((group for group in reversed(groups) if group in layers), None)
+    return None if layer is None else (layer, weight.partition(":")[0])
+
+
+def _legacy_name(layer, weight):
+    return "depthwise_kernel" if isinstance(layer, keras.layers.DepthwiseConv2D) else weight.name
+
+
+def _read(path, found, layer, weight, shape):
+    item = found.get((layer, weight))
+    if item is None:
+        raise CheckpointError(f"{path}: layer {layer} has no {weight}: {_EXPECTED}")
+    if item.shape != tuple(shape) or item.dtype.kind != "f":
+        raise CheckpointError(
+            f"{path}: layer {layer}: {weight} is {item.dtype} {item.shape}, expected float {tuple(shape)}: {_EXPECTED}"
+        )
+    array = item[()]
+    if not np.isfinite(array).all():
+        raise CheckpointError(f"{path}: layer {layer}: {weight} holds NaN or infinite numbers: bring a whole copy")
+    return array

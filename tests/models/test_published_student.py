@@ -1,0 +1,224 @@
+"""The authors' own student files, as the legacy Keras writes them: same points, one clear line for each wrong file."""
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from kdloss.errors import CheckpointError
+from kdloss.geometry import from_unit
+from kdloss.models import build_model, count_parameters, published_student
+from kdloss.models.published_student import is_published_student, load_published_student
+
+# Runs apart, because one process holds one Keras. Weights are drawn so that signals neither vanish nor blow up in any
+# layer, with statistics that are not the initial ones: a network that mixes up two of them gives other points.
+WRITER = """
+import os
+import sys
+import numpy as np
+import tf_keras as keras
+
+folder = sys.argv[1]
+images = np.load(folder + "/images.npy").astype("float32") / 255
+
+def randomise(model):
+    rng = np.random.default_rng(3)
+    draws = {"gamma": (0.8, 1.3), "beta": (-0.3, 0.3), "moving_mean": (-0.2, 0.2), "moving_variance": (0.5, 1.5)}
+    for weight in model.weights:
+        kind = weight.name.split("/")[-1].split(":")[0]
+        shape = tuple(weight.shape)
+        if "O_L" in weight.name:
+            value = rng.normal(0, 0.0005, shape) if kind == "kernel" else rng.uniform(-0.4, 0.4, shape)
+        elif kind in draws:
+            value = rng.uniform(*draws[kind], shape)
+        else:
+            fan_in = np.prod(shape[:2] if "depthwise" in kind else shape[:3])
+            value = rng.normal(0, np.sqrt(1.5 / fan_in), shape)
+        weight.assign(value)
+
+def head(points):
+    return keras.layers.Dense(2 * points, name="O_L")
+
+# As the authors build it: the classifier's model, cut after its pooling.
+classifier = keras.applications.MobileNetV2(input_shape=(224, 224, 3), alpha=1.0, weights=None)
+pooled = classifier.layers[-2].output
+flat = keras.Model(classifier.input, head(5)(pooled))
+randomise(flat)
+flat.compile(keras.optimizers.Adam(), "mse")
+flat.optimizer.build(flat.trainable_variables)  # its state is in the file too, under the same names
+flat.save(folder + "/whole.h5")
+flat.save_weights(folder + "/weights.h5")
+np.save(folder + "/flat.npy", flat(images, training=False))
+
+# A trunk nested as a model, 68 points, and a layer whose code leaves a mark whenever it runs.
+trunk = keras.Model(classifier.input, pooled, name=classifier.name)
+inputs = keras.Input((224, 224, 3))
+mark = keras.layers.Lambda(lambda x, path=folder + "/ran": (open(path, "w").close(), x * 1.0)[1])
+nested = keras.Model(inputs, head(68)(trunk(mark(inputs))))
+randomise(nested)
+nested.save(folder + "/nested.h5")
+np.save(folder + "/nested.npy", nested(images, training=False))
+os.remove(folder + "/ran")
+"""
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A folder of files that the legacy package wrote, with its outputs for ``images.npy``."""
+    pytest.importorskip("tf_keras")
+    folder = tmp_path_factory.mktemp("published")
+    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 3), dtype=np.uint8)
+    np.save(folder / "images.npy", images.repeat(8, axis=1).repeat(8, axis=2))
+    quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", WRITER, folder], env=quiet, check=True)
+    return folder
+
+
+@pytest.mark.parametrize(("file", "outputs"), [("whole", "flat"), ("weights", "flat"), ("nested", "nested")])
+def test_points_are_those_of_the_legacy_model(file, outputs, published):
+    labels = np.load(published / f"{outputs}.npy")
+    expected = (112 - 224 * labels.astype(np.float64)).reshape(3, -1, 2)
+    assert expected.std(axis=0).min() > 0.01, "every output depends on the image"
+    path = published / f"{file}.h5"
+    assert is_published_student(path)
+    model = load_published_student(path)
+    assert model.input_shape == (None, 224, 224, 3)
+    assert model.output_shape == (None, *expected.shape[1:])
+    images = np.load(published / "images.npy")
+    points = from_unit(keras.ops.convert_to_numpy(model(images)).astype(np.float64), 224)
+    np.testing.assert_allclose(points, expected, rtol=0, atol=1e-4)
+    assert not (published / "ran").exists(), "code of the file was executed"
+    if file == "nested":
+        assert count_parameters(model) == 2_432_200  # the authors' count for 68 points
+
+
+@pytest.fixture
+def built_once(monkeypatch):
+    """These tests need no fresh network."""
+    monkeypatch.setattr(published_student, "build_model", BUILT_ONCE)
+
+
+@pytest.fixture
+def changed(published, tmp_path):
+    """``changed(change)``: a copy of a good file of weights after ``change(file)``."""
+
+    def copy(change):
+        path = Path(shutil.copy(published / "weights.h5", tmp_path / "changed.h5"))
+        with h5py.File(path, "r+") as file:
+            change(file)
+        return path
+
+    return copy
+
+
+def replace(name, value):
+    def change(file):
+        del file[name]
+        file[name] = value
+
+    return change
+
+
+def remove(name):
+    return lambda file: file.__delitem__(name)
+
+
+def move(name, new):
+    return lambda file: file.move(name, new)
+
+
+def rename_head(file):
+    file.move("O_L/O_L", "predictions/predictions")
+    del file["O_L"]
+
+
+def narrow(file):
+    replace("Conv_1/Conv_1/kernel:0", np.zeros((1, 1, 160, 1280), "f"))(file)
+    replace("Conv1/Conv1/kernel:0", np.zeros((3, 3, 3, 16), "f"))(file)
+
+
+def outside(file):
+    del file["Conv1/Conv1/kernel:0"]
+    file["Conv1/Conv1/kernel:0"] = h5py.ExternalLink("other.h5", "Conv1/Conv1/kernel:0")
+
+
+BN = "block_3_expand_BN/block_3_expand_BN"
+BUILT_ONCE = functools.cache(build_model)
+
+WRONG = {
+    "no O_L": (rename_head, r"has no layer O_L \(found: .*\).*MobileNetV2"),
+    "odd outputs": (
+        replace("O_L/O_L/kernel:0", np.zeros((1280, 135), "f")),
+        r"O_L has a kernel of shape \(1280, 135\)",
+    ),
+    "no outputs": (replace("O_L/O_L/kernel:0", np.zeros((1280, 0), "f")), r"O_L has a kernel of shape \(1280, 0\)"),
+    "flat O_L": (replace("O_L/O_L/kernel:0", np.zeros(12800, "f")), r"O_L has a kernel of shape \(12800,\)"),
+    "empty O_L": (replace("O_L/O_L/kernel:0", h5py.Empty("f")), "O_L has a kernel of shape None"),
+    "no bias": (remove("O_L/O_L/bias:0"), "layer O_L has no bias"),
+    "other bias": (replace("O_L/O_L/bias:0", np.zeros(8, "f")), r"layer O_L: bias is float32 \(8,\), .*\(10,\)"),
+    "alpha 0.5": (narrow, r"layer Conv1: kernel is float32 \(3, 3, 3, 16\), .*\(3, 3, 3, 32\)"),
+    "no layer": (remove("block_7_project"), "layer block_7_project has no kernel"),
+    "no statistics": (remove(f"{BN}/moving_variance:0"), "layer block_3_expand_BN has no moving_variance"),
+    "NaN": (replace(f"{BN}/gamma:0", np.full(144, np.nan, "f")), "layer block_3_expand_BN: gamma holds NaN"),
+    "text": (
+        replace(f"{BN}/gamma:0", np.full(144, b"x")),
+        r"block_3_expand_BN: gamma is \|S1 \(144,\), expected float",
+    ),
+    "one more": (
+        lambda file: file.create_dataset("extra/kernel:0", data=[1.0]),
+        "layer 'extra/.*' is not expected",
+    ),
+    "twice": (lambda file: file.create_dataset("x/O_L/bias:0", data=[1.0]), "layer '.*O_L/bias:0' is there twice"),
+    "another file": (outside, "layer Conv1 has no kernel"),
+    "nothing": (lambda file: file.clear(), "has no layer O_L .found: no weights"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_other_networks(case, changed, built_once):
+    change, message = WRONG[case]
+    path = changed(change)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_published_student(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_scopes_that_an_old_graph_has_numbered_again(published, changed, built_once):
+    path = changed(move("Conv1/Conv1", "Conv1/Conv1_2"))
+    kernel = keras.ops.convert_to_numpy(load_published_student(path).get_layer("Conv1").kernel)
+    with h5py.File(published / "weights.h5") as file:
+        np.testing.assert_array_equal(kernel, file["Conv1/Conv1/kernel:0"])
+
+
+def test_damaged_and_foreign_files(published, tmp_path):
+    whole = (published / "weights.h5").read_bytes()
+    (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.h5").write_text("no weights")
+    (tmp_path / "nothing.h5").touch()
+    (tmp_path / "folder.h5").mkdir()
+    for name in ("cut", "text", "nothing", "folder"):
+        with pytest.raises(CheckpointError, match=rf"{name}\.h5: damaged") as caught:
+            load_published_student(tmp_path / f"{name}.h5")
+        assert "\n" not in str(caught.value)
+    with pytest.raises(CheckpointError, match="no such file"):
+        load_published_student(tmp_path / "absent.h5")
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save_weights(tmp_path / "ours.weights.h5")
+    with pytest.raises(CheckpointError, match=r"ours\.weights\.h5: has no layer O_L \(found: "):
+        load_published_student(tmp_path / "ours.weights.h5")
+
+
+def test_what_is_taken_for_a_published_student(published, tmp_path):
+    shutil.copy(published / "weights.h5", tmp_path / "weights.keras")
+    (tmp_path / "text.h5").write_text("no weights")
+    (tmp_path / "nothing.h5").touch()
+    (tmp_path / "folder.h5").mkdir()
+    for name in ("weights.keras", "text.h5", "nothing.h5", "folder.h5", "absent.h5"):
+        assert not is_published_student(tmp_path / name), name
