@@ -1,0 +1,272 @@
+"""Box robustness: exact values for models whose answers are known, and what moves which way."""
+
+import json
+
+import numpy as np
+import pytest
+
+from data_prep.face import Face, RawDataset
+from data_prep.writer import write_prepared
+from kdloss.datasets import DATASETS
+from kdloss.detectors import Detector
+from kdloss.errors import DataError
+from kdloss.evaluation import metrics, plots
+from kdloss.evaluation.robustness import ROTATIONS, SCALES, SHIFTS, Perturbation, measure_detector, measure_robustness
+from kdloss.evaluation.robustness_plots import robustness_figure
+from kdloss.geometry import BoxPolicy, landmark_box
+from kdloss.prediction import predict_dataset
+from kdloss.prepared import PreparedDataset
+from kdloss.schemes import SCHEMES
+
+BOX = BoxPolicy("gt", 1.25)
+SIZE = 24
+
+
+class Constant:
+    """Answers one unit point for all landmarks, whatever it sees."""
+
+    input_shape = (None, SIZE, SIZE, 3)
+
+    def __init__(self, unit=(0.0, 0.0), points=68):
+        self.answer = np.tile(np.float32(unit), (points, 1))
+        self.batches = []
+
+    def predict_on_batch(self, images):
+        self.batches.append(len(images))
+        return np.stack([self.answer] * len(images))
+
+
+class Ramps:
+    """Reads where it looks from the colours (red is x, green is y in the source, blue marks the inside), and answers
+    the points of the source that it knows by heart: the same landmarks in whatever box. Takes no padded batches."""
+
+    input_shape = (None, SIZE, SIZE, 3)
+
+    def __init__(self, truth):
+        self.truth = truth
+
+    def predict_on_batch(self, images):
+        return np.stack([self._answer(image) for image in images])
+
+    def _answer(self, image):
+        v, u = np.nonzero(image[..., 2] > 254)
+        unit = (np.stack([u, v], axis=-1) + 0.5) / SIZE - 0.5
+        seen, *_ = np.linalg.lstsq(np.column_stack([unit, np.ones(len(unit))]), image[v, u, :2], rcond=None)
+        return (self.truth - seen[2]) @ np.linalg.inv(seen[:2])
+
+
+@pytest.fixture(scope="module")
+def ramp_faces(tmp_path_factory):
+    """Faces that all have the same landmarks, on pictures whose colours say where in the picture they are."""
+    rng = np.random.default_rng(3)
+    points = rng.uniform(70, 130, (68, 2)).astype(np.float32)
+    points[[36, 45]] = [[75, 90], [125, 95]]
+    y, x = np.mgrid[:200, :200]
+    image = np.stack([x, y, np.full_like(x, 255)], axis=-1).astype(np.uint8)
+    faces = [Face(f"{i}.png", image, points, "test", "ramps", f"{i}") for i in range(2)]
+    out = tmp_path_factory.mktemp("ramps") / "300w"
+    write_prepared(RawDataset(SCHEMES["68"], 2, iter(faces)), DATASETS["300w"], out, source="ramps", size=160)
+    return PreparedDataset(out), points.astype(np.float64)
+
+
+def expected_nme(prepared, rows, answer):
+    """NME of predictions that put all points of face i on ``answer(source box)``, computed face by face."""
+    boxes = BOX.grow(landmark_box(prepared.source_points[rows]))
+    errors = []
+    for box, truth in zip(boxes, prepared.source_points[rows], strict=True):
+        away = np.hypot(*(truth - answer(*box)).T).mean()
+        errors.append(away / np.hypot(*(truth[36] - truth[45])))
+    return 100 * np.mean(errors)
+
+
+@pytest.fixture(scope="module")
+def off_centre(faces_300w):
+    """The result of a model that always answers the same place, right of the crop's centre and above it."""
+    return measure_robustness(Constant((0.3, -0.2)), faces_300w, faces_300w.indices("test"), BOX, batch_size=5)
+
+
+def test_the_centre_of_a_shifted_box_is_where_the_box_went(faces_300w):
+    rows = faces_300w.indices("test")[:5]
+    result = measure_robustness(Constant(), faces_300w, rows, BOX)
+    for i, dy in enumerate(SHIFTS):
+        for j, dx in enumerate(SHIFTS):
+            moved = expected_nme(
+                faces_300w, rows, lambda x, y, w, h, dx=dx, dy=dy: (x + w / 2 + dx * w, y + h / 2 + dy * h)
+            )
+            assert result["shift"]["nme"][i][j] == pytest.approx(moved, abs=1e-5)
+    # The centre of a box stays where it is, however the box is scaled and turned.
+    assert np.array(result["scale_rotation"]["nme"]) == pytest.approx(np.full((6, 5), result["baseline_nme"]), abs=1e-5)
+
+
+def test_scale_and_rotation_act_about_the_centre_clockwise(faces_300w, off_centre):
+    rows = faces_300w.indices("test")
+    for i, scale in enumerate(SCALES):
+        for j, degrees in enumerate(ROTATIONS):
+            cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+            # y grows downwards: clockwise on the screen takes what is right of the centre to below it.
+            right, down = 0.3 * cos + 0.2 * sin, 0.3 * sin - 0.2 * cos
+            moved = expected_nme(
+                faces_300w,
+                rows,
+                lambda x, y, w, h, s=scale, r=right, d=down: (x + w / 2 + s * r * w, y + h / 2 + s * d * h),
+            )
+            assert off_centre["scale_rotation"]["nme"][i][j] == pytest.approx(moved, abs=1e-5)
+
+
+def test_the_face_does_the_opposite_of_the_box():
+    box, face = (10.0, 20.0, 40.0, 40.0), np.array([[30.0, 40.0], [40.0, 40.0]])
+
+    def seen(**how):
+        return Perturbation(**how).crop(box, 100).unit_points(face)
+
+    assert seen() == pytest.approx(np.array([[0, 0], [0.25, 0]]))
+    assert seen(dx=0.1, dy=-0.05) == pytest.approx(np.array([[-0.1, 0.05], [0.15, 0.05]]))
+    assert seen(scale=1.25) == pytest.approx(np.array([[0, 0], [0.2, 0]]))
+    # The box turns clockwise, so the face's right side rises.
+    assert seen(rotation=30.0) == pytest.approx(0.25 * np.array([[0, 0], [np.sqrt(0.75), -0.5]]))
+    # Shifted and turned: about the centre of the shifted box.
+    assert seen(dx=0.25, rotation=90.0) == pytest.approx(np.array([[0, 0.25], [0, 0]]))
+
+
+def test_a_stretched_box_moves_by_its_own_sides():
+    crop = Perturbation(dx=0.1, dy=0.1, scale=0.5).crop((0.0, 0.0, 40.0, 80.0), 16)
+    centre, corner = crop.inverse_unit(np.array([[0.0, 0.0], [0.5, 0.5]]))
+    assert centre == pytest.approx([24, 48])
+    assert corner == pytest.approx([34, 68])
+
+
+def test_a_model_that_no_box_disturbs_has_a_flat_map(ramp_faces):
+    prepared, truth = ramp_faces
+    result = measure_robustness(Ramps(truth), prepared, prepared.indices("test"), BOX, batch_size=4)
+    for grid in ("shift", "scale_rotation"):
+        assert (
+            np.max(result[grid]["nme"]) < 0.3
+        )  # grey levels are whole numbers; a wrong turn or shift costs 5 % or more
+    assert result["robust_nme"] < 0.3
+
+
+def test_the_unperturbed_setting_is_the_usual_evaluation(faces_300w, off_centre):
+    rows = faces_300w.indices("test")
+    points = predict_dataset(Constant((0.3, -0.2)), faces_300w, rows, BOX)
+    errors = metrics.image_errors(points, faces_300w.source_points[rows], faces_300w.scheme, "interocular")
+    assert off_centre["baseline_nme"] == metrics.nme(errors)
+    assert off_centre["shift"]["nme"][3][3] == off_centre["baseline_nme"]
+    assert off_centre["scale_rotation"]["nme"][2][2] == off_centre["baseline_nme"]
+
+
+def test_the_summary_weighs_both_grids_the_same_without_the_unperturbed_setting(off_centre):
+    means = []
+    for grid, (i, j), count in (("shift", (3, 3), 48), ("scale_rotation", (2, 2), 29)):
+        values = np.array(off_centre[grid]["nme"])
+        values[i, j] = np.nan
+        assert np.isfinite(values).sum() == count
+        means.append(np.nanmean(values))
+    assert off_centre["robust_nme"] == pytest.approx(np.mean(means), rel=1e-12)
+    assert off_centre["robust_ratio"] == pytest.approx(np.mean(means) / off_centre["baseline_nme"], rel=1e-12)
+
+
+def test_crops_beyond_the_stored_picture_are_counted(faces_300w, off_centre):
+    # A stored crop is twice the landmark box: more than 1.25 x 1.3, less than 1.25 x 1.3 turned by 30.
+    assert not np.any(off_centre["shift"]["outside"])
+    reach = np.array(SCALES)[:, None] * 1.25 * (np.cos(np.radians(ROTATIONS)) + np.abs(np.sin(np.radians(ROTATIONS))))
+    assert off_centre["scale_rotation"]["outside"] == (reach > 2).astype(float).tolist()
+    assert off_centre["outside"] == pytest.approx(np.sum(reach > 2) / 29 / 2)
+    wide = measure_robustness(Constant(), faces_300w, faces_300w.indices("test"), BoxPolicy("gt", 1.7))
+    assert wide["shift"]["outside"][3] == [1, 1, 0, 0, 0, 1, 1]
+
+
+def test_it_tells_how_far_it_is_and_what_json_can_hold(faces_300w):
+    lines, model, rows = [], Constant(), faces_300w.indices("test")
+    result = measure_robustness(model, faces_300w, rows, BOX, batch_size=16, announce=lines.append)
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert result["n"] == 8
+    assert (result["dataset"], result["box"], result["normaliser"]) == ("300w", "gt:1.25", "interocular")
+    assert result["synthetic"] is False
+    assert lines[-1] == "box robustness: 78 of 78 settings of 8 faces"
+    assert model.batches == [16] * (78 * 8 // 16)
+
+
+def test_points_without_eyes_are_measured_by_the_box(make_prepared):
+    prepared = make_prepared("folder", custom=7, test=2, train=1)
+    result = measure_robustness(Constant(points=7), prepared, prepared.indices("test"), BOX)
+    assert result["normaliser"] == "box"
+    assert result["baseline_nme"] > 0
+
+
+def test_no_faces_is_an_error_of_one_line(faces_300w):
+    with pytest.raises(DataError, match="no faces"):
+        measure_robustness(Constant(), faces_300w, [], BOX)
+
+
+class Offset(Detector):
+    """Finds every other face: its landmark box, moved and grown by known amounts, beside a box of something else."""
+
+    name = "offset"
+
+    def __init__(self, prepared, grow=2.0):
+        self.of = {prepared.faces[row].tobytes(): row for row in range(len(prepared))}
+        self.prepared, self.grow = prepared, grow
+
+    def detect(self, image):
+        row = self.of[image.tobytes()]
+        if row % 2:
+            return np.zeros((0, 5))
+        x, y, width, height = landmark_box(self.prepared.points[row])
+        side = max(width, height)
+        x, y = x + width / 2 + 0.1 * side, y + height / 2 - 0.05 * side
+        return np.array([[0, 0, 2, 2, 9.0], [x - 0.6 * side, y - 0.6 * side, 1.2 * side, 1.2 * side, 1.0]])
+
+
+def test_a_detector_that_differs_from_the_box_in_one_way_is_calibrated_exactly(faces_300w):
+    rows, lines = faces_300w.indices("test"), []
+    result = measure_detector(
+        Constant((0.1, 0.0)), faces_300w, rows, BOX, Offset(faces_300w), batch_size=4, announce=lines.append
+    )
+    assert result["calibration"]["dx"] == pytest.approx(-0.1 / 1.2, abs=1e-6)
+    assert result["calibration"]["dy"] == pytest.approx(0.05 / 1.2, abs=1e-6)
+    assert result["calibration"]["scale"] == pytest.approx(1.25 / 1.2, abs=1e-6)
+    found = rows[rows % 2 == 0]
+    assert (result["n"], result["n_found"], result["found"]) == (8, len(found), len(found) / 8)
+    usual = expected_nme(faces_300w, found, lambda x, y, w, h: (x + 0.6 * w, y + h / 2))
+    assert result["nme_policy"] == pytest.approx(usual, abs=1e-5)
+    assert result["nme_detector"] == pytest.approx(usual, abs=1e-4)
+    assert result["box_shift"] == pytest.approx(0, abs=1e-6)
+    assert result["box_scale"] == pytest.approx(1, abs=1e-6)
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert lines[-1] == f"detector offset: 8 of 8 faces, {len(found)} found"
+
+
+def test_faces_that_no_detection_fits_leave_no_numbers(faces_300w):
+    odd = faces_300w.indices("test")
+    odd = odd[odd % 2 == 1]
+    result = measure_detector(Constant(), faces_300w, odd, BOX, Offset(faces_300w))
+    assert result["found"] == 0
+    assert result["nme_detector"] is result["nme_policy"] is result["box_shift"] is None
+
+
+def test_the_figure_shows_every_value_and_frames_the_unperturbed_box(off_centre):
+    figure = robustness_figure(json.loads(json.dumps(off_centre)))
+    shift, turn = figure.axes[:2]
+    for axes, grid in ((shift, "shift"), (turn, "scale_rotation")):
+        assert np.array_equal(axes.images[0].get_array(), off_centre[grid]["nme"])
+        shown = [text.get_text() for text in axes.texts]
+        stars = ["*" if share > 0.5 else "" for share in np.ravel(off_centre[grid]["outside"])]
+        expected = [f"{value:.2f}{star}" for value, star in zip(np.ravel(off_centre[grid]["nme"]), stars, strict=True)]
+        assert shown == expected
+    assert shift.images[0].norm is turn.images[0].norm
+    assert [patch.get_xy() for axes in (shift, turn) for patch in axes.patches] == [(2.5, 2.5), (1.5, 1.5)]
+    title = figure.get_suptitle()
+    assert f"{off_centre['baseline_nme']:.2f} %" in title
+    assert f"{off_centre['robust_nme']:.2f} %" in title
+    assert plots.figure_bytes(figure, dpi=40).startswith(b"\x89PNG")
+
+
+def test_a_flat_map_is_drawn_too(off_centre):
+    flat = off_centre | {"robust_ratio": None, "baseline_nme": 0.0, "robust_nme": 0.0, "synthetic": True}
+    for grid in ("shift", "scale_rotation"):
+        zeros = np.zeros_like(off_centre[grid]["nme"]).tolist()
+        flat |= {grid: off_centre[grid] | {"nme": zeros, "outside": zeros}}
+    figure = robustness_figure(flat)
+    assert "8 synthetic faces" in figure.get_suptitle()
+    assert "times" not in figure.get_suptitle()
+    assert plots.figure_bytes(figure, dpi=40).startswith(b"\x89PNG")
