@@ -1,0 +1,314 @@
+"""Models against each other on the same faces: what differs, by how much, and whether the faces settle it."""
+
+import itertools
+
+import numpy as np
+
+from kdloss.datasets import dataset_spec
+from kdloss.errors import ConfigError, DataError
+from kdloss.evaluation import metrics
+from kdloss.evaluation.protocol import THRESHOLDS
+from kdloss.evaluation.table import Column, Row, Table
+
+# Errors closer than this (fractions of the normaliser, far below a thousandth of a pixel) are equal: a tie.
+TIE = 1e-9
+
+# With fewer faces a percentile interval covers visibly less than it says.
+FEW = 30
+
+# What must agree before errors can be compared: key of the protocol -> what it is called.
+SAME = {
+    "dataset": "data set",
+    "split": "split",
+    "scheme": "scheme",
+    "content": "content hash",
+    "normaliser": "normaliser",
+}
+
+
+def compare(evaluations, *, reference=0, seed=0):
+    """Compares two or more models, each against the reference first, then all other pairs.
+
+    Args:
+        evaluations: `Evaluation`\\ s of the same split of the same prepared faces. Faces are matched by name; those
+            that not every model has are left out, and counted. Labels that repeat are numbered: `distinct_labels`.
+        reference: position of the model that the others are compared with.
+        seed: of the bootstrap.
+
+    Returns:
+        A dict that JSON can hold::
+
+            {"dataset", "split", "normaliser", "synthetic", "official_n", "n": faces in common, "reference": label,
+             "seed",
+             "models": {label: {"n", "left_out", "missing", "nme", "fr10", "box", "flip_test"}},
+             "pairs": [{"model", "against", "n", "n_found", "difference", "low", "high", "settled", "median_difference",
+                        "wins", "losses", "ties", "distance", "parts": {part: difference},
+                        "failures": {"both", "model_only", "against_only"}}, ...],
+             "notes": [...]}
+
+        Of a model: ``n`` faces measured, ``left_out`` of them not in common, ``missing`` of the common ones without
+        prediction; NME over the common faces that it found, FR over all common ones, both percents.
+
+        Of a pair: ``difference`` is NME of ``model`` less NME of ``against`` in points of a percent (below zero: the
+        model is better), with its paired bootstrap interval of 95 %; ``settled`` if that excludes zero. ``distance`` is
+        how far the two predictions of a point lie apart, the mean over points and faces in percent of the normaliser
+        (student to teacher, say). These, the median and the parts are over the ``n_found`` faces that both found.
+        ``wins`` counts the faces where the model is better by more than `TIE`, over all ``n``: a face found wins over
+        one without prediction. ``failures`` are shares of the ``n`` faces in percent, at 0.10.
+
+    Raises:
+        ConfigError: fewer than two models.
+        DataError: measured on other faces, no face in common, or none that both models of a pair found.
+    """
+    if len(evaluations) < 2:
+        raise ConfigError(f"comparison: found {len(evaluations)}, expected two models or more: give --compare A B ...")
+    labels = distinct_labels([evaluation.label for evaluation in evaluations])
+    chosen = common_faces(evaluations)
+    models = [
+        _model(label, evaluation, faces) for label, evaluation, faces in zip(labels, evaluations, chosen, strict=True)
+    ]
+    scheme, protocol = evaluations[0].prepared.scheme, evaluations[0].metrics["protocol"]
+    first = models[reference]
+    others = [model for model in models if model is not first]
+    # The later model against the earlier one.
+    pairs = [(model, first) for model in others] + [(b, a) for a, b in itertools.combinations(others, 2)]
+    length = metrics.normaliser(evaluations[0].truth[chosen[0]], scheme, protocol["normaliser"])
+    found = {
+        **{key: protocol[key] for key in ("dataset", "split", "normaliser", "synthetic", "official_n")},
+        "n": len(length),
+        "reference": first["label"],
+        "seed": seed,
+        "models": {model["label"]: model["facts"] for model in models},
+        "pairs": [_pair(model, against, scheme.parts, length, seed) for model, against in pairs],
+    }
+    return found | {"notes": _notes(found)}
+
+
+def distinct_labels(labels):
+    """Labels with a number behind those that came before: ``a``, ``b``, ``a (2)``."""
+    distinct = []
+    for label in labels:
+        numbered = (f"{label} ({number})" for number in itertools.count(2))
+        distinct.append(next(name for name in itertools.chain([label], numbered) if name not in distinct))
+    return distinct
+
+
+def common_faces(evaluations):
+    """Where each `Evaluation` holds the faces that all of them have.
+
+    Returns:
+        One (n,) array of positions for each, the same face at the same place, in the order of the first.
+
+    Raises:
+        DataError: measured on other faces, or no face in common.
+    """
+    first = evaluations[0]
+    for other in evaluations[1:]:
+        for key, title in SAME.items():
+            expected, found = (one.metrics["protocol"][key] for one in (first, other))
+            if found != expected:
+                raise DataError(
+                    f"comparison: {other.label} was measured on another {title} ({found}) than {first.label} "
+                    f"({expected}): measure both on the same prepared faces"
+                )
+    places = [{name: place for place, name in enumerate(one.names.tolist())} for one in evaluations]
+    names = [name for name in places[0] if all(name in place for place in places)]
+    if not names:
+        raise DataError(
+            f"comparison: no face that all of {', '.join(one.label for one in evaluations)} hold: "
+            "give predictions of the same faces"
+        )
+    return [np.array([place[name] for name in names]) for place in places]
+
+
+def count_wins(errors, against):
+    """How often errors (n,) are lower than others, higher, and the same within `TIE`: (wins, losses, ties).
+
+    Infinite errors, of faces without prediction, lose to all others and equal each other.
+    """
+    wins, losses = (int(np.sum(a < b - TIE)) for a, b in ((errors, against), (against, errors)))
+    return wins, losses, len(errors) - wins - losses
+
+
+def comparison_tables(comparison):
+    """What `compare` found, as three `Table`\\ s: the pairs, their differences by part, and the models."""
+    faces = f"{comparison['n']} {'SYNTHETIC' if comparison['synthetic'] else 'real'} faces"
+    title = dataset_spec(comparison["dataset"]).title
+    where = f"{title}, {comparison['split']} split, {faces}, normalised by {comparison['normaliser']}"
+    labels = [
+        (pair, f"{pair['model']} against {pair['against']}", _kind(pair, comparison)) for pair in comparison["pairs"]
+    ]
+    pairs = Table(
+        f"Differences of NME in points of a percent, paired bootstrap, 95 %: {where}",
+        (
+            Column("difference", "difference"),
+            Column("low", "low"),
+            Column("high", "high"),
+            Column("settled", "excludes zero", words=True),
+            Column("median_difference", "median"),
+            Column("wins", "better"),
+            Column("losses", "worse"),
+            Column("ties", "equal"),
+            Column("distance", "distance, %", 3),
+            Column("both", "both fail, %"),
+            Column("model_only", "first fails, %"),
+            Column("against_only", "second fails, %"),
+            Column("n", "faces"),
+        ),
+        tuple(Row(label, _pair_cells(pair), kind) for pair, label, kind in labels),
+        (
+            "difference: NME of the first less that of the second, below zero the first is better; "
+            "better, worse, equal: faces by their errors",
+            "distance: between the two predictions of a point, mean over points and faces in percent of the normaliser",
+            "fail: error above 0.10, of both models or of one alone",
+            *comparison["notes"],
+        ),
+        heading="pair",
+    )
+    parts = Table(
+        f"Differences of NME by part, points of a percent: {where}",
+        tuple(Column(part, part) for part in comparison["pairs"][0]["parts"]),
+        tuple(
+            Row(label, {part: _signed(value) for part, value in pair["parts"].items()}, kind)
+            for pair, label, kind in labels
+        ),
+        heading="pair",
+    )
+    models = Table(
+        f"The models on the faces in common: {where}",
+        (
+            Column("nme", "NME, %"),
+            Column("fr10", "FR10, %"),
+            Column("box", "crop", words=True),
+            Column("flip_test", "mirror test", words=True),
+            Column("n", "faces measured"),
+            Column("left_out", "not in common"),
+            Column("missing", "without prediction"),
+        ),
+        tuple(
+            Row(label, facts | {"flip_test": _yes(facts["flip_test"])}) for label, facts in comparison["models"].items()
+        ),
+        heading="model",
+    )
+    return pairs, parts, models
+
+
+def comparison_lines(comparison):
+    """One sentence for each model but the reference."""
+    lines = []
+    for pair in comparison["pairs"]:
+        if pair["against"] == comparison["reference"]:
+            line = (
+                f"{pair['model']} against {pair['against']}: {pair['difference']:+.3f} NME points "
+                f"[{pair['low']:+.3f}, {pair['high']:+.3f}], the interval "
+                f"{'excludes' if pair['settled'] else 'includes'} zero; better on {pair['wins']} of {pair['n']} faces"
+            )
+            line += f", equal on {pair['ties']}" if pair["ties"] else ""
+            partial = pair["n_found"] < pair["n"]
+            lines.append(line + (f"; NME over the {pair['n_found']} that both found." if partial else "."))
+    return lines
+
+
+def _model(label, evaluation, faces):
+    """A model on the common faces: arrays to compare, and facts for the record."""
+    errors, protocol = evaluation.errors[faces], evaluation.metrics["protocol"]
+    found = np.isfinite(errors)
+    facts = {
+        "n": len(evaluation.rows),
+        "left_out": len(evaluation.rows) - len(faces),
+        "missing": int(np.sum(~found)),
+        "nme": metrics.nme(errors) if found.any() else None,
+        "fr10": metrics.failure_rate(errors, THRESHOLDS[0]),
+        "box": protocol["box"],
+        "flip_test": protocol["flip_test"],
+    }
+    return {
+        "label": label,
+        "errors": errors,
+        "point_errors": evaluation.point_errors[faces],
+        "points": evaluation.points[faces],
+        "facts": facts,
+    }
+
+
+def _pair(model, against, parts, length, seed):
+    found = np.isfinite(model["errors"]) & np.isfinite(against["errors"])
+    if not found.any():
+        raise DataError(
+            f"comparison: not one of {len(found)} faces has a prediction of both {model['label']} and "
+            f"{against['label']}: give predictions of the same faces"
+        )
+    errors, others = model["errors"][found], against["errors"][found]
+    low, high = (100 * bound for bound in metrics.paired_bootstrap(errors, others, seed=seed))
+    by_point = 100 * (model["point_errors"][found] - against["point_errors"][found]).mean(axis=0)
+    apart = np.linalg.norm(model["points"][found] - against["points"][found], axis=-1) / length[found, None]
+    fails, other_fails = (one["errors"] > THRESHOLDS[0] for one in (model, against))
+    wins, losses, ties = count_wins(model["errors"], against["errors"])
+    return {
+        "model": model["label"],
+        "against": against["label"],
+        "n": len(found),
+        "n_found": int(found.sum()),
+        "difference": float(100 * np.mean(errors - others)),
+        "low": low,
+        "high": high,
+        "settled": low > 0 or high < 0,
+        "median_difference": float(100 * np.median(errors - others)),
+        "wins": wins,
+        "losses": losses,
+        "ties": ties,
+        "distance": float(100 * apart.mean()),
+        "parts": {part: float(by_point[list(points)].mean()) for part, points in parts.items()},
+        "failures": {
+            "both": float(100 * np.mean(fails & other_fails)),
+            "model_only": float(100 * np.mean(fails & ~other_fails)),
+            "against_only": float(100 * np.mean(~fails & other_fails)),
+        },
+    }
+
+
+def _notes(found):
+    """What a reader must know before believing the numbers, one sentence each."""
+    models, notes = found["models"], []
+    if found["official_n"] not in (None, found["n"]) and not found["synthetic"]:
+        notes.append(f"{found['n']} of {found['official_n']} official faces, so these numbers are of a partial set")
+    if left_out := {label: facts["left_out"] for label, facts in models.items() if facts["left_out"]}:
+        counts = ", ".join(f"{count} of {label}" for label, count in left_out.items())
+        notes.append(f"only the {found['n']} faces that every model has are compared; left out: {counts}")
+    if missing := {label: facts["missing"] for label, facts in models.items() if facts["missing"]}:
+        counts = ", ".join(f"{count} of {label}" for label, count in missing.items())
+        notes.append(
+            f"faces without prediction ({counts}) count as failures and lose to a face found; differences of NME "
+            "and distances are over the faces that both models of a pair found"
+        )
+    for key, title in (("box", "crops"), ("flip_test", "mirror test")):
+        seen = {facts[key] for facts in models.values()}
+        if len(seen) > 1:
+            values = ", ".join(
+                f"{label} {_yes(facts[key]) if key == 'flip_test' else facts[key]}" for label, facts in models.items()
+            )
+            notes.append(f"the models differ in more than weights, in {title}: {values}")
+    if len(found["pairs"]) > 1:
+        notes.append(f"{len(found['pairs'])} intervals of 95 % each, not widened for their number")
+    if min(pair["n_found"] for pair in found["pairs"]) < FEW:
+        notes.append(f"bootstrap intervals of fewer than {FEW} faces are too narrow")
+    if found["synthetic"]:
+        notes.append("the faces are SYNTHETIC (rendered)")
+    return notes
+
+
+def _pair_cells(pair):
+    signed = {key: _signed(pair[key]) for key in ("difference", "low", "high", "median_difference")}
+    return pair | pair["failures"] | signed | {"settled": _yes(pair["settled"])}
+
+
+def _kind(pair, comparison):
+    return "measured" if pair["against"] == comparison["reference"] else "baseline"
+
+
+def _signed(value):
+    return f"{value:+.3f}"
+
+
+def _yes(value):
+    return {True: "yes", False: "no", None: "not stated"}[value]

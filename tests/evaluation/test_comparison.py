@@ -1,0 +1,274 @@
+"""Comparisons of models against numbers worked out by hand, and the pictures against the numbers."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+
+from kdloss.errors import ConfigError, DataError
+from kdloss.evaluation import comparison_plots, metrics, plots
+from kdloss.evaluation.comparison import (
+    TIE,
+    common_faces,
+    compare,
+    comparison_lines,
+    comparison_tables,
+    count_wins,
+    distinct_labels,
+)
+from kdloss.evaluation.evaluation import evaluate_predicted
+from kdloss.evaluation.table import html_table, markdown_table, text_table
+from kdloss.geometry import BoxPolicy
+
+EXACT = {"rel": 0, "abs": 1e-9}
+BOX = BoxPolicy.parse("gt:1.25")
+
+
+def shifted(prepared, fractions, label, *, towards=(1.0, 0.0), missing="fail", **protocol):
+    """An `Evaluation` whose i-th face is off by ``fractions[i]`` of its inter-ocular distance; NaN: no prediction."""
+    truth = prepared.source_points[prepared.indices("test")]
+    length = metrics.normaliser(truth, prepared.scheme, "interocular")
+    points = truth + (np.array(fractions) * length)[:, None, None] * np.array(towards)
+    return evaluate_predicted(prepared, points, label=label, missing=missing, **({"box": BOX} | protocol))
+
+
+def cells(table):
+    """The rows of a table by their labels, as headings -> text, read from its Markdown."""
+    lines = [line.strip("| ").split(" | ") for line in markdown_table(table).splitlines() if line.startswith("|")]
+    return {first: dict(zip(lines[0][1:], rest, strict=True)) for first, *rest in lines[2:]}
+
+
+A = [0.02, 0.03, 0.04, 0.05, 0.06, 0.12, 0.12, 0.01]
+B = [0.03, 0.03, 0.05, 0.04, 0.09, 0.13, 0.09, 0.11]
+
+
+def test_a_pair_has_the_numbers_that_it_was_made_of(faces_300w):
+    a, b = shifted(faces_300w, A, "a"), shifted(faces_300w, B, "b", towards=(0.0, 1.0))
+    found = compare([b, a])
+    (pair,) = found["pairs"]
+    difference = np.array(A) - np.array(B)
+    assert (pair["model"], pair["against"], found["reference"]) == ("a", "b", "b")
+    assert (pair["n"], pair["n_found"], found["n"]) == (8, 8, 8)
+    assert pair["difference"] == pytest.approx(100 * difference.mean(), **EXACT)
+    assert pair["median_difference"] == pytest.approx(-1, **EXACT)
+    low, high = metrics.paired_bootstrap(a.errors, b.errors, seed=0)
+    assert (pair["low"], pair["high"]) == pytest.approx((100 * low, 100 * high), **EXACT)
+    assert pair["settled"] is False
+    assert (pair["wins"], pair["losses"], pair["ties"]) == (5, 2, 1)
+    # Shifts at right angles: the predictions lie a hypotenuse apart.
+    assert pair["distance"] == pytest.approx(100 * np.mean([math.hypot(*both) for both in zip(A, B, strict=True)]))
+    assert pair["parts"] == pytest.approx(dict.fromkeys(faces_300w.scheme.parts, 100 * difference.mean()), **EXACT)
+    assert pair["failures"] == pytest.approx({"both": 12.5, "model_only": 12.5, "against_only": 12.5})
+    assert found["models"]["a"] | {"nme": None} == {
+        "n": 8,
+        "left_out": 0,
+        "missing": 0,
+        "nme": None,
+        "fr10": 25.0,
+        "box": "gt:1.25",
+        "flip_test": False,
+    }
+    assert found["models"]["a"]["nme"] == pytest.approx(100 * np.mean(A), **EXACT)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_parts_are_told_apart(faces_300w):
+    a = shifted(faces_300w, [0.05] * 8, "a")
+    mouth = list(faces_300w.scheme.parts["mouth"])
+    points = a.points.copy()
+    points[:, mouth] = a.truth[:, mouth]
+    b = evaluate_predicted(faces_300w, points, label="b", box=BOX)
+    (pair,) = compare([a, b])["pairs"]
+    expected = dict.fromkeys(faces_300w.scheme.parts, 0.0) | {"mouth": -5.0}
+    assert pair["parts"] == pytest.approx(expected, **EXACT)
+    assert pair["distance"] == pytest.approx(5 * len(mouth) / 68, **EXACT)
+    assert pair["settled"] is True  # the same on every face
+    assert pair["high"] < 0
+
+
+def test_every_pair_the_reference_first(faces_300w):
+    models = [shifted(faces_300w, np.array(A) * scale, name) for scale, name in ((1, "x"), (1.5, "y"), (2, "z"))]
+    found = compare(models, reference=1, seed=4)
+    assert [(pair["model"], pair["against"]) for pair in found["pairs"]] == [("x", "y"), ("z", "y"), ("z", "x")]
+    assert found["reference"] == "y"
+    assert [pair["difference"] for pair in found["pairs"]] == pytest.approx(
+        [100 * np.mean(A) * factor for factor in (-0.5, 0.5, 1)], **EXACT
+    )
+    low, high = metrics.paired_bootstrap(models[2].errors, models[0].errors, seed=4)
+    assert (found["pairs"][2]["low"], found["pairs"][2]["high"]) == pytest.approx((100 * low, 100 * high), **EXACT)
+    assert all(pair["settled"] for pair in found["pairs"])
+    assert "3 intervals of 95 % each, not widened for their number" in found["notes"]
+    assert compare(models, reference=1, seed=4) == found
+
+
+def test_a_face_without_prediction_loses_but_has_no_difference(faces_300w):
+    nan = np.nan
+    a = shifted(faces_300w, [nan, nan, 0.04, 0.05, 0.06, 0.12, 0.12, 0.01], "a")
+    b = shifted(faces_300w, [nan, 0.03, nan, 0.04, 0.09, 0.13, 0.09, 0.11], "b")
+    found = compare([b, a])
+    (pair,) = found["pairs"]
+    assert (pair["n"], pair["n_found"]) == (8, 5)
+    assert (pair["wins"], pair["losses"], pair["ties"]) == (4, 3, 1)
+    assert pair["difference"] == pytest.approx(100 * np.mean(np.array(A[3:]) - np.array(B[3:])), **EXACT)
+    assert pair["distance"] == pytest.approx(100 * np.mean(np.abs(np.array(A[3:]) - np.array(B[3:]))), **EXACT)
+    # a fails on 0, 1, 5, 6; b on 0, 2, 5, 7.
+    assert pair["failures"] == pytest.approx({"both": 25.0, "model_only": 25.0, "against_only": 25.0})
+    assert found["models"]["a"]["missing"] == 2
+    assert found["models"]["a"]["nme"] == pytest.approx(100 * np.mean(A[2:]), **EXACT)
+    assert any("2 of b, 2 of a" in note and "count as failures" in note for note in found["notes"])
+    (line,) = comparison_lines(found)
+    assert line.endswith("better on 4 of 8 faces, equal on 1; NME over the 5 that both found.")
+
+
+def test_faces_that_one_lacks_are_left_out_and_said(faces_300w):
+    skipping = [0.02, np.nan, *A[2:]]
+    a, b = shifted(faces_300w, skipping, "a", missing="skip"), shifted(faces_300w, B, "b")
+    assert len(a.rows) == 7
+    found = compare([a, b])
+    assert found["n"] == 7
+    assert {label: facts["left_out"] for label, facts in found["models"].items()} == {"a": 0, "b": 1}
+    kept = np.array(A)[[0, *range(2, 8)]], np.array(B)[[0, *range(2, 8)]]
+    assert found["pairs"][0]["difference"] == pytest.approx(100 * np.mean(kept[1] - kept[0]), **EXACT)
+    assert "only the 7 faces that every model has are compared; left out: 1 of b" in found["notes"]
+
+
+def test_faces_are_matched_by_name_not_by_place(faces_300w):
+    a, b = shifted(faces_300w, A, "a"), shifted(faces_300w, B, "b")
+    order = np.random.default_rng(0).permutation(8)
+    turned = dataclasses.replace(b, rows=b.rows[order], points=b.points[order])
+    assert compare([a, turned])["pairs"] == compare([a, b])["pairs"]
+    first, second = common_faces([a, turned])
+    assert a.names[first].tolist() == turned.names[second].tolist()
+
+
+def test_wins_losses_and_ties():
+    inf = math.inf
+    assert count_wins(np.array([0.1, 0.2, 0.3, inf, 0.1, inf]), np.array([0.2, 0.1, 0.3, 0.1, inf, inf])) == (2, 2, 2)
+    near = np.array([0.1, 0.1])
+    assert count_wins(near, near + np.array([0.5, 2]) * TIE) == (1, 0, 1)
+
+
+def test_labels_become_distinct(faces_300w):
+    assert distinct_labels(["a", "b", "a", "a (2)", "a"]) == ["a", "b", "a (2)", "a (2) (2)", "a (3)"]
+    found = compare([shifted(faces_300w, errors, "predictions.npz") for errors in (A, B)])
+    assert list(found["models"]) == ["predictions.npz", "predictions.npz (2)"]
+
+
+def test_what_makes_a_comparison_doubtful_is_said(faces_300w, make_prepared):
+    other = shifted(faces_300w, B, "b", box=BoxPolicy.parse("paper"), flip=True)
+    notes = compare([shifted(faces_300w, A, "a"), other])["notes"]
+    assert notes == [
+        "8 of 689 official faces, so these numbers are of a partial set",
+        "the models differ in more than weights, in crops: a gt:1.25, b paper",
+        "the models differ in more than weights, in mirror test: a no, b yes",
+        "bootstrap intervals of fewer than 30 faces are too narrow",
+    ]
+    rendered = make_prepared("cofw", synthetic=True)
+    found = compare([shifted(rendered, A, "a"), shifted(rendered, B, "b")])
+    assert found["notes"][-1] == "the faces are SYNTHETIC (rendered)"
+    assert all("8 SYNTHETIC faces" in table.title for table in comparison_tables(found))
+
+
+def test_other_faces_are_refused(faces_300w, make_prepared):
+    a = shifted(faces_300w, A, "a")
+    with pytest.raises(DataError, match=r"^comparison: b was measured on another data set \(cofw\) than a \(300w\): "):
+        compare([a, shifted(make_prepared("cofw"), B, "b")])
+    with pytest.raises(DataError, match="b was measured on another content hash"):
+        compare([a, shifted(make_prepared("300w", test=8, train=21), B, "b")])
+    val = dataclasses.replace(a, label="v", metrics=a.metrics | {"protocol": a.metrics["protocol"] | {"split": "val"}})
+    with pytest.raises(DataError, match=r"v was measured on another split \(val\) than a \(test\)"):
+        compare([a, val])
+    with pytest.raises(ConfigError, match="comparison: found 1, expected two models or more"):
+        compare([a])
+
+
+def test_no_face_in_common_is_refused(faces_300w):
+    nan = [np.nan] * 4
+    for missing, words in (("skip", "no face that all of a, b hold"), ("fail", "not one of 8 faces has a prediction")):
+        a = shifted(faces_300w, [*A[:4], *nan], "a", missing=missing)
+        b = shifted(faces_300w, [*nan, *B[4:]], "b", missing=missing)
+        with pytest.raises(DataError, match=words) as caught:
+            compare([a, b])
+        assert "\n" not in str(caught.value)
+
+
+def test_tables_show_what_was_found(faces_300w):
+    found = compare([shifted(faces_300w, B, "b"), shifted(faces_300w, A, "a"), shifted(faces_300w, [0.2] * 8, "far")])
+    pairs, parts, models = comparison_tables(found)
+    low, high = found["pairs"][0]["low"], found["pairs"][0]["high"]
+    row = cells(pairs)["a against b"]
+    assert row["difference"] == f"{found['pairs'][0]['difference']:+.3f}" == "-1.500"
+    assert (row["low"], row["high"], row["excludes zero"]) == (f"{low:+.3f}", f"{high:+.3f}", "no")
+    assert [row[key] for key in ("better", "worse", "equal", "faces")] == ["5", "2", "1", "8"]
+    assert [row[f"{key}, %"] for key in ("both fail", "first fails", "second fails")] == ["12.50"] * 3
+    row = cells(pairs)["far against b"]
+    assert row["excludes zero"] == "yes"
+    assert [row[f"{key}, %"] for key in ("both fail", "first fails", "second fails")] == ["25.00", "75.00", "0.00"]
+    # Rows against the reference stand apart from the others.
+    assert [row.kind for row in pairs.rows] == ["measured", "measured", "baseline"]
+    assert cells(parts)["far against a"] == dict.fromkeys(faces_300w.scheme.parts, "+14.375")
+    assert cells(models)["a"]["NME, %"] == "5.62"
+    assert "mirror test" in cells(models)["a"]
+    for table in (pairs, parts, models):
+        assert "300-W, test split, 8 real faces, normalised by interocular" in table.title
+        assert "far" in text_table(table)
+        assert "far" in html_table(table)
+    assert set(found["notes"]) < set(pairs.notes)
+
+
+def test_lines_are_about_the_reference(faces_300w):
+    found = compare([shifted(faces_300w, B, "b"), shifted(faces_300w, A, "a"), shifted(faces_300w, [0.2] * 8, "far")])
+    near, far = comparison_lines(found)
+    pair = found["pairs"][0]
+    assert near == (
+        f"a against b: -1.500 NME points [{pair['low']:+.3f}, {pair['high']:+.3f}], the interval includes zero; "
+        "better on 5 of 8 faces, equal on 1."
+    )
+    assert far.startswith("far against b: +12.875 NME points [")
+    assert far.endswith("the interval excludes zero; better on 0 of 8 faces.")
+
+
+def test_differences_are_drawn_with_their_intervals(faces_300w):
+    found = compare([shifted(faces_300w, B, "b"), shifted(faces_300w, A, "a"), shifted(faces_300w, [0.2] * 8, "far")])
+    figure = comparison_plots.differences_figure(found)
+    axes = figure.axes[0]
+    bars = [line for line in axes.lines if len(line.get_xdata()) == 2 and line.get_ydata()[0] == line.get_ydata()[1]]
+    bars = [bar for bar in bars if bar.get_linestyle() == "-"]
+    assert [bar.get_xdata().tolist() for bar in bars] == [[pair["low"], pair["high"]] for pair in found["pairs"]]
+    dots = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [float(dot.get_xdata()[0]) for dot in dots] == [pair["difference"] for pair in found["pairs"]]
+    assert [to_hex(dot.get_markerfacecolor()) == "#ffffff" for dot in dots] == [True, False, False]
+    assert axes.texts[1].get_text().startswith("far against b: +12.875 [")
+    assert plots.figure_bytes(figure, dpi=40).startswith(b"\x89PNG")
+
+
+def test_names_of_any_length_fit(faces_300w):
+    long = "a very long name of a run folder that somebody gave it in order to remember what it was about"
+    a, b = shifted(faces_300w, A, long), shifted(faces_300w, B, long)
+    for figure in (comparison_plots.differences_figure(compare([a, b])), comparison_plots.scatter_figure(a, b)):
+        assert plots.figure_bytes(figure, dpi=40).startswith(b"\x89PNG")  # a collapsed layout would warn
+        assert figure.axes[0].get_position().width > 0.5
+
+
+def test_each_face_is_one_point_on_its_side_of_the_diagonal(faces_300w):
+    nan = np.nan
+    a = shifted(faces_300w, [0.0, 0.03, 0.04, 0.05, 0.06, nan, 0.12, 0.01], "a")
+    figure = comparison_plots.scatter_figure(a, shifted(faces_300w, B, "b"))
+    axes = figure.axes[0]
+    wins, losses, ties = (group.get_offsets().data for group in axes.collections)
+    assert np.all(wins[:, 0] < wins[:, 1])
+    assert np.all(losses[:, 0] > losses[:, 1])
+    assert ties == pytest.approx(np.array([[3, 3]]))
+    (left, right), bottom_top = axes.get_xlim(), axes.get_ylim()
+    assert (left, right) == bottom_top
+    # No error at all lies on the near edge, no prediction on the far one.
+    assert wins[0] == pytest.approx([left, 3])
+    assert any(point == pytest.approx([right, 13]) for point in losses)
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts == ["a better: 4 of 8 faces", "b better: 3 of 8 faces", "neither better: 1 of 8 faces"]
+    assert axes.get_title() == "Errors face by face, 8 faces, 1 without prediction"
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert plots.figure_bytes(figure, dpi=40).startswith(b"\x89PNG")
