@@ -30,6 +30,7 @@ test: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m kdloss.results check
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache

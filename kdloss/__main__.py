@@ -8,7 +8,8 @@ VERBS = {
     "shape": ("asm.__main__", "fit, plot and apply a shape model"),
     "train_teacher": ("kdloss.train_teacher", "train the tough or the tolerant teacher"),
     "train_student": ("kdloss.train_student", "train a student, with or without teachers"),
-    "evaluate": ("kdloss.evaluate", "measure a checkpoint or a predictions file"),
+    "evaluate": ("kdloss.evaluate", "measure and compare checkpoints and predictions files"),
+    "results": ("kdloss.results", "the record of all numbers, and the tables made from it"),
     "reproduce": ("kdloss.reproduce", "the whole chain, from faces to a report"),
 }
 

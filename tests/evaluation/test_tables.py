@@ -1,12 +1,15 @@
-"""Tables: what each row says of its protocol, in text, Markdown and HTML, and the published numbers beside it."""
+"""Tables: what each row says of its protocol, in text, Markdown and HTML, and the recorded numbers beside it."""
 
+import dataclasses
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
-from kdloss.datasets import DATASETS
+from kdloss.errors import DataError
+from kdloss.evaluation import recorded
 from kdloss.evaluation.protocol import evaluate_points
-from kdloss.evaluation.published import PUBLISHED, published_results
+from kdloss.evaluation.recorded import published_results
 from kdloss.evaluation.tables import (
     Column,
     Result,
@@ -15,16 +18,20 @@ from kdloss.evaluation.tables import (
     html_table,
     markdown_table,
     parts_table,
+    points_table,
+    protocol_text,
     results_table,
     text_table,
 )
 from kdloss.geometry import BoxPolicy
 
+CHECKPOINT = {"path": "best.keras", "sha256": "9514eb99ecf53b73", "arch": "mobilenetv2"}
 
-def evaluate(prepared, split="test"):
+
+def evaluate(prepared, split="test", shift=1.0, **protocol):
     rows = prepared.indices(split)
-    points = prepared.source_points[rows] + 1.0
-    return evaluate_points(prepared, rows, points, split=split, box=BoxPolicy.parse("gt:1.25"))
+    points = prepared.source_points[rows] + shift
+    return evaluate_points(prepared, rows, points, split=split, **{"box": BoxPolicy.parse("gt:1.25")} | protocol)
 
 
 def cell(table, row, label):
@@ -34,8 +41,8 @@ def cell(table, row, label):
 
 
 def test_partial_real_faces(faces_300w):
-    found = evaluate(faces_300w)
-    table = results_table([Result("mine", found, extra={"minutes": "31"})])
+    found = evaluate(faces_300w, checkpoint=CHECKPOINT)
+    table = results_table([Result("mine", found, extra={"minutes": "31", "ms": 0.5})])
     nme = found["subsets"]["full"]["nme_interocular"]
     assert cell(table, 0, "full") == f"{nme:.2f}*"
     assert cell(table, 0, "common") == f"{nme:.2f}*"
@@ -43,11 +50,10 @@ def test_partial_real_faces(faces_300w):
     assert cell(table, 0, "full (pupil)") == f"{found['subsets']['full']['nme_interpupil']:.2f}*"
     assert cell(table, 0, "full (box)") == f"{found['subsets']['full']['nme_box']:.2f}*"
     assert cell(table, 0, "AUC8") == f"{found['subsets']['full']['auc08']:.3f}*"
-    assert [cell(table, 0, label) for label in ("faces", "crop", "images", "minutes")] == [
-        "8/689*",
-        "gt:1.25",
-        "real",
+    assert [cell(table, 0, label) for label in ("minutes", "ms", "protocol")] == [
         "31",
+        "0.50",
+        "300-W test 8/689*, ocular, gt:1.25, at 0.10/0.08, no flip, occl. counted, none missing, 9514eb99",
     ]
     text = text_table(table)
     assert "challenging: 0 of 135 official faces, absent" in text
@@ -56,15 +62,91 @@ def test_partial_real_faces(faces_300w):
     assert "SYNTHETIC" not in text
 
 
+def test_each_row_has_its_own_protocol(faces_300w):
+    rows = faces_300w.indices("test")
+    points = faces_300w.source_points[rows] + 1.0
+    points[2:4] = np.nan
+    results = [
+        Result("a", evaluate(faces_300w, box=None, flip=None)),
+        Result("b", evaluate(faces_300w, box=BoxPolicy.parse("gt:1.1"), flip=True, checkpoint={"sha256": None})),
+        Result("c", evaluate_points(faces_300w, rows, points, split="test", missing="fail")),
+        Result("d", evaluate_points(faces_300w, rows, points, split="test", missing="skip")),
+    ]
+    table = results_table(results, published=False)
+    said = [cell(table, row, "protocol").split(", ") for row in range(4)]
+    stated = ["at 0.10/0.08", "flip not stated", "occl. counted", "none missing", "no checkpoint"]
+    assert said[0][2:] == ["crop not stated", *stated]
+    assert said[1][2:5] == ["gt:1.1", "at 0.10/0.08", "flip"]
+    assert said[1][7] == "hash not recorded"
+    assert said[2][5:] == ["occl. counted", "2 missing as failures", "no checkpoint"]
+    assert said[3][0] == "300-W test 6/689*"
+    assert said[3][6] == "2 missing left out"
+
+
+def test_metrics_from_before_faces_could_be_missing(faces_300w):
+    found = evaluate(faces_300w)
+    del found["protocol"]["missing"]
+    assert "none missing" in protocol_text(found)
+
+
+def test_columns_that_are_asked_for(faces_300w):
+    found = evaluate(faces_300w)
+    columns = ["common (box)", "common FR10", "full AUC8", "px"]
+    table = results_table([Result("mine", found, extra={"px": 96})], columns=columns)
+    assert [column.label for column in table.columns] == [*columns, "protocol"]
+    common = found["subsets"]["common"]
+    assert cell(table, 0, "common (box)") == f"{common['nme_box']:.2f}*"
+    assert cell(table, 0, "common FR10") == f"{common['fr10']:.2f}*"
+    assert cell(table, 0, "full AUC8") == f"{common['auc08']:.3f}*"
+    assert cell(table, 0, "px") == "96"
+    with pytest.raises(DataError, match="column width: expected a subset \\(challenging, common, full\\)"):
+        results_table([Result("mine", found)], columns=["width"])
+    with pytest.raises(DataError, match="column pose FR10"):
+        results_table([Result("mine", found)], columns=["pose FR10"])
+
+
 def test_the_papers_rows_stand_beside(faces_300w):
     table = results_table([Result("mine", evaluate(faces_300w))])
     row = next(i for i, row in enumerate(table.rows) if row.label == "KD-Loss paper: student, KD-Loss")
-    found = [cell(table, row, label) for label in ("common", "challenging", "full", "FR10", "faces", "crop", "images")]
-    assert found == ["3.56", "6.13", "4.06", "0.87", "689", "paper", "real"]
-    assert [row.kind for row in table.rows] == ["measured"] + ["published"] * 6
+    found = [cell(table, row, label) for label in ("common", "challenging", "full", "FR10", "full (box)", "protocol")]
+    protocol = "300-W test 689, ocular, paper, at 0.10, rest not stated (2022, F)"
+    assert found == ["3.56", "6.13", "4.06", "0.87", "-", protocol]
+    kinds = [row.kind for row in table.rows]
+    assert kinds[0] == "measured"
+    assert kinds.count("published") == len(published_results("300w")) == 11
     assert len(results_table([Result("mine", evaluate(faces_300w))], published=False).rows) == 1
     # Published numbers are of the test set.
     assert len(results_table([Result("mine", evaluate(faces_300w, "val"))]).rows) == 1
+
+
+@pytest.fixture
+def peer(monkeypatch):
+    """A recorded peer on real 300-W faces; the only measured entry of the package's record."""
+    own = recorded.load_recorded()
+    entry = next(entry for entry in own.measured if entry.id == "300w-cpu-none")
+    ms = {"value": 0.734, "what": "from a decoded face to its points, one thread", "machine": "a test machine"}
+    entry = dataclasses.replace(entry, id="peer", label="trees", kind="reference", ms=ms, megabytes=96.7, caveats=[])
+    changed = dataclasses.replace(own, measured=(entry,))
+    monkeypatch.setattr(recorded, "packaged", lambda: changed)
+    return entry
+
+
+def test_a_recorded_peer_stands_beside_real_test_faces_alone(peer, faces_300w, make_prepared):
+    table = results_table([Result("mine", evaluate(faces_300w), extra={"ms": 4.0})])
+    assert [row.kind for row in table.rows][:3] == ["measured", "reference", "published"]
+    nme = f"{peer.subsets['common']['nme_interocular']:.2f}"
+    labels = ("common", "full", "ms", "MB", "protocol")
+    sha256 = "300-W test 554/689*, ocular, gt:1.25, at 0.10/0.08, no flip, occl. counted, none missing, 67d066b3"
+    assert [cell(table, 1, label) for label in labels] == [nme, f"{nme}*", "0.73", "96.7", sha256]
+    assert "ms: from a decoded face to its points, one thread, a test machine" in text_table(table)
+    assert "trees: recorded on other prepared faces" in text_table(table)
+    assert '<tr class="reference">' in html_table(table)
+    # Given among the results, it does not stand there twice.
+    given = results_table([Result("trees", evaluate(faces_300w), "reference")])
+    assert [row.label for row in given.rows].count("trees") == 1
+    for other in (make_prepared("300w", synthetic=True), make_prepared("cofw")):
+        assert "reference" not in {row.kind for row in results_table([Result("mine", evaluate(other))]).rows}
+    assert "reference" not in {row.kind for row in results_table([Result("mine", evaluate(faces_300w, "val"))]).rows}
 
 
 def test_synthetic_faces_are_called_so(make_prepared):
@@ -72,7 +154,7 @@ def test_synthetic_faces_are_called_so(make_prepared):
     assert "SYNTHETIC faces" in text.splitlines()[0]
     assert "published numbers are of real faces and not comparable" in text
     line = next(line for line in text.splitlines() if line.startswith("mine"))
-    assert line.split()[-1] == "synthetic"
+    assert "SYNTHETIC COFW test 8, ocular" in line
     assert "*" not in line
 
 
@@ -80,7 +162,8 @@ def test_wflw_numbers_by_pupil_do_not_stand_in_the_ocular_columns(make_prepared)
     table = results_table([Result("mine", evaluate(make_prepared("wflw")))])
     assert table.rows[1].label.startswith("KD-Loss")
     assert [cell(table, 1, label) for label in ("full", "pose", "full (pupil)")] == ["-", "-", "8.57"]
-    assert any("15.06 pose" in note and "pupil distance" in note for note in table.notes)
+    assert "test 2500, pupil, crop not stated" in cell(table, 1, "protocol")
+    assert any("distance of the pupils" in note for note in table.notes)
 
 
 def test_own_points_have_no_pupil_column(make_prepared):
@@ -88,19 +171,66 @@ def test_own_points_have_no_pupil_column(make_prepared):
     table = results_table([Result("mine", found)])
     assert [column.label for column in table.columns][:2] == ["full", "FR10"]
     assert cell(table, 0, "full") == f"{found['subsets']['full']['nme_box']:.2f}"
+    assert cell(table, 0, "protocol").startswith("own faces test 8, box, ")
 
 
 def test_parts(faces_300w):
     found = evaluate(faces_300w)
-    assert cell(parts_table([Result("mine", found)]), 0, "mouth") == f"{found['parts']['mouth']:.2f}"
+    table = parts_table([Result("mine", found)])
+    assert cell(table, 0, "mouth") == f"{found['parts']['mouth']:.2f}"
+    assert "8/689*" in cell(table, 0, "protocol")
+    assert "visible" not in [column.label for column in table.columns]
+
+
+def test_parts_of_sets_that_flag_occluded_points(faces_300w):
+    seen = evaluate(faces_300w) | {"visibility": {"visible": 3.125, "occluded": None}}
+    table = parts_table([Result("mine", seen), Result("other", evaluate(faces_300w))])
+    assert [cell(table, 0, label) for label in ("visible", "occluded")] == ["3.12", "-"]
+    assert [cell(table, 1, label) for label in ("visible", "occluded")] == ["-", "-"]
+
+
+def test_points_the_worst_first(faces_300w):
+    rows = faces_300w.indices("test")
+    points = faces_300w.source_points[rows].copy()
+    points[:, 30] += 9.0
+    points[:, 8] += 4.0
+    mine = evaluate_points(faces_300w, rows, points, split="test")
+    other = evaluate(faces_300w)
+    table = points_table([Result("mine", mine), Result("other", other)], limit=3)
+    names = faces_300w.scheme.names
+    assert [row.label for row in table.rows][:2] == [names[30], names[8]]
+    assert len(table.rows) == 3
+    assert cell(table, 0, "mine") == f"{mine['points'][names[30]]:.2f}"
+    assert cell(table, 0, "other") == f"{other['points'][names[30]]:.2f}"
+    assert table.heading == "point"
+    assert "the worst 3 of 68" in table.title
+    assert any(note.startswith("mine: 300-W test 8/689*") for note in table.notes)
+    assert len(points_table([Result("mine", mine)]).rows) == 68
+
+
+def test_caveats_name_the_rows_they_are_of(faces_300w):
+    found = evaluate(faces_300w)
+    results = [Result("a", found, caveats=("of both", "of one")), Result("b", found, caveats=("of both",))]
+    notes = results_table(results, published=False).notes
+    assert "of both" in notes
+    assert "a: of one" in notes
 
 
 def test_text_is_aligned(faces_300w):
-    lines = text_table(results_table([Result("mine", evaluate(faces_300w))])).splitlines()
+    table = results_table([Result("mine", evaluate(faces_300w))])
+    lines = text_table(table).splitlines()
     rule = lines[1]
     assert set(rule) == {"-"}
-    body = lines[2 : len(lines) - 1 - lines[::-1].index(rule)]
-    assert {len(line) for line in body} == {len(rule)}
+    body = [line for line in lines[2 : len(lines) - 1 - lines[::-1].index(rule)] if line != rule]
+    assert max(map(len, body)) == len(rule)
+    # Words begin in one column, numbers end in one.
+    begins = body[0].index("protocol")
+    ends = body[0].index("FR10") + len("FR10")
+    for line in body[1:]:
+        assert line[begins - 1] == " "
+        assert line[begins] != " "
+        assert line[ends - 1] in "0123456789-*"
+        assert line[ends] == " "
 
 
 class Reader(HTMLParser):
@@ -124,26 +254,16 @@ class Reader(HTMLParser):
 
 
 def test_html_escapes_and_holds_the_same_cells():
-    table = Table("<b>", (Column("a", "a & b"),), (Row("<script>", {"a": 1.234}), Row("x|y", {})), ("1 < 2",))
+    table = Table(
+        "<b>",
+        (Column("a", "a & b"), Column("b", "b", words=True)),
+        (Row("<script>", {"a": 1.234}), Row("x|y", {})),
+        ("1 < 2",),
+    )
     reader = Reader()
     reader.feed(html_table(table))
     assert reader.open == []
-    assert reader.cells == ["method", "a & b", "<script>", "1.23", "x|y", "-"]
+    assert reader.cells == ["method", "a & b", "b", "<script>", "1.23", "-", "x|y", "-", "-"]
     assert "<script>" not in html_table(table)
-    assert "| x\\|y | - |" in markdown_table(table)
-
-
-@pytest.mark.parametrize("result", PUBLISHED, ids=lambda result: f"{result.dataset}-{result.method}")
-def test_published_rows_name_real_subsets_and_a_source(result):
-    known = {*DATASETS[result.dataset].subsets, "full"}
-    assert {*result.interocular, *result.interpupil} <= known
-    assert "full" in {*result.interocular, *result.interpupil}
-    assert result.source
-    assert result.certainty in "FC"
-
-
-def test_300w_full_is_the_mean_of_its_subsets():
-    # Over 554 and 135 faces; two-digit rounding of three numbers allows 0.012. Catches a mistyped number.
-    for result in published_results("300w"):
-        nme = result.interocular
-        assert nme["full"] == pytest.approx((554 * nme["common"] + 135 * nme["challenging"]) / 689, abs=0.012)
+    assert '<td class="words">-</td>' in html_table(table)
+    assert "| x\\|y | - | - |" in markdown_table(table)

@@ -1,0 +1,157 @@
+"""Tables of recorded results inside Markdown files: blocks that a command writes and continuous integration compares.
+
+A block stands between two lines, ``<!-- results: NAME -->`` and ``<!-- end of results -->``; NAME is one of the tables
+that ``results.yml`` declares.
+"""
+
+import dataclasses
+import re
+from pathlib import Path
+
+from asm.atomic import write_whole
+from kdloss.errors import DataError
+from kdloss.evaluation.recorded import MeasuredDifference, PublishedResult
+from kdloss.evaluation.tables import Column, Row, Table, markdown_table, published_table, recorded_result, results_table
+
+BEGIN = re.compile(r"<!-- results: (\S+) -->\s*")
+END = "<!-- end of results -->"
+SHOWN = ("network", "px", "epochs", "training faces", "ms", "MB", "date")
+
+
+def recorded_table(recorded, name):
+    """The `Table` of that name that a `Recorded` declares.
+
+    Raises:
+        DataError: no such table, a row that is not recorded, or rows and columns that do not fit together.
+    """
+    where = f"{recorded.path}: tables: {name}"
+    if name not in recorded.tables:
+        raise DataError(f"{where}: no such table: expected one of {', '.join(recorded.tables) or 'none'}")
+    spec = recorded.tables[name]
+    known = {entry.id: entry for entry in (*recorded.published, *recorded.measured, *recorded.differences)}
+    for row in spec.rows:
+        if row not in known:
+            raise DataError(
+                f"{where}: row {row} is not recorded: measure it and run python -m kdloss.results add FOLDER --id "
+                f"{row}, or take it out of the table"
+            )
+    rows = [known[row] for row in spec.rows]
+    if all(isinstance(row, MeasuredDifference) for row in rows):
+        return _differences_table(spec, rows, known)
+    papers = [row for row in rows if isinstance(row, PublishedResult)]
+    measured = [row for row in rows if not isinstance(row, PublishedResult)]
+    if any(isinstance(row, MeasuredDifference) for row in rows):
+        raise DataError(f"{where}: rows of differences among rows of results: give each a table of its own")
+    for row in rows:
+        if row.dataset != spec.dataset:
+            raise DataError(f"{where}: row {row.id} is of {row.dataset}, expected rows of {spec.dataset}")
+    if len({(row.split, row.synthetic) for row in measured}) > 1:
+        raise DataError(f"{where}: rows of several splits, or of real and rendered faces: give each a table of its own")
+    if not measured:
+        return published_table(papers, spec.title)
+    try:
+        return results_table(
+            list(map(recorded_result, measured)), published=papers, columns=spec.columns or None, title=spec.title
+        )
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+
+
+def dataset_tables(recorded, dataset):
+    """All that a `Recorded` holds of a data set: a list of `Table`, real and rendered faces and each split apart."""
+    papers = [paper for paper in recorded.published if paper.dataset == dataset]
+    groups = {}
+    for entry in recorded.measured:
+        if entry.dataset == dataset:
+            result = recorded_result(entry)
+            shown = dataclasses.replace(result, extra={name: result.extra[name] for name in SHOWN})
+            groups.setdefault((entry.synthetic, entry.split), []).append(shown)
+    beside = (False, "test")
+    tables = [results_table(results, published=papers if key == beside else False) for key, results in groups.items()]
+    return [published_table(papers), *tables] if papers and beside not in groups else tables
+
+
+def check_blocks(path, recorded):
+    """The names of the blocks of a Markdown file whose text is not what it would be now."""
+    _, blocks = _regenerated(path, recorded)
+    return [name for name, fresh in blocks.items() if not fresh]
+
+
+def write_blocks(path, recorded):
+    """Writes the blocks of a Markdown file anew, all or none.
+
+    Returns:
+        The names of those that changed.
+    """
+    text, blocks = _regenerated(path, recorded)
+    stale = [name for name, fresh in blocks.items() if not fresh]
+    if stale:
+        write_whole(Path(path).resolve(), text)
+    return stale
+
+
+def block_names(path):
+    """The names of the blocks of a Markdown file, in order."""
+    return [name for name, _, _ in _blocks(_lines(path), path)]
+
+
+def _regenerated(path, recorded):
+    """The whole text with its blocks as they should be, and block name -> whether it was so already."""
+    lines = _lines(path)
+    text, blocks, done = [], {}, 0
+    for name, begin, end in _blocks(lines, path):
+        table = recorded_table(recorded, name)
+        block = ["", table.title, "", *markdown_table(table).split("\n"), ""]
+        blocks[name] = lines[begin + 1 : end] == block
+        text += [*lines[done : begin + 1], *block]
+        done = end
+    return "\n".join([*text, *lines[done:]]), blocks
+
+
+def _lines(path):
+    try:
+        return Path(path).read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise DataError(f"{path}: cannot be read ({reason}): expected a Markdown file") from error
+
+
+def _blocks(lines, path):
+    """``(name, line of the beginning, line of the end)`` of each block."""
+    found, name, begin = [], None, None
+    for number, line in enumerate(lines):
+        starts = BEGIN.fullmatch(line)
+        if starts and name:
+            raise DataError(f"{path}: line {number + 1}: {line.strip()} inside of block {name}: expected {END} first")
+        if starts:
+            name, begin = starts[1], number
+        elif line.strip() == END:
+            if not name:
+                raise DataError(f"{path}: line {number + 1}: {END} ends nothing: expected <!-- results: NAME --> first")
+            if name in [other for other, _, _ in found]:
+                raise DataError(f"{path}: line {begin + 1}: block {name} stands twice: expected it once in a file")
+            found.append((name, begin, number))
+            name = None
+    if name:
+        raise DataError(f"{path}: line {begin + 1}: block {name} has no end: expected a line {END}")
+    return found
+
+
+def _differences_table(spec, differences, known):
+    rows = []
+    for entry in differences:
+        cells = {
+            "against": known[entry.against].label,
+            "difference": f"{entry.difference:+.3f}",
+            "interval": f"[{entry.low:+.3f}, {entry.high:+.3f}]",
+            "zero": "outside" if entry.low * entry.high > 0 else "inside",
+        }
+        rows.append(Row(known[entry.model].label, cells))
+    columns = (
+        Column("against", "against", words=True),
+        Column("difference", "NME points"),
+        Column("interval", "interval"),
+        Column("zero", "zero is"),
+    )
+    methods = tuple(dict.fromkeys(f"{entry.method}, {entry.date}" for entry in differences))
+    return Table(spec.title, columns, tuple(rows), methods, heading="model")
