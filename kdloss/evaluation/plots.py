@@ -2,6 +2,7 @@
 
 import io
 import json
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
 from kdloss.errors import DataError
 from kdloss.evaluation import metrics
@@ -23,9 +25,13 @@ BOOKKEEPING = ("epoch", "step", "lr", "learning_rate", "seconds", "time")
 
 
 def figure_bytes(figure, image_format="png", dpi=130):
-    """A figure as the bytes of a ``png``, or of a ``jpeg`` (for faces: a tenth of the size)."""
+    """A figure as the bytes of a ``png``, in 256 colours, or of a ``jpeg`` (for faces)."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format=image_format, dpi=dpi, facecolor="white")
+    if image_format == "png":
+        # A chart in a palette has a third of the bytes, and no difference that shows.
+        drawn, buffer = Image.open(buffer).convert("RGB"), io.BytesIO()
+        drawn.quantize(256).save(buffer, "png", optimize=True)
     return buffer.getvalue()
 
 
@@ -33,21 +39,25 @@ def ced_figure(curves, *, title, limit=0.15):
     """Cumulative error distributions.
 
     Args:
-        curves: label -> (n,) errors of the images, fractions of the normaliser.
+        curves: label -> (n,) errors of the images, fractions of the normaliser; not finite for a face without
+            prediction, so that its curve ends below 100 %.
         title: what was measured, with which normaliser.
         limit: right end of the axis, a fraction.
 
     Returns:
-        A matplotlib `Figure`; the legend gives the NME of each curve.
+        A matplotlib `Figure`; the legend gives the NME of each curve, over the faces that have a prediction.
     """
-    figure, (axes,) = _figure(7.2, 4.6)
+    figure, (axes,) = new_figure(5.6, 4.2 + 0.2 * len(curves))
     for i, (label, errors) in enumerate(curves.items()):
         x, y = metrics.ced(errors)
+        found = np.isfinite(x)
         # Steps from zero, continued to the edge of the plot.
-        x = np.concatenate([[0.0], x, [max(limit, x[-1])]])
-        y = np.concatenate([[0.0], y, [1.0]])
+        x = np.concatenate([[0.0], x[found], [max([limit, *x[found][-1:]])]])
+        y = np.concatenate([[0.0], y[found], [found.mean()]])
         colour, style = _line(i)
-        name = f"{label} (NME {metrics.nme(errors):.2f} %)"
+        facts = [f"NME {metrics.nme(errors):.2f} %"] if found.any() else []
+        facts += [] if found.all() else [f"{np.sum(~found)} of {len(found)} missing"]
+        name = f"{label} ({', '.join(facts)})"
         axes.step(100 * x, 100 * y, where="post", color=colour, linestyle=style, linewidth=2, label=name)
     for threshold in (0.08, 0.10):
         axes.axvline(100 * threshold, color="0.5", linewidth=1, zorder=0)
@@ -66,10 +76,10 @@ def ced_figure(curves, *, title, limit=0.15):
         ylim=(0, 104),
         xlabel="error of a face, % of the normaliser",
         ylabel="faces at or below, %",
-        title=title,
     )
+    axes.set_title(textwrap.fill(title, 62), fontsize=10)
     # Below the plot: inside, it would hide the curve of one model or another.
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=1, frameon=False, fontsize=9)
     return figure
 
 
@@ -77,6 +87,54 @@ def spread_by_error(errors, count):
     """Positions of ``count`` faces from the best to the worst, evenly spaced in rank: neither picked nor flattering."""
     order = np.argsort(errors, kind="stable")
     return order[np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int))]
+
+
+def worst_median_best(errors, count):
+    """Positions of the worst, the median and the best faces, ``count`` of each and none of them twice.
+
+    Faces without prediction (errors that are not finite) stand before the worst and take half of their places at most,
+    so that the worst predictions are seen too. The median is that of the faces with one.
+
+    Args:
+        errors: (n,) errors of the faces, fractions.
+        count: of each; a third of the faces at the most.
+
+    Returns:
+        A dict ``worst`` (the worst first), ``median``, ``best`` (the best first) -> (m,) positions. With fewer than
+        three predictions there are only the worst.
+    """
+    order = np.argsort(errors, kind="stable")
+    finite = np.isfinite(np.asarray(errors)[order])
+    found, missing = order[finite], order[~finite]
+    each = min(count, len(found) // 3)
+    if not each:
+        return {"worst": np.concatenate([missing, found[::-1]])[:count]}
+    shown, middle = missing[: (each + 1) // 2], (len(found) - each) // 2
+    worst = np.concatenate([shown, found[::-1][: each - len(shown)]])
+    return {"worst": worst, "median": found[middle : middle + each], "best": found[:each]}
+
+
+def error_text(error):
+    """What to write below a face: its error (a fraction) in percent, or that it has no prediction."""
+    return f"error {100 * error:.1f} %" if np.isfinite(error) else "no face found"
+
+
+def face_figure(prepared, row, prediction):
+    """One face with truth and prediction drawn on it, for a gallery.
+
+    Args:
+        prepared: the `PreparedDataset`.
+        row: of the face.
+        prediction: (N, 2) points in pixels of the source image; NaN where there are none, and then only the truth is
+            drawn.
+
+    Returns:
+        A square matplotlib `Figure` without margins.
+    """
+    figure = Figure(figsize=(2.6, 2.6))
+    FigureCanvasAgg(figure)
+    _draw_face(figure.add_axes((0, 0, 1, 1)), prepared, row, prediction)
+    return figure
 
 
 def face_grid(prepared, rows, predictions, *, errors=None, columns=4, title=""):
@@ -105,7 +163,7 @@ def face_grid(prepared, rows, predictions, *, errors=None, columns=4, title=""):
         axes = figure.add_axes((left + 0.01 / columns, top - side / height, 0.98 / columns, side / height))
         _draw_face(axes, prepared, row, predictions[i])
         if errors is not None:
-            axes.text(0.5, -0.015, f"error {100 * errors[i]:.1f} %", transform=axes.transAxes, ha="center", va="top")
+            axes.text(0.5, -0.015, error_text(errors[i]), transform=axes.transAxes, ha="center", va="top")
     if title:
         figure.text(0.5, 1 - 0.12 / height, title, ha="center", va="top", fontsize=11)
     keys = [Line2D([], [], color=colour, linewidth=3, path_effects=_outline()) for colour in (TRUTH, PREDICTION)]
@@ -140,7 +198,7 @@ def training_curves(histories):
         raise DataError(f"training curves: nothing to draw in {', '.join(histories) or 'no runs'}")
     terms.sort(key=lambda term: (term != "val_nme", term != "loss", term.startswith("val_")))
     columns = min(2, len(terms))
-    figure, panels = _figure(5.0 * columns, 3.2 * -(-len(terms) // columns), len(terms), columns)
+    figure, panels = new_figure(5.0 * columns, 3.2 * -(-len(terms) // columns), len(terms), columns)
     colours = {label: _line(i) for i, label in enumerate(histories)}
     for axes, term in zip(panels, terms, strict=True):
         for label, (x, y) in _series(histories, term).items():
@@ -169,7 +227,7 @@ def read_history(path):
     return records
 
 
-def _figure(width, height, panels=1, columns=1):
+def new_figure(width, height, panels=1, columns=1):
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     lines = -(-panels // columns)

@@ -23,13 +23,33 @@ def test_ced_curve_reads_as_the_distribution():
     assert curves[0].get_linestyle() != curves[1].get_linestyle()
 
 
+def test_ced_curve_of_missing_faces_ends_below_all():
+    errors = {"a": np.array([np.inf, 0.02, 0.04, np.nan]), "b": np.array([np.inf, np.inf])}
+    figure = plots.ced_figure(errors, title="faces")
+    curves = [line for line in figure.axes[0].lines if line.get_drawstyle() == "steps-post"]
+    assert curves[0].get_xdata() == pytest.approx([0, 2, 4, 15])
+    assert curves[0].get_ydata() == pytest.approx([0, 25, 50, 50])
+    assert curves[1].get_xdata() == pytest.approx([0, 15])
+    assert curves[1].get_ydata() == pytest.approx([0, 0])
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["a (NME 3.00 %, 2 of 4 missing)", "b (2 of 2 missing)"]
+
+
+def test_a_long_title_keeps_inside_the_picture():
+    figure = plots.ced_figure({"a": np.array([0.02])}, title="a title of many words " * 8)
+    figure.draw_without_rendering()
+    box = figure.axes[0].title.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
+
+
 @pytest.mark.parametrize(("image_format", "magic"), [("png", b"\x89PNG"), ("jpeg", b"\xff\xd8\xff")])
 def test_bytes_decode(image_format, magic):
     figure = plots.ced_figure({"a": np.array([0.02, 0.04])}, title="faces")
     data = plots.figure_bytes(figure, image_format, dpi=50)
     assert data.startswith(magic)
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    assert image.shape == (230, 360, 3)
+    assert image.shape == (220, 280, 3)
     assert image.std() > 5
 
 
@@ -54,6 +74,37 @@ def test_faces_are_drawn_with_truth_and_prediction_where_they_lie(faces_300w):
         assert np.all((faces_300w.points[row] > [left, top]) & (faces_300w.points[row] < [right, bottom]))
         assert axes.texts[0].get_text() == "error 1.2 %"
     assert plots.figure_bytes(figure, "jpeg", dpi=40).startswith(b"\xff\xd8\xff")
+
+
+def test_a_face_without_prediction_shows_the_truth_alone(faces_300w):
+    row = faces_300w.indices("test")[0]
+    figure = plots.face_figure(faces_300w, row, np.full((68, 2), np.nan))
+    (axes,) = figure.axes
+    drawn = {to_hex(line.get_color()) for line in axes.lines if np.isfinite(line.get_xydata()).any()}
+    assert drawn == {to_hex(plots.TRUTH)}
+    image = cv2.imdecode(np.frombuffer(plots.figure_bytes(figure, "jpeg", dpi=50), np.uint8), cv2.IMREAD_COLOR)
+    assert image.shape == (130, 130, 3)
+    rows = np.array([row, row])
+    grid = plots.face_grid(faces_300w, rows, faces_300w.source_points[rows], errors=np.array([np.inf, 0.05]))
+    assert [axes.texts[0].get_text() for axes in grid.axes] == ["no face found", "error 5.0 %"]
+
+
+@pytest.mark.parametrize(
+    ("errors", "count", "expected"),
+    [
+        ([7, 1, 3, 2, 9, 5, 4, 8, 6], 2, {"worst": [4, 7], "median": [6, 5], "best": [1, 3]}),
+        ([7, 1, 3, 2, 9, 5, 4, 8, 6], 8, {"worst": [4, 7, 0], "median": [6, 5, 8], "best": [1, 3, 2]}),
+        # Missing faces take half of the worst places, and none of the others.
+        (["inf", 1, "inf", 2, "nan", 3, 4, 5, 6], 2, {"worst": [0, 8], "median": [5, 6], "best": [1, 3]}),
+        (["inf", 1, 2, 3], 8, {"worst": [0], "median": [2], "best": [1]}),
+        ([1, 2, "inf"], 8, {"worst": [2, 1, 0]}),
+        (["inf", "inf"], 8, {"worst": [0, 1]}),
+        ([5], 8, {"worst": [0]}),
+    ],
+)
+def test_worst_median_and_best_faces(errors, count, expected):
+    found = plots.worst_median_best(np.array(errors, float), count)
+    assert {name: chosen.tolist() for name, chosen in found.items()} == expected
 
 
 def test_points_of_no_line_are_drawn_too(make_prepared):

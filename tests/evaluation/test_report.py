@@ -1,6 +1,7 @@
 """The report: one page that parses, holds its pictures, and asks for nothing."""
 
 import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 
@@ -33,7 +34,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] not in ("style", "script"):
             self.text.append(data)
 
 
@@ -75,9 +76,18 @@ def test_nothing_is_requested(page):
         if address.startswith("#"):
             assert address[1:] in reader.ids
     text = path.read_text(encoding="utf-8")
-    assert not re.search(r"https?://|url\(|@import|<script", text)
+    assert not re.search(r"https?://|url\(|@import|<script ", text)
     assert "prefers-color-scheme:dark" in text
     assert 'name="viewport"' in text
+
+
+def test_policy_names_the_one_script_of_the_page(page):
+    text = page[0].read_text(encoding="utf-8")
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', text)[1]
+    assert {"default-src 'none'", "img-src data:", f"script-src 'sha256-{digest}'"} <= set(policy.split("; "))
+    assert text.index("Content-Security-Policy") < text.index("<style>")
 
 
 def test_pictures_decode_to_what_was_given(page, images):
@@ -93,6 +103,29 @@ def test_pictures_decode_to_what_was_given(page, images):
 def test_other_bytes_are_no_picture():
     with pytest.raises(DataError, match="neither PNG nor JPEG"):
         report.picture(b"GIF89a", "a caption")
+
+
+def test_facts_read_as_plain_words():
+    values = {"flip": False, "missing": {"n": 3, "counted": ["a"]}, "checkpoint": None, "<b>": "x & y"}
+    reader = Page()
+    reader.feed(report.facts(values))
+    assert reader.text == ["flip", "no", "missing", 'n: 3; counted: ["a"]', "checkpoint", "none", "<b>", "x & y"]
+
+
+def test_pieces_hold_their_pictures_and_words(images):
+    pictures = [report.picture(data, "a face") for data in images[1]]
+    for piece in (report.gallery(pictures), report.charts(iter(pictures)), report.wide("".join(pictures))):
+        reader = Page()
+        reader.feed(piece)
+        assert reader.open == []
+        assert [tag for tag, _ in reader.addresses] == ["img", "img"]
+        assert reader.text == ["a face", "a face"]
+    reader = Page()
+    reader.feed(
+        report.folded("more & more", report.subheading("<h>")) + report.colour_key({"truth": "#56B4E9", "b": "#000000"})
+    )
+    assert reader.open == []
+    assert reader.text == ["more & more", "<h>", "truth", "b"]
 
 
 def test_notice_of_rendered_faces():

@@ -1,0 +1,189 @@
+"""The report of one evaluation, or of several models on the same faces: one HTML file."""
+
+import time
+
+from kdloss.datasets import dataset_spec
+from kdloss.evaluation import plots
+from kdloss.evaluation.comparison_plots import differences_figure, scatter_figure
+from kdloss.evaluation.error_maps import deviations_table, error_ellipse_figure, mean_face_error_figure, point_nme
+from kdloss.evaluation.evaluation_folder import overlaid_ced
+from kdloss.evaluation.protocol import MISSING
+from kdloss.evaluation.report import (
+    Section,
+    charts,
+    colour_key,
+    faces_notice,
+    facts,
+    folded,
+    gallery,
+    paragraph,
+    picture,
+    subheading,
+    wide,
+    write_report,
+)
+from kdloss.evaluation.robustness import robustness_lines
+from kdloss.evaluation.robustness_plots import robustness_figure
+from kdloss.evaluation.table import html_table
+from kdloss.evaluation.tables import Result, points_table
+
+# Faces in each gallery: of one model, and of each of several.
+FACES, FACES_COMPARED = 8, 4
+HEADINGS = {"worst": "Worst", "median": "Around the median", "best": "Best"}
+
+
+def write_evaluation_report(
+    path,
+    evaluations,
+    *,
+    environment,
+    tables=(),
+    lines=(),
+    baseline=None,
+    comparison=None,
+    robustness=None,
+    configuration=None,
+    command="",
+):
+    """Writes the report, whole or not at all.
+
+    Args:
+        path: of the ``.html``.
+        evaluations: `Evaluation`\\ s of the same faces; one for the report of a model, more for a comparison, each with
+            a label of its own.
+        environment: versions and machine, a dict.
+        tables: `Table`\\ s in order: results, parts, comparison.
+        lines: plain sentences below the tables, such as the differences between models.
+        baseline: the `Evaluation` of the mean shape for the cumulative curve, or None.
+        comparison: the dict of `kdloss.evaluation.comparison.compare` on these evaluations, drawn, or None.
+        robustness: the dict of `measure_robustness`, drawn, or None.
+        configuration: what the models were trained with, a dict, or None.
+        command: as typed.
+
+    Raises:
+        DataError: a model without any prediction.
+        UserError: the file can't be written.
+    """
+    first, several = evaluations[0], len(evaluations) > 1
+    spec = dataset_spec(first.metrics["dataset"])
+    ced = plots.figure_bytes(overlaid_ced(evaluations, baseline))
+    sections = [
+        Section("Results", (*map(html_table, tables), *map(paragraph, lines))),
+        Section("Cumulative error", (picture(ced, "Share of the faces at or below each error."),)),
+    ]
+    if comparison:
+        sections.append(Section("Differences", _differences(evaluations, comparison)))
+    if robustness:
+        sections.append(Section("Box robustness", _robustness(robustness)))
+    sections.append(Section("Errors by point", _points(evaluations)))
+    for evaluation in evaluations:
+        heading, count = (f"Faces: {evaluation.label}", FACES_COMPARED) if several else ("Faces", FACES)
+        sections.append(Section(heading, _faces(evaluation, count)))
+    sections.append(Section("Protocol", _protocols(evaluations)))
+    if configuration:
+        sections.append(Section("Configuration", (facts(configuration),)))
+    made = ({"command": command} if command else {}) | {"date": time.strftime("%Y-%m-%d")}
+    sections.append(Section("Environment", (facts(made | environment),)))
+    write_report(
+        path,
+        title=f"{spec.title}: {len(evaluations)} models compared" if several else f"{spec.title}: {first.label}",
+        summary=_summary(evaluations),
+        notices=[faces_notice(spec, first.metrics["protocol"]["synthetic"]), *_missing(evaluations)],
+        sections=sections,
+    )
+
+
+def face_gallery(evaluation, chosen):
+    """Faces of an `Evaluation` with truth and prediction drawn on them, each with its name and its error.
+
+    Args:
+        evaluation: the `Evaluation`.
+        chosen: positions of the faces in it.
+
+    Returns:
+        A piece of HTML for a `Section`.
+    """
+    names, errors, pictures = evaluation.names, evaluation.errors, []
+    for i in chosen:
+        figure = plots.face_figure(evaluation.prepared, evaluation.rows[i], evaluation.points[i])
+        pictures.append(picture(plots.figure_bytes(figure, "jpeg"), f"{plots.error_text(errors[i])}, {names[i]}"))
+    return gallery(pictures)
+
+
+def _faces(evaluation, count):
+    pieces = [colour_key({"truth": plots.TRUTH, "prediction": plots.PREDICTION})]
+    for name, chosen in plots.worst_median_best(evaluation.errors, count).items():
+        pieces += [subheading(HEADINGS[name]), face_gallery(evaluation, chosen)]
+    return tuple(pieces)
+
+
+def _points(evaluations):
+    limit = max(float(point_nme(evaluation).max()) for evaluation in evaluations)
+    drawn = [
+        (mean_face_error_figure(evaluation, limit=limit), "NME of each point, on the mean of the true shapes.")
+        for evaluation in evaluations
+    ]
+    if len(evaluations) > 1:
+        table = points_table([Result(evaluation.label, evaluation.metrics) for evaluation in evaluations])
+    else:
+        table = deviations_table(evaluations[0])
+        caption = (
+            "From the truth (black) to the mean prediction (orange), and one standard deviation around it (blue), "
+            "to the scale of the face."
+        )
+        drawn.append((error_ellipse_figure(evaluations[0]), caption))
+    return _drawn(drawn), folded("All points", html_table(table))
+
+
+def _differences(evaluations, comparison):
+    reference = evaluations[0]
+    intervals = plots.figure_bytes(differences_figure(comparison))
+    faces = [
+        (scatter_figure(reference, other), f"Each face: {reference.label} and {other.label}.")
+        for other in evaluations[1:]
+    ]
+    return wide(picture(intervals, "Differences of NME, paired bootstrap intervals of 95 %.")), _drawn(faces)
+
+
+def _robustness(result):
+    drawn = plots.figure_bytes(robustness_figure(result))
+    caption = "NME as the box is shifted, and as it is scaled and turned."
+    return *map(paragraph, robustness_lines(result)), wide(picture(drawn, caption))
+
+
+def _drawn(figures):
+    """(figure, caption) pairs as charts."""
+    return charts(picture(plots.figure_bytes(figure), caption) for figure, caption in figures)
+
+
+def _protocols(evaluations):
+    """What the models share, then what they do not, a line a model."""
+    protocols = [evaluation.metrics["protocol"] for evaluation in evaluations]
+    shared = {key: value for key, value in protocols[0].items() if all(one[key] == value for one in protocols)}
+    own = {
+        evaluation.label: {key: value for key, value in protocol.items() if key not in shared}
+        for evaluation, protocol in zip(evaluations, protocols, strict=True)
+    }
+    return (facts(shared), *([facts(own)] if len(shared) < len(protocols[0]) else []))
+
+
+def _summary(evaluations):
+    """The main numbers in a sentence."""
+    first = evaluations[0].metrics
+    protocol, full = first["protocol"], first["subsets"]["full"]
+    faces = f"{full['n']} of {full['official_n']}" if full["complete"] is False else str(full["n"])
+    measure = f"{protocol['normaliser']} normaliser, {faces} {protocol['split']} faces"
+    nmes = [one.metrics["subsets"]["full"][f"nme_{protocol['normaliser']}"] for one in evaluations]
+    if len(evaluations) > 1:
+        each = ", ".join(f"{one.label} {nme:.2f} %" for one, nme in zip(evaluations, nmes, strict=True))
+        return f"NME: {each} ({measure})."
+    return f"NME {nmes[0]:.2f} %, FR10 {full['fr10']:.2f} %, AUC10 {full['auc10']:.3f} ({measure})."
+
+
+def _missing(evaluations):
+    """What became of faces without prediction, one sentence a model that has such faces."""
+    for evaluation in evaluations:
+        missing = evaluation.metrics["protocol"]["missing"]
+        if missing["n"]:
+            counted = "left out" if missing["counted"] == MISSING["skip"] else "counted as failures"
+            yield f"{evaluation.label}: {missing['n']} faces without prediction, {counted}."

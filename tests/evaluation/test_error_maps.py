@@ -1,0 +1,121 @@
+"""Errors drawn on the mean face: the numbers behind the pictures, against constructed predictions and plain loops."""
+
+import cv2
+import numpy as np
+import pytest
+
+from kdloss.errors import DataError
+from kdloss.evaluation import error_maps, plots
+from kdloss.evaluation.evaluation import Evaluation, evaluate_predicted
+
+
+@pytest.fixture(scope="module")
+def evaluation(faces_300w):
+    """Random errors, larger for later points; the third face has no prediction."""
+    truth = faces_300w.source_points[faces_300w.indices("test")]
+    errors = np.random.default_rng(3).normal(size=truth.shape) * np.linspace(0.5, 4, 68)[:, None] + [0.5, -1]
+    points = truth + errors
+    points[2] = np.nan
+    return evaluate_predicted(faces_300w, points, label="noise", missing="fail")
+
+
+@pytest.fixture(scope="module")
+def nothing(evaluation):
+    return Evaluation("nothing", evaluation.prepared, evaluation.rows, evaluation.points * np.nan, evaluation.metrics)
+
+
+def test_point_nme_is_that_of_the_protocol(evaluation):
+    assert error_maps.point_nme(evaluation) == pytest.approx(list(evaluation.metrics["points"].values()), rel=1e-12)
+
+
+def test_mean_face_is_the_mean_over_square_boxes(evaluation):
+    shape, length = error_maps.mean_face(evaluation)
+    units, lengths = [], []
+    for points in evaluation.truth:
+        low, high = points.min(axis=0), points.max(axis=0)
+        side = (high - low).max()
+        units.append((points - (low + high) / 2) / side)
+        lengths.append(np.linalg.norm(points[36] - points[45]) / side)
+    assert shape == pytest.approx(np.mean(units, axis=0), abs=1e-9)
+    assert length == pytest.approx(np.mean(lengths), rel=1e-9)
+
+
+def test_bias_and_spread_are_those_of_the_vectors(evaluation):
+    bias, covariance = error_maps.point_deviations(evaluation)
+    for i in (0, 30, 67):
+        vectors = []
+        for truth, points in zip(evaluation.truth, evaluation.points, strict=True):
+            if np.isfinite(points).all():
+                vectors.append((points[i] - truth[i]) / np.linalg.norm(truth[36] - truth[45]))
+        assert len(vectors) == 7
+        assert bias[i] == pytest.approx(np.mean(vectors, axis=0), rel=1e-9)
+        assert covariance[i] == pytest.approx(np.cov(np.array(vectors).T, bias=True), rel=1e-9)
+
+
+def test_circles_stand_on_the_mean_face_and_grow_with_the_error(evaluation):
+    figure = error_maps.mean_face_error_figure(evaluation, worst=3, limit=20.0)
+    axes, bar = figure.axes
+    circles = axes.collections[0]
+    values, (shape, _) = error_maps.point_nme(evaluation), error_maps.mean_face(evaluation)
+    order = np.argsort(-values)
+    assert np.asarray(circles.get_offsets()) == pytest.approx(shape[order])
+    assert np.asarray(circles.get_array()) == pytest.approx(values[order])
+    assert np.all(np.diff(circles.get_sizes()) <= 0)
+    assert circles.get_clim() == (0, 20)
+    assert "interocular" in bar.get_xlabel()
+    bottom, top = axes.get_ylim()
+    assert bottom > top  # y runs down, as in pictures
+    assert [text.get_text() for text in axes.texts] == ["1", "2", "3"]
+    names = evaluation.prepared.scheme.names
+    expected = [f"{place}  {names[i]}  {values[i]:.1f} %" for place, i in enumerate(order[:3], start=1)]
+    assert figure.get_supxlabel().split("\n") == expected
+    # The names stand inside the picture.
+    figure.draw_without_rendering()
+    box = figure._supxlabel.get_window_extent()
+    assert box.y0 >= 0
+    assert box.x0 >= 0
+
+
+def test_ellipses_are_one_standard_deviation_to_scale(evaluation):
+    figure = error_maps.error_ellipse_figure(evaluation)
+    (bias, covariance), (shape, length) = error_maps.point_deviations(evaluation), error_maps.mean_face(evaluation)
+    ellipses = figure.axes[0].patches[::2]
+    assert len(ellipses) == 68
+    for i in (0, 40, 67):
+        assert ellipses[i].get_center() == pytest.approx(shape[i] + length * bias[i])
+        angle = np.radians(ellipses[i].get_angle())
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        axes = np.diag([ellipses[i].get_width() / 2, ellipses[i].get_height() / 2])
+        assert turn @ axes**2 @ turn.T == pytest.approx(length**2 * covariance[i], abs=1e-12)
+
+
+def test_table_names_the_worst_points_first(evaluation):
+    table = error_maps.deviations_table(evaluation)
+    values, (bias, covariance) = error_maps.point_nme(evaluation), error_maps.point_deviations(evaluation)
+    worst = int(values.argmax())
+    assert table.heading == "point"
+    assert table.rows[0].label == evaluation.prepared.scheme.names[worst]
+    first = table.rows[0].cells
+    assert first["index"] == str(worst)
+    assert worst in evaluation.prepared.scheme.parts[first["part"]]
+    assert first["NME"] == pytest.approx(values[worst])
+    assert [first["bias right"], first["bias down"]] == pytest.approx(100 * bias[worst])
+    assert first["spread"] == pytest.approx(100 * np.sqrt(np.trace(covariance[worst])))
+    nmes = [row.cells["NME"] for row in table.rows]
+    assert nmes == sorted(nmes, reverse=True)
+    assert {column.key for column in table.columns} == set(first)
+    assert "interocular" in table.notes[0]
+
+
+def test_perfect_predictions_of_a_scheme_without_lines_draw_too(make_prepared):
+    prepared = make_prepared("folder", custom=7, test=2, train=1)
+    evaluation = evaluate_predicted(prepared, prepared.source_points[prepared.indices("test")])
+    for figure in (error_maps.mean_face_error_figure(evaluation), error_maps.error_ellipse_figure(evaluation)):
+        data = np.frombuffer(plots.figure_bytes(figure, dpi=40), np.uint8)
+        assert cv2.imdecode(data, cv2.IMREAD_COLOR).std() > 5
+
+
+@pytest.mark.parametrize("measure", [error_maps.point_nme, error_maps.point_deviations, error_maps.deviations_table])
+def test_without_any_prediction_points_have_no_error(nothing, measure):
+    with pytest.raises(DataError, match="nothing: none of the 8 faces has a prediction"):
+        measure(nothing)

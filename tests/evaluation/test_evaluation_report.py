@@ -1,0 +1,132 @@
+"""The report of an evaluation: which sections, faces and words it holds."""
+
+import html
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from kdloss.evaluation.comparison import compare
+from kdloss.evaluation.evaluation import evaluate_mean_shape, evaluate_predicted
+from kdloss.evaluation.evaluation_report import write_evaluation_report
+from kdloss.evaluation.table import Column, Row, Table
+from kdloss.geometry import BoxPolicy
+
+TABLE = Table("a table", (Column("a", "a"),), (Row("row <1>", {"a": 1.5}),))
+
+
+@pytest.fixture(scope="module")
+def evaluations(make_prepared):
+    """Two models on nine faces; the second finds no face in one of them."""
+    prepared = make_prepared("300w", test=9, subsets=lambda i: ("common",))
+    truth = prepared.source_points[prepared.indices("test")]
+    rng = np.random.default_rng(1)
+    # The farther down the list, the worse.
+    noise = rng.normal(0, 1, truth.shape) * np.arange(1, 10)[:, None, None] / 2
+    missing = truth + 2 * noise
+    missing[4] = np.nan
+    return [
+        evaluate_predicted(prepared, truth + noise, label="good", box=BoxPolicy()),
+        evaluate_predicted(prepared, missing, label="bad", missing="fail"),
+    ]
+
+
+def written(path, evaluations, **more):
+    write_evaluation_report(path, evaluations, environment={"python": "3", "cores": 2}, **more)
+    text = path.read_text(encoding="utf-8")
+    headings = [html.unescape(found) for found in re.findall("<h2>(.*?)</h2>", text)]
+    captions = [html.unescape(found) for found in re.findall("<figcaption>(.*?)</figcaption>", text)]
+    return text, headings, captions
+
+
+def test_report_of_one_model(tmp_path, evaluations):
+    first = evaluations[0]
+    baseline = evaluate_mean_shape(first.prepared, BoxPolicy())
+    text, headings, captions = written(
+        tmp_path / "report.html",
+        [first],
+        tables=[TABLE],
+        lines=["A sentence & more."],
+        baseline=baseline,
+        configuration={"epochs": 7},
+        command="python -m kdloss.evaluate",
+    )
+    expected = ["Results", "Cumulative error", "Errors by point", "Faces"]
+    assert headings == [*expected, "Protocol", "Configuration", "Environment"]
+    assert re.findall("<h3>(.*?)</h3>", text) == ["Worst", "Around the median", "Best"]
+    # Three of nine each; the worst and the best from the ends.
+    errors = [f"error {100 * error:.1f} %, {name}" for error, name in zip(first.errors, first.names, strict=True)]
+    order = np.argsort(first.errors)
+    assert captions[-9:] == [errors[i] for i in (*order[:-4:-1], *order[3:6], *order[:3])]
+    for words in (
+        "row &lt;1&gt;",
+        "A sentence &amp; more.",
+        "research use only",
+        "python -m kdloss.evaluate",
+        "epochs",
+    ):
+        assert words in text
+    full = first.metrics["subsets"]["full"]
+    assert f"NME {full['nme_interocular']:.2f} %, FR10 {full['fr10']:.2f} %, AUC10 {full['auc10']:.3f} " in text
+    assert "9 of 689 test faces" in text
+    assert "bias right" in text
+    assert "without prediction" not in text
+
+
+def test_report_of_a_comparison(tmp_path, evaluations):
+    text, headings, captions = written(tmp_path / "report.html", evaluations, comparison=compare(evaluations))
+    expected = ["Results", "Cumulative error", "Differences", "Errors by point", "Faces: good", "Faces: bad"]
+    assert headings == [*expected, "Protocol", "Environment"]
+    assert captions.count("NME of each point, on the mean of the true shapes.") == 2
+    assert "Each face: good and bad." in captions
+    # Eight faces with a prediction: two of each kind, the missing one first.
+    assert captions[-6] == f"no face found, {evaluations[1].names[4]}"
+    assert captions[-5].startswith("error ")
+    assert "bad: 1 faces without prediction, counted as failures." in text
+    nmes = [one.metrics["subsets"]["full"]["nme_interocular"] for one in evaluations]
+    assert f"NME: good {nmes[0]:.2f} %, bad {nmes[1]:.2f} % (interocular normaliser, 9 of 689 test faces)." in text
+    protocol = text[text.index("<h2>Protocol") : text.index("<h2>Environment")]
+    # What they share stands once.
+    assert protocol.count("interocular") == 1
+    assert '<th scope="row">good</th><td>box: gt:1.25;' in protocol
+    assert '<th scope="row">bad</th><td>box: not stated;' in protocol
+
+
+def test_box_robustness_is_drawn_and_summed_up(tmp_path, evaluations):
+    robustness = {
+        "dataset": "300w",
+        "synthetic": False,
+        "n": 9,
+        "box": "gt:1.25",
+        "normaliser": "interocular",
+        "shift": {"shifts": [-0.1, 0, 0.1], "nme": [[5, 6, 7]] * 3, "outside": [[0, 0, 0]] * 3},
+        "scale_rotation": {"scales": [1, 1.2], "rotations": [0, 15], "nme": [[4, 5]] * 2, "outside": [[0, 1]] * 2},
+        "baseline_nme": 4.0,
+        "robust_nme": 5.25,
+        "robust_ratio": 1.31,
+        "outside": 0.1,
+    }
+    text, headings, captions = written(tmp_path / "report.html", [evaluations[0]] * 2, robustness=robustness)
+    # Models of one protocol have one table of it.
+    assert text[text.index("<h2>Protocol") : text.index("<h2>Environment")].count("<table") == 1
+    assert "Box robustness" in headings
+    assert "NME as the box is shifted, and as it is scaled and turned." in captions
+    assert "NME 4.00 % in the box gt:1.25, 5.25 % on average over the perturbed ones" in text
+
+
+def test_rendered_faces_are_said_to_be(tmp_path, make_prepared):
+    prepared = make_prepared("cofw", test=3, synthetic=True)
+    evaluation = evaluate_predicted(prepared, prepared.source_points[prepared.indices("test")] + 1)
+    text, _, _ = written(tmp_path / "report.html", [evaluation])
+    assert "SYNTHETIC" in text
+
+
+def test_a_report_needs_neither_tensorflow_nor_pyplot():
+    program = (
+        "import sys, kdloss.evaluation.evaluation_report\n"
+        "print([name for name in ('tensorflow', 'keras', 'jax', 'matplotlib.pyplot') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,312 @@
+"""The report as a browser shows it: headless Chromium, driven over its DevTools protocol."""
+
+import contextlib
+import itertools
+import json
+import shutil
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from kdloss.evaluation.comparison import compare
+from kdloss.evaluation.evaluation import evaluate_predicted
+from kdloss.evaluation.evaluation_report import write_evaluation_report
+from kdloss.evaluation.report import Section, write_report
+from kdloss.evaluation.table import Column, Row, Table
+
+websocket = pytest.importorskip("websocket", reason="needs websocket-client (extra dev)")
+
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --hide-scrollbars --remote-debugging-port=0"
+)
+PATIENCE = 30  # seconds
+
+
+class Browser:
+    """One page of a Chromium: what it was asked, what it loaded, what it complained of."""
+
+    def __init__(self, program, folder):
+        self.process = subprocess.Popen(
+            [program, *FLAGS.split(), f"--user-data-dir={folder}", "about:blank"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.numbers, self.events, self.session, self.socket = itertools.count(1), [], None, None
+        try:
+            # The browser writes its port and the path of its socket there once it listens.
+            address = _when(lambda: (folder / "DevToolsActivePort").read_text().split(), length=2)
+            url = f"ws://127.0.0.1:{address[0]}{address[1]}"
+            self.socket = websocket.create_connection(url, timeout=PATIENCE, suppress_origin=True)
+            target = self.ask("Target.createTarget", url="about:blank")["targetId"]
+            self.session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+            for domain in ("Page", "Runtime", "Log", "Network"):
+                self.ask(f"{domain}.enable")
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self):
+        if self.socket is not None:
+            self.socket.close()
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def ask(self, method, **params):
+        """Sends a command and returns its result; what happens in the meantime is kept in `events`."""
+        number = next(self.numbers)
+        session = {"sessionId": self.session} if self.session else {}
+        self.socket.send(json.dumps({"id": number, "method": method, "params": params} | session))
+        while (message := json.loads(self.socket.recv())).get("id") != number:
+            self.events.append(message)
+        assert "error" not in message, message
+        return message["result"]
+
+    def open(self, path, width=1280, dark=False):
+        """Loads a file at a width in CSS pixels, and forgets what happened before."""
+        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 600)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.ask("Emulation.setEmulatedMedia", features=[scheme])
+        self.events.clear()
+        self.ask("Page.navigate", url=path.resolve().as_uri())
+        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
+            self.events.append(json.loads(self.socket.recv()))
+
+    def run(self, expression):
+        """The value of a JavaScript expression in the page."""
+        found = self.ask("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in found, found
+        return found["result"].get("value")
+
+    @property
+    def requested(self):
+        """Addresses that the page asked for."""
+        return [
+            event["params"]["request"]["url"] for event in self.events if event["method"] == "Network.requestWillBeSent"
+        ]
+
+    @property
+    def complaints(self):
+        """Exceptions, console messages and warnings of the browser, as JSON."""
+        self.run("0")  # what was on its way has arrived
+        methods = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded")
+        return [json.dumps(event["params"]) for event in self.events if event["method"] in methods]
+
+
+def _when(read, length):
+    """What ``read`` returns once it has ``length`` parts."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            if len(found := read()) == length:
+                return found
+        time.sleep(0.05)
+    raise TimeoutError("Chromium does not listen")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("no chromium on the PATH")
+    browser = Browser(program, tmp_path_factory.mktemp("browser"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory, make_prepared):
+    """The report of a comparison, with everything that one can hold."""
+    prepared = make_prepared("300w", test=7, subsets=lambda i: ("common",))
+    rng = np.random.default_rng(5)
+    truth = prepared.source_points[prepared.indices("test")]
+    good, bad = (truth + rng.normal(0, scale, truth.shape) for scale in (1, 4))
+    bad[2] = np.nan
+    evaluations = [
+        evaluate_predicted(prepared, good, label="a model with quite a long name <b>"),
+        evaluate_predicted(prepared, bad, label="other", missing="fail"),
+    ]
+    values = [
+        ("ten", "10.5", "gt:1.25", "2024-03-01"),
+        ("minus", "-3", "b", "2023-12-31"),
+        ("marked", "9.36*", None, "2024-02-28"),
+        ("none", None, "gt:1.1", None),
+        ("partial", "554/689*", "A", "2024-02-03"),
+        ("interval", "+0.2 [-0.1, 0.5]", "c", "2025-01-01"),
+    ]
+    names = ("value", "word", "day")
+    rows = tuple(Row(label, dict(zip(names, cells, strict=True))) for label, *cells in values)
+    wide = Row("a published method of some length", {str(i): 100 * i for i in range(20)}, "published")
+    grid = {"nme": [[5, 6, 7]] * 3, "outside": [[0, 0, 1]] * 3}
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    write_evaluation_report(
+        path,
+        evaluations,
+        environment={"packages": {"numpy": "2"}, "processor": "x" * 120},
+        tables=[
+            Table(
+                "results " * 30, tuple(Column(str(i), f"column {i}") for i in range(20)), (wide, wide), ("note " * 50,)
+            ),
+            Table("things", tuple(Column(name, name) for name in names), rows),
+        ],
+        lines=["One sentence."],
+        comparison=compare(evaluations),
+        robustness={
+            "dataset": "300w",
+            "synthetic": False,
+            "n": 7,
+            "box": "gt:1.25",
+            "normaliser": "interocular",
+            "shift": {"shifts": [-0.1, 0, 0.1]} | grid,
+            "scale_rotation": {"scales": [0.9, 1, 1.2], "rotations": [-15, 0, 15]} | grid,
+            "baseline_nme": 4.0,
+            "robust_nme": 5.25,
+            "robust_ratio": 1.31,
+        },
+        configuration={"epochs": 3},
+        command="python -m kdloss.evaluate " + "--compare runs/a/b/c " * 20,
+    )
+    return path
+
+
+THINGS = "[...document.querySelectorAll('table')].find(t => t.caption && t.caption.textContent === 'things')"
+
+
+def click(browser, column):
+    browser.run(f"{THINGS}.querySelectorAll('thead button')[{column}].click()")
+
+
+def labels(browser):
+    return browser.run(f"[...{THINGS}.tBodies[0].rows].map(row => row.cells[0].textContent)")
+
+
+def directions(browser):
+    return browser.run(f"[...{THINGS}.querySelectorAll('thead th')].map(th => th.getAttribute('aria-sort'))")
+
+
+def test_page_loads_whole_without_complaint_or_request(browser, path):
+    browser.open(path)
+    assert browser.complaints == []
+    assert browser.requested[0] == path.resolve().as_uri()
+    assert all(address.startswith("data:") for address in browser.requested[1:])
+    pictures = browser.run("[...document.images].map(i => i.complete && i.naturalWidth)")
+    # Cumulative curves, intervals, face by face, boxes; a mean face of each model, and two faces of each kind.
+    assert len(pictures) == 4 + 2 + 2 * 3 * 2, pictures
+    assert all(width > 100 for width in pictures)
+    assert browser.run("document.title") == "300-W: 2 models compared"
+    anchors = "[...document.querySelectorAll('nav a')].every(a => document.querySelector(a.getAttribute('href')))"
+    assert browser.run(anchors)
+
+
+def test_headings_sort_numbers_words_and_dates_both_ways(browser, path):
+    browser.open(path)
+    written = ["ten", "minus", "marked", "none", "partial", "interval"]
+    assert labels(browser) == written
+    assert directions(browser) == [None] * 4
+    expected = ["minus", "interval", "marked", "ten", "partial"]
+    click(browser, 1)
+    assert labels(browser) == [*expected, "none"]
+    assert directions(browser) == [None, "ascending", None, None]
+    click(browser, 1)
+    assert labels(browser) == [*expected[::-1], "none"]
+    assert directions(browser) == [None, "descending", None, None]
+    click(browser, 1)
+    assert labels(browser) == written
+    assert directions(browser) == [None] * 4
+    click(browser, 2)
+    assert labels(browser) == ["partial", "minus", "interval", "none", "ten", "marked"]
+    click(browser, 3)
+    assert labels(browser) == ["minus", "partial", "marked", "ten", "interval", "none"]
+    assert directions(browser) == [None, None, None, "ascending"]
+    click(browser, 0)
+    assert labels(browser) == sorted(written)
+
+
+@pytest.mark.parametrize(("key", "code"), [("Enter", 13), (" ", 32)])
+def test_headings_sort_by_keyboard(browser, path, key, code):
+    browser.open(path)
+    browser.run(f"{THINGS}.querySelectorAll('thead button')[0].focus()")
+    for kind, text in (("keyDown", "\r" if key == "Enter" else key), ("keyUp", "")):
+        browser.ask("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, text=text)
+    assert directions(browser)[0] == "ascending"
+    # The focus is seen.
+    outline = "(style => [style.outlineStyle, style.outlineWidth])(getComputedStyle(document.activeElement))"
+    assert browser.run(outline) == ["solid", "2px"]
+
+
+def test_only_tables_of_results_are_sortable(browser, path):
+    browser.open(path)
+    assert browser.run("document.querySelectorAll('.facts').length") == 4  # shared and own protocol, and two more
+    assert browser.run("document.querySelectorAll('.facts button').length") == 0
+    counts = "[...document.querySelectorAll('.scroll table:not(.facts)')].map(t => t.querySelectorAll('button').length)"
+    heads = counts.replace("'button'", "'thead th'")
+    assert browser.run(counts) == browser.run(heads)
+    assert browser.run(counts) == [21, 4, 3]  # results, things, points
+
+
+@pytest.mark.parametrize("width", [360, 500, 1280])
+def test_nothing_reaches_over_the_edge(browser, path, width):
+    browser.open(path, width)
+    browser.run("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    assert browser.run("document.documentElement.clientWidth") == width
+    assert browser.run("document.documentElement.scrollWidth") == width
+    # Only wide tables and charts do, inside of their own scrolling frames.
+    over = """[...document.querySelectorAll('body *')].filter(e => !e.closest('table, .wide > *'))
+        .filter(e => e.getBoundingClientRect().right > innerWidth || e.getBoundingClientRect().left < 0)
+        .map(e => e.outerHTML.slice(0, 200))"""
+    assert browser.run(over) == []
+    widths = "[...document.querySelectorAll('.gallery figure')].map(f => f.getBoundingClientRect().width)"
+    assert min(browser.run(widths)) >= 140
+
+
+# WCAG 2: relative luminance and contrast of each text on the first background behind it that is not transparent.
+CONTRAST = """(() => {
+  const parse = text => text.match(/[\\d.]+/g).map(Number);
+  const light = text => parse(text).slice(0, 3).map(v => v / 255)
+    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = e => {
+    for (; e; e = e.parentElement) {
+      const colour = getComputedStyle(e).backgroundColor;
+      if ((parse(colour)[3] ?? 1) > 0) return colour;
+    }
+  };
+  const found = [];
+  for (const e of document.querySelectorAll('body *')) {
+    const own = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+    if (!own || ['SCRIPT', 'STYLE'].includes(e.tagName)) continue;
+    const pair = [getComputedStyle(e).color, behind(e)].map(light).sort((a, b) => b - a);
+    found.push([(pair[0] + 0.05) / (pair[1] + 0.05), e.tagName]);
+  }
+  return {lowest: found.sort((a, b) => a[0] - b[0])[0], count: found.length,
+          page: light(getComputedStyle(document.body).backgroundColor)};
+})()"""
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_text_stands_out_from_what_is_behind_it(browser, path, dark):
+    browser.open(path, dark=dark)
+    browser.run("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    found = browser.run(CONTRAST)
+    assert found["count"] > 200
+    assert found["lowest"][0] >= 4.5, found
+    assert found["page"] < 0.02 if dark else found["page"] > 0.9
+
+
+def test_text_that_poses_as_markup_neither_runs_nor_loads(browser, tmp_path):
+    injected = (
+        "<script>document.title = 'taken'</script><img src='https://faces.invalid/a.png' onerror='document.title=1'>"
+    )
+    write_report(tmp_path / "report.html", title="title", sections=[Section("heading", (injected,))])
+    browser.open(tmp_path / "report.html")
+    assert browser.run("document.images.length") == 1
+    assert browser.run("document.title") == "title"
+    blocked = [complaint for complaint in browser.complaints if "Content Security Policy" in complaint]
+    assert any("img-src" in complaint for complaint in blocked)
+    assert any("script-src" in complaint for complaint in blocked)
