@@ -1,157 +1,172 @@
-"""Measures a checkpoint, or a file of any model's predictions, by the protocol of the field.
+"""Measures checkpoints, or files of any model's predictions, by the protocol of the field.
 
     python -m kdloss.evaluate --dataset cofw
-    python -m kdloss.evaluate --dataset 300w --checkpoint runs/student --box gt:1.25
-    python -m kdloss.evaluate --dataset 300w --predictions mine.npz --out evaluation/mine
+    python -m kdloss.evaluate --dataset 300w --checkpoint runs/student --flip-test --robustness --report
+    python -m kdloss.evaluate --dataset 300w --predictions mine.csv --box gt:1.25 --missing fail
+    python -m kdloss.evaluate --dataset 300w --compare student=runs/kd-both teacher=runs/tough trees.npz
 
-Prints the table beside the papers', and writes ``metrics.json``, ``predictions.npz`` and ``ced.png``.
+Prints the table beside the papers', and writes ``metrics.json``, ``predictions.npz`` and ``ced.png``; with ``--report``
+one HTML page that holds everything.
 """
 
 import argparse
-import hashlib
 import json
-from dataclasses import dataclass
+import shlex
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from asm.atomic import write_whole
 from kdloss.data_location import find_prepared
-from kdloss.datasets import DATASETS, dataset_spec
-from kdloss.errors import ConfigError, exits_on_user_error
-from kdloss.evaluation import metrics, plots
-from kdloss.evaluation.mean_shape import mean_shape_predictions
-from kdloss.evaluation.predictions import load_predictions, save_predictions
-from kdloss.evaluation.protocol import evaluate_points
-from kdloss.evaluation.tables import Result, results_table, text_table
+from kdloss.datasets import DATASETS
+from kdloss.detectors import DETECTORS, detector
+from kdloss.errors import ConfigError, UserError, exits_on_user_error
+from kdloss.evaluation.comparison import compare, comparison_lines, comparison_tables, distinct_labels
+from kdloss.evaluation.evaluation import evaluate_loaded, evaluate_mean_shape, evaluate_predicted, load_checkpoint
+from kdloss.evaluation.evaluation_folder import overlaid_ced, write_evaluation
+from kdloss.evaluation.plots import figure_bytes
+from kdloss.evaluation.predictions import SUFFIXES, load_predictions
+from kdloss.evaluation.protocol import MISSING
+from kdloss.evaluation.table import text_table
+from kdloss.evaluation.tables import Result, parts_table, results_table
 from kdloss.geometry import BoxPolicy
-from kdloss.prepared import PreparedDataset
-from kdloss.runs import find_checkpoint
+from kdloss.runs import environment, find_checkpoint, machine
 
 DEFAULT_BOX = "gt:1.25"
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What a measurement left.
-
-    Args:
-        prepared, rows: the faces, as row numbers of the `PreparedDataset`.
-        points: (n, N, 2) float64 predictions in pixels of the source images, in the order of ``rows``.
-        metrics: the dict of `evaluate_points`.
-    """
-
-    prepared: PreparedDataset
-    rows: np.ndarray
-    points: np.ndarray
-    metrics: dict
-
-    @property
-    def errors(self):
-        """(n,) errors of the images by the protocol's normaliser, fractions."""
-        truth = self.prepared.source_points[self.rows]
-        return metrics.image_errors(self.points, truth, self.prepared.scheme, self.metrics["protocol"]["normaliser"])
-
-
-def evaluate_predicted(prepared, points, *, split="test", box=None, checkpoint=None):
-    """An `Evaluation` of (n, N, 2) points for all faces of a split; ``box`` is a `BoxPolicy` or None."""
-    rows = prepared.indices(split)
-    found = evaluate_points(prepared, rows, points, split=split, box=box, checkpoint=checkpoint)
-    return Evaluation(prepared, rows, np.asarray(points, np.float64), found)
-
-
-def evaluate_model_on(prepared, model, box, *, split="test", batch_size=64, checkpoint=None):
-    """An `Evaluation` of a model in memory, on the crops of a `BoxPolicy`; ``checkpoint`` is recorded as it is."""
-    from kdloss.prediction import predict_dataset
-
-    points = predict_dataset(model, prepared, prepared.indices(split), box, batch_size)
-    return evaluate_predicted(prepared, points, split=split, box=box, checkpoint=checkpoint)
-
-
-def evaluate_checkpoint(prepared, path, *, box=None, split="test", batch_size=64):
-    """An `Evaluation` of a checkpoint: a ``.keras`` file or a run folder. ``box`` None takes the checkpoint's own.
-
-    Raises:
-        CheckpointError: no such file, damaged, or for another landmark scheme.
-    """
-    from kdloss.training.checkpoint import checkpoint_path, load_model, read_card, require_scheme
-
-    path = checkpoint_path(path)
-    require_scheme(read_card(path), prepared.scheme, path)
-    model, card = load_model(path)
-    record = {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
-    record |= {key: card[key] for key in ("dataset", "arch", "kind", "method", "image_size") if key in card}
-    policy = BoxPolicy.parse(card["box"]) if box is None else box
-    return evaluate_model_on(prepared, model, policy, split=split, batch_size=batch_size, checkpoint=record)
-
-
-def evaluate_mean_shape(prepared, box, *, split="test"):
-    """An `Evaluation` of the mean training shape placed in each box, or None where there are no training faces."""
-    if not np.any(prepared.table["split"] == "train"):
-        return None
-    points = mean_shape_predictions(prepared, prepared.indices(split), box)
-    return evaluate_predicted(prepared, points, split=split, box=box)
-
-
-def write_evaluation(folder, evaluation, baseline=None, label="model"):
-    """Writes ``metrics.json``, ``predictions.npz`` and ``ced.png`` (with the baseline's curve) into a folder.
-
-    Returns:
-        The bytes of the CED picture.
-    """
-    folder, prepared, rows = Path(folder), evaluation.prepared, evaluation.rows
-    record = evaluation.metrics | ({} if baseline is None else {"mean_shape": baseline.metrics["subsets"]})
-    write_whole(folder / "metrics.json", json.dumps(record, indent=1, allow_nan=False))
-    truth = prepared.source_points[rows]
-    save_predictions(folder / "predictions.npz", prepared.table["name"][rows], evaluation.points, truth)
-    curves = {label: evaluation.errors} | ({} if baseline is None else {"mean shape": baseline.errors})
-    picture = plots.figure_bytes(plots.ced_figure(curves, title=ced_title(evaluation.metrics)))
-    write_whole(folder / "ced.png", picture)
-    return picture
-
-
-def ced_title(found):
-    """What a CED of these metrics shows, in one line."""
-    protocol = found["protocol"]
-    faces = f"{protocol['n']} synthetic faces" if protocol["synthetic"] else f"{protocol['n']} faces"
-    if protocol["complete"] is False and not protocol["synthetic"]:
-        faces = f"{protocol['n']} of {protocol['official_n']} faces (partial)"
-    title = dataset_spec(found["dataset"]).title
-    return f"{title}, {protocol['split']} split, {faces}, {protocol['normaliser']} normaliser"
+DETECTOR = "lbp"
 
 
 @exits_on_user_error
 def main(argv=None):
     args = _parser().parse_args(argv)
-    if args.batch_size < 1:
-        raise ConfigError(f"--batch-size {args.batch_size}: expected 1 at least")
-    box = None if args.box is None else BoxPolicy.parse(args.box)
+    args.typed = sys.argv[1:] if argv is None else argv
+    args.box = None if args.box is None else BoxPolicy.parse(args.box)
+    _check(args)
     prepared = find_prepared(args.dataset, args.data)
-    if args.predictions:
-        path = Path(args.predictions)
-        points, unused = load_predictions(path, prepared, prepared.indices(args.split))
-        if unused:
-            print(f"{path}: {unused} of its faces are not in the {args.split} split and not counted")
-        evaluation = evaluate_predicted(prepared, points, split=args.split, box=box)
-        label, out = path.name, Path("evaluation") / args.dataset
-    else:
-        path = Path(args.checkpoint) if args.checkpoint else find_checkpoint(args.dataset)
-        evaluation = evaluate_checkpoint(prepared, path, box=box, split=args.split, batch_size=args.batch_size)
-        label, out = _place(Path(evaluation.metrics["protocol"]["checkpoint"]["path"]), args.dataset)
-        box = BoxPolicy.parse(evaluation.metrics["protocol"]["box"])
-    if args.split != "test":
-        out = out.with_name(f"{out.name}-{args.split}")
-    out = Path(args.out) if args.out else out
-    baseline = evaluate_mean_shape(prepared, box or BoxPolicy.parse(DEFAULT_BOX), split=args.split)
-    results = [Result(label, evaluation.metrics)]
+    measured = [_measure(args, prepared, *_labelled(entry)) for entry in _entries(args)]
+    labels = distinct_labels([evaluation.label for evaluation, _ in measured])
+    evaluations = [replace(evaluation, label=label) for label, (evaluation, _) in zip(labels, measured, strict=True)]
+    box = args.box or next((loaded.box for _, loaded in measured if loaded), BoxPolicy.parse(DEFAULT_BOX))
+    baseline = evaluate_mean_shape(prepared, box, split=args.split)
     if baseline is None:
         print(f"{prepared.path}: holds no training faces, so there is no mean-shape baseline")
+    tables = _tables(evaluations, baseline)
+    print("\n\n".join(map(text_table, tables)))
+    models = [loaded for _, loaded in measured]
+    out, more = args.out or _place(args, models[0]), {}
+    if args.compare:
+        comparison = _compare(evaluations)
+        tables += comparison_tables(comparison)
+        write_whole(out / "comparison.json", json.dumps(comparison, indent=1, allow_nan=False))
+        write_whole(out / "ced.png", figure_bytes(overlaid_ced(evaluations, baseline)))
+        written, more = "comparison.json and ced.png", {"comparison": comparison, "lines": comparison_lines(comparison)}
     else:
-        results.append(Result("mean training shape", baseline.metrics, "baseline"))
-    print(text_table(results_table(results)))
-    write_evaluation(out, evaluation, baseline, label)
-    print(f"wrote metrics.json, predictions.npz and ced.png to {out}")
+        more = {"robustness": _robustness(args, prepared, models[0])} if args.robustness else {}
+        write_evaluation(out, evaluations[0], baseline, **more)
+        written = "metrics.json, predictions.npz and ced.png"
+    if args.report:
+        _write_report(out, args, evaluations, models, baseline, tables, **more)
+        written = f"report.html, {written}"
+    print(f"wrote {written} to {out}")
     return 0
+
+
+def _check(args):
+    if args.batch_size < 1:
+        raise ConfigError(f"--batch-size {args.batch_size}: expected 1 at least")
+    if args.compare and len(args.compare) < 2:
+        raise ConfigError("--compare: found one model, expected two or more")
+    if args.robustness is not None and args.robustness < 1:
+        raise ConfigError(f"--robustness {args.robustness}: expected 1 face at least")
+    if args.robustness and (args.compare or args.predictions):
+        raise ConfigError("--robustness: needs the model itself, and one: give --checkpoint")
+    if args.detector and args.predictions:
+        raise ConfigError("--detector: needs the model itself: give --checkpoint or --compare")
+
+
+def _entries(args):
+    return args.compare or [args.predictions or args.checkpoint or str(find_checkpoint(args.dataset))]
+
+
+def _labelled(entry):
+    """``LABEL=PATH`` or ``PATH`` as (label or None, path)."""
+    label, sign, path = entry.partition("=")
+    return (label, Path(path)) if sign and not Path(entry).exists() else (None, Path(entry))
+
+
+def _measure(args, prepared, label, path):
+    """The `Evaluation` of a checkpoint or predictions file, and the `LoadedModel` of the former."""
+    if args.predictions or path.suffix in SUFFIXES:
+        missing = args.missing or "error"
+        points, unused = load_predictions(path, prepared, prepared.indices(args.split), missing)
+        if unused:
+            print(f"{path}: {unused} of its faces are not in the {args.split} split and not counted")
+        stated = {"box": args.box, "flip": args.flip_test or None}
+        label = label or path.name
+        return evaluate_predicted(prepared, points, split=args.split, label=label, missing=missing, **stated), None
+    loaded = load_checkpoint(path, prepared.scheme)
+    how = {"box": args.box, "split": args.split, "batch_size": args.batch_size, "flip": args.flip_test, "label": label}
+    if args.detector:
+        how |= {"detector": args.detector, "missing": args.missing or "skip"}
+    return evaluate_loaded(prepared, loaded, **how), loaded
+
+
+def _tables(evaluations, baseline):
+    results = [Result(evaluation.label, evaluation.metrics) for evaluation in evaluations]
+    if baseline is not None:
+        results.append(Result(baseline.label, baseline.metrics, "baseline"))
+    return [results_table(results), parts_table(results)]
+
+
+def _robustness(args, prepared, loaded):
+    """The dict of `measure_robustness`, with that of `measure_detector` (or None) as its ``detector``."""
+    from kdloss.evaluation.robustness import measure_detector, measure_robustness, robustness_lines
+
+    rows = prepared.indices(args.split)
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(args.robustness, len(rows))).round().astype(int))]
+    what = (loaded.model, prepared, rows, args.box or loaded.box)
+    how = {"batch_size": args.batch_size, "announce": print}
+    found = measure_robustness(*what, **how) | {"detector": None}
+    try:
+        found["detector"] = measure_detector(*what, detector(args.detector or DETECTOR), **how)
+    except UserError as error:  # not installed, or blind to these faces: the rest stands without it
+        print(f"without a detector's boxes: {error}")
+    print("\n".join(robustness_lines(found)))
+    return found
+
+
+def _compare(evaluations):
+    comparison = compare(evaluations)
+    print("\n" + "\n\n".join([*map(text_table, comparison_tables(comparison)), *comparison_lines(comparison)]))
+    return comparison
+
+
+def _write_report(out, args, evaluations, models, baseline, tables, **more):
+    from kdloss.evaluation.evaluation_report import write_evaluation_report
+
+    runs = {one.label: model.run for one, model in zip(evaluations, models, strict=True) if model and model.run}
+    configuration = {
+        label: json.loads((run / "config.json").read_text(encoding="utf-8")) for label, run in runs.items()
+    }
+    write_evaluation_report(
+        out / "report.html",
+        evaluations,
+        environment=environment() if any(models) else machine(),
+        tables=tables,
+        baseline=baseline,
+        configuration=configuration,
+        command=f"python -m kdloss.evaluate {shlex.join(args.typed)}",
+        **more,
+    )
+
+
+def _place(args, loaded):
+    """Default folder: in the run of the checkpoint, if it lies in a run folder, or ``evaluation/DATASET``."""
+    name = args.dataset + ("-compared" if args.compare else "") + ("" if args.split == "test" else f"-{args.split}")
+    run = None if loaded is None or args.compare else loaded.run
+    return run / f"evaluation-{name}" if run else Path("evaluation") / name
 
 
 def _parser():
@@ -159,24 +174,54 @@ def _parser():
     parser.add_argument("--dataset", required=True, choices=list(DATASETS))
     parser.add_argument("--data", help="prepared or official folder (default: KDLOSS_DATA/DATASET, data/DATASET)")
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--checkpoint", help=".keras file or run folder (default: the newest finished student)")
-    source.add_argument("--predictions", help=".npz with names and points (n, N, 2), source pixels, 0-based")
+    source.add_argument(
+        "--checkpoint",
+        help=".keras file, run folder, or a published student's .h5 (default: the newest finished student)",
+    )
+    source.add_argument("--predictions", help=".npz or .csv of any model's points, see docs/predictions.md")
+    source.add_argument(
+        "--compare",
+        nargs="+",
+        metavar="[LABEL=]PATH",
+        help="checkpoints and predictions files, measured on the same faces; the first is the reference",
+    )
     parser.add_argument(
         "--box",
-        help="gt:SCALE, dataset:SCALE or paper (default: as the checkpoint was trained; with "
-        "--predictions it only states the box they were made with)",
+        help="gt:SCALE, dataset:SCALE or paper (default: as the checkpoint was trained; of predictions it only states "
+        "the box they were made with)",
+    )
+    parser.add_argument(
+        "--detector",
+        choices=list(DETECTORS),
+        help="a detector's boxes, calibrated on training faces to stand for --box",
     )
     parser.add_argument("--split", choices=["test", "val"], default="test")
+    parser.add_argument(
+        "--flip-test",
+        action="store_true",
+        help="mean of the face and its mirror image; of predictions it only states that they were made so",
+    )
+    parser.add_argument(
+        "--missing",
+        choices=list(MISSING),
+        help="faces without prediction: refuse the file (default), leave them out (default with --detector), or count "
+        "them as failures in FR and AUC",
+    )
+    parser.add_argument(
+        "--robustness",
+        type=int,
+        nargs="?",
+        const=200,
+        metavar="FACES",
+        help="also NME as the box is shifted, scaled and turned, and in a detector's boxes, on that many evenly spaced "
+        "faces (200; each costs 78 predictions)",
+    )
+    parser.add_argument("--report", action="store_true", help="also report.html: tables, curves, faces, in one file")
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--out", help="folder for the results (default: in the run folder, or evaluation/DATASET)")
+    parser.add_argument(
+        "--out", type=Path, help="folder for the results (default: in the run folder, or evaluation/DATASET)"
+    )
     return parser
-
-
-def _place(path, dataset):
-    """Label and default output folder of a checkpoint: those of its run, if it lies in a run folder."""
-    if (path.parent / "config.json").is_file():
-        return path.parent.name, path.parent / f"evaluation-{dataset}"
-    return path.stem, Path("evaluation") / dataset
 
 
 if __name__ == "__main__":

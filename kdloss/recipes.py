@@ -56,6 +56,18 @@ class Recipe:
         """The same recipe under another seed."""
         return dataclasses.replace(self, common=self.common | {"seed": seed})
 
+    def capped(self, epochs):
+        """The same recipe with this many epochs a run at most; shorter runs stay as they are."""
+        fields = {name: getattr(self, name) for name in ("common", "teacher", "student", "warm")}
+        return dataclasses.replace(
+            self,
+            **{
+                name: settings | {"epochs": min(epochs, settings["epochs"])}
+                for name, settings in fields.items()
+                if settings and "epochs" in settings
+            },
+        )
+
 
 RECIPES = {
     "smoke": Recipe(

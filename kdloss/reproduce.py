@@ -11,16 +11,17 @@ from pathlib import Path
 from kdloss.chain import run_chain
 from kdloss.data_location import find_prepared
 from kdloss.datasets import DATASETS
-from kdloss.errors import exits_on_user_error
-from kdloss.evaluate import evaluate_checkpoint, evaluate_mean_shape, write_evaluation
+from kdloss.errors import ConfigError, exits_on_user_error
 from kdloss.evaluation.chain_report import write_chain_report
+from kdloss.evaluation.evaluation import evaluate_checkpoint, evaluate_mean_shape
+from kdloss.evaluation.evaluation_folder import write_evaluation
 from kdloss.evaluation.tables import Result, results_table, text_table
 from kdloss.geometry import BoxPolicy
 from kdloss.recipes import RECIPES
 from kdloss.runs import runs_root
 
 
-def reproduce(dataset, preset, prepared, folder, seed=0, ablation=True):
+def reproduce(dataset, preset, prepared, folder, seed=0, ablation=True, epochs=None):
     """Runs a recipe's chain on prepared faces, evaluates it and writes the report.
 
     Args:
@@ -30,19 +31,21 @@ def reproduce(dataset, preset, prepared, folder, seed=0, ablation=True):
         folder: where everything goes (`pathlib.Path`).
         seed: of everything random.
         ablation: see `kdloss.chain.chain`.
+        epochs: no run takes more than this many; None: as the recipe says.
 
     Returns:
         The printed table, a text.
     """
     recipe = RECIPES[preset].seeded(seed)
+    recipe = recipe if epochs is None else recipe.capped(epochs)
     runs = run_chain(recipe, prepared, folder, ablation)
     evaluations = {}
     for name, (link, _, _) in runs.items():
-        evaluations[name] = evaluate_checkpoint(prepared, folder / name)
-        write_evaluation(folder / name / f"evaluation-{dataset}", evaluations[name], label=link.title)
+        evaluations[name] = evaluate_checkpoint(prepared, folder / name, label=link.title)
+        write_evaluation(folder / name / f"evaluation-{dataset}", evaluations[name])
     policy = BoxPolicy.parse(evaluations["none"].metrics["protocol"]["box"])
     baseline = evaluate_mean_shape(prepared, policy)
-    results = [Result("mean training shape", baseline.metrics, "baseline")]
+    results = [Result(baseline.label, baseline.metrics, "baseline")]
     results += [
         Result(link.title, evaluations[name].metrics, extra=_settings(config))
         for name, (link, config, _) in runs.items()
@@ -67,14 +70,19 @@ def main(argv=None):
     parser.add_argument(
         "--no-ablation", action="store_true", help="train the student with both teachers alone, not the whole table"
     )
+    parser.add_argument(
+        "--epochs", type=int, help="at most this many a run, to see that it works (default: the preset's)"
+    )
     parser.add_argument("--out", type=Path, help="default: runs/reproduce-DATASET-PRESET")
     args = parser.parse_args(argv)
+    if args.epochs is not None and args.epochs < 1:
+        raise ConfigError(f"--epochs {args.epochs}: expected 1 at least")
     prepared = find_prepared(args.dataset, args.data)
     kept = "SYNTHETIC faces" if prepared.synthetic else "real faces"
     print(f"{DATASETS[args.dataset].title}: {len(prepared)} {kept}; preset {args.preset}: {RECIPES[args.preset].about}")
     seeded = f"-seed{args.seed}" if args.seed else ""
     folder = args.out or runs_root() / f"reproduce-{args.dataset}-{args.preset}{seeded}"
-    print(reproduce(args.dataset, args.preset, prepared, folder, args.seed, not args.no_ablation))
+    print(reproduce(args.dataset, args.preset, prepared, folder, args.seed, not args.no_ablation, args.epochs))
     print(f"report: {folder / 'report.html'}")
     return 0
 

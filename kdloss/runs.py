@@ -102,17 +102,21 @@ def _none_found(dataset, role):
 
 
 def environment():
-    """What a result depends on besides its configuration: versions, back end, machine."""
+    """What a network's result depends on besides its configuration: versions, machine, back end, accelerators."""
     import keras
 
+    backend = keras.backend.backend()
+    return machine() | {"backend": backend, "accelerators": _accelerators(backend)}
+
+
+def machine():
+    """The part of `environment` that needs no network library."""
     return {
         "python": sys.version.split()[0],
-        "backend": keras.backend.backend(),
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
         "platform": platform.platform(),
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "accelerators": _accelerators(keras.backend.backend()),
     }
 
 

@@ -13,8 +13,9 @@ from asm.plots import modes_figure
 from kdloss.chain import CONTROL
 from kdloss.datasets import dataset_spec
 from kdloss.evaluation import plots
-from kdloss.evaluation.metrics import paired_bootstrap
-from kdloss.evaluation.report import Section, faces_notice, facts, paragraph, picture, write_report
+from kdloss.evaluation.comparison import compare, comparison_lines
+from kdloss.evaluation.evaluation_report import face_gallery
+from kdloss.evaluation.report import Section, colour_key, faces_notice, facts, paragraph, picture, write_report
 from kdloss.evaluation.tables import Result, html_table, markdown_table, parts_table
 from kdloss.runs import environment
 
@@ -34,7 +35,7 @@ def write_chain_report(folder, preset, recipe, prepared, runs, evaluations, base
         table: the `Table` of all of them.
     """
     spec = dataset_spec(prepared.dataset)
-    differences = compare_with_control(runs, evaluations)
+    comparison = compare_with_control(runs, evaluations)
     command = f"python -m kdloss.reproduce --dataset {prepared.dataset} --preset {preset}"
     machine = environment()
     hours = sum(results["seconds"] for _, _, results in runs.values()) / 3600
@@ -60,56 +61,34 @@ def write_chain_report(folder, preset, recipe, prepared, runs, evaluations, base
                 "title": link.title,
                 "config": dataclasses.asdict(config),
                 "training": results,
+                "protocol": evaluations[name].metrics["protocol"],
                 "subsets": evaluations[name].metrics["subsets"],
             }
             for name, (link, config, results) in runs.items()
         },
         "mean_shape": baseline.metrics["subsets"],
-        "differences": differences,
+        "differences": [{"title": pair["model"]} | pair for pair in comparison["pairs"]],
     }
     write_whole(folder / "results.json", json.dumps(record, indent=1))
-    write_whole(folder / "results.md", _markdown(spec, facts_, table, runs, differences, prepared.synthetic))
+    write_whole(folder / "results.md", _markdown(spec, facts_, table, runs, comparison, prepared.synthetic))
     write_report(
         folder / "report.html",
         title=f"KD-Loss on {spec.title}, preset {preset}",
         summary=_summary(evaluations, baseline),
         notices=(faces_notice(spec, prepared.synthetic),),
-        sections=_sections(folder, spec, prepared, runs, evaluations, baseline, table, differences, facts_, machine),
+        sections=_sections(folder, spec, prepared, runs, evaluations, baseline, table, comparison, facts_, machine),
     )
 
 
 def compare_with_control(runs, evaluations):
-    """Differences of NME (points of a percent) between each distilled student and the one trained on without teachers.
+    """The comparison (see `compare`) of each distilled student with the one trained on without teachers.
 
     Without such a control the student without distillation takes its place.
-
-    Returns:
-        A list of dicts: ``title``, ``against``, ``difference``, ``low``, ``high`` (paired bootstrap, 95 %).
     """
     control = CONTROL if CONTROL in runs else "none"
-    rows = []
-    for name, (link, _, _) in runs.items():
-        if link.teachers:
-            pair = evaluations[name].errors, evaluations[control].errors
-            low, high = paired_bootstrap(*pair)
-            values = {"difference": np.mean(pair[0] - pair[1]), "low": low, "high": high}
-            rows.append(
-                {"title": link.title, "against": runs[control][0].title}
-                | {key: 100 * float(value) for key, value in values.items()}
-            )
-    return rows
-
-
-def difference_lines(differences):
-    """One sentence for each comparison."""
-    lines = []
-    for row in differences:
-        settled = "the interval excludes zero" if row["low"] * row["high"] > 0 else "the interval includes zero"
-        lines.append(
-            f"{row['title']} against {row['against']}: {row['difference']:+.3f} NME points "
-            f"[{row['low']:+.3f}, {row['high']:+.3f}], {settled}."
-        )
-    return lines
+    distilled = [name for name, (link, _, _) in runs.items() if link.teachers]
+    comparison = compare([evaluations[name] for name in (control, *distilled)])
+    return comparison | {"pairs": [pair for pair in comparison["pairs"] if pair["against"] == comparison["reference"]]}
 
 
 def _summary(evaluations, baseline):
@@ -123,7 +102,7 @@ def _summary(evaluations, baseline):
     )
 
 
-def _markdown(spec, facts_, table, runs, differences, synthetic):
+def _markdown(spec, facts_, table, runs, comparison, synthetic):
     lines = [f"# {spec.title}: the KD-Loss chain, preset {facts_['preset'].split(':')[0]}", ""]
     lines += [faces_notice(spec, True), ""] if synthetic else []
     lines += [f"- {name}: {value}" for name, value in facts_.items()]
@@ -134,7 +113,7 @@ def _markdown(spec, facts_, table, runs, differences, synthetic):
         "Differences on the same test faces (paired bootstrap, 95 %, one seed):",
         "",
     ]
-    lines += [f"- {line}" for line in difference_lines(differences)]
+    lines += [f"- {line}" for line in comparison_lines(comparison)]
     lines += ["", "| run | network | start | epochs | seconds | best validation NME |", "|---|---|---|---|---|---|"]
     for link, config, results in runs.values():
         start = "scratch" if config.weights == "none" else link.start
@@ -145,7 +124,7 @@ def _markdown(spec, facts_, table, runs, differences, synthetic):
     return "\n".join(lines) + "\n"
 
 
-def _sections(folder, spec, prepared, runs, evaluations, baseline, table, differences, facts_, machine):
+def _sections(folder, spec, prepared, runs, evaluations, baseline, table, comparison, facts_, machine):
     best = evaluations[BEST]
     titles = {name: link.title for name, (link, _, _) in runs.items()}
     curves = {titles[name]: evaluation.errors for name, evaluation in evaluations.items()}
@@ -166,15 +145,14 @@ def _sections(folder, spec, prepared, runs, evaluations, baseline, table, differ
     for name, image in images.items():
         write_whole(folder / "pictures" / name, image)
     return [
-        Section("Results", (html_table(table), *map(paragraph, difference_lines(differences)), html_table(parts))),
+        Section("Results", (html_table(table), *map(paragraph, comparison_lines(comparison)), html_table(parts))),
         Section("Cumulative error", (picture(images["ced.png"], "Share of test faces below each error."),)),
         Section(
             "Faces",
             (
-                picture(
-                    images["faces.jpg"],
-                    "Truth and prediction of the student with both teachers, evenly spaced from best to worst.",
-                ),
+                paragraph("The student with both teachers, evenly spaced from its best to its worst face."),
+                colour_key({"truth": plots.TRUTH, "prediction": plots.PREDICTION}),
+                face_gallery(best, shown),
             ),
         ),
         Section(

@@ -76,6 +76,16 @@ def test_rows_of_a_recipe_compare_like_with_like(name, tmp_path):
             assert len({getattr(config, field.name) for config in distilled}) == 1, field.name
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_capped_recipe_differs_in_its_epochs_alone(name, tmp_path):
+    whole, capped = RECIPES[name], RECIPES[name].capped(3)
+    for link in chain(whole):
+        config = link_config(link, whole, "300w", tmp_path)
+        expected = dataclasses.replace(config, epochs=min(3, config.epochs))
+        assert link_config(link, capped, "300w", tmp_path) == expected
+    assert capped.capped(400) == capped
+
+
 def test_recipes_by_name(monkeypatch):
     assert recipe("paper") is RECIPES["paper"]
     with pytest.raises(ConfigError, match="recipe fast: expected one of smoke, cpu, gpu, paper, or auto"):
@@ -207,6 +217,11 @@ def test_a_chain_that_was_cut_off_goes_on_to_the_same_numbers(reproduced, again)
     after = json.loads((reproduced / "results.json").read_text())["runs"]["kd-both"]
     assert after["subsets"] == before["subsets"]
     assert after["training"]["val_nme"] == before["training"]["val_nme"]
+
+
+def test_no_epochs_are_refused(capsys):
+    assert reproduce.main(["--epochs", "0"]) == 2
+    assert capsys.readouterr().err == "error: --epochs 0: expected 1 at least\n"
 
 
 def test_without_data_it_says_how_to_get_some(workplace, capsys):

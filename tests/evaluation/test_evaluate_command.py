@@ -1,6 +1,8 @@
 """The command, from prepared faces and a real checkpoint or predictions file to its printed table and files."""
 
+import html
 import json
+import re
 import subprocess
 import sys
 import time
@@ -13,8 +15,6 @@ from kdloss.evaluation import metrics
 from kdloss.evaluation.mean_shape import mean_shape_predictions
 from kdloss.evaluation.predictions import load_predictions, save_predictions
 from kdloss.geometry import BoxPolicy, FaceCrop, invert, transform_points
-
-# Keras 3.15 converts variables in a way that numpy 2.4 deprecates.
 
 FILES = ["ced.png", "metrics.json", "predictions.npz"]
 
@@ -133,6 +133,79 @@ def test_newest_run_prepared_folder_and_own_box(faces_cofw, run_folder, tmp_path
     )
 
 
+def test_mirror_test_of_the_mean_shape(faces_cofw, run_folder, tmp_path):
+    arguments = ["--dataset", "cofw", "--data", str(faces_cofw.path), "--checkpoint", str(run_folder)]
+    assert evaluate.main([*arguments, "--flip-test", "--out", str(tmp_path / "out")]) == 0
+    record = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert record["protocol"]["flip_test"] is True
+    rows = faces_cofw.indices("test")
+    policy = BoxPolicy.parse("gt:1.4")
+    straight = mean_shape_predictions(faces_cofw, rows, policy)
+    stored = [transform_points(invert(faces_cofw.to_image[row]), one) for row, one in zip(rows, straight, strict=True)]
+    crops = [FaceCrop.from_box(box, 32) for box in faces_cofw.boxes(policy)[rows]]
+    unit = [crop.unit_points(one) for crop, one in zip(crops, stored, strict=True)]
+    both = [(one + one[faces_cofw.scheme.mirror] * [-1, 1]) / 2 for one in unit]
+    expected = [
+        transform_points(faces_cofw.to_image[row], crop.inverse_unit(one))
+        for row, crop, one in zip(rows, crops, both, strict=True)
+    ]
+    points, _ = load_predictions(tmp_path / "out" / "predictions.npz", faces_cofw, rows)
+    assert points == pytest.approx(np.stack(expected), abs=1e-3)
+
+
+def test_comparison_of_a_checkpoint_and_a_file(faces_cofw, run_folder, tmp_path, capsys):
+    path = predictions_file(faces_cofw, tmp_path / "mine.npz")
+    data = ["--dataset", "cofw", "--data", str(faces_cofw.path), "--report"]
+    assert evaluate.main([*data, "--compare", f"network={run_folder}", str(path)]) == 0
+    out = tmp_path / "evaluation" / "cofw-compared"
+    assert sorted(file.name for file in out.iterdir()) == ["ced.png", "comparison.json", "report.html"]
+    record = json.loads((out / "comparison.json").read_text())
+    assert list(record["models"]) == ["network", "mine.npz"]
+    rows = faces_cofw.indices("test")
+    truth = faces_cofw.source_points[rows]
+    errors = [
+        metrics.image_errors(points, truth, faces_cofw.scheme, "interocular")
+        for points in (truth + 2, mean_shape_predictions(faces_cofw, rows, BoxPolicy.parse("gt:1.4")))
+    ]
+    assert record["pairs"][0]["difference"] == pytest.approx(100 * np.mean(errors[0] - errors[1]), abs=1e-3)
+    text = capsys.readouterr().out
+    assert "mine.npz against network: " in text
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "mine.npz against network: " in page
+    assert re.search(r"image_size\W{1,3}32\b", html.unescape(page))
+
+
+def test_robustness_and_report(faces_cofw, run_folder, tmp_path, capsys):
+    arguments = ["--dataset", "cofw", "--data", str(faces_cofw.path), "--checkpoint", str(run_folder)]
+    assert evaluate.main([*arguments, "--robustness", "2", "--report", "--out", str(tmp_path / "out")]) == 0
+    result = json.loads((tmp_path / "out" / "metrics.json").read_text())["robustness"]
+    assert result["n"] == 2
+    # The network answers with the mean shape, so its points go where the box goes.
+    assert result["robust_ratio"] > 1
+    text = capsys.readouterr().out
+    assert "Box robustness, 2 faces: NME " in text
+    # The faces are noise.
+    assert result["detector"] is None
+    assert "without a detector's boxes: " in text
+    assert "found none of 18 training faces" in text
+    assert "Box robustness, 2 faces: NME " in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_missing_faces_are_refused_left_out_or_failures(faces_300w, tmp_path, capsys):
+    rows = faces_300w.indices("test")
+    truth = faces_300w.source_points[rows]
+    path = tmp_path / "mine.csv"
+    save_predictions(path, faces_300w.table["name"][rows[:6]], truth[:6] + 1, truth[:6])
+    arguments = ["--dataset", "300w", "--data", str(faces_300w.path), "--predictions", str(path)]
+    fails(capsys, arguments, "2 of 8 faces are missing", "--missing")
+    for missing, n, rate in (("skip", 6, 0.0), ("fail", 8, 25.0)):
+        assert evaluate.main([*arguments, "--missing", missing, "--out", str(tmp_path / missing)]) == 0
+        record = json.loads((tmp_path / missing / "metrics.json").read_text())
+        full = record["subsets"]["full"]
+        assert (full["n"], full["fr10"], record["protocol"]["missing"]["n"]) == (n, rate, 2)
+        assert "2 faces without prediction" in capsys.readouterr().out
+
+
 def fails(capsys, arguments, *parts):
     assert evaluate.main(arguments) == 2
     printed = capsys.readouterr()
@@ -159,6 +232,11 @@ def test_user_errors_are_one_line(faces_300w, faces_cofw, run_folder, tmp_path, 
     other = predictions_file(faces_cofw, tmp_path / "cofw.npz")
     fails(capsys, [*data, "--predictions", str(other)], "29 points a face, 300w has 68")
     mine = predictions_file(faces_300w, tmp_path / "mine.npz")
+    fails(capsys, [*data, "--compare", str(mine)], "--compare", "two or more")
+    fails(capsys, [*data, "--compare", str(mine), str(other)], "29 points a face")
+    fails(capsys, [*data, "--predictions", str(mine), "--robustness"], "--robustness", "--checkpoint")
+    fails(capsys, [*data, "--predictions", str(mine), "--detector", "lbp"], "--detector", "--checkpoint")
+    fails(capsys, [*data, "--checkpoint", str(run_folder), "--robustness", "0"], "--robustness 0")
     (tmp_path / "taken").touch()
     assert evaluate.main([*data, "--predictions", str(mine), "--out", str(tmp_path / "taken")]) == 2
     assert "cannot be written" in capsys.readouterr().err

@@ -1,0 +1,195 @@
+"""One measurement: the faces, the points that a model gave them, and the numbers of the protocol."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kdloss.detectors import calibrate, detected_boxes, detector
+from kdloss.errors import CheckpointError
+from kdloss.evaluation import metrics
+from kdloss.evaluation.mean_shape import mean_shape_predictions
+from kdloss.evaluation.protocol import evaluate_points, missing_faces
+from kdloss.geometry import BoxPolicy, FaceCrop
+from kdloss.prepared import PreparedDataset
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a measurement left.
+
+    Args:
+        label: what tables and pictures call the model.
+        prepared, rows: the faces, as row numbers of the `PreparedDataset`.
+        points: (n, N, 2) float64 predictions in pixels of the source images, in the order of ``rows``; NaN for a face
+            without prediction that counts as a failure.
+        metrics: the dict of `kdloss.evaluation.protocol.evaluate_points`.
+    """
+
+    label: str
+    prepared: PreparedDataset
+    rows: np.ndarray
+    points: np.ndarray
+    metrics: dict
+
+    @property
+    def names(self):
+        """(n,) names of the faces."""
+        return self.prepared.table["name"][self.rows]
+
+    @property
+    def truth(self):
+        """(n, N, 2) landmarks in pixels of the source images."""
+        return self.prepared.source_points[self.rows]
+
+    @property
+    def point_errors(self):
+        """(n, N) errors of the points by the protocol's normaliser, fractions; NaN without prediction."""
+        normaliser = self.metrics["protocol"]["normaliser"]
+        return metrics.point_errors(self.points, self.truth, self.prepared.scheme, normaliser)
+
+    @property
+    def errors(self):
+        """(n,) errors of the faces, fractions; infinite without prediction."""
+        errors = self.point_errors.mean(axis=1)
+        return np.where(np.isnan(errors), np.inf, errors)
+
+
+def evaluate_predicted(prepared, points, *, split="test", label="model", missing="error", **protocol):
+    """An `Evaluation` of (n, N, 2) points for all faces of a split.
+
+    Args:
+        prepared: the `PreparedDataset`.
+        points: source pixels, in the order of ``prepared.indices(split)``; NaN for faces without prediction.
+        split: ``test`` or ``val``.
+        label: see `Evaluation`.
+        missing, protocol: see `evaluate_points` (``box``, ``checkpoint``, ``flip``, ``detector``).
+
+    Raises:
+        DataError: points of another shape, or not finite.
+    """
+    rows, points = prepared.indices(split), np.asarray(points, np.float64)
+    found = evaluate_points(prepared, rows, points, split=split, missing=missing, **protocol)
+    if missing == "skip":
+        kept = ~missing_faces(points)
+        rows, points = rows[kept], points[kept]
+    return Evaluation(label, prepared, rows, points, found)
+
+
+def evaluate_mean_shape(prepared, box, *, split="test"):
+    """An `Evaluation` of the mean training shape placed in each box, or None where there are no training faces."""
+    if not np.any(prepared.table["split"] == "train"):
+        return None
+    points = mean_shape_predictions(prepared, prepared.indices(split), box)
+    return evaluate_predicted(prepared, points, split=split, label="mean training shape", box=box)
+
+
+def evaluate_checkpoint(prepared, path, *, box=None, split="test", batch_size=64, flip=False, label=None):
+    """An `Evaluation` of a checkpoint: a ``.keras`` file, a run folder, or a published student's ``.h5``.
+
+    Args:
+        prepared: the `PreparedDataset`.
+        path: of the checkpoint.
+        box: the `BoxPolicy` of the crops; None takes the checkpoint's own.
+        split, batch_size: which faces, and how many at a time.
+        flip: mirror test, see `kdloss.prediction.predict_crops`.
+        label: see `Evaluation`; None: the name of the run folder or file.
+
+    Raises:
+        CheckpointError: no such file, damaged, or for another landmark scheme.
+    """
+    return evaluate_loaded(
+        prepared,
+        load_checkpoint(path, prepared.scheme),
+        box=box,
+        split=split,
+        batch_size=batch_size,
+        flip=flip,
+        label=label,
+    )
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory, and what there is to say of it.
+
+    Args:
+        model: images (B, S, S, 3) -> (B, N, 2) unit points.
+        box: the `BoxPolicy` that it was trained on.
+        label: its run's name, or its file's.
+        record: for ``metrics.json``: file, hash, architecture.
+        run: its run folder, or None.
+    """
+
+    model: object
+    box: BoxPolicy
+    label: str
+    record: dict
+    run: Path | None = None
+
+
+def load_checkpoint(path, scheme):
+    """Loads a checkpoint of this project or a published student as a `LoadedModel` for a landmark scheme.
+
+    Raises:
+        CheckpointError: no such file, damaged, or for another landmark scheme.
+    """
+    from kdloss.models.published_student import is_published_student
+    from kdloss.training.checkpoint import checkpoint_path, load_model, read_card, require_scheme
+
+    path = checkpoint_path(path)
+    if is_published_student(path):
+        return _published_student(path, scheme)
+    require_scheme(read_card(path), scheme, path)
+    model, card = load_model(path)
+    record = _file_record(path) | {
+        key: card[key] for key in ("dataset", "arch", "kind", "method", "image_size") if key in card
+    }
+    run = path.parent if (path.parent / "config.json").is_file() else None
+    return LoadedModel(model, BoxPolicy.parse(card["box"]), run.name if run else path.stem, record, run)
+
+
+def _published_student(path, scheme):
+    from kdloss.models.published_student import load_published_student
+
+    model = load_published_student(path)
+    if model.output_shape[1] != scheme.num_points:
+        raise CheckpointError(
+            f"{path}: reads {model.output_shape[1]} points, expected the {scheme.num_points} of scheme {scheme.name}: "
+            "give a checkpoint of this data set"
+        )
+    record = _file_record(path) | {
+        "arch": "mobilenetv2",
+        "kind": "published student",
+        "image_size": model.input_shape[1],
+    }
+    return LoadedModel(model, BoxPolicy.parse("paper"), path.stem, record)
+
+
+def _file_record(path):
+    return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
+
+
+def evaluate_loaded(
+    prepared, loaded, *, box=None, split="test", batch_size=64, flip=False, label=None, detector=None, missing="error"
+):
+    """`evaluate_checkpoint` of a `LoadedModel`; ``detector`` names one whose boxes stand for those of ``box``."""
+    from kdloss.prediction import predict_crops
+
+    box, rows = box or loaded.box, prepared.indices(split)
+    boxes, found = prepared.boxes(box)[rows], np.ones(len(rows), bool)
+    if detector:
+        boxes, found = _detected(prepared, rows, detector, box)
+    crops = [FaceCrop.from_box(one, loaded.model.input_shape[1]) for one in boxes[found]]
+    points = np.full((len(rows), prepared.scheme.num_points, 2), np.nan)
+    points[found] = predict_crops(loaded.model, prepared, rows[found], crops, batch_size, flip=flip)
+    protocol = {"box": box, "checkpoint": loaded.record, "flip": flip, "detector": detector}
+    return evaluate_predicted(prepared, points, split=split, label=label or loaded.label, missing=missing, **protocol)
+
+
+def _detected(prepared, rows, name, box):
+    finder = detector(name)
+    calibration = calibrate(prepared, prepared.indices("train"), finder, box)
+    boxes, found = detected_boxes(prepared, rows, finder)
+    return calibration.apply(boxes), found

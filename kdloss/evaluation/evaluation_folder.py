@@ -1,0 +1,44 @@
+"""What an evaluation leaves for programs: ``metrics.json``, ``predictions.npz`` and ``ced.png``."""
+
+import json
+from pathlib import Path
+
+from asm.atomic import write_whole
+from kdloss.datasets import dataset_spec
+from kdloss.evaluation import plots
+from kdloss.evaluation.predictions import save_predictions
+
+
+def write_evaluation(folder, evaluation, baseline=None, robustness=None):
+    """Writes them into a folder.
+
+    Args:
+        folder: is made where it is missing.
+        evaluation: an `Evaluation`.
+        baseline: the `Evaluation` of the mean shape, whose numbers and curve stand beside it, or None.
+        robustness: the dict of `measure_robustness`, or None; it becomes a part of ``metrics.json``.
+    """
+    folder = Path(folder)
+    record = evaluation.metrics
+    record |= {} if baseline is None else {"mean_shape": baseline.metrics["subsets"]}
+    record |= {} if robustness is None else {"robustness": robustness}
+    write_whole(folder / "metrics.json", json.dumps(record, indent=1, allow_nan=False))
+    save_predictions(folder / "predictions.npz", evaluation.names, evaluation.points, evaluation.truth)
+    write_whole(folder / "ced.png", plots.figure_bytes(overlaid_ced([evaluation], baseline)))
+
+
+def overlaid_ced(evaluations, baseline=None):
+    """The cumulative error distributions of `Evaluation`\\ s of the same faces in one matplotlib `Figure`."""
+    shown = [*evaluations, *([] if baseline is None else [baseline])]
+    curves = {evaluation.label: evaluation.errors for evaluation in shown}
+    return plots.ced_figure(curves, title=ced_title(evaluations[0].metrics))
+
+
+def ced_title(found):
+    """What a CED of these metrics shows, in one line."""
+    protocol = found["protocol"]
+    faces = f"{protocol['n']} synthetic faces" if protocol["synthetic"] else f"{protocol['n']} faces"
+    if protocol["complete"] is False and not protocol["synthetic"]:
+        faces = f"{protocol['n']} of {protocol['official_n']} faces (partial)"
+    title = dataset_spec(found["dataset"]).title
+    return f"{title}, {protocol['split']} split, {faces}, {protocol['normaliser']} normaliser"
