@@ -279,7 +279,9 @@ def _notes(results, rows, papers):
     notes.append(LEGEND)
     for caveat in dict.fromkeys(caveat for result in results for caveat in result.caveats):
         labels = [result.label for result in results if caveat in result.caveats]
-        notes.append(caveat if len(labels) == len(results) > 1 else f"{', '.join(labels)}: {caveat}")
+        others = [result.label for result in results if caveat not in result.caveats]
+        of = f"all but {', '.join(others)}" if len(others) < len(labels) else ", ".join(labels)
+        notes.append(f"{of}: {caveat}" if others or len(labels) == 1 else caveat)
     return notes + _published_notes(papers)
 
 
