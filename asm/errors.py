@@ -1,6 +1,7 @@
 """The one exception family for mistakes a user can mend, and how a command line shows them."""
 
 import functools
+import os
 import sys
 
 
@@ -24,5 +25,9 @@ def exits_on_user_error(main):
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 130
+        except BrokenPipeError:
+            # The reader (head, less) has gone. What is left in the buffer must not fail once more at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
 
     return wrapper

@@ -103,21 +103,32 @@ def _measure(args, prepared, label, path):
         points, unused = load_predictions(path, prepared, prepared.indices(args.split), missing)
         if unused:
             print(f"{path}: {unused} of its faces are not in the {args.split} split and not counted")
-        stated = {"box": args.box, "flip": args.flip_test or None}
+        stated = {"box": args.box, "flip": args.flip_test}
         label = label or path.name
         return evaluate_predicted(prepared, points, split=args.split, label=label, missing=missing, **stated), None
     loaded = load_checkpoint(path, prepared.scheme)
-    how = {"box": args.box, "split": args.split, "batch_size": args.batch_size, "flip": args.flip_test, "label": label}
+    how = {
+        "box": args.box,
+        "split": args.split,
+        "batch_size": args.batch_size,
+        "flip": bool(args.flip_test),
+        "label": label,
+    }
     if args.detector:
         how |= {"detector": args.detector, "missing": args.missing or "skip"}
     return evaluate_loaded(prepared, loaded, **how), loaded
 
 
 def _tables(evaluations, baseline):
-    results = [Result(evaluation.label, evaluation.metrics) for evaluation in evaluations]
+    results = [Result(evaluation.label, evaluation.metrics, extra=_size(evaluation)) for evaluation in evaluations]
     if baseline is not None:
         results.append(Result(baseline.label, baseline.metrics, "baseline"))
     return [results_table(results), parts_table(results)]
+
+
+def _size(evaluation):
+    checkpoint = evaluation.metrics["protocol"]["checkpoint"]
+    return {"MB": Path(checkpoint["path"]).stat().st_size / 1e6} if checkpoint else {}
 
 
 def _robustness(args, prepared, loaded):
@@ -198,8 +209,8 @@ def _parser():
     parser.add_argument("--split", choices=["test", "val"], default="test")
     parser.add_argument(
         "--flip-test",
-        action="store_true",
-        help="mean of the face and its mirror image; of predictions it only states that they were made so",
+        action=argparse.BooleanOptionalAction,
+        help="mean of the face and its mirror image (default: no); of predictions it only states how they were made",
     )
     parser.add_argument(
         "--missing",
