@@ -13,7 +13,7 @@ from kdloss.errors import ConfigError, DataError
 from kdloss.geometry import landmark_box
 
 # Less overlap than this with the true landmark box: something else was detected. Low, because detectors' boxes
-# are far from landmark boxes by design: those of the LBP cascade overlap by 0.6 in the median.
+# are far from landmark boxes by design.
 MINIMUM_IOU = 0.3
 
 
@@ -42,12 +42,9 @@ class LbpDetector(Detector):
     overlap it by 0.3 (IoU), beginning at the one with the most; the box is the mean of the windows, and the score
     their number.
 
-    The window grows by 10 % from scan to scan and moves by one cell of its grid. In the stored crops (256 px) of 400
-    training faces of 300-W that finds 97 % in 14 ms of one core each; in steps of 1.3 cells it is 96 % in 9 ms, and
-    growing by 5 % it is 98 % in 22 ms. Of the 554 common test faces it finds 99 %.
-
-    Args:
-        smallest: sides of the smallest face, a share of the image's shorter side. Small windows cost the most.
+    The window grows by 10 % from scan to scan and moves by one cell of its grid: finer scans find a few more faces and
+    take longer. Faces smaller than `SMALLEST` are not searched for: small windows cost the most, and a stored crop
+    holds none.
 
     Raises:
         ConfigError: scikit-image is not installed.
@@ -57,21 +54,21 @@ class LbpDetector(Detector):
     """
 
     name = "lbp"
+    SMALLEST = 0.3  # side of the smallest face, a share of the image's shorter side
     _WINDOW = 24  # side that the cascade was trained with, pixels; it sees nothing smaller
     _GROUPED = 0.3
 
-    def __init__(self, smallest=0.3):
+    def __init__(self):
         try:
             from skimage.data import lbp_frontal_face_cascade_filename
             from skimage.feature import Cascade
         except ImportError:
             raise ConfigError("detector lbp: scikit-image is not installed: pip install 'kdloss[detect]'") from None
-        self.smallest = smallest
         self._cascade = Cascade(lbp_frontal_face_cascade_filename())
 
     def detect(self, image):
         largest = min(image.shape[:2])
-        smallest = max(self._WINDOW, round(self.smallest * largest))
+        smallest = max(self._WINDOW, round(self.SMALLEST * largest))
         found = self._cascade.detect_multi_scale(
             np.ascontiguousarray(image),
             scale_factor=1.1,
@@ -191,9 +188,14 @@ def calibrate(prepared, rows, detector, policy, *, limit=300, announce=None):
         A `BoxCalibration`.
 
     Raises:
-        DataError: the detector found none of the faces.
+        DataError: no training faces, or the detector found none of them.
     """
     rows = np.asarray(rows)
+    if not len(rows):
+        raise DataError(
+            f"{prepared.path}: has no training faces to calibrate the boxes of detector {detector.name} on: prepare "
+            "the data set with its train split"
+        )
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(limit, len(rows))).round().astype(int))]
     boxes, found = detected_boxes(prepared, rows, detector, announce)
     if not found.any():

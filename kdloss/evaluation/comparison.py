@@ -9,6 +9,7 @@ from kdloss.errors import ConfigError, DataError
 from kdloss.evaluation import metrics
 from kdloss.evaluation.protocol import THRESHOLDS
 from kdloss.evaluation.table import Column, Row, Table
+from kdloss.evaluation.tables import LEGEND, protocol_text
 
 # Errors closer than this (fractions of the normaliser, far below a thousandth of a pixel) are equal: a tie.
 TIE = 1e-9
@@ -26,13 +27,12 @@ SAME = {
 }
 
 
-def compare(evaluations, *, reference=0, seed=0):
-    """Compares two or more models, each against the reference first, then all other pairs.
+def compare(evaluations, *, seed=0):
+    """Compares two or more models, each against the first, the reference, and then all other pairs.
 
     Args:
         evaluations: `Evaluation`\\ s of the same split of the same prepared faces. Faces are matched by name; those
             that not every model has are left out, and counted. Labels that repeat are numbered: `distinct_labels`.
-        reference: position of the model that the others are compared with.
         seed: of the bootstrap.
 
     Returns:
@@ -40,14 +40,16 @@ def compare(evaluations, *, reference=0, seed=0):
 
             {"dataset", "split", "normaliser", "synthetic", "official_n", "n": faces in common, "reference": label,
              "seed",
-             "models": {label: {"n", "left_out", "missing", "nme", "fr10", "box", "flip_test"}},
+             "models": {label: {"n", "left_out", "missing", "nme", "fr10", "box", "flip_test",
+                                "protocol"}},
              "pairs": [{"model", "against", "n", "n_found", "difference", "low", "high", "settled", "median_difference",
                         "wins", "losses", "ties", "distance", "parts": {part: difference},
                         "failures": {"both", "model_only", "against_only"}}, ...],
              "notes": [...]}
 
         Of a model: ``n`` faces measured, ``left_out`` of them not in common, ``missing`` of the common ones without
-        prediction; NME over the common faces that it found, FR over all common ones, both percents.
+        prediction; NME over the common faces that it found, FR over all common ones, both percents; ``protocol`` in a
+        line, as tables of results show it.
 
         Of a pair: ``difference`` is NME of ``model`` less NME of ``against`` in points of a percent (below zero: the
         model is better), with its paired bootstrap interval of 95 %; ``settled`` if that excludes zero. ``distance`` is
@@ -68,8 +70,7 @@ def compare(evaluations, *, reference=0, seed=0):
         _model(label, evaluation, faces) for label, evaluation, faces in zip(labels, evaluations, chosen, strict=True)
     ]
     scheme, protocol = evaluations[0].prepared.scheme, evaluations[0].metrics["protocol"]
-    first = models[reference]
-    others = [model for model in models if model is not first]
+    first, *others = models
     # The later model against the earlier one.
     pairs = [(model, first) for model in others] + [(b, a) for a, b in itertools.combinations(others, 2)]
     length = metrics.normaliser(evaluations[0].truth[chosen[0]], scheme, protocol["normaliser"])
@@ -179,15 +180,13 @@ def comparison_tables(comparison):
         (
             Column("nme", "NME, %"),
             Column("fr10", "FR10, %"),
-            Column("box", "crop", words=True),
-            Column("flip_test", "mirror test", words=True),
             Column("n", "faces measured"),
             Column("left_out", "not in common"),
             Column("missing", "without prediction"),
+            Column("protocol", "protocol", words=True),
         ),
-        tuple(
-            Row(label, facts | {"flip_test": _yes(facts["flip_test"])}) for label, facts in comparison["models"].items()
-        ),
+        tuple(Row(label, facts) for label, facts in comparison["models"].items()),
+        (LEGEND,),
         heading="model",
     )
     return pairs, parts, models
@@ -221,6 +220,7 @@ def _model(label, evaluation, faces):
         "fr10": metrics.failure_rate(errors, THRESHOLDS[0]),
         "box": protocol["box"],
         "flip_test": protocol["flip_test"],
+        "protocol": protocol_text(evaluation.metrics),
     }
     return {
         "label": label,

@@ -82,9 +82,10 @@ def scatter_figure(a, b):
         draw(100 * THRESHOLDS[0], color="0.5", linewidth=1, linestyle=":", zorder=1)
     groups = {labels[0]: x < y - TIE, labels[1]: y < x - TIE}
     groups["neither"] = ~np.logical_or(*groups.values())
+    drawn = {}
     for (name, member), colour, marker in zip(groups.items(), plots.PALETTE, "o^s", strict=False):
         if name != "neither" or member.any():
-            axes.scatter(
+            drawn[f"{name} better: {member.sum()} of {len(x)} faces"] = axes.scatter(
                 *(100 * np.clip(errors[member], low, high) for errors in (x, y)),
                 s=14,
                 color=colour,
@@ -92,7 +93,6 @@ def scatter_figure(a, b):
                 alpha=0.6,
                 linewidths=0,
                 clip_on=False,
-                label=f"{name} better: {member.sum()} of {len(x)} faces",
                 zorder=2,
             )
     axes.set(
@@ -109,5 +109,5 @@ def scatter_figure(a, b):
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
-    figure.legend(loc="outside lower center", frameon=False, fontsize=9)
+    plots.named_legend(figure, drawn, loc="outside lower center", frameon=False, fontsize=9)
     return figure

@@ -1,12 +1,11 @@
 """Where on the face the errors lie: per-point errors and their spread, drawn on the mean face."""
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 
 from kdloss.errors import DataError
 from kdloss.evaluation import metrics
+from kdloss.evaluation.plots import PlainFigure
 from kdloss.evaluation.table import Column, Row, Table
 from kdloss.geometry import BoxPolicy, FaceCrop, landmark_box
 
@@ -179,8 +178,7 @@ def _found(evaluation):
 
 def _face_axes(evaluation, shape, height):
     """A figure with the skeleton of the mean face, y down, equal axes without ticks."""
-    figure = Figure(figsize=(4.8, height), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = PlainFigure(figsize=(4.8, height), layout="constrained")
     axes = figure.add_subplot()
     for line in evaluation.prepared.scheme.skeleton:
         axes.plot(*shape[list(line)].T, color=BONES, linewidth=1, zorder=1)

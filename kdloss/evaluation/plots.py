@@ -10,6 +10,7 @@ from matplotlib import patheffects
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
@@ -22,6 +23,20 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 STYLES = ("-", "--", "-.", ":")
 TRUTH, PREDICTION = "#56B4E9", "#F0E442"
 BOOKKEEPING = ("epoch", "step", "lr", "learning_rate", "seconds", "time")
+
+
+class PlainFigure(Figure):
+    """A figure on an Agg canvas that shows texts as they are: names of files and models may hold ``$``, which is no
+    formula there."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        FigureCanvasAgg(self)
+
+    def draw(self, renderer):
+        for text in self.findobj(Text):
+            text.set_parse_math(False)
+        super().draw(renderer)
 
 
 def figure_bytes(figure, image_format="png", dpi=130):
@@ -48,6 +63,7 @@ def ced_figure(curves, *, title, limit=0.15):
         A matplotlib `Figure`; the legend gives the NME of each curve, over the faces that have a prediction.
     """
     figure, (axes,) = new_figure(5.6, 4.2 + 0.2 * len(curves))
+    drawn = {}
     for i, (label, errors) in enumerate(curves.items()):
         x, y = metrics.ced(errors)
         found = np.isfinite(x)
@@ -58,7 +74,7 @@ def ced_figure(curves, *, title, limit=0.15):
         facts = [f"NME {metrics.nme(errors):.2f} %"] if found.any() else []
         facts += [] if found.all() else [f"{np.sum(~found)} of {len(found)} missing"]
         name = f"{label} ({', '.join(facts)})"
-        axes.step(100 * x, 100 * y, where="post", color=colour, linestyle=style, linewidth=2, label=name)
+        (drawn[name],) = axes.step(100 * x, 100 * y, where="post", color=colour, linestyle=style, linewidth=2)
     for threshold in (0.08, 0.10):
         axes.axvline(100 * threshold, color="0.5", linewidth=1, zorder=0)
         axes.annotate(
@@ -79,7 +95,7 @@ def ced_figure(curves, *, title, limit=0.15):
     )
     axes.set_title(textwrap.fill(title, 62), fontsize=10)
     # Below the plot: inside, it would hide the curve of one model or another.
-    figure.legend(loc="outside lower center", ncols=1, frameon=False, fontsize=9)
+    named_legend(figure, drawn, loc="outside lower center", ncols=1, frameon=False, fontsize=9)
     return figure
 
 
@@ -131,8 +147,7 @@ def face_figure(prepared, row, prediction):
     Returns:
         A square matplotlib `Figure` without margins.
     """
-    figure = Figure(figsize=(2.6, 2.6))
-    FigureCanvasAgg(figure)
+    figure = PlainFigure(figsize=(2.6, 2.6))
     _draw_face(figure.add_axes((0, 0, 1, 1)), prepared, row, prediction)
     return figure
 
@@ -155,8 +170,7 @@ def face_grid(prepared, rows, predictions, *, errors=None, columns=4, title=""):
     lines = -(-len(rows) // columns)
     side = 2.3
     head = 0.75 if title else 0.45
-    figure = Figure(figsize=(side * columns, (side + 0.25) * lines + head))
-    FigureCanvasAgg(figure)
+    figure = PlainFigure(figsize=(side * columns, (side + 0.25) * lines + head))
     height = (side + 0.25) * lines + head
     for i, row in enumerate(rows):
         left, top = (i % columns) / columns, 1 - (head + (i // columns) * (side + 0.25)) / height
@@ -208,7 +222,8 @@ def training_curves(histories):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="epoch", title="validation NME, %" if term == "val_nme" else term.replace("_", " "))
         if term == "val_nme" or axes is panels[0]:
-            axes.legend(frameon=True, framealpha=0.9, fontsize=8)
+            drawn = {line.get_label(): line for line in axes.lines}
+            named_legend(axes, drawn, frameon=True, framealpha=0.9, fontsize=8)
     return figure
 
 
@@ -228,8 +243,7 @@ def read_history(path):
 
 
 def new_figure(width, height, panels=1, columns=1):
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = PlainFigure(figsize=(width, height), layout="constrained")
     lines = -(-panels // columns)
     axes = [figure.add_subplot(lines, columns, i + 1) for i in range(panels)]
     for one in axes:
@@ -237,6 +251,12 @@ def new_figure(width, height, panels=1, columns=1):
         one.set_axisbelow(True)
         one.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def named_legend(where, drawn, **how):
+    """A legend of a figure or axes that lists each of ``drawn``, label -> artist; labels may begin with ``_``, which
+    matplotlib leaves out on its own."""
+    return where.legend(list(drawn.values()), list(drawn), **how)
 
 
 def _line(i):

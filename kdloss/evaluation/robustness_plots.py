@@ -1,11 +1,11 @@
 """The heat maps of box robustness. Figures are objects on an Agg canvas, as in `kdloss.evaluation.plots`."""
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
+
+from kdloss.evaluation.plots import PlainFigure
 
 COLOURS = "viridis"  # perceptually uniform, and read with any colour vision
 
@@ -27,8 +27,7 @@ def robustness_figure(result):
     # By ratio: one box that breaks the model would else paint all others the same.
     lowest = max(every.min(), 1e-3)
     norm = LogNorm(lowest, max(every.max(), 1.05 * lowest), clip=True)
-    figure = Figure(figsize=(10.4, 5.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = PlainFigure(figsize=(10.4, 5.4), layout="constrained")
     panels = figure.subplots(1, 2, width_ratios=(7, 6))
     percents = [f"{100 * value:+.0f}" if value else "0" for value in shift["shifts"]]
     _heat_map(panels[0], shift, percents, percents, norm)

@@ -18,6 +18,8 @@ from kdloss.models.regressors import HEAD
 SIZE = 224
 
 _LEGACY_HEAD = "O_L"
+_FEATURES = 1280  # that MobileNetV2 pools
+_MAX_POINTS = 1000  # far more than any scheme has; a kernel of this shape is small enough to make room for
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _EXPECTED = f"expected the authors' MobileNetV2 (alpha 1) with last layer {_LEGACY_HEAD}"
 
@@ -34,9 +36,9 @@ def is_published_student(path):
 def load_published_student(path) -> keras.Model:
     """Loads a student that the authors published, or one trained with their code.
 
-    Only arrays are read, by the layers' names: the network that the file describes is not built, and nothing in it is
-    executed. The label convention goes into the last layer: x = 112 - 224 o for an output o, so in unit coordinates
-    (x + 0.5) / 224 - 0.5 = -o + 0.5 / 224.
+    Only arrays are read, by the layers' names: the network that the file describes is not built, nothing in it is
+    executed, and no other file that it points to is opened. The label convention goes into the last layer:
+    x = 112 - 224 o for an output o, so in unit coordinates (x + 0.5) / 224 - 0.5 = -o + 0.5 / 224.
 
     Args:
         path: an ``.h5`` that Keras 2 wrote with ``save`` or ``save_weights``, the trunk flat or nested as a model.
@@ -46,7 +48,8 @@ def load_published_student(path) -> keras.Model:
         as `build_model` makes them but for the scale of the images.
 
     Raises:
-        CheckpointError: damaged; a layer is missing, of another shape, or not part of this network.
+        CheckpointError: damaged; a layer is missing, of another shape, or not part of this network; numbers that lie in
+            another file.
     """
     path = Path(path)
     try:
@@ -62,7 +65,7 @@ def load_published_student(path) -> keras.Model:
 
 
 def _load(path, file):
-    arrays = _datasets(file)
+    arrays = _datasets(path, file)
     model = build_model("mobilenetv2", _num_points(path, arrays), SIZE)
     rescale = model.get_layer("rescale")
     rescale.scale, rescale.offset = 1 / 255, 0.0
@@ -77,17 +80,41 @@ def _load(path, file):
     return model
 
 
-def _datasets(file):
-    """Path inside the file -> dataset, of the weights alone: ``model.save`` writes the optimizer's beside them."""
+def _datasets(path, file):
+    """Path inside the file -> dataset, of the weights alone: ``model.save`` writes the optimizer's beside them.
+
+    The numbers of all of them lie in the file itself: links that could lead out of it, which Keras never writes, and
+    datasets stored elsewhere are refused before any is followed.
+    """
     arrays = {}
 
     def collect(name, item):
-        if isinstance(item, h5py.Dataset):
+        if isinstance(item, h5py.Group):
+            _check_links(path, item)
+        elif isinstance(item, h5py.Dataset):
+            if item.external or item.is_virtual:
+                raise CheckpointError(f"{path}: {item.name!r} is stored in another file: bring a file that holds all")
             arrays[name] = item
 
-    # Follows no link out of the file.
-    file.get("model_weights", file).visititems(collect)
+    _check_links(path, file)
+    weights = file.get("model_weights", file)
+    if not isinstance(weights, h5py.Group):
+        raise CheckpointError(f"{path}: model_weights is no group of layers: {_EXPECTED}")
+    _check_links(path, weights)
+    weights.visititems(collect)
     return arrays
+
+
+def _check_links(path, group):
+    """Refuses soft and external links; a soft one may lead to an external one."""
+    for name in group:
+        link = group.get(name, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            target = f"{link.filename}:{link.path}" if isinstance(link, h5py.ExternalLink) else link.path
+            place = f"{group.name.rstrip('/')}/{name}"
+            raise CheckpointError(
+                f"{path}: {place!r} is a link to {target!r}: bring a file that holds all weights itself"
+            )
 
 
 def _num_points(path, arrays):
@@ -97,9 +124,11 @@ def _num_points(path, arrays):
         found = f"{', '.join(layers[:3])}, ..." if layers else "no weights"
         raise CheckpointError(f"{path}: has no layer {_LEGACY_HEAD} (found: {found}): {_EXPECTED}")
     shape = kernels[0].shape
-    if not shape or len(shape) != 2 or shape[1] % 2 or not shape[1]:
+    # Before the network is built, which makes room for as many outputs as the file says.
+    if not shape or len(shape) != 2 or shape[0] != _FEATURES or shape[1] not in range(2, 2 * _MAX_POINTS + 1, 2):
         raise CheckpointError(
-            f"{path}: layer {_LEGACY_HEAD} has a kernel of shape {shape}, expected (1280, 2 N), an x and a y a point"
+            f"{path}: layer {_LEGACY_HEAD} has a kernel of shape {shape}, expected ({_FEATURES}, 2 N), an x and a y a "
+            f"point, of {_MAX_POINTS} points at most"
         )
     return shape[1] // 2
 

@@ -21,6 +21,7 @@ from kdloss.evaluation.comparison import (
 )
 from kdloss.evaluation.evaluation import evaluate_predicted
 from kdloss.evaluation.table import html_table, markdown_table, text_table
+from kdloss.evaluation.tables import LEGEND, protocol_text
 from kdloss.geometry import BoxPolicy
 
 EXACT = {"rel": 0, "abs": 1e-9}
@@ -70,6 +71,7 @@ def test_a_pair_has_the_numbers_that_it_was_made_of(faces_300w):
         "fr10": 25.0,
         "box": "gt:1.25",
         "flip_test": False,
+        "protocol": protocol_text(a.metrics),
     }
     assert found["models"]["a"]["nme"] == pytest.approx(100 * np.mean(A), **EXACT)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
@@ -91,17 +93,18 @@ def test_parts_are_told_apart(faces_300w):
 
 def test_every_pair_the_reference_first(faces_300w):
     models = [shifted(faces_300w, np.array(A) * scale, name) for scale, name in ((1, "x"), (1.5, "y"), (2, "z"))]
-    found = compare(models, reference=1, seed=4)
+    x, y, z = models
+    found = compare([y, x, z], seed=4)
     assert [(pair["model"], pair["against"]) for pair in found["pairs"]] == [("x", "y"), ("z", "y"), ("z", "x")]
     assert found["reference"] == "y"
     assert [pair["difference"] for pair in found["pairs"]] == pytest.approx(
         [100 * np.mean(A) * factor for factor in (-0.5, 0.5, 1)], **EXACT
     )
-    low, high = metrics.paired_bootstrap(models[2].errors, models[0].errors, seed=4)
+    low, high = metrics.paired_bootstrap(z.errors, x.errors, seed=4)
     assert (found["pairs"][2]["low"], found["pairs"][2]["high"]) == pytest.approx((100 * low, 100 * high), **EXACT)
     assert all(pair["settled"] for pair in found["pairs"])
     assert "3 intervals of 95 % each, not widened for their number" in found["notes"]
-    assert compare(models, reference=1, seed=4) == found
+    assert compare([y, x, z], seed=4) == found
 
 
 def test_a_face_without_prediction_loses_but_has_no_difference(faces_300w):
@@ -211,7 +214,11 @@ def test_tables_show_what_was_found(faces_300w):
     assert [row.kind for row in pairs.rows] == ["measured", "measured", "baseline"]
     assert cells(parts)["far against a"] == dict.fromkeys(faces_300w.scheme.parts, "+14.375")
     assert cells(models)["a"]["NME, %"] == "5.62"
-    assert "mirror test" in cells(models)["a"]
+    protocol = cells(models)["a"]["protocol"]
+    assert protocol == (
+        "300-W test 8/689*, ocular, gt:1.25, at 0.10/0.08, no flip, occl. counted, none missing, no checkpoint"
+    )
+    assert models.notes == (LEGEND,)
     for table in (pairs, parts, models):
         assert "300-W, test split, 8 real faces, normalised by interocular" in table.title
         assert "far" in text_table(table)
@@ -251,6 +258,15 @@ def test_names_of_any_length_fit(faces_300w):
     for figure in (comparison_plots.differences_figure(compare([a, b])), comparison_plots.scatter_figure(a, b)):
         assert plots.figure_bytes(figure, dpi=40).startswith(b"\x89PNG")  # a collapsed layout would warn
         assert figure.axes[0].get_position().width > 0.5
+
+
+def test_names_of_files_are_drawn_as_they_are(faces_300w):
+    a, b = shifted(faces_300w, A, "a$^$b.npz"), shifted(faces_300w, B, "_mine.npz")
+    figure = comparison_plots.scatter_figure(a, b)
+    texts = [text.get_text().split(" better")[0] for text in figure.legends[0].get_texts()]
+    assert texts == ["a$^$b.npz", "_mine.npz", "neither"]
+    for drawn in (figure, comparison_plots.differences_figure(compare([a, b]))):
+        assert plots.figure_bytes(drawn, dpi=40).startswith(b"\x89PNG")
 
 
 def test_each_face_is_one_point_on_its_side_of_the_diagonal(faces_300w):

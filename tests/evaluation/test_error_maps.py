@@ -115,6 +115,13 @@ def test_perfect_predictions_of_a_scheme_without_lines_draw_too(make_prepared):
         assert cv2.imdecode(data, cv2.IMREAD_COLOR).std() > 5
 
 
+def test_labels_are_no_formulas(evaluation):
+    one = Evaluation("a$^$b.npz", evaluation.prepared, evaluation.rows, evaluation.points, evaluation.metrics)
+    for figure in (error_maps.mean_face_error_figure(one), error_maps.error_ellipse_figure(one)):
+        assert figure.axes[0].get_title().startswith("a$^$b.npz: ")
+        assert plots.figure_bytes(figure, dpi=40).startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize("measure", [error_maps.point_nme, error_maps.point_deviations, error_maps.deviations_table])
 def test_without_any_prediction_points_have_no_error(nothing, measure):
     with pytest.raises(DataError, match="nothing: none of the 8 faces has a prediction"):

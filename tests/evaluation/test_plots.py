@@ -23,6 +23,19 @@ def test_ced_curve_reads_as_the_distribution():
     assert curves[0].get_linestyle() != curves[1].get_linestyle()
 
 
+def test_names_of_files_are_shown_as_they_are(faces_300w):
+    errors = {"a$^$b.npz": np.array([0.02]), "_mine.npz": np.array([0.04])}
+    figure = plots.ced_figure(errors, title=r"$\frac$ of _mine.npz")
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["a$^$b.npz (NME 2.00 %)", "_mine.npz (NME 4.00 %)"]
+    rows = faces_300w.indices("test")[:1]
+    grid = plots.face_grid(faces_300w, rows, faces_300w.source_points[rows], title="a$^$b.npz")
+    curves = plots.training_curves({name: [{"epoch": 1, "val_nme": 7.0, "k$^$d": 1.0}] for name in errors})
+    assert [text.get_text() for text in curves.axes[0].get_legend().get_texts()] == list(errors)
+    for drawn in (figure, grid, curves):
+        assert plots.figure_bytes(drawn, dpi=40).startswith(b"\x89PNG")
+
+
 def test_ced_curve_of_missing_faces_ends_below_all():
     errors = {"a": np.array([np.inf, 0.02, 0.04, np.nan]), "b": np.array([np.inf, np.inf])}
     figure = plots.ced_figure(errors, title="faces")

@@ -144,9 +144,43 @@ def narrow(file):
     replace("Conv1/Conv1/kernel:0", np.zeros((3, 3, 3, 16), "f"))(file)
 
 
-def outside(file):
-    del file["Conv1/Conv1/kernel:0"]
-    file["Conv1/Conv1/kernel:0"] = h5py.ExternalLink("other.h5", "Conv1/Conv1/kernel:0")
+KERNEL = "Conv1/Conv1/kernel:0"
+
+
+def link(name, target):
+    """A link instead of what ``name`` is, if it is there."""
+
+    def change(file):
+        if name in file:
+            del file[name]
+        file[name] = target
+
+    return change
+
+
+def by_two_links(file):
+    file["elsewhere"] = h5py.ExternalLink("other.h5", "/")
+    file["model_weights"] = h5py.SoftLink("/elsewhere/model_weights")
+
+
+def external_storage(file):
+    del file[KERNEL]
+    file.create_dataset(KERNEL, (3, 3, 3, 32), "f", external=[("numbers.raw", 0, 3 * 3 * 3 * 32 * 4)])
+
+
+def virtual(file):
+    del file[KERNEL]
+    layout = h5py.VirtualLayout((3, 3, 3, 32), "f")
+    layout[:] = h5py.VirtualSource("other.h5", KERNEL, (3, 3, 3, 32))
+    file.create_virtual_dataset(KERNEL, layout)
+
+
+def huge(shape):
+    def change(file):
+        del file["O_L/O_L/kernel:0"]
+        file.create_dataset("O_L/O_L/kernel:0", shape, "f", chunks=(1, 10))  # no chunk is written
+
+    return change
 
 
 BN = "block_3_expand_BN/block_3_expand_BN"
@@ -176,7 +210,21 @@ WRONG = {
         "layer 'extra/.*' is not expected",
     ),
     "twice": (lambda file: file.create_dataset("x/O_L/bias:0", data=[1.0]), "layer '.*O_L/bias:0' is there twice"),
-    "another file": (outside, "layer Conv1 has no kernel"),
+    "linked numbers": (
+        link(KERNEL, h5py.ExternalLink("other.h5", KERNEL)),
+        "'/Conv1/Conv1/kernel:0' is a link to 'other.h5:Conv1/Conv1/kernel:0'",
+    ),
+    "linked layer": (link("Conv1", h5py.ExternalLink("other.h5", "Conv1")), "'/Conv1' is a link to 'other.h5:Conv1'"),
+    "linked weights": (
+        link("model_weights", h5py.ExternalLink("other.h5", "/")),
+        "'/model_weights' is a link to 'other.h5:/'",
+    ),
+    "linked weights inside": (by_two_links, "'/elsewhere' is a link to 'other.h5:/'"),
+    "soft link": (link(KERNEL, h5py.SoftLink("/O_L")), "'/Conv1/Conv1/kernel:0' is a link to '/O_L'"),
+    "a name of two lines": (link("two\nlines", h5py.SoftLink("/O\n_L")), "is a link to"),
+    "external storage": (external_storage, "/Conv1/Conv1/kernel:0' is stored in another file"),
+    "virtual": (virtual, "/Conv1/Conv1/kernel:0' is stored in another file"),
+    "numbers for layers": (lambda file: file.create_dataset("model_weights", data=[1.0]), "model_weights is no group"),
     "nothing": (lambda file: file.clear(), "has no layer O_L .found: no weights"),
 }
 
@@ -189,6 +237,24 @@ def test_other_networks(case, changed, built_once):
         load_published_student(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(1280, 2_000_000), (1280, 2002), (1281, 10)])
+def test_an_impossible_head_makes_no_network(shape, changed, monkeypatch):
+    monkeypatch.setattr(published_student, "build_model", lambda *args: pytest.fail("a network was built"))
+    path = changed(huge(shape))
+    with pytest.raises(CheckpointError, match=rf"O_L has a kernel of shape \({shape[0]}, {shape[1]}\), .*1000 points"):
+        load_published_student(path)
+
+
+def test_links_out_of_the_file_are_not_followed(published, changed, built_once):
+    """The other file is there, and good."""
+    for change in (link("model_weights", h5py.ExternalLink("other.h5", "/")), external_storage, virtual):
+        path = changed(change)
+        shutil.copy(published / "weights.h5", path.parent / "other.h5")
+        (path.parent / "numbers.raw").write_bytes(bytes(3 * 3 * 3 * 32 * 4))
+        with pytest.raises(CheckpointError, match=r"is a link to|is stored in another file"):
+            load_published_student(path)
 
 
 def test_scopes_that_an_old_graph_has_numbered_again(published, changed, built_once):
