@@ -17,18 +17,22 @@ import time
 from pathlib import Path
 
 import cv2
-import dlib
 import numpy as np
 
 from asm.atomic import replacing, write_whole
 from kdloss.data_location import find_prepared
 from kdloss.datasets import DATASETS
-from kdloss.errors import DataError, exits_on_user_error
+from kdloss.errors import ConfigError, DataError, exits_on_user_error
 from kdloss.evaluation import metrics
 from kdloss.evaluation.evaluation import load_checkpoint
 from kdloss.evaluation.predictions import save_predictions
 from kdloss.geometry import BoxPolicy, FaceCrop, mirror_points, transform_points
 from kdloss.runs import machine
+
+try:
+    import dlib
+except ImportError:
+    dlib = None
 
 # dlib's landmarks are whole pixels: in a picture twice as large as the stored one that costs 0.3 % of the eyes'
 # distance, which hardly shows beside errors of 3 % and more.
@@ -138,8 +142,9 @@ def litert(model, folder, name):
 
 def measure(args, prepared):
     """Times the trees and the checkpoints in turns; prints and writes what it found."""
-    if not (args.peer / TREES).is_file():
-        raise DataError(f"--peer {args.peer}: holds no {TREES}: run the train command first")
+    for name in (TREES, FACTS):
+        if not (args.peer / name).is_file():
+            raise DataError(f"--peer {args.peer}: holds no {name}: run the train command first")
     rows = prepared.indices("test")[: args.faces]
     trees = dlib.shape_predictor(str(args.peer / TREES))
     facts = json.loads((args.peer / FACTS).read_text(encoding="utf-8"))
@@ -193,6 +198,11 @@ def in_turns(functions, count, repeats):
 @exits_on_user_error
 def main(argv=None):
     args = _parser().parse_args(argv)
+    if dlib is None:
+        raise ConfigError("dlib is not installed: pip install 'kdloss[peer]'")
+    for name in ("cascades", "depth", "oversampling", "faces", "repeats"):
+        if getattr(args, name, 1) < 1:
+            raise ConfigError(f"--{name} {getattr(args, name)}: expected 1 at least")
     prepared = find_prepared(args.dataset, args.data)
     if args.command == "train":
         if not prepared.scheme.mirrorable:

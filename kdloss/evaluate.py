@@ -22,12 +22,18 @@ from asm.atomic import write_whole
 from kdloss.data_location import find_prepared
 from kdloss.datasets import DATASETS
 from kdloss.detectors import DETECTORS, detector
-from kdloss.errors import ConfigError, UserError, exits_on_user_error
+from kdloss.errors import ConfigError, DataError, UserError, exits_on_user_error
 from kdloss.evaluation.comparison import compare, comparison_lines, comparison_tables, distinct_labels
-from kdloss.evaluation.evaluation import evaluate_loaded, evaluate_mean_shape, evaluate_predicted, load_checkpoint
+from kdloss.evaluation.evaluation import (
+    MEAN_SHAPE,
+    evaluate_loaded,
+    evaluate_mean_shape,
+    evaluate_predicted,
+    load_checkpoint,
+)
 from kdloss.evaluation.evaluation_folder import overlaid_ced, write_evaluation
 from kdloss.evaluation.plots import figure_bytes
-from kdloss.evaluation.predictions import SUFFIXES, load_predictions
+from kdloss.evaluation.predictions import holds_predictions, load_predictions, mean_offset
 from kdloss.evaluation.protocol import MISSING
 from kdloss.evaluation.table import text_table
 from kdloss.evaluation.tables import Result, parts_table, results_table
@@ -45,62 +51,80 @@ def main(argv=None):
     args.box = None if args.box is None else BoxPolicy.parse(args.box)
     _check(args)
     prepared = find_prepared(args.dataset, args.data)
-    measured = [_measure(args, prepared, *_labelled(entry)) for entry in _entries(args)]
-    labels = distinct_labels([evaluation.label for evaluation, _ in measured])
+    measured = [_measure(args, prepared, *entry) for entry in map(_labelled, _entries(args))]
+    # The mean shape has its name already.
+    labels = distinct_labels([MEAN_SHAPE, *(evaluation.label for evaluation, _ in measured)])[1:]
     evaluations = [replace(evaluation, label=label) for label, (evaluation, _) in zip(labels, measured, strict=True)]
-    box = args.box or next((loaded.box for _, loaded in measured if loaded), BoxPolicy.parse(DEFAULT_BOX))
-    baseline = evaluate_mean_shape(prepared, box, split=args.split)
-    if baseline is None:
-        print(f"{prepared.path}: holds no training faces, so there is no mean-shape baseline")
+    models = [loaded for _, loaded in measured]
+    configuration = _configurations(labels, models) if args.report else {}
+    baseline = _baseline(args, prepared, evaluations, models)
     tables = _tables(evaluations, baseline)
     print("\n\n".join(map(text_table, tables)))
-    models = [loaded for _, loaded in measured]
-    out, more = args.out or _place(args, models[0]), {}
+    out = args.out or _place(args, models[0])
+    made = {
+        "command": f"python -m kdloss.evaluate {shlex.join(args.typed)}",
+        "environment": environment() if any(models) else machine(),
+    }
     if args.compare:
         comparison = _compare(evaluations)
         tables += comparison_tables(comparison)
-        write_whole(out / "comparison.json", json.dumps(comparison, indent=1, allow_nan=False))
+        write_whole(out / "comparison.json", json.dumps(comparison | made, indent=1, allow_nan=False))
         write_whole(out / "ced.png", figure_bytes(overlaid_ced(evaluations, baseline)))
         written, more = "comparison.json and ced.png", {"comparison": comparison, "lines": comparison_lines(comparison)}
     else:
         more = {"robustness": _robustness(args, prepared, models[0])} if args.robustness else {}
-        write_evaluation(out, evaluations[0], baseline, **more)
+        write_evaluation(out, evaluations[0], baseline, **more, **made)
         written = "metrics.json, predictions.npz and ced.png"
     if args.report:
-        _write_report(out, args, evaluations, models, baseline, tables, **more)
+        from kdloss.evaluation.evaluation_report import write_evaluation_report
+
+        more |= {"tables": tables, "baseline": baseline, "configuration": configuration}
+        write_evaluation_report(out / "report.html", evaluations, **more, **made)
         written = f"report.html, {written}"
     print(f"wrote {written} to {out}")
     return 0
 
 
 def _check(args):
+    for name in ("predictions", "checkpoint"):
+        if getattr(args, name) == "":
+            raise ConfigError(f"--{name}: empty: give a path")
     if args.batch_size < 1:
         raise ConfigError(f"--batch-size {args.batch_size}: expected 1 at least")
     if args.compare and len(args.compare) < 2:
         raise ConfigError("--compare: found one model, expected two or more")
+    if args.checkpoint and holds_predictions(args.checkpoint):
+        raise ConfigError(f"--checkpoint {args.checkpoint}: holds points, no network: give it as --predictions")
     if args.robustness is not None and args.robustness < 1:
         raise ConfigError(f"--robustness {args.robustness}: expected 1 face at least")
     if args.robustness and (args.compare or args.predictions):
         raise ConfigError("--robustness: needs the model itself, and one: give --checkpoint")
-    if args.detector and args.predictions:
-        raise ConfigError("--detector: needs the model itself: give --checkpoint or --compare")
+    files = [holds_predictions(_labelled(entry)[1]) for entry in args.compare or ()] or [bool(args.predictions)]
+    if args.detector and any(files):
+        raise ConfigError("--detector: needs the models themselves, not files of points: give checkpoints alone")
+    if args.missing and not (any(files) or args.detector):
+        raise ConfigError("--missing: a network predicts every face: leave it out, or give --predictions or --detector")
 
 
 def _entries(args):
-    return args.compare or [args.predictions or args.checkpoint or str(find_checkpoint(args.dataset))]
+    if args.compare:
+        return args.compare
+    return [next((path for path in (args.predictions, args.checkpoint) if path), None) or find_checkpoint(args.dataset)]
 
 
 def _labelled(entry):
     """``LABEL=PATH`` or ``PATH`` as (label or None, path)."""
-    label, sign, path = entry.partition("=")
+    label, sign, path = str(entry).partition("=")
     return (label, Path(path)) if sign and not Path(entry).exists() else (None, Path(entry))
 
 
 def _measure(args, prepared, label, path):
     """The `Evaluation` of a checkpoint or predictions file, and the `LoadedModel` of the former."""
-    if args.predictions or path.suffix in SUFFIXES:
+    if args.predictions or holds_predictions(path):
         missing = args.missing or "error"
         points, unused = load_predictions(path, prepared, prepared.indices(args.split), missing)
+        if offset := mean_offset(points, prepared.source_points[prepared.indices(args.split)]):
+            print(f"{path}: {offset}")
         if unused:
             print(f"{path}: {unused} of its faces are not in the {args.split} split and not counted")
         stated = {"box": args.box, "flip": args.flip_test}
@@ -138,7 +162,7 @@ def _robustness(args, prepared, loaded):
     rows = prepared.indices(args.split)
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(args.robustness, len(rows))).round().astype(int))]
     what = (loaded.model, prepared, rows, args.box or loaded.box)
-    how = {"batch_size": args.batch_size, "announce": print}
+    how = {"batch_size": args.batch_size, "flip": bool(args.flip_test), "announce": print}
     found = measure_robustness(*what, **how) | {"detector": None}
     try:
         found["detector"] = measure_detector(*what, detector(args.detector or DETECTOR), **how)
@@ -154,29 +178,42 @@ def _compare(evaluations):
     return comparison
 
 
-def _write_report(out, args, evaluations, models, baseline, tables, **more):
-    from kdloss.evaluation.evaluation_report import write_evaluation_report
+def _baseline(args, prepared, evaluations, models):
+    """The `Evaluation` of the mean shape in the same boxes, of one model on the same faces, or None."""
+    if args.detector:
+        print("the mean shape is no baseline here: it would stand in other boxes than the detector's")
+        return None
+    box = args.box or next((loaded.box for loaded in models if loaded), BoxPolicy.parse(DEFAULT_BOX))
+    alone = {} if args.compare else {"like": evaluations[0], "missing": args.missing or "error"}
+    baseline = evaluate_mean_shape(prepared, box, split=args.split, **alone)
+    if baseline is None:
+        print(f"{prepared.path}: holds no training faces, so there is no mean-shape baseline")
+    return baseline
 
-    runs = {one.label: model.run for one, model in zip(evaluations, models, strict=True) if model and model.run}
-    configuration = {
-        label: json.loads((run / "config.json").read_text(encoding="utf-8")) for label, run in runs.items()
-    }
-    write_evaluation_report(
-        out / "report.html",
-        evaluations,
-        environment=environment() if any(models) else machine(),
-        tables=tables,
-        baseline=baseline,
-        configuration=configuration,
-        command=f"python -m kdloss.evaluate {shlex.join(args.typed)}",
-        **more,
-    )
+
+def _configurations(labels, models):
+    """label -> what the run of a model was started with, of those that lie in run folders."""
+    found = {}
+    for label, loaded in zip(labels, models, strict=True):
+        if loaded and loaded.run:
+            try:
+                found[label] = json.loads((loaded.run / "config.json").read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise DataError(f"{loaded.run / 'config.json'}: damaged ({error}): bring a whole copy") from error
+    return found
 
 
 def _place(args, loaded):
-    """Default folder: in the run of the checkpoint, if it lies in a run folder, or ``evaluation/DATASET``."""
-    name = args.dataset + ("-compared" if args.compare else "") + ("" if args.split == "test" else f"-{args.split}")
-    run = None if loaded is None or args.compare else loaded.run
+    """Default folder: in the run of the checkpoint if it lies in one, else below ``evaluation``.
+
+    What changes the numbers is part of the name, so that no measurement replaces another.
+    """
+    words = [args.dataset, "compared" if args.compare else "", Path(args.predictions or "").stem]
+    words += [args.split if args.split != "test" else "", "flip" if args.flip_test else "", args.detector or ""]
+    if loaded and args.box not in (None, loaded.box):
+        words.append(str(args.box).replace(":", "-"))
+    name = "-".join(word for word in words if word)
+    run = loaded.run if loaded and not args.compare else None
     return run / f"evaluation-{name}" if run else Path("evaluation") / name
 
 
@@ -230,7 +267,7 @@ def _parser():
     parser.add_argument("--report", action="store_true", help="also report.html: tables, curves, faces, in one file")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument(
-        "--out", type=Path, help="folder for the results (default: in the run folder, or evaluation/DATASET)"
+        "--out", type=Path, help="folder for the results (default: in the run folder, or below evaluation/)"
     )
     return parser
 

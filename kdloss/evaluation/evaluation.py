@@ -14,6 +14,8 @@ from kdloss.evaluation.protocol import evaluate_points, missing_faces
 from kdloss.geometry import BoxPolicy, FaceCrop
 from kdloss.prepared import PreparedDataset
 
+MEAN_SHAPE = "mean training shape"
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -77,12 +79,21 @@ def evaluate_predicted(prepared, points, *, split="test", label="model", missing
     return Evaluation(label, prepared, rows, points, found)
 
 
-def evaluate_mean_shape(prepared, box, *, split="test"):
-    """An `Evaluation` of the mean training shape placed in each box, or None where there are no training faces."""
+def evaluate_mean_shape(prepared, box, *, split="test", like=None, missing="error"):
+    """An `Evaluation` of the mean training shape placed in each box, or None where there are no training faces.
+
+    Args:
+        prepared, box, split: see `evaluate_checkpoint`.
+        like: an `Evaluation`; faces that it has no prediction of have none here, and count as ``missing`` says.
+        missing: see `kdloss.evaluation.protocol.evaluate_points`.
+    """
     if not np.any(prepared.table["split"] == "train"):
         return None
-    points = mean_shape_predictions(prepared, prepared.indices(split), box)
-    return evaluate_predicted(prepared, points, split=split, label="mean training shape", box=box)
+    rows = prepared.indices(split)
+    points = mean_shape_predictions(prepared, rows, box)
+    if like is not None:
+        points[~np.isin(rows, like.rows[~missing_faces(like.points)])] = np.nan
+    return evaluate_predicted(prepared, points, split=split, label=MEAN_SHAPE, box=box, missing=missing)
 
 
 def evaluate_checkpoint(prepared, path, *, box=None, split="test", batch_size=64, flip=False, label=None):

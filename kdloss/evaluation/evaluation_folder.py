@@ -6,10 +6,11 @@ from pathlib import Path
 from asm.atomic import write_whole
 from kdloss.datasets import dataset_spec
 from kdloss.evaluation import plots
+from kdloss.evaluation.comparison import common_faces
 from kdloss.evaluation.predictions import save_predictions
 
 
-def write_evaluation(folder, evaluation, baseline=None, robustness=None):
+def write_evaluation(folder, evaluation, baseline=None, robustness=None, **made):
     """Writes them into a folder.
 
     Args:
@@ -17,9 +18,10 @@ def write_evaluation(folder, evaluation, baseline=None, robustness=None):
         evaluation: an `Evaluation`.
         baseline: the `Evaluation` of the mean shape, whose numbers and curve stand beside it, or None.
         robustness: the dict of `measure_robustness`, or None; it becomes a part of ``metrics.json``.
+        made: how it was made: ``command`` (text) and ``environment`` (dict), for ``metrics.json``.
     """
     folder = Path(folder)
-    record = evaluation.metrics
+    record = evaluation.metrics | made
     record |= {} if baseline is None else {"mean_shape": baseline.metrics["subsets"]}
     record |= {} if robustness is None else {"robustness": robustness}
     write_whole(folder / "metrics.json", json.dumps(record, indent=1, allow_nan=False))
@@ -28,17 +30,19 @@ def write_evaluation(folder, evaluation, baseline=None, robustness=None):
 
 
 def overlaid_ced(evaluations, baseline=None):
-    """The cumulative error distributions of `Evaluation`\\ s of the same faces in one matplotlib `Figure`."""
+    """The cumulative error distributions of evaluations in one matplotlib `Figure`, on the faces that all have."""
     shown = [*evaluations, *([] if baseline is None else [baseline])]
-    curves = {evaluation.label: evaluation.errors for evaluation in shown}
-    return plots.ced_figure(curves, title=ced_title(evaluations[0].metrics))
+    chosen = common_faces(shown)
+    curves = {one.label: one.errors[faces] for one, faces in zip(shown, chosen, strict=True)}
+    return plots.ced_figure(curves, title=ced_title(evaluations[0].metrics, len(chosen[0])))
 
 
-def ced_title(found):
-    """What a CED of these metrics shows, in one line."""
+def ced_title(found, count):
+    """What a CED of these metrics shows, in one line; ``count`` faces."""
     protocol = found["protocol"]
-    faces = f"{protocol['n']} synthetic faces" if protocol["synthetic"] else f"{protocol['n']} faces"
-    if protocol["complete"] is False and not protocol["synthetic"]:
-        faces = f"{protocol['n']} of {protocol['official_n']} faces (partial)"
+    official = dataset_spec(found["dataset"]).official(protocol["split"])
+    faces = f"{count} synthetic faces" if protocol["synthetic"] else f"{count} faces"
+    if official not in (0, count) and not protocol["synthetic"]:
+        faces = f"{count} of {official} faces (partial)"
     title = dataset_spec(found["dataset"]).title
     return f"{title}, {protocol['split']} split, {faces}, {protocol['normaliser']} normaliser"

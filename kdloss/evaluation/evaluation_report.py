@@ -87,7 +87,7 @@ def write_evaluation_report(
     write_report(
         path,
         title=f"{spec.title}: {len(evaluations)} models compared" if several else f"{spec.title}: {first.label}",
-        summary=_summary(evaluations),
+        summary=_summary(evaluations, comparison),
         notices=[faces_notice(spec, first.metrics["protocol"]["synthetic"]), *_missing(evaluations)],
         sections=sections,
     )
@@ -167,17 +167,19 @@ def _protocols(evaluations):
     return (facts(shared), *([facts(own)] if len(shared) < len(protocols[0]) else []))
 
 
-def _summary(evaluations):
-    """The main numbers in a sentence."""
+def _summary(evaluations, comparison):
+    """The main numbers in a sentence; of several models those over the faces that all of them have."""
     first = evaluations[0].metrics
     protocol, full = first["protocol"], first["subsets"]["full"]
-    faces = f"{full['n']} of {full['official_n']}" if full["complete"] is False else str(full["n"])
+    count = comparison["n"] if comparison else full["n"]
+    partial = full["official_n"] not in (None, count) and not protocol["synthetic"]
+    faces = f"{count} of {full['official_n']}" if partial else str(count)
     measure = f"{protocol['normaliser']} normaliser, {faces} {protocol['split']} faces"
-    nmes = [one.metrics["subsets"]["full"][f"nme_{protocol['normaliser']}"] for one in evaluations]
-    if len(evaluations) > 1:
-        each = ", ".join(f"{one.label} {nme:.2f} %" for one, nme in zip(evaluations, nmes, strict=True))
+    if comparison:
+        each = ", ".join(f"{label} {model['nme']:.2f} %" for label, model in comparison["models"].items())
         return f"NME: {each} ({measure})."
-    return f"NME {nmes[0]:.2f} %, FR10 {full['fr10']:.2f} %, AUC10 {full['auc10']:.3f} ({measure})."
+    nme = full[f"nme_{protocol['normaliser']}"]
+    return f"NME {nme:.2f} %, FR10 {full['fr10']:.2f} %, AUC10 {full['auc10']:.3f} ({measure})."
 
 
 def _missing(evaluations):

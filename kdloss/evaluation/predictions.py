@@ -14,12 +14,15 @@ import numpy as np
 
 from asm.atomic import replacing
 from kdloss.errors import ConfigError, DataError
+from kdloss.evaluation.protocol import MISSING
 
 SUFFIXES = (".npz", ".csv")
-MISSING = ("error", "skip", "fail")
 
 # A file that holds its own truth must agree with the set's within this many pixels: 1-based points do not.
 TRUTH_TOLERANCE = 0.5
+
+# A mean offset from the truth of 1 px in x and y, to within this, looks like 1-based points.
+OFFSET_TOLERANCE = 0.25
 
 # numpy passes on whatever the archive, the decompressor and the header make of damaged bytes.
 _NPZ_ERRORS = (
@@ -33,6 +36,19 @@ _NPZ_ERRORS = (
     lzma.LZMAError,
     zipfile.BadZipFile,
 )
+
+
+def holds_predictions(path):
+    """True if a path is named like a predictions file."""
+    return Path(path).suffix.lower() in SUFFIXES
+
+
+def mean_offset(points, truth):
+    """A sentence if (n, N, 2) points lie where 1-based ones would, about 1 px right of and below the truth, or ""."""
+    x, y = np.nanmean(points - truth, axis=(0, 1))
+    if max(abs(x - 1), abs(y - 1)) > OFFSET_TOLERANCE:
+        return ""
+    return f"its points lie {x:+.2f}, {y:+.2f} px from the truth on average: are they 1-based? Then subtract 1"
 
 
 def save_predictions(path, names, points, truth):
@@ -116,7 +132,7 @@ def _check_points(path, points, wanted, named, missing):
     bad = ~np.isfinite(points).all(axis=(1, 2)) & ~absent
     if bad.any():
         raise DataError(
-            f"{path}: {int(bad.sum())} faces hold NaN, empty or infinite points beside others "
+            f"{path}: {int(bad.sum())} faces hold NaN, empty or infinite points "
             f"(the first: {wanted[int(bad.argmax())]}): predict them again, or leave out all of a face's points"
         )
     if absent.all():
@@ -145,11 +161,15 @@ def _check_truth(path, truth, expected):
 def _read(path):
     """names (list), points and truth (or None) of a file; nothing in it is executed."""
     if not Path(path).exists():
-        raise DataError(f"{path}: no such file: give --predictions a .npz or .csv with names and points")
+        raise DataError(f"{path}: no such file: give a .npz or .csv with names and points")
+    if Path(path).is_dir():
+        raise DataError(f"{path}: a folder, expected a .npz or .csv of points; a run folder is given as --checkpoint")
     return _read_npz(path) if _suffix(path) == ".npz" else _read_csv(path)
 
 
 def _read_npz(path):
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path}: not a readable .npz archive (another kind of file, or cut off): write it with numpy.savez")
     try:
         # Opened here, because numpy leaves the file of a damaged archive open.
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
@@ -185,12 +205,18 @@ def _read_csv(path):
                 ) from error
     except (OSError, UnicodeError) as error:
         raise DataError(f"{path}: not a readable .csv in UTF-8 ({_in_one_line(error)})") from error
+    if not faces:
+        raise DataError(f"{path}: a header and no faces: write one line a face")
     points = np.array([values for _, values in faces], np.float64).reshape(len(faces), len(columns) // 2, 2)
     return [name for name, _ in faces], points, None
 
 
 def _header(path, cells):
     columns = [cell.strip() for cell in cells]
+    if not columns:
+        raise DataError(f"{path}: empty, expected a header name,x0,y0,x1,y1,...")
+    if separator := next((sign for sign in ";\t" if sign in columns[0]), None):
+        raise DataError(f"{path}: line 1: separated by {separator!r}, expected commas: name,x0,y0,x1,y1,...")
     expected = _columns(max(1, (len(columns) - 1) // 2))
     if columns != expected:
         at = next((i for i, pair in enumerate(zip(columns, expected, strict=False)) if pair[0] != pair[1]), None)

@@ -12,6 +12,12 @@ THRESHOLDS = (0.10, 0.08)
 # What becomes of faces without prediction, and how metrics.json says so.
 MISSING = {"error": "none missing", "skip": "left out", "fail": "as failures"}
 
+# What a reader must know of a detector's boxes, see `kdloss.detectors.detected_boxes`.
+DETECTED = (
+    "a detector's boxes are found in the stored crops around the truth, of several detections the one nearest to it: "
+    "kinder than whole photographs"
+)
+
 # Subsets of sets that flag occluded points: name -> share of a face's points, from (included) to (excluded).
 OCCLUSION = {"occluded <10%": (0.0, 0.1), "occluded 10-30%": (0.1, 0.3), "occluded >30%": (0.3, 1.01)}
 
@@ -91,7 +97,7 @@ def evaluate_points(
         "parts": {part: metrics.nme(at_points[:, list(points)]) for part, points in prepared.scheme.parts.items()},
         "points": dict(zip(prepared.scheme.names, (100 * at_points.mean(axis=0)).tolist(), strict=True)),
         "visibility": None if prepared.occluded is None else _by_visibility(at_points, prepared.occluded[rows][found]),
-        "notes": _notes(subsets, prepared.synthetic, absent, missing),
+        "notes": _notes(subsets, prepared.synthetic, absent, missing) + ([DETECTED] if detector else []),
     }
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from kdloss.detectors import MINIMUM_IOU, calibrate, detected_boxes
 from kdloss.errors import DataError
 from kdloss.evaluation import metrics
+from kdloss.evaluation.protocol import DETECTED
 from kdloss.geometry import FaceCrop, from_unit
 from kdloss.prediction import predict_crops
 
@@ -50,7 +51,7 @@ class Perturbation(NamedTuple):
         return FaceCrop.from_box(moved, size, rotation=-np.radians(self.rotation))
 
 
-def measure_robustness(model, prepared, rows, box, *, batch_size=64, announce=None):
+def measure_robustness(model, prepared, rows, box, *, batch_size=64, flip=False, announce=None):
     """NME of a model as its box is shifted (7 x 7 settings), and as it is scaled and turned (6 x 5).
 
     Args:
@@ -59,12 +60,13 @@ def measure_robustness(model, prepared, rows, box, *, batch_size=64, announce=No
         rows: (n,) row numbers of the faces.
         box: the `BoxPolicy` that is perturbed: that of the model's training.
         batch_size: faces a batch, of one and the same size throughout.
+        flip: mirror test, see `predict_crops`.
         announce: takes a line of progress now and then; 78 settings are measured.
 
     Returns:
         A dict that JSON can hold::
 
-            {"dataset", "synthetic", "n", "box", "normaliser",
+            {"dataset", "synthetic", "n", "box", "normaliser", "flip_test",
              "shift": {"shifts", "nme", "outside"},               rows of the grids: dy, columns: dx
              "scale_rotation": {"scales", "rotations", "nme", "outside"},  rows: scale, columns: rotation, degrees
              "baseline_nme", "robust_nme", "robust_ratio", "outside"}
@@ -92,7 +94,7 @@ def measure_robustness(model, prepared, rows, box, *, batch_size=64, announce=No
     for start in range(0, len(settings), _AT_ONCE):
         chosen = settings[start : start + _AT_ONCE]
         crops = [setting.crop(one, size) for setting in chosen for one in boxes]
-        points = predict_crops(model, prepared, np.tile(rows, len(chosen)), crops, batch_size)
+        points = predict_crops(model, prepared, np.tile(rows, len(chosen)), crops, batch_size, flip=flip)
         beyond = np.reshape([_leaves(crop, prepared.size) for crop in crops], (len(chosen), len(rows)))
         for i, setting in enumerate(chosen):
             predicted = points[i * len(rows) : (i + 1) * len(rows)]
@@ -107,6 +109,7 @@ def measure_robustness(model, prepared, rows, box, *, batch_size=64, announce=No
         "n": len(rows),
         "box": str(box),
         "normaliser": kind,
+        "flip_test": flip,
         "shift": {"shifts": list(SHIFTS), "nme": _table(nme, shifts), "outside": _table(outside, shifts)},
         "scale_rotation": {
             "scales": list(SCALES),
@@ -121,19 +124,19 @@ def measure_robustness(model, prepared, rows, box, *, batch_size=64, announce=No
     }
 
 
-def measure_detector(model, prepared, rows, policy, detector, *, batch_size=64, announce=None):
+def measure_detector(model, prepared, rows, policy, detector, *, batch_size=64, flip=False, announce=None):
     """NME of a model in the boxes of a detector, calibrated on training faces, beside that in its own boxes.
 
     Args:
-        model, prepared, rows, batch_size, announce: see `measure_robustness`.
+        model, prepared, rows, batch_size, flip, announce: see `measure_robustness`.
         policy: the `BoxPolicy` of the model's training.
         detector: a `kdloss.detectors.Detector`; it sees the stored crops (see `detected_boxes`).
 
     Returns:
         A dict that JSON can hold::
 
-            {"dataset", "synthetic", "n", "box", "normaliser", "detector", "minimum_iou", "n_found", "found",
-             "nme_detector", "nme_policy", "box_shift", "box_scale", "calibration": {"dx", "dy", "scale", "faces"}}
+            {"dataset", "synthetic", "n", "box", "normaliser", "flip_test", "detector", "minimum_iou", "n_found",
+             "found", "nme_detector", "nme_policy", "box_shift", "box_scale", "calibration": {"dx", "dy", "scale", "faces"}}
 
         ``found`` is a share, 0 to 1. Both NMEs (percent) are of the found faces: in the detector's calibrated boxes,
         and in the policy's. ``box_shift`` is the median distance of the two boxes' centres in sides of the policy's
@@ -153,7 +156,7 @@ def measure_detector(model, prepared, rows, policy, detector, *, batch_size=64, 
 
     def nme(cut):
         crops = [FaceCrop.from_box(box, model.input_shape[1]) for box in cut]
-        points = predict_crops(model, prepared, rows[found], crops, batch_size)
+        points = predict_crops(model, prepared, rows[found], crops, batch_size, flip=flip)
         truth = prepared.source_points[rows[found]]
         return metrics.nme(metrics.image_errors(points, truth, prepared.scheme, kind))
 
@@ -173,6 +176,7 @@ def measure_detector(model, prepared, rows, policy, detector, *, batch_size=64, 
         "n": len(rows),
         "box": str(policy),
         "normaliser": kind,
+        "flip_test": flip,
         "detector": detector.name,
         "minimum_iou": MINIMUM_IOU,
         "n_found": int(found.sum()),
@@ -185,11 +189,13 @@ def measure_detector(model, prepared, rows, policy, detector, *, batch_size=64, 
 def robustness_lines(result):
     """What `measure_robustness` found in sentences; with that of `measure_detector` as ``result["detector"]``, both."""
     ratio = "" if result["robust_ratio"] is None else f", {result['robust_ratio']:.2f} times that"
+    mirrored = ", mirror test" if result["flip_test"] else ""
     shifts, turns = result["shift"], result["scale_rotation"]
     worst = max(value for grid in (shifts["nme"], turns["nme"]) for line in grid for value in line)
     lines = [
-        f"Box robustness, {result['n']} faces: NME {result['baseline_nme']:.2f} % in the box {result['box']}, "
-        f"{result['robust_nme']:.2f} % on average over the perturbed ones{ratio}; {worst:.2f} % in the worst."
+        f"Box robustness, {result['n']} faces, {result['normaliser']} normaliser{mirrored}: NME "
+        f"{result['baseline_nme']:.2f} % in the box {result['box']}, {result['robust_nme']:.2f} % on average over the "
+        f"perturbed ones{ratio}; {worst:.2f} % in the worst."
     ]
     if found := result.get("detector"):
         line = f"Boxes of detector {found['detector']}: {found['n_found']} of {found['n']} faces found"
@@ -199,7 +205,7 @@ def robustness_lines(result):
                 f"faces in {found['box']}; the boxes still differ by {100 * found['box_shift']:.1f} % of a side and a "
                 f"factor of {found['box_scale']:.2f} (medians)"
             )
-        lines.append(f"{line}.")
+        lines.append(f"{line}; {DETECTED}.")
     return lines
 
 

@@ -266,7 +266,8 @@ def _published_row(paper, spec, columns):
 
 
 def _notes(results, rows, papers):
-    notes = list(dict.fromkeys(note for result in results for note in result.metrics["notes"]))
+    here = [result for result in results if result.kind != "reference"]  # peers say of their faces what their row says
+    notes = _owned({result.label: result.metrics["notes"] for result in here}, alone=len(here) == 1)
     if any(row.marks for row in rows):
         notes.append(f"{PARTIAL} of a partial set, not comparable with numbers of the whole one")
     normaliser = results[0].metrics["protocol"]["normaliser"]
@@ -277,12 +278,19 @@ def _notes(results, rows, papers):
         else "NME and FR in percent; NME by the size of the landmarks' box; FR and AUC of the full set"
     )
     notes.append(LEGEND)
-    for caveat in dict.fromkeys(caveat for result in results for caveat in result.caveats):
-        labels = [result.label for result in results if caveat in result.caveats]
-        others = [result.label for result in results if caveat not in result.caveats]
-        of = f"all but {', '.join(others)}" if len(others) < len(labels) else ", ".join(labels)
-        notes.append(f"{of}: {caveat}" if others or len(labels) == 1 else caveat)
+    notes += _owned({result.label: result.caveats for result in results})
     return notes + _published_notes(papers)
+
+
+def _owned(sentences, alone=False):
+    """Sentences by label -> each once, with whom it concerns, unless that is all; ``alone``: there is only one."""
+    notes = []
+    for sentence in dict.fromkeys(sentence for own in sentences.values() for sentence in own):
+        labels = [label for label, own in sentences.items() if sentence in own]
+        others = [label for label in sentences if label not in labels]
+        of = f"all but {', '.join(others)}" if 0 < len(others) < len(labels) else ", ".join(labels)
+        notes.append(sentence if alone or not others and len(labels) > 1 else f"{of}: {sentence}")
+    return notes
 
 
 def _published_notes(papers):

@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -71,7 +72,7 @@ def test_predictions_file(faces_300w, tmp_path, capsys):
     path = predictions_file(faces_300w, tmp_path / "mine.npz")
     data = ["--dataset", "300w", "--data", str(faces_300w.path)]
     assert evaluate.main([*data, "--predictions", str(path), "--box", "gt:1.1"]) == 0
-    out = tmp_path / "evaluation" / "300w"
+    out = tmp_path / "evaluation" / "300w-mine"
     assert sorted(file.name for file in out.iterdir()) == FILES
     record = json.loads((out / "metrics.json").read_text())
     rows = faces_300w.indices("test")
@@ -95,7 +96,7 @@ def test_faces_of_the_file_that_are_not_asked_for_are_said(faces_300w, tmp_path,
     arguments = ["--dataset", "300w", "--data", str(faces_300w.path), "--predictions", str(tmp_path / "mine.npz")]
     assert evaluate.main([*arguments, "--split", "val"]) == 0
     assert "8 of its faces are not in the val split" in capsys.readouterr().out
-    record = json.loads((tmp_path / "evaluation" / "300w-val" / "metrics.json").read_text())
+    record = json.loads((tmp_path / "evaluation" / "300w-mine-val" / "metrics.json").read_text())
     assert record["protocol"]["split"] == "val"
     assert record["subsets"]["full"]["nme_interocular"] == 0
 
@@ -183,12 +184,14 @@ def test_robustness_and_report(faces_cofw, run_folder, tmp_path, capsys):
     # The network answers with the mean shape, so its points go where the box goes.
     assert result["robust_ratio"] > 1
     text = capsys.readouterr().out
-    assert "Box robustness, 2 faces: NME " in text
+    assert "Box robustness, 2 faces, interocular normaliser: NME " in text
     # The faces are noise.
     assert result["detector"] is None
     assert "without a detector's boxes: " in text
     assert "found none of 18 training faces" in text
-    assert "Box robustness, 2 faces: NME " in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Box robustness, 2 faces, interocular normaliser: NME " in (tmp_path / "out" / "report.html").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_missing_faces_are_refused_left_out_or_failures(faces_300w, tmp_path, capsys):
@@ -204,6 +207,44 @@ def test_missing_faces_are_refused_left_out_or_failures(faces_300w, tmp_path, ca
         full = record["subsets"]["full"]
         assert (full["n"], full["fr10"], record["protocol"]["missing"]["n"]) == (n, rate, 2)
         assert "2 faces without prediction" in capsys.readouterr().out
+
+
+def test_the_command_and_the_machine_are_written_down(faces_300w, tmp_path):
+    path = predictions_file(faces_300w, tmp_path / "mine.npz")
+    arguments = ["--dataset", "300w", "--data", str(faces_300w.path), "--predictions", str(path), "--no-flip-test"]
+    assert evaluate.main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    record = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert record["command"] == f"python -m kdloss.evaluate {shlex.join(arguments)} --out {tmp_path / 'out'}"
+    assert record["environment"]["cores"] >= 1
+    assert record["protocol"]["flip_test"] is False
+
+
+def test_points_that_look_one_based_are_said_to(faces_300w, tmp_path, capsys):
+    arguments = ["--dataset", "300w", "--data", str(faces_300w.path)]
+    for shift, said in ((1.0, True), (2.0, False), (0.0, False)):
+        path = predictions_file(faces_300w, tmp_path / "mine.npz", shift=shift)
+        assert evaluate.main([*arguments, "--predictions", str(path)]) == 0
+        assert ("are they 1-based?" in capsys.readouterr().out) == said
+
+
+def test_the_baseline_is_of_the_faces_that_were_found(faces_300w, tmp_path):
+    rows = faces_300w.indices("test")
+    truth = faces_300w.source_points[rows]
+    save_predictions(tmp_path / "mine.csv", faces_300w.table["name"][rows[2:]], truth[2:], truth[2:])
+    arguments = ["--dataset", "300w", "--data", str(faces_300w.path), "--predictions", str(tmp_path / "mine.csv")]
+    assert evaluate.main([*arguments, "--missing", "skip"]) == 0
+    record = json.loads((tmp_path / "evaluation" / "300w-mine" / "metrics.json").read_text())
+    points = mean_shape_predictions(faces_300w, rows[2:], BoxPolicy())
+    expected = metrics.image_errors(points, truth[2:], faces_300w.scheme, "interocular")
+    assert record["mean_shape"]["full"]["n"] == 6
+    assert record["mean_shape"]["full"]["nme_interocular"] == pytest.approx(100 * expected.mean(), abs=1e-9)
+
+
+def test_mirror_test_and_box_have_folders_of_their_own(faces_cofw, run_folder):
+    arguments = ["--dataset", "cofw", "--data", str(faces_cofw.path), "--checkpoint", str(run_folder)]
+    assert evaluate.main([*arguments, "--flip-test", "--box", "gt:1.2"]) == 0
+    record = json.loads((run_folder / "evaluation-cofw-flip-gt-1.2" / "metrics.json").read_text())
+    assert (record["protocol"]["flip_test"], record["protocol"]["box"]) == (True, "gt:1.2")
 
 
 def fails(capsys, arguments, *parts):
@@ -235,8 +276,13 @@ def test_user_errors_are_one_line(faces_300w, faces_cofw, run_folder, tmp_path, 
     fails(capsys, [*data, "--compare", str(mine)], "--compare", "two or more")
     fails(capsys, [*data, "--compare", str(mine), str(other)], "29 points a face")
     fails(capsys, [*data, "--predictions", str(mine), "--robustness"], "--robustness", "--checkpoint")
-    fails(capsys, [*data, "--predictions", str(mine), "--detector", "lbp"], "--detector", "--checkpoint")
+    fails(capsys, [*data, "--predictions", str(mine), "--detector", "lbp"], "--detector", "checkpoints")
     fails(capsys, [*data, "--checkpoint", str(run_folder), "--robustness", "0"], "--robustness 0")
+    fails(capsys, [*data, "--checkpoint", str(run_folder), "--missing", "skip"], "--missing", "--predictions")
+    fails(capsys, [*data, "--checkpoint", str(mine), "--robustness", "3"], "holds points", "--predictions")
+    fails(capsys, [*data, "--compare", str(mine), str(mine), "--detector", "lbp"], "--detector", "checkpoints")
+    fails(capsys, [*data, "--predictions", ""], "--predictions: empty")
+    fails(capsys, [*data, "--predictions", str(run_folder)], "a folder", "--checkpoint")
     (tmp_path / "taken").touch()
     assert evaluate.main([*data, "--predictions", str(mine), "--out", str(tmp_path / "taken")]) == 2
     assert "cannot be written" in capsys.readouterr().err
@@ -255,7 +301,7 @@ def test_without_training_faces_there_is_no_baseline(make_prepared, tmp_path, ca
     path = predictions_file(prepared, tmp_path / "mine.npz")
     assert evaluate.main(["--dataset", "cofw", "--data", str(prepared.path), "--predictions", str(path)]) == 0
     assert "no mean-shape baseline" in capsys.readouterr().out
-    assert "mean_shape" not in json.loads((tmp_path / "evaluation" / "cofw" / "metrics.json").read_text())
+    assert "mean_shape" not in json.loads((tmp_path / "evaluation" / "cofw-mine" / "metrics.json").read_text())
 
 
 def test_a_predictions_file_needs_no_network_library_and_no_window(faces_300w, tmp_path):
@@ -278,6 +324,6 @@ def test_689_faces_take_less_than_two_seconds(make_prepared, tmp_path):
     arguments = ["--dataset", "300w", "--data", str(prepared.path), "--predictions", str(path)]
     assert evaluate.main(arguments) == 0
     assert time.process_time() - started < 2
-    record = json.loads((tmp_path / "evaluation" / "300w" / "metrics.json").read_text())
+    record = json.loads((tmp_path / "evaluation" / "300w-mine" / "metrics.json").read_text())
     assert record["protocol"]["complete"] is True
     assert record["notes"] == []

@@ -101,6 +101,7 @@ def test_box_robustness_is_drawn_and_summed_up(tmp_path, evaluations):
         "n": 9,
         "box": "gt:1.25",
         "normaliser": "interocular",
+        "flip_test": False,
         "shift": {"shifts": [-0.1, 0, 0.1], "nme": [[5, 6, 7]] * 3, "outside": [[0, 0, 0]] * 3},
         "scale_rotation": {"scales": [1, 1.2], "rotations": [0, 15], "nme": [[4, 5]] * 2, "outside": [[0, 1]] * 2},
         "baseline_nme": 4.0,

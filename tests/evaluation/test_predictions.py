@@ -86,7 +86,7 @@ def test_what_no_choice_of_missing_allows(missing, faces_300w, rows, good, tmp_p
     save_predictions(path, good["names"], with_points(good, np.s_[:], np.nan)["points"], good["truth"])
     refused(path, faces_300w, rows, "has points for not one of 8 faces", missing)
     save_predictions(path, good["names"], with_points(good, np.s_[3, 1:], np.nan)["points"], good["truth"])
-    refused(path, faces_300w, rows, r"1 faces hold NaN.*beside others \(the first: test/face 3.png\)", missing)
+    refused(path, faces_300w, rows, r"1 faces hold NaN.*\(the first: test/face 3.png\)", missing)
     save_predictions(path, [f"cofw/{i}" for i in range(8)], good["points"], good["truth"])
     refused(path, faces_300w, rows, r"not one of its faces \(cofw/0, \.\.\.\) is asked for", missing)
 
@@ -143,12 +143,13 @@ def test_files_of_another_kind(faces_300w, rows, good, tmp_path):
     (tmp_path / "array.npy").rename(tmp_path / "array.npz")
     (tmp_path / "nothing.npz").touch()
     (tmp_path / "folder.npz").mkdir()
-    for name in ("text", "array", "nothing", "folder"):
+    for name in ("text", "array", "nothing"):
         refused(tmp_path / f"{name}.npz", faces_300w, rows, r"not a readable \.npz")
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "utf-16.csv").write_text("name,x0,y0", encoding="utf-16")
-    for name in ("folder", "utf-16"):
-        refused(tmp_path / f"{name}.csv", faces_300w, rows, r"not a readable \.csv in UTF-8")
+    refused(tmp_path / "utf-16.csv", faces_300w, rows, r"not a readable \.csv in UTF-8")
+    for name in ("folder.npz", "folder.csv"):
+        refused(tmp_path / name, faces_300w, rows, "a folder, expected .* --checkpoint")
     refused(tmp_path / "absent.npz", faces_300w, rows, "no such file")
     (tmp_path / "mine.txt").touch()
     refused(tmp_path / "mine.txt", faces_300w, rows, r"named 'mine.txt', expected one in \.npz or \.csv")
@@ -172,12 +173,15 @@ def cell(line, column, value):
 
 
 BAD_CSV = {
-    "empty": (lambda given: b"", r"line 1: found 0 columns, expected a header name,x0,y0,x1,y1,\.\.\."),
-    "header alone": (lines(lambda given: given[:1]), r"not one of its faces \(none, "),
+    "empty": (lambda given: b"", r"empty, expected a header name,x0,y0,x1,y1,\.\.\."),
+    "header alone": (lines(lambda given: given[:1]), r"a header and no faces"),
     "no header": (lines(lambda given: given[1:]), r"line 1: found column 1 'test/face 0.png', expected a header"),
     "other order": (cell(0, 2, "x1"), "line 1: found column 3 'x1', expected a header"),
     "half a point": (lines(lambda given: [text.rpartition(",")[0] for text in given]), "line 1: found 136 columns"),
-    "semicolons": (lines(lambda given: [text.replace(",", ";") for text in given]), "line 1: found column 1 'name;x0;"),
+    "semicolons": (
+        lines(lambda given: [text.replace(",", ";") for text in given]),
+        "line 1: separated by ';', expected commas",
+    ),
     "wrong N": (lines(lambda given: [text.rsplit(",", 2)[0] for text in given]), "67 points a face, 300w has 68"),
     "no number": (cell(4, 4, "n/a"), "line 5: y1 is 'n/a', expected a number"),
     "decimal comma": (cell(4, 3, '"12,5"'), "line 5: x1 is '12,5', expected a number"),

@@ -163,6 +163,7 @@ def path(tmp_path_factory, make_prepared):
             "n": 7,
             "box": "gt:1.25",
             "normaliser": "interocular",
+            "flip_test": False,
             "shift": {"shifts": [-0.1, 0, 0.1]} | grid,
             "scale_rotation": {"scales": [0.9, 1, 1.2], "rotations": [-15, 0, 15]} | grid,
             "baseline_nme": 4.0,

@@ -261,6 +261,12 @@ def test_the_figure_shows_every_value_and_frames_the_unperturbed_box(off_centre)
     assert plots.figure_bytes(figure, dpi=40).startswith(b"\x89PNG")
 
 
+def test_names_in_the_title_are_no_formulas(off_centre):
+    figure = robustness_figure(off_centre | {"dataset": "a$^$b"})
+    assert "a$^$b" in figure.get_suptitle()
+    assert plots.figure_bytes(figure, dpi=40).startswith(b"\x89PNG")
+
+
 def test_a_flat_map_is_drawn_too(off_centre):
     flat = off_centre | {"robust_ratio": None, "baseline_nme": 0.0, "robust_nme": 0.0, "synthetic": True}
     for grid in ("shift", "scale_rotation"):
