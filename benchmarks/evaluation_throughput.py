@@ -6,11 +6,16 @@
 crops to points in the source images, as ``kdloss.evaluate`` predicts them. Both run in every repetition, one after the
 other, so that whatever else the machine does meets both; the ratio is taken within the repetition. ``file``: from
 opening the prepared set and a predictions file to all numbers of the protocol, imports excepted.
+
+Exit status 1 if the median ratio misses its share, or the predictions file its time in any repetition.
+``python -m kdloss.results add-throughput`` records what ``--json`` writes.
 """
 
 import argparse
 import json
+import shlex
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -88,8 +93,16 @@ def summary(values):
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
+def missed(found):
+    """What falls short of `SHARE` and `SECONDS` in a dict of `summary`: a list of texts."""
+    ratio, file = found["ratio"]["median"], found["file"]["max"]
+    short = [f"evaluation / model: median {ratio:.3f}, expected {SHARE} at least"] if ratio < SHARE else []
+    return short + ([f"predictions file: {file:.3f} s, expected {SECONDS} s at most"] if file > SECONDS else [])
+
+
 @exits_on_user_error
 def main(argv=None):
+    typed = sys.argv[1:] if argv is None else argv
     args = _parser().parse_args(argv)
     if args.batch_size < 1 or args.repeats < 5:
         raise ConfigError(
@@ -106,6 +119,7 @@ def main(argv=None):
         "box": str(loaded.box),
         "batch_size": args.batch_size,
         "repeats": args.repeats,
+        "command": f"python benchmarks/evaluation_throughput.py {shlex.join(typed)}",
         "date": time.strftime("%Y-%m-%d"),
         "machine": environment(),
         "summary": {name: summary(values) for name, values in found.items()},
@@ -123,7 +137,10 @@ def main(argv=None):
         print(f"{title:<36} median {value['median']:>8}   from {value['min']} to {value['max']}")
     if args.json:
         write_whole(args.json, json.dumps(record, indent=1))
-    return 0
+    short = missed(record["summary"])
+    for line in short:
+        print(f"missed: {line}", file=sys.stderr)
+    return 1 if short else 0
 
 
 def _parser():

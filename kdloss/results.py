@@ -3,6 +3,8 @@
     python -m kdloss.results show --dataset 300w
     python -m kdloss.results add runs/student/evaluation-300w --id student-2 --label "student, second seed"
     python -m kdloss.results add-chain runs/reproduce-300w-gpu/results.json --prefix 300w-gpu
+    python -m kdloss.results add-robustness runs/student/evaluation-300w --of student-2 --prefix student-2
+    python -m kdloss.results add-throughput throughput.json --of student-2 --prefix student-2
     python -m kdloss.results write
     python -m kdloss.results check
 
@@ -19,6 +21,7 @@ from kdloss.evaluation.generated import block_names, check_blocks, dataset_table
 from kdloss.evaluation.recorded import FILE, load_recorded
 from kdloss.evaluation.recorded_fields import KINDS
 from kdloss.evaluation.recording import add_entries, chain_entries, evaluation_entry, model_file_facts
+from kdloss.evaluation.recording_quantities import robustness_entries, throughput_entries
 from kdloss.evaluation.tables import text_table
 
 HERE = Path("docs/results/results.yml")
@@ -54,6 +57,7 @@ def add(args):
         "faces": args.training_faces,
         "validation_faces": args.validation_faces,
         "seed": args.seed,
+        "seconds": args.seconds,
     }
     add_entries(args.results, measured=[evaluation_entry(args.folder, **stated)])
     print(f"{args.results}: added {args.id}")
@@ -64,6 +68,18 @@ def add_chain(args):
     measured, differences = chain_entries(args.file, args.prefix, args.command, args.caveat or ())
     add_entries(args.results, measured=measured, differences=differences)
     print(f"{args.results}: added {', '.join(entry['id'] for entry in (*measured, *differences))}")
+    return 0
+
+
+def add_quantities(args):
+    recorded = load_recorded(args.results)
+    by_id = {entry.id: entry for entry in recorded.measured}
+    if args.of not in by_id:
+        raise ConfigError(f"--of {args.of}: not the id of a measured result of {args.results}: add that first")
+    stated = {name: getattr(args, name) for name in ("command", "machine", "accelerator", "date")}
+    entries = args.entries(args.source, by_id[args.of], args.prefix, **stated)
+    add_entries(args.results, quantities=entries)
+    print(f"{args.results}: added {', '.join(entry['id'] for entry in entries)}")
     return 0
 
 
@@ -104,16 +120,18 @@ def _parser():
     one = commands.add_parser("show", parents=[shared], help="print what is recorded")
     one.add_argument("--dataset", choices=list(DATASETS))
     one.set_defaults(run=show)
-    one = commands.add_parser("add", parents=[shared], help="append what an evaluation folder holds")
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument("--command", help="that leads to the numbers (default: as the measurement says)")
+    where.add_argument("--machine", help="processor and cores (default: as the measurement says, or its run)")
+    where.add_argument("--accelerator")
+    where.add_argument("--date", help="of the measurement (default: as it says, or of metrics.json)")
+    one = commands.add_parser("add", parents=[shared, where], help="append what an evaluation folder holds")
     one.add_argument("folder", type=Path, help="holds metrics.json; its run folder tells training and machine")
     one.add_argument("--id", required=True, help="lower case, digits and -")
     one.add_argument("--label", required=True, help="of its row")
     one.add_argument("--kind", choices=KINDS, help="reference: stands beside every measurement")
-    one.add_argument("--command", help="that leads to the numbers (default: kdloss.evaluate of the checkpoint)")
-    one.add_argument("--machine", help="processor and cores (default: as the run says)")
-    one.add_argument("--accelerator")
-    one.add_argument("--date", help="of the measurement (default: of metrics.json)")
     one.add_argument("--seed", type=int)
+    one.add_argument("--seconds", type=float, help="of training")
     one.add_argument("--training-faces", type=int)
     one.add_argument("--validation-faces", type=int)
     file = one.add_mutually_exclusive_group()
@@ -134,6 +152,15 @@ def _parser():
     one.add_argument("--command", help="default: as results.json says")
     one.add_argument("--caveat", action="append", help="what to know before comparing; may be repeated")
     one.set_defaults(run=add_chain)
+    for name, source, entries, about in (
+        ("add-robustness", "folder", robustness_entries, "append the box robustness of an evaluation folder"),
+        ("add-throughput", "file", throughput_entries, "append the --json of benchmarks/evaluation_throughput.py"),
+    ):
+        one = commands.add_parser(name, parents=[shared, where], help=about)
+        one.add_argument("source", type=Path, metavar=source)
+        one.add_argument("--of", required=True, metavar="ID", help="measured result of the same checkpoint and faces")
+        one.add_argument("--prefix", required=True, help="of the ids")
+        one.set_defaults(run=add_quantities, entries=entries)
     for name, run, about in (
         ("write", write, "write the tables anew"),
         ("check", check, "fail where a table is stale"),

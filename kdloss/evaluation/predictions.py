@@ -169,7 +169,9 @@ def _read(path):
 
 def _read_npz(path):
     if not zipfile.is_zipfile(path):
-        raise DataError(f"{path}: not a readable .npz archive (another kind of file, or cut off): write it with numpy.savez")
+        raise DataError(
+            f"{path}: not a readable .npz archive (another kind of file, or cut off): write it with numpy.savez"
+        )
     try:
         # Opened here, because numpy leaves the file of a damaged archive open.
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:

@@ -1,8 +1,9 @@
 """Recorded results: every measured and every published number, read from ``results.yml`` and checked.
 
-The file has five parts. ``certainty`` says what the letters of the published rows mean; ``published`` holds what papers
+The file has six parts. ``certainty`` says what the letters of the published rows mean; ``published`` holds what papers
 report; ``measured`` what this project measured, each with protocol, machine and date; ``differences`` paired
-comparisons of measured results; ``tables`` which of them stand in which generated table.
+comparisons of measured results; ``quantities`` measured numbers that are no row of NMEs, such as times; ``tables``
+which of them stand in which generated table.
 """
 
 import datetime
@@ -14,10 +15,11 @@ import yaml
 
 from kdloss.datasets import DATASETS
 from kdloss.errors import DataError
-from kdloss.evaluation.recorded_fields import DIFFERENCE, MEASURED, PUBLISHED, RESULTS_FILE, check_mapping
+from kdloss.evaluation.protocol import DETECTED
+from kdloss.evaluation.recorded_fields import DIFFERENCE, MEASURED, PUBLISHED, QUANTITY, RESULTS_FILE, check_mapping
 
 FILE = Path(__file__).with_name("results.yml")
-ENTRIES = {"published": PUBLISHED, "measured": MEASURED, "differences": DIFFERENCE}
+ENTRIES = {"published": PUBLISHED, "measured": MEASURED, "differences": DIFFERENCE, "quantities": QUANTITY}
 
 # The parser in C where libyaml is there; both read plain data only.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -124,13 +126,45 @@ class MeasuredDifference:
 
 
 @dataclass(frozen=True)
+class MeasuredQuantity:
+    """A measured number that is no row of NMEs: a time, a rate, a share, an NME in boxes that are not the model's own.
+
+    Args:
+        id: unique in the file.
+        what: what was measured, in words.
+        unit: of the numbers: ``%``, ``faces/s``, ``s``, ``times`` ...
+        value: the number.
+        command, machine, date: see `MeasuredResult`.
+        of: id of the measured result that it belongs to, or None.
+        low, high: the least and the most of the repetitions, or None.
+        n: how many faces or repetitions, as ``what`` says, or None.
+        accelerator: its name, or "none".
+        note: what a reader must know, or "".
+    """
+
+    id: str
+    what: str
+    unit: str
+    value: float
+    command: str
+    machine: str
+    date: datetime.date
+    of: str | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    accelerator: str = "none"
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class TableSpec:
     """What a generated table shows.
 
     Args:
         title: the line above it.
-        rows: ids, of results or of differences.
-        columns: see `kdloss.evaluation.tables.results_table`; none for a table of differences.
+        rows: ids, of results, of differences or of quantities.
+        columns: see `kdloss.evaluation.tables.results_table`; none for a table of differences or of quantities.
         dataset: key of `DATASETS`, that of all rows.
     """
 
@@ -148,6 +182,7 @@ class Recorded:
     published: tuple[PublishedResult, ...]
     measured: tuple[MeasuredResult, ...]
     differences: tuple[MeasuredDifference, ...]
+    quantities: tuple[MeasuredQuantity, ...]
     tables: dict[str, TableSpec]
 
 
@@ -188,10 +223,15 @@ def parse_recorded(text, path):
                 _check_published(entry, record["certainty"], where)
             elif part == "measured" and "full" not in entry["subsets"]:
                 raise DataError(f"{where}: subsets: found no full, expected the numbers of all faces")
+            elif part == "quantities":
+                _check_spread(entry, where)
     measured = {entry["id"] for entry in parts["measured"]}
     for entry in parts["differences"]:
         for unknown in {entry["model"], entry["against"]} - measured:
             raise DataError(f"{path}: differences: {entry['id']}: {unknown} is not the id of a measured result")
+    for entry in parts["quantities"]:
+        if "of" in entry and entry["of"] not in measured:
+            raise DataError(f"{path}: quantities: {entry['id']}: {entry['of']} is not the id of a measured result")
     return Recorded(
         path=path,
         published=tuple(
@@ -199,6 +239,7 @@ def parse_recorded(text, path):
         ),
         measured=tuple(MeasuredResult(**entry) for entry in parts["measured"]),
         differences=tuple(MeasuredDifference(**entry) for entry in parts["differences"]),
+        quantities=tuple(MeasuredQuantity(**entry) for entry in parts["quantities"]),
         tables={name: TableSpec(**table) for name, table in (record.get("tables") or {}).items()},
     )
 
@@ -237,7 +278,18 @@ def recorded_metrics(entry):
     ]
     if entry.synthetic:
         notes.append("the faces are SYNTHETIC (rendered); published numbers are of real faces and not comparable")
+    if " as " in entry.protocol["box"]:
+        notes.append(DETECTED)
     return {"dataset": entry.dataset, "protocol": protocol, "subsets": entry.subsets, "notes": notes}
+
+
+def _check_spread(entry, where):
+    if ("low" in entry) != ("high" in entry):
+        raise DataError(f"{where}: low, high: found one of them, expected both or none")
+    if "low" in entry and not entry["low"] <= entry["value"] <= entry["high"]:
+        raise DataError(
+            f"{where}: value is {entry['value']}, expected one from low {entry['low']} to high {entry['high']}"
+        )
 
 
 def _check_published(entry, certainty, where):

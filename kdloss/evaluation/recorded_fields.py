@@ -186,6 +186,22 @@ DIFFERENCE = {
     "date": _DATE,
 }
 
+QUANTITY = {
+    "id": _ID,
+    "of": _optional(_ID),
+    "what": _TEXT,
+    "unit": _TEXT,
+    "value": _NUMBER,
+    "low": _optional(_NUMBER),
+    "high": _optional(_NUMBER),
+    "n": _optional(_COUNT),
+    "command": _TEXT,
+    "machine": _TEXT,
+    "accelerator": _optional(_TEXT),
+    "date": _DATE,
+    "note": _optional(_TEXT),
+}
+
 TABLE = {"title": _TEXT, "dataset": _DATASET, "rows": _TEXTS, "columns": _optional(_TEXTS)}
 
 _LIST = Field("a list", lambda value: isinstance(value, list), required=False, nullable=True)
@@ -199,4 +215,5 @@ RESULTS_FILE = {
     "published": _LIST,
     "measured": _LIST,
     "differences": _LIST,
+    "quantities": _LIST,
 }

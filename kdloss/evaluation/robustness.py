@@ -136,7 +136,8 @@ def measure_detector(model, prepared, rows, policy, detector, *, batch_size=64, 
         A dict that JSON can hold::
 
             {"dataset", "synthetic", "n", "box", "normaliser", "flip_test", "detector", "minimum_iou", "n_found",
-             "found", "nme_detector", "nme_policy", "box_shift", "box_scale", "calibration": {"dx", "dy", "scale", "faces"}}
+             "found", "nme_detector", "nme_policy", "box_shift", "box_scale",
+             "calibration": {"dx", "dy", "scale", "faces"}}
 
         ``found`` is a share, 0 to 1. Both NMEs (percent) are of the found faces: in the detector's calibrated boxes,
         and in the policy's. ``box_shift`` is the median distance of the two boxes' centres in sides of the policy's

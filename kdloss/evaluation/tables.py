@@ -289,7 +289,7 @@ def _owned(sentences, alone=False):
         labels = [label for label, own in sentences.items() if sentence in own]
         others = [label for label in sentences if label not in labels]
         of = f"all but {', '.join(others)}" if 0 < len(others) < len(labels) else ", ".join(labels)
-        notes.append(sentence if alone or not others and len(labels) > 1 else f"{of}: {sentence}")
+        notes.append(sentence if alone or (not others and len(labels) > 1) else f"{of}: {sentence}")
     return notes
 
 

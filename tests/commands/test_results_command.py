@@ -117,8 +117,8 @@ def test_a_page_or_a_record_that_changed_is_stale(record, evaluation, capsys):
     fails(capsys, "check", parts=["README.md: no block of results"])
 
 
-def test_a_run_folder_tells_training_and_machine(record, data, capsys):
-    folder = Path("runs/student")
+def write_run(folder):
+    """A finished run folder with a stand-in for the weights, and the checkpoint of its evaluations."""
     folder.mkdir(parents=True)
     (folder / "best.keras").write_bytes(b"weights" * 1000)
     sha256 = hashlib.sha256(b"weights" * 1000).hexdigest()[:16]
@@ -129,7 +129,12 @@ def test_a_run_folder_tells_training_and_machine(record, data, capsys):
     environment = {"processor": "A processor", "cores": 2, "accelerators": ["A GPU"]}
     (folder / "environment.json").write_text(json.dumps(environment))
     finish(folder, {"val_nme": 5.5, "epochs": 3, "seconds": 60.0, "train_faces": 18, "val_faces": 2, "synthetic": True})
-    checkpoint = {"path": str(folder / "best.keras"), "sha256": sha256, "arch": "mobilenetv2", "image_size": 64}
+    return {"path": str(folder / "best.keras"), "sha256": sha256, "arch": "mobilenetv2", "image_size": 64}
+
+
+def test_a_run_folder_tells_training_and_machine(record, data, capsys):
+    folder = Path("runs/student")
+    checkpoint = write_run(folder)
     inside = write_evaluation(data, folder / "evaluation-cofw", checkpoint)
     elsewhere = write_evaluation(data, Path("elsewhere"), checkpoint)
     run(capsys, "add", inside, "--id", "a", "--label", "A")
@@ -155,11 +160,66 @@ def test_a_run_folder_tells_training_and_machine(record, data, capsys):
     assert (a.machine, a.accelerator, b.machine) == ("A processor, 2 cores", "A GPU", "other")
     assert (a.kind, b.kind) == ("measured", "reference")
     assert a.command == "python -m kdloss.evaluate --dataset cofw --checkpoint runs/student/best.keras --box gt:1.25"
-    assert a.checkpoint == {"sha256": sha256, "arch": "mobilenetv2", "image_size": 64}
+    assert a.checkpoint == {key: checkpoint[key] for key in ("sha256", "arch", "image_size")}
     assert a.megabytes == 0.01
     # A checkpoint that was trained on since is another one: its run tells nothing about the measurement.
     (folder / "best.keras").write_bytes(b"other")
-    fails(capsys, "add", inside, "--id", "c", "--label", "C", parts=["--machine", "no run folder"])
+    fails(capsys, "add", inside, "--id", "c", "--label", "C", parts=["--machine", "nor a run folder around it"])
+
+
+def test_the_command_that_ran_and_the_machine_it_ran_on(record, data, capsys):
+    folder = Path("runs/a student")
+    inside = write_evaluation(data, folder / "evaluation-cofw", write_run(folder))
+    path = inside / "metrics.json"
+    found = json.loads(path.read_text())
+    found["protocol"] |= {"box": "lbp as gt:1.25", "split": "val", "missing": {"n": 2, "counted": "as failures"}}
+    found["protocol"]["flip_test"] = True
+    path.write_text(json.dumps(found))
+    run(capsys, "add", inside, "--id", "told-by-the-protocol", "--label", "A")
+    other = {"processor": "Another", "cores": 8}
+    path.write_text(json.dumps(found | {"command": "python -m kdloss.evaluate --dataset cofw", "environment": other}))
+    run(capsys, "add", inside, "--id", "told", "--label", "B", "--caveat", "small", "--seconds", "90.5")
+    path.write_text(json.dumps(found | {"environment": other | {"accelerators": ["H200"]}}))
+    run(capsys, "add", inside, "--id", "gpu", "--label", "C")
+    first, told, gpu = load_recorded(record).measured
+    assert first.command == (
+        "python -m kdloss.evaluate --dataset cofw --checkpoint 'runs/a student/best.keras' --box gt:1.25 "
+        "--detector lbp --split val --flip-test --missing fail"
+    )
+    assert first.caveats == []
+    assert told.command == "python -m kdloss.evaluate --dataset cofw"
+    assert (told.machine, told.accelerator) == ("Another, 8 cores", "none")
+    assert told.caveats == ["trained on A processor, 2 cores, accelerator A GPU", "small"]
+    assert told.training["seconds"] == 90.5
+    assert gpu.accelerator == "H200"
+
+
+def test_damaged_run_folders_are_one_line(record, data, capsys):
+    folder = Path("runs/student")
+    inside = write_evaluation(data, folder / "evaluation-cofw", write_run(folder))
+    before = record.read_text()
+    for name in ("environment.json", "config.json", "finished.json"):
+        whole = (folder / name).read_text()
+        for text, said in (("{", "not JSON"), ("[]", "damaged")):
+            (folder / name).write_text(text)
+            fails(capsys, "add", inside, "--id", "a", "--label", "A", parts=[name, said, "finished run"])
+        (folder / name).write_text(whole)
+    (folder / "environment.json").write_text('{"cores": 2}')
+    fails(capsys, "add", inside, "--id", "a", "--label", "A", parts=["environment.json: damaged", "'processor'"])
+    (folder / "finished.json").unlink()
+    fails(capsys, "add", inside, "--id", "a", "--label", "A", parts=["finished.json: cannot be read"])
+    assert record.read_text() == before
+
+
+def test_a_chain_tells_the_protocol_of_each_run(record, capsys, tmp_path):
+    chain = json.loads((Path(__file__).resolve().parents[2] / "docs" / "results" / "300w-cpu.json").read_text())
+    for number, one in enumerate(chain["runs"].values()):
+        checkpoint = {"path": "x", "sha256": f"{number:016x}", "arch": "mobilenetv2", "image_size": 96}
+        one["protocol"] = chain["protocol"] | {"checkpoint": checkpoint}
+    (tmp_path / "results.json").write_text(json.dumps(chain))
+    run(capsys, "add-chain", tmp_path / "results.json", "--prefix", "again")
+    hashes = [entry.checkpoint["sha256"] for entry in load_recorded(record).measured if entry.checkpoint]
+    assert hashes == [f"{number:016x}" for number in range(7)]
 
 
 def test_an_evaluation_from_before_faces_could_be_missing(record, evaluation, capsys):

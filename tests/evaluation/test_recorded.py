@@ -120,6 +120,12 @@ def test_what_breaks_the_rules_is_named_in_one_line(old, new, parts):
         assert part in message
 
 
+def test_detected_boxes_are_said_to_be_kind():
+    record = parse_recorded(SMALL.replace("box: 'gt:1.25'", "box: lbp as gt:1.25"), "results.yml")
+    assert "kinder than whole photographs" in recorded_metrics(record.measured[0])["notes"][-1]
+    assert recorded_metrics(parse_recorded(SMALL, "results.yml").measured[0])["notes"] == []
+
+
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(DataError, match="No such file"):
         load_recorded(tmp_path / "absent.yml")
@@ -287,11 +293,12 @@ def test_measured_rows_are_those_of_the_chain_that_was_run():
     )
 
 
-def test_a_chain_away_from_its_runs_lacks_hashes_alone():
+def test_a_chain_away_from_its_runs_lacks_sizes_alone():
     measured, differences = chain_entries(RECORD.parent / "300w-cpu.json", "again", caveats=["a caveat"])
     assert [entry["id"] for entry in measured][:2] == ["again-mean-shape", "again-none"]
     by_id = {entry["id"]: entry for entry in measured}
-    assert by_id["again-none"]["checkpoint"] == {"sha256": None, "arch": "mobilenetv2", "image_size": 96}
+    expected = {"sha256": "67d066b326a84efb", "arch": "mobilenetv2", "image_size": 96}
+    assert by_id["again-none"]["checkpoint"] == expected
     assert by_id["again-kd-both"]["checkpoint"]["sha256"] == "9514eb99ecf53b73"
     assert "megabytes" not in by_id["again-none"]
     assert by_id["again-tolerant"]["training"]["start"] == "from tough"
