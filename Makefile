@@ -35,7 +35,7 @@ lint: $(INSTALLED)
 # The notebooks on a demo in miniature: shows that they run, not what good models look like.
 MINIATURE := build/miniature
 
-$(MINIATURE)/runs/reproduce-300w-smoke/report.html: | $(INSTALLED)
+$(MINIATURE)/runs/reproduce-300w-smoke/report.html: $(wildcard asm/*.py data_prep/*.py kdloss/*.py kdloss/*/*.py) | $(INSTALLED)
 	rm -rf $(MINIATURE)
 	$(BIN)/python -m data_prep synthetic --layout 300w --count 120 --test-count 40 --seed 0 --out $(MINIATURE)/raw
 	$(BIN)/python -m data_prep 300w --source $(MINIATURE)/raw --out $(MINIATURE)/data/300w
@@ -43,7 +43,8 @@ $(MINIATURE)/runs/reproduce-300w-smoke/report.html: | $(INSTALLED)
 	  --preset smoke --no-ablation --epochs 2
 
 notebooks: $(MINIATURE)/runs/reproduce-300w-smoke/report.html
-	KDLOSS_DATA=$(CURDIR)/$(MINIATURE)/data KDLOSS_RUNS=$(CURDIR)/$(MINIATURE)/runs $(BIN)/python -m pytest --nbmake notebooks
+	KDLOSS_DATA=$(CURDIR)/$(MINIATURE)/data KDLOSS_RUNS=$(CURDIR)/$(MINIATURE)/runs $(BIN)/python -m pytest \
+	  --nbmake --nbmake-timeout=120 notebooks
 
 # Runs the notebooks on the data of make demo and keeps their outputs. Without fd capture, or TensorFlow's greetings stay.
 store-notebooks: demo
