@@ -25,7 +25,9 @@ h1,h2,h3,p,li,figcaption{overflow-wrap:anywhere}
 a{color:var(--accent)}
 nav{display:flex;flex-wrap:wrap;gap:.3rem 1rem;font-size:.9rem}
 .notice{background:var(--warn);border-left:4px solid var(--warn-line);padding:.6rem .9rem;margin:.8rem 0}
-.scroll{margin:.8rem 0;overflow-x:auto;border:1px solid var(--line);border-radius:6px}
+.scroll{margin:.8rem 0;overflow-x:auto;border:1px solid var(--line);border-radius:6px;
+background:linear-gradient(to left,var(--page) 40%,transparent) right/3rem 100% no-repeat local,
+linear-gradient(to left,var(--soft),transparent) right/.7rem 100% no-repeat scroll,var(--page)}
 table{border-collapse:collapse;width:100%;font-size:.88rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;padding:.5rem .7rem;color:var(--soft);position:sticky;left:0;max-width:min(70rem,100vw - 2rem)}
 th,td{padding:.35rem .7rem;text-align:right;white-space:nowrap;border-top:1px solid var(--line)}
