@@ -288,7 +288,7 @@ def _owned(sentences, alone=False):
     for sentence in dict.fromkeys(sentence for own in sentences.values() for sentence in own):
         labels = [label for label, own in sentences.items() if sentence in own]
         others = [label for label in sentences if label not in labels]
-        of = f"all but {', '.join(others)}" if 0 < len(others) < len(labels) else ", ".join(labels)
+        of = f"all but {'; '.join(others)}" if 0 < len(others) < len(labels) else "; ".join(labels)
         notes.append(sentence if alone or (not others and len(labels) > 1) else f"{of}: {sentence}")
     return notes
 
