@@ -42,7 +42,7 @@ class PreparedDataset:
         """Opens a folder.
 
         Raises:
-            DataError: not a prepared folder, of another version, or damaged.
+            DataError: not a prepared folder, of another version, damaged, or with points that are not finite.
         """
         self.path = Path(path)
         self.manifest = _read_manifest(self.path)
@@ -61,6 +61,13 @@ class PreparedDataset:
                 raise DataError(f"{self.path / name}.npy: found shape {found}, expected {shape}: prepare the set again")
         if len(self.table["name"]) != n:
             raise DataError(f"{self.path}/table.csv: found {len(self.table['name'])} rows, expected {n}: prepare again")
+        lost = ~np.isfinite(self.points).all(axis=(1, 2))
+        if lost.any():
+            raise DataError(
+                f"{self.path}/points.npy: {int(lost.sum())} of {n} faces have NaN or infinite points (the first: "
+                f"{self.table['name'][lost.argmax()]}), expected finite ones: mend or leave out these faces, and "
+                "prepare the set again"
+            )
 
     def __len__(self):
         return self.manifest["count"]

@@ -5,13 +5,25 @@ import numpy as np
 
 from kdloss.errors import ConfigError
 from kdloss.models.batchnorm import set_batchnorm_momentum
+from kdloss.models.feature_maps import STRIDES
+from kdloss.models.heatmap_networks import HEATMAP_NETWORKS, READOUTS, build_heatmap_network
 from kdloss.models.regressors import HEAD, REGRESSORS, build_regressor
 from kdloss.models.weights import find_weights, load_weights
 
 
 def architectures():
     """The names that `build_model` knows."""
-    return tuple(REGRESSORS)
+    return (*REGRESSORS, *HEATMAP_NETWORKS)
+
+
+def predicts_heatmaps(arch):
+    """Whether the architecture reads its points from heatmaps (else it regresses them).
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    _network(arch)
+    return arch in HEATMAP_NETWORKS
 
 
 def build_model(
@@ -23,19 +35,21 @@ def build_model(
     dropout=None,
     batchnorm_momentum=0.9,
     mean_shape=None,
+    readout="integral",
 ) -> keras.Model:
     """Builds a landmark network.
 
     Args:
         arch: one of `architectures()`; it becomes the model's name.
         num_points: N.
-        image_size: S, the side of the square input in pixels: even, 32 at least.
+        image_size: S, the side of the square input in pixels: even, 32 at least; for heatmap networks a multiple of 32.
         weights: ``"none"`` (random), ``"imagenet"``, or a file: a trunk without top (``.h5``, ``.weights.h5``) or a
             ``.keras`` of this project, whose head is taken too if it has N points.
-        dropout: rate before the last layer; None is the paper's: 0.5 for EfficientNet, 0 for MobileNetV2.
+        dropout: rate before the last layer; None is the paper's: 0.5 for EfficientNet regressors, 0 for the others.
         batchnorm_momentum: of every BatchNormalization layer.
-        mean_shape: (N, 2) unit coordinates that a head without loaded weights starts at, so that no step is spent on
-            finding the mean face.
+        mean_shape: (N, 2) unit coordinates that a regressor's head without loaded weights starts at, so that no step is
+            spent on finding the mean face. Heatmap networks start at flat heatmaps.
+        readout: of heatmap networks: ``"integral"`` or ``"argmax"``, see `kdloss.heatmaps`.
 
     Returns:
         A functional model from images (B, S, S, 3), RGB 0..255, to points (B, N, 2) float32 in unit coordinates of
@@ -49,23 +63,36 @@ def build_model(
         >>> build_model("mobilenetv2", num_points=68, image_size=224).output_shape
         (None, 68, 2)
     """
-    if arch not in REGRESSORS:
-        raise ConfigError(f"unknown architecture {arch!r}: expected one of {', '.join(architectures())}")
+    network = _network(arch)
     if not _is_int(image_size) or image_size < 32 or image_size % 2:
         raise ConfigError(f"image size is {image_size}: expected an even number of pixels, 32 at least")
+    if arch in HEATMAP_NETWORKS and image_size % max(STRIDES):
+        raise ConfigError(f"image size is {image_size}: expected a multiple of {max(STRIDES)} for {arch}")
     if not _is_int(num_points) or num_points < 1:
         raise ConfigError(f"number of points is {num_points}: expected a whole number, 1 at least")
-    rate = REGRESSORS[arch].dropout if dropout is None else dropout
+    if readout not in READOUTS:
+        raise ConfigError(f"read-out is {readout!r}: expected {' or '.join(READOUTS)}")
+    rate = network.dropout if dropout is None else dropout
     if not 0 <= rate < 1:
         raise ConfigError(f"dropout is {rate}: expected a number from 0 to below 1")
-    path = find_weights(weights, *REGRESSORS[arch].imagenet(image_size))
-    model, trunk = build_regressor(arch, num_points, image_size, rate)
-    if mean_shape is not None:
-        _start_at(model.get_layer(HEAD), mean_shape)
+    path = find_weights(weights, *network.imagenet(image_size))
+    if arch in HEATMAP_NETWORKS:
+        model, trunk = build_heatmap_network(arch, num_points, image_size, rate, readout)
+    else:
+        model, trunk = build_regressor(arch, num_points, image_size, rate)
+        if mean_shape is not None:
+            _start_at(model.get_layer(HEAD), mean_shape)
     if path is not None:
         load_weights(model, trunk, path)
     set_batchnorm_momentum(model, batchnorm_momentum)
     return model
+
+
+def _network(arch):
+    for table in (REGRESSORS, HEATMAP_NETWORKS):
+        if arch in table:
+            return table[arch]
+    raise ConfigError(f"unknown architecture {arch!r}: expected one of {', '.join(architectures())}")
 
 
 def _start_at(head, mean_shape):

@@ -66,7 +66,7 @@ def _mobilenet_imagenet(image_size, alpha):
     return file, f"{_STORAGE}/tensorflow/keras-applications/mobilenet_v2/{file}"
 
 
-def _efficientnet_trunk(inputs, number):
+def efficientnet_trunk(inputs, number):
     build = getattr(keras.applications, f"EfficientNetB{number}")
     trunk = build(
         input_tensor=inputs,
@@ -78,7 +78,7 @@ def _efficientnet_trunk(inputs, number):
     return trunk
 
 
-def _efficientnet_imagenet(image_size, number):
+def efficientnet_imagenet(image_size, number):
     file = f"efficientnetb{number}_notop.h5"
     return file, f"{_STORAGE}/keras-applications/{file}"
 
@@ -108,8 +108,8 @@ def _regressors():
     }
     for number in range(8):
         table[f"efficientnetb{number}"] = Regressor(
-            functools.partial(_efficientnet_trunk, number=number),
-            functools.partial(_efficientnet_imagenet, number=number),
+            functools.partial(efficientnet_trunk, number=number),
+            functools.partial(efficientnet_imagenet, number=number),
             dropout=0.5,
         )
     return table

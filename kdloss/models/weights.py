@@ -99,9 +99,12 @@ def _load_h5(model, trunk, path):
 def _holds_head_of(model, path):
     if not path.name.endswith(".weights.h5"):
         return False
+    head = model.get_layer(HEAD)
+    # keras 3 files number layers by class, and the head is the last of its class.
+    name, earlier = type(head).__name__.lower(), sum(type(layer) is type(head) for layer in model.layers) - 1
     with h5py.File(path) as file:
-        kernel = file.get("layers/dense/vars/0")  # keras 3 files name layers by class, and Dense is the head alone
-        return kernel is not None and kernel.shape == tuple(model.get_layer(HEAD).kernel.shape)
+        kernel = file.get(f"layers/{name}_{earlier}/vars/0" if earlier else f"layers/{name}/vars/0")
+        return kernel is not None and kernel.shape == tuple(head.kernel.shape)
 
 
 def _mend_normalisation(trunk):

@@ -156,6 +156,17 @@ def test_arrays_that_do_not_fit_together_are_refused(folder):
     assert "points.npy: found shape (13, 68, 2), expected (13, 29, 2): prepare the set again" in refusal(folder)
 
 
+def test_points_that_are_not_finite_are_refused(folder, faces):
+    points = faces.points.copy()
+    points[4, 7, 1] = np.nan
+    points[9] = np.inf
+    np.save(folder / "points.npy", points)
+    message = refusal(folder)
+    assert "points.npy: 2 of 13 faces have NaN or infinite points" in message
+    assert f"the first: {faces.table['name'][4]})" in message
+    assert "prepare the set again" in message
+
+
 def test_a_short_or_missing_table_is_refused(folder):
     path = folder / "table.csv"
     lines = path.read_text().splitlines(keepends=True)

@@ -36,6 +36,7 @@ def test_names():
         "mobilenetv2",
         *(f"mobilenetv2-{alpha}" for alpha in ("0.35", "0.5", "0.75", "1.0", "1.3", "1.4")),
         *(f"efficientnetb{number}" for number in range(8)),
+        *(f"efficientfan-b{number}" for number in range(8)),
     }
 
 
@@ -51,11 +52,13 @@ def test_dropout_is_the_papers_unless_given():
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        (("resnet", 68, 64), {}, "'resnet'.*mobilenetv2.*efficientnetb7"),
+        (("resnet", 68, 64), {}, "'resnet'.*mobilenetv2.*efficientnetb7.*efficientfan-b7"),
         ((SMALL, 68, 63), {}, "image size is 63"),
         ((SMALL, 68, 30), {}, "image size is 30"),
         ((SMALL, 68, 64.0), {}, "image size is 64.0"),
+        (("efficientfan-b0", 68, 100), {}, "image size is 100: expected a multiple of 32 for efficientfan-b0"),
         ((SMALL, 0, 64), {}, "number of points is 0"),
+        (("efficientfan-b0", 68, 64), {"readout": "mean"}, "read-out is 'mean': expected integral or argmax"),
         ((SMALL, 68, 64), {"dropout": 1.0}, "dropout is 1.0"),
         ((SMALL, 68, 64), {"batchnorm_momentum": 1.0}, "batchnorm_momentum is 1.0"),
     ],

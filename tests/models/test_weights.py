@@ -13,6 +13,9 @@ from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.models import build_model
 from kdloss.models import weights as weights_module
+from kdloss.models.regressors import HEAD
+from tests.models.random_weights import randomise
+from tests.training.tiny_chain import FAN, use_tiny_networks
 
 SMALL = "mobilenetv2-0.35"
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")
@@ -39,12 +42,26 @@ def published_b0(tmp_path_factory):
     return path
 
 
-def test_efficientnet_file_gives_what_keras_gives_for_imagenet(published_b0, monkeypatch):
+@pytest.fixture(scope="module")
+def imagenet_b0(published_b0):
+    return build_model("efficientnetb0", 5, 32, weights=str(published_b0))
+
+
+def test_efficientnet_file_gives_what_keras_gives_for_imagenet(published_b0, imagenet_b0, monkeypatch):
     monkeypatch.setattr(efficientnet.file_utils, "get_file", lambda *args, **kwargs: str(published_b0))
     reference = keras.applications.EfficientNetB0(include_top=False, input_shape=(32, 32, 3), pooling="avg")
     expected = keras.ops.convert_to_numpy(reference(IMAGES))
-    model = build_model("efficientnetb0", 5, 32, weights=str(published_b0))
-    np.testing.assert_allclose(_features(model), expected, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(_features(imagenet_b0), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_efficientnet_file_fills_the_encoder_of_a_heatmap_network(published_b0, imagenet_b0):
+    model = build_model("efficientfan-b0", 5, 32, weights=str(published_b0))
+    ours, theirs = (
+        keras.ops.convert_to_numpy(keras.Model(x.input, x.get_layer("block7a_project_bn").output)(IMAGES))
+        for x in (model, imagenet_b0)
+    )
+    assert np.ptp(theirs) > 0
+    np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
 
 
 def test_imagenet_is_taken_from_the_keras_folder(tmp_path, monkeypatch):
@@ -74,6 +91,16 @@ def test_own_file_gives_the_trunk_and_a_fitting_head(suffix, tmp_path):
     assert other.output_shape == (None, 6, 2)
     np.testing.assert_array_equal(_features(other), _features(mine))
     assert build_model(SMALL, 6, 64, weights=str(path)).output_shape == (None, 6, 2)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+def test_own_file_of_a_heatmap_network_gives_its_heatmaps(suffix, tmp_path, monkeypatch):
+    use_tiny_networks(monkeypatch)
+    path, images = tmp_path / f"mine{suffix}", np.repeat(np.repeat(IMAGES, 2, axis=1), 2, axis=2)
+    mine = build_model(FAN, 5, 64)
+    randomise(mine)
+    (mine.save if suffix == ".keras" else mine.save_weights)(path)
+    np.testing.assert_array_equal(build_model(FAN, 5, 64, weights=str(path))(images), mine(images))
 
 
 def test_own_normalisation_is_kept_as_the_file_has_it(tmp_path):
@@ -178,3 +205,31 @@ def test_a_head_without_loaded_weights_starts_at_the_mean_shape(tmp_path):
     np.testing.assert_allclose(keras.ops.convert_to_numpy(same_head(images)), predicted, atol=1e-5)
     other_head = build_model(SMALL, 7, 32, weights=str(path), mean_shape=np.full((7, 2), 0.25))
     assert abs(float(keras.ops.convert_to_numpy(other_head(images)).mean()) - 0.25) < 0.05
+
+
+@pytest.fixture
+def tiny_heatmaps(monkeypatch):
+    """A heatmap network with weights like no other's."""
+    use_tiny_networks(monkeypatch)
+    return randomise(build_model(FAN, 5, 32))
+
+
+def test_own_file_gives_encoder_decoder_and_a_fitting_head(tiny_heatmaps, tmp_path):
+    path = str(tmp_path / "mine.keras")
+    tiny_heatmaps.save(path)
+    for readout in ("integral", "argmax"):
+        for size in (32, 64):
+            same = build_model(FAN, 5, size, weights=path, readout=readout)
+            for found, expected in zip(same.get_weights(), tiny_heatmaps.get_weights(), strict=True):
+                np.testing.assert_array_equal(found, expected)
+    other = build_model(FAN, 6, 32, weights=path, dropout=0.1)
+    assert other.output_shape == (None, 6, 2)
+    for layer in tiny_heatmaps.layers:
+        if layer.name != HEAD:
+            for found, expected in zip(other.get_layer(layer.name).get_weights(), layer.get_weights(), strict=True):
+                np.testing.assert_array_equal(found, expected)
+
+
+def test_file_of_a_regressor_is_no_heatmap_network(tiny_heatmaps, other_files):
+    with pytest.raises(CheckpointError, match=rf"other\.keras: found a model mobilenetv2-0\.5, expected {FAN}"):
+        build_model(FAN, 5, 32, weights=str(other_files[".keras"]))

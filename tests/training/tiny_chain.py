@@ -1,6 +1,6 @@
-"""The smallest real chain: rendered faces, and a network that trains in seconds but has all that matters.
+"""The smallest real chain: rendered faces, and networks that train in seconds but have all that matters.
 
-MobileNetV2 takes ten seconds to trace; the tiny network has batch normalisation and dropout as the real ones have.
+MobileNetV2 takes ten seconds to trace; the tiny networks have batch normalisation and dropout as the real ones have.
 """
 
 import keras
@@ -9,12 +9,14 @@ from keras import Model, layers
 
 from data_prep.layouts import write_layout
 from data_prep.prepare import prepare
-from kdloss.models.regressors import Regressor
+from kdloss.models.heatmap_networks import HEATMAP_NETWORKS, HeatmapNetwork
+from kdloss.models.regressors import REGRESSORS, Regressor
 from kdloss.prepared import PreparedDataset
 from kdloss.training.config import TrainConfig
 
-ARCH = "tiny"
+ARCH, DEEP, FAN = "tiny", "tiny-deep", "tiny-fan"
 SIZE = 32
+MAPS_SIZE = 64  # of the networks with feature maps: sides 2, 4, 8 and 16
 BATCH = 8
 FACES = 20
 TEST_FACES = 6
@@ -29,12 +31,31 @@ def _trunk(inputs):
     return Model(inputs, x)
 
 
+def _deep_trunk(inputs):
+    """Maps at a quarter, an 8th, a 16th and a 32nd of the side; each layer with weights would cost time to trace."""
+    x = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(inputs)
+    x = layers.Conv2D(8, 4, strides=4, use_bias=False, name="conv")(x)
+    x = layers.BatchNormalization(name="norm")(x)
+    x = layers.ReLU(name="relu")(x)
+    for number in range(3):
+        x = layers.AveragePooling2D(2, name=f"pool{number}")(x)
+    return Model(inputs, layers.Conv2D(16, 1, name="top")(x))
+
+
 def _no_imagenet(image_size):
     return "none.h5", "nowhere"
 
 
-# Set into `kdloss.models.regressors.REGRESSORS` under the name ARCH for as long as a test lasts.
 TINY = Regressor(_trunk, _no_imagenet, dropout=0.3)
+TINY_DEEP = Regressor(_deep_trunk, _no_imagenet, dropout=0.3)
+TINY_FAN = HeatmapNetwork(_deep_trunk, "top", _no_imagenet, width=8)
+
+
+def use_tiny_networks(patch):
+    """Adds them to the architectures, for as long as the `pytest.MonkeyPatch` lasts."""
+    patch.setitem(REGRESSORS, ARCH, TINY)
+    patch.setitem(REGRESSORS, DEEP, TINY_DEEP)
+    patch.setitem(HEATMAP_NETWORKS, FAN, TINY_FAN)
 
 
 def tiny_config(kind="tough", dataset="300w", **changes):
@@ -48,6 +69,12 @@ def student_config(runs, **changes):
     fields = {"method": "kd-loss", "epochs": 2, "ema": 0.9, "warmup_epochs": 0.5}
     fields |= {role: str(runs / role / "best.keras") for role in ("tough", "tolerant")}
     return tiny_config("student", **fields | changes)
+
+
+def heatmap_config(kind="student", **changes):
+    """The `TrainConfig` of one epoch of the heatmap network."""
+    fields = {"arch": FAN, "image_size": MAPS_SIZE, "heatmap_loss": "cross-entropy", "heatmap_weight": 0.05}
+    return tiny_config(kind, **fields | changes)
 
 
 def write_faces(folder, dataset="300w"):

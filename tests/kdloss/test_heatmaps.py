@@ -1,0 +1,220 @@
+"""Heatmaps and read-outs against the plain formula: points anywhere, at edges and beyond; JAX says the same."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import ops
+
+from kdloss.geometry import from_unit, to_unit
+from kdloss.heatmaps import SIGMA, argmax_readout, gaussian_heatmaps, gaussian_log_heatmaps, integral_readout
+from kdloss.losses import heatmap_loss
+
+READOUTS = [integral_readout, argmax_readout]
+SIDES = [8, 16, 64]
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def log_gaussians(points, side):
+    """The plain formula in float64: points (N, 2) in heatmap pixels -> (1, side, side, N), not normalised."""
+    rows, columns = np.mgrid[:side, :side][..., None].astype(np.float64)
+    x, y = np.asarray(points, np.float64).T
+    return (-((columns - x) ** 2 + (rows - y) ** 2) / (2 * SIGMA**2))[None]
+
+
+def read(readout, logits):
+    """(N, 2) float64 heatmap pixels of the one map that is given."""
+    points = readout(ops.convert_to_tensor(logits, dtype="float32"))
+    return from_unit(np.asarray(ops.convert_to_numpy(points), np.float64), logits.shape[1])[0]
+
+
+def places(side):
+    """A dense grid over the whole map: edges and corners lie half a pixel outside the outermost pixel centres."""
+    axis = np.linspace(-0.5, side - 0.5, 33)
+    return np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("readout", READOUTS)
+def test_ideal_heatmaps_are_read_to_a_hundredth_of_a_pixel(readout, side):
+    points = places(side)
+    assert [-0.5, -0.5] in points.tolist()
+    assert [side - 0.5, side - 0.5] in points.tolist()
+    found = read(readout, log_gaussians(points, side))
+    np.testing.assert_allclose(found, points, atol=0.01)
+
+
+@given(x=st.floats(-0.5, 63.5), y=st.floats(-0.5, 63.5))
+@settings(max_examples=20, deadline=None)
+def test_ideal_heatmaps_of_any_point(x, y):
+    logits = log_gaussians([[x, y]], 64)
+    for readout in READOUTS:
+        np.testing.assert_allclose(read(readout, logits), [[x, y]], atol=0.01)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_heatmaps_are_those_of_the_formula_at_subpixel_positions(side):
+    points = np.concatenate([places(side)[::7], [[-1.5, 3.2], [side + 9.0, -2.0]]])
+    expected = np.exp(log_gaussians(points, side))
+    expected /= expected.sum(axis=(1, 2), keepdims=True)
+    unit = to_unit(points, side)[None].astype("float32")
+    found = ops.convert_to_numpy(gaussian_heatmaps(unit, side))
+    assert found.dtype == np.float32
+    assert found.shape == (1, side, side, len(points))
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+    np.testing.assert_allclose(found.sum(axis=(1, 2)), 1, atol=1e-5)
+    inner = (points > 5 * SIGMA).all(axis=1) & (points < side - 1 - 5 * SIGMA).all(axis=1)
+    rows, columns = np.mgrid[:side, :side][..., None]
+    means = np.stack([(found[0] * columns).sum(axis=(0, 1)), (found[0] * rows).sum(axis=(0, 1))], axis=-1)
+    np.testing.assert_allclose(means[inner], points[inner], atol=1e-3)
+
+
+@pytest.mark.parametrize("readout", READOUTS)
+def test_a_constant_added_to_a_map_changes_nothing(readout):
+    points = np.random.default_rng(0).uniform(-0.5, 15.5, (20, 2))
+    logits = log_gaussians(points, 16)
+    constants = np.random.default_rng(1).uniform(-30, 30, 20)
+    np.testing.assert_allclose(read(readout, logits + constants), read(readout, logits), atol=1e-3)
+
+
+@pytest.mark.parametrize("readout", READOUTS)
+def test_points_outside_the_map_are_read_at_its_edge(readout):
+    beyond = np.array([0.5, 1.0, 3.0, 20.0, 500.0])
+    for axis, other in ((0, 1), (1, 0)):
+        for edge, sign in ((-0.5, -1), (15.5, 1)):
+            points = np.full((5, 2), 6.3)
+            points[:, axis] = edge + sign * beyond
+            unit = to_unit(points, 16)[None].astype("float32")
+            found = read(readout, ops.convert_to_numpy(gaussian_log_heatmaps(unit, 16)))
+            np.testing.assert_allclose(found[:, other], 6.3, atol=0.01)
+            outside = sign * (found[:, axis] - edge)
+            assert (outside >= 0.38).all(), "on the side where the point is"
+            assert (outside < 1.1).all(), "not far from the edge"
+
+
+@pytest.mark.parametrize("readout", READOUTS)
+@pytest.mark.parametrize("value", [0.0, -1e4, 1e4])
+def test_flat_maps_give_points_inside(readout, value):
+    found = read(readout, np.full((1, 8, 8, 3), value))
+    assert ((found >= -0.5) & (found <= 7.5)).all()
+
+
+def test_the_mean_of_a_flat_map_is_its_centre():
+    np.testing.assert_allclose(read(integral_readout, np.zeros((1, 8, 8, 2))), 3.5, atol=1e-5)
+
+
+def test_one_high_pixel_is_read_at_its_centre():
+    rows, columns = np.mgrid[:8, :8]
+    logits = 10 * np.eye(64).reshape(1, 8, 8, 64)
+    expected = np.stack([columns.ravel(), rows.ravel()], axis=-1)
+    np.testing.assert_allclose(read(argmax_readout, logits), expected, atol=1e-6)
+
+
+def test_argmax_takes_the_higher_of_two_peaks_and_the_mean_lies_between():
+    low, high = log_gaussians([[20.25, 9.5]], 32), log_gaussians([[10.75, 25.0]], 32)
+    logits = np.logaddexp(low - 1, high)
+    np.testing.assert_allclose(read(argmax_readout, logits), [[10.75, 25.0]], atol=1e-4)
+    share = 1 / (1 + np.e)
+    between = [[10.75 + share * 9.5, 25 - share * 15.5]]
+    np.testing.assert_allclose(read(integral_readout, logits), between, atol=0.02)
+
+
+@pytest.mark.parametrize("readout", READOUTS)
+def test_bfloat16_logits_are_read_in_float32(readout):
+    points = np.random.default_rng(2).uniform(-0.5, 15.5, (50, 2))
+    narrow = ops.cast(ops.convert_to_tensor(log_gaussians(points, 16), dtype="float32"), "bfloat16")
+    found = readout(narrow)
+    assert found.dtype == "float32"
+    np.testing.assert_allclose(from_unit(ops.convert_to_numpy(found)[0], 16), points, atol=0.05)
+
+
+@pytest.mark.parametrize("readout", READOUTS)
+def test_the_mirrored_map_gives_the_mirrored_point(readout):
+    rng = np.random.default_rng(3)
+    logits = log_gaussians(rng.uniform(-0.5, 15.5, (30, 2)), 16) + rng.normal(0, 0.5, (1, 16, 16, 30))
+    found = read(readout, logits)
+    for axis, mirrored in ((0, logits[:, :, ::-1]), (1, logits[:, ::-1])):
+        expected = found.copy()
+        expected[:, axis] = 15 - expected[:, axis]
+        np.testing.assert_allclose(read(readout, mirrored), expected, atol=1e-5)
+
+
+def test_gradient_of_the_mean_by_finite_differences():
+    import tensorflow as tf
+
+    rng = np.random.default_rng(4)
+    # Near the edges the correction bends, and is part of the gradient.
+    start = (log_gaussians([[0.3, 2.4], [4.6, 5.2]], 6) + rng.normal(0, 0.5, (1, 6, 6, 2))).astype("float32")
+    direction = rng.normal(size=(1, 2, 2)).astype("float32")
+
+    def value(logits):
+        return ops.sum(direction * integral_readout(logits))
+
+    logits = tf.Variable(start)
+    with tf.GradientTape() as tape:
+        result = value(logits)
+    found = tape.gradient(result, logits).numpy()
+    step = 0.02
+    shifts = step * np.eye(start.size, dtype="float32").reshape(start.size, *start.shape[1:])
+    up, down = (
+        ops.convert_to_numpy(ops.sum(direction * integral_readout(start + sign * shifts), axis=(1, 2)))
+        for sign in (1, -1)
+    )
+    expected = ((up - down) / (2 * step)).reshape(start.shape)
+    np.testing.assert_allclose(found, expected, atol=5e-3 * np.abs(expected).max())
+
+
+def all_values(points, logits):
+    """Everything that a back end says of them, by name."""
+    found = {"heatmaps": gaussian_heatmaps(points, 16), "integral": integral_readout(logits)}
+    found["argmax"] = argmax_readout(logits)
+    return found | {name: heatmap_loss(name)(points, logits) for name in ("cross-entropy", "mse", "adaptive-wing")}
+
+
+def summed(points, logits):
+    """A scalar that every differentiable value takes part in, and the values."""
+    values = all_values(points, logits)
+    return ops.sum(values["integral"]) + values["cross-entropy"] + values["mse"] + values["adaptive-wing"], values
+
+
+ON_JAX = """
+import jax, keras, numpy as np
+from tests.kdloss.test_heatmaps import all_values, summed
+
+def everything(points, logits):
+    (_, values), gradient = jax.value_and_grad(summed, argnums=1, has_aux=True)(points, logits)
+    return values | {"gradient": gradient}
+
+assert keras.backend.backend() == "jax"
+found = jax.jit(everything)(**np.load("given.npz"))
+np.savez("found.npz", **{name: np.asarray(value) for name, value in found.items()})
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed: pip install kdloss[jax]")
+def test_jax_and_tensorflow_agree(tmp_path):
+    import tensorflow as tf
+
+    rng = np.random.default_rng(5)
+    points = rng.uniform(-0.55, 0.55, (2, 6, 2)).astype("float32")
+    logits = rng.normal(0, 2, (2, 16, 16, 6)).astype("float32")
+    np.savez(tmp_path / "given.npz", points=points, logits=logits)
+    environment = os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        [sys.executable, "-c", ON_JAX], cwd=tmp_path, env=environment, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    variable = tf.Variable(logits)
+    with tf.GradientTape() as tape:
+        total, expected = summed(points, variable)
+    expected |= {"gradient": tape.gradient(total, variable)}
+    with np.load(tmp_path / "found.npz") as found:
+        assert set(found.files) == set(expected)
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name], ops.convert_to_numpy(value), rtol=1e-4, atol=1e-5, err_msg=name)

@@ -1,0 +1,206 @@
+"""Heatmap networks: size, what comes out under any read-out, feature maps, checkpoints, LiteRT."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from kdloss.errors import ConfigError
+from kdloss.heatmaps import argmax_readout, integral_readout
+from kdloss.models import build_model, count_parameters, feature_maps, observed, predicts_heatmaps
+from kdloss.models.heatmap_networks import HeatmapReadout
+from kdloss.models.regressors import HEAD
+from kdloss.schemes import LandmarkScheme
+from kdloss.training.checkpoint import load_model, save_model
+from tests.models.random_weights import randomise
+from tests.training.tiny_chain import ARCH, FAN, use_tiny_networks
+
+SIZE = 64
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tiny_networks():
+    with pytest.MonkeyPatch.context() as patch:
+        use_tiny_networks(patch)
+        yield
+
+
+@pytest.fixture
+def precision():
+    """Sets the global dtype policy and restores it."""
+    before = keras.mixed_precision.dtype_policy()
+    yield keras.mixed_precision.set_dtype_policy
+    keras.mixed_precision.set_dtype_policy(before)
+
+
+@pytest.fixture(scope="module")
+def efficientfan():
+    return build_model("efficientfan-b0", 68, SIZE)
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_networks):
+    """A network of five points whose heatmaps differ from each other and from picture to picture."""
+    return randomise(build_model(FAN, 5, SIZE))
+
+
+def images(count=2, size=SIZE):
+    return np.random.default_rng(1).integers(0, 256, (count, size, size, 3)).astype("float32")
+
+
+def numbers(tensor):
+    return ops.convert_to_numpy(tensor)
+
+
+def card(arch, size=SIZE):
+    scheme = LandmarkScheme.plain(5).to_json()
+    return {"arch": arch, "dataset": "folder", "scheme": scheme, "image_size": size, "box": "gt:1.25"}
+
+
+def test_parameters_of_the_student(efficientfan):
+    # EfficientNet-B0 without its top is 4,049,571; its last convolution, 320 x 1280, and that one's four statistics a
+    # channel are left out.
+    trunk = 4_049_571 - 320 * 1280 - 4 * 1280
+    # Kernels of 4 x 4 without bias, from 320 channels to 128 and twice from 128 to 128, each with four statistics.
+    decoder = 4 * 4 * (320 + 128 + 128) * 128 + 3 * 4 * 128
+    head = 128 * 68 + 68
+    assert trunk + decoder + head == 4_824_807
+    assert count_parameters(efficientfan) == 4_824_807
+
+
+def test_heatmaps_are_a_quarter_of_the_image(efficientfan):
+    assert efficientfan.get_layer(HEAD).output.shape == (None, SIZE // 4, SIZE // 4, 68)
+    assert efficientfan.output_shape == (None, 68, 2)
+    points = numbers(efficientfan(images(1)))
+    assert points.dtype == np.float32
+    # Fresh heatmaps are flat, so the points start at the centre of the crop.
+    assert np.abs(points).max() < 0.1
+
+
+def test_who_predicts_heatmaps():
+    assert predicts_heatmaps("efficientfan-b7")
+    assert not predicts_heatmaps("efficientnetb7")
+    with pytest.raises(ConfigError, match=r"unknown architecture 'resnet'.*efficientfan-b0"):
+        predicts_heatmaps("resnet")
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("readout", ["integral", "argmax"])
+def test_points_come_out_in_float32(readout, policy, precision):
+    precision(policy)
+    model = build_model(FAN, 5, 32, readout=readout)
+    assert model.get_layer("decoder_3").compute_dtype == policy.removeprefix("mixed_")
+    assert model.get_layer(HEAD).compute_dtype == "float32"
+    points = model(images(size=32))
+    assert (points.dtype, points.shape) == ("float32", (2, 5, 2))
+    assert np.isfinite(numbers(points)).all()
+
+
+def test_points_are_those_of_the_readout(tiny):
+    logits = observed(tiny, logits=True)(images())["logits"]
+    integral, argmax = numbers(integral_readout(logits)), numbers(argmax_readout(logits))
+    assert np.ptp(integral, axis=(0, 1)).min() > 0.05
+    assert np.abs(integral - argmax).max() > 0.01
+    np.testing.assert_allclose(numbers(tiny(images())), integral, atol=1e-6)
+    other = build_model(FAN, 5, SIZE, readout="argmax")
+    other.set_weights(tiny.get_weights())
+    np.testing.assert_allclose(numbers(other(images())), argmax, atol=1e-6)
+
+
+def test_dropout_is_none_unless_given():
+    assert "head_dropout" not in [layer.name for layer in build_model(FAN, 5, 32).layers]
+    assert build_model(FAN, 5, 32, dropout=0.25).get_layer("head_dropout").rate == 0.25
+
+
+@pytest.mark.parametrize("readout", ["integral", "argmax"])
+def test_keras_loads_it_safely(readout, tiny, tmp_path):
+    model = build_model(FAN, 5, SIZE, readout=readout)
+    model.set_weights(tiny.get_weights())
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    np.testing.assert_array_equal(numbers(again(images())), numbers(model(images())))
+
+
+def test_a_checkpoint_is_read_by_either_readout(tiny, tmp_path):
+    path = tmp_path / "best.keras"
+    save_model(path, tiny, card(FAN))
+    as_trained, integral, argmax = (load_model(path, *how)[0] for how in ((), ("integral",), ("argmax",)))
+    found = numbers(as_trained(images()))
+    np.testing.assert_array_equal(found, numbers(tiny(images())))
+    np.testing.assert_array_equal(found, numbers(integral(images())))
+    expected = numbers(argmax_readout(observed(tiny, logits=True)(images())["logits"]))
+    np.testing.assert_allclose(numbers(argmax(images())), expected, atol=1e-6)
+    assert np.abs(found - expected).max() > 0.01
+
+
+def test_a_regressor_has_no_readout(tmp_path):
+    path = tmp_path / "best.keras"
+    save_model(path, build_model(ARCH, 5, 32), card(ARCH, 32))
+    with pytest.raises(ConfigError) as caught:
+        load_model(path, "argmax")
+    message = str(caught.value)
+    assert message == f"--readout argmax: {path} is a {ARCH}, which has no heatmaps: leave it out"
+
+
+@pytest.mark.parametrize(
+    ("arch", "layers"),
+    [
+        # The end of the encoder, and the decoder.
+        ("efficientfan-b0", {"block7a_project_bn": 320, "decoder_1": 128, "decoder_2": 128, "decoder_3": 128}),
+        # The end of the trunk, and what it makes the next smaller map from: the widened maps before a stride of 2.
+        (
+            "efficientnetb0",
+            {
+                "top_activation": 1280,
+                "block6a_expand_activation": 672,
+                "block4a_expand_activation": 240,
+                "block3a_expand_activation": 144,
+            },
+        ),
+        (
+            "mobilenetv2-0.35",
+            {"out_relu": 1280, "block_13_expand_relu": 192, "block_6_expand_relu": 96, "block_3_expand_relu": 48},
+        ),
+    ],
+)
+def test_feature_maps(arch, layers, request):
+    model = request.getfixturevalue("efficientfan") if arch == "efficientfan-b0" else build_model(arch, 68, SIZE)
+    maps = feature_maps(model)
+    assert [tuple(x.shape[1:3]) for x in maps] == [(2, 2), (4, 4), (8, 8), (16, 16)]
+    assert {x._keras_history.operation.name: x.shape[3] for x in maps} == layers
+
+
+def test_feature_maps_of_an_image_that_does_not_divide():
+    with pytest.raises(ConfigError, match="--image-size 48: expected a multiple of 32"):
+        feature_maps(build_model(ARCH, 5, 48))
+
+
+def test_more_outputs_of_the_same_layers(tiny):
+    alone = observed(tiny)(images())
+    assert set(alone) == {"points"}
+    watched = observed(tiny, logits=True, maps=True)
+    found = watched(images())
+    assert set(found) == {"points", "logits", "maps"}
+    np.testing.assert_array_equal(numbers(found["points"]), numbers(tiny(images())))
+    assert found["logits"].shape == (2, 16, 16, 5)
+    assert [x.shape for x in found["maps"]] == [(2, 2, 2, 8), (2, 4, 4, 8), (2, 8, 8, 8), (2, 16, 16, 8)]
+    assert {id(weight) for weight in watched.weights} == {id(weight) for weight in tiny.weights}
+
+
+def test_litert_runs_both_readouts_without_tensorflow_operations(tiny, tmp_path):
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+    logits = tiny.get_layer(HEAD).output
+    both = ops.concatenate([tiny.output, HeatmapReadout("argmax")(logits)], axis=1)
+    model = keras.Model(tiny.input, both)
+    model.export(tmp_path / "model.tflite", format="litert", verbose=False)
+    runner = interpreter.Interpreter(str(tmp_path / "model.tflite"), num_threads=1)
+    runner.allocate_tensors()
+    assert not [x["op_name"] for x in runner._get_ops_details() if x["op_name"].startswith("Flex")]
+    (given,), (result,) = runner.get_input_details(), runner.get_output_details()
+    expected = numbers(model(images(3)))
+    assert np.abs(expected[:, :5] - expected[:, 5:]).max() > 0.01
+    for image, points in zip(images(3), expected, strict=True):
+        runner.set_tensor(given["index"], image[None])
+        runner.invoke()
+        # A thousandth of a pixel of a crop of 224.
+        np.testing.assert_allclose(runner.get_tensor(result["index"])[0], points, atol=1e-3 / 224)
