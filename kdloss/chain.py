@@ -1,83 +1,181 @@
-"""The chain of one recipe: which networks are trained, from which others, in which order."""
+"""The systems: which networks each trains, from which others, in which order, and which rows are compared.
 
-from dataclasses import dataclass
+``kd-loss``: the runs of the KD-Loss paper. ``efficientfan``: a heatmap teacher, and students by feature-aligned (FA)
+and patch-similarity (PS) distillation. ``crossed``: these, and each method on the other's networks, which neither paper
+has.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from kdloss.geometry import BoxPolicy
+from kdloss.recipes import EFFICIENTFAN, KD_LOSS
 from kdloss.runs import finished
 from kdloss.soft_landmarks import fit_shape_model
 from kdloss.training.fit import train
 
-CONTROL = "none-continued"
+CONTINUED = "none-continued"
 
 
 @dataclass(frozen=True)
 class Link:
-    """One training run of the chain.
+    """One training run of a chain.
 
     Args:
         name: of its run folder.
         title: of its row in tables.
         part: of the recipe, see `Recipe.config`.
-        teachers: roles of the teachers that it distils from.
+        method: of a student, see `TrainConfig`.
+        teachers: role (a field of `TrainConfig`) -> name of the run that is this teacher.
         start: name of the run whose weights it starts from, or None.
+        control: name of the run that it is compared with, or None.
+        regressor: see `Recipe.config`.
     """
 
     name: str
     title: str
     part: str
-    teachers: tuple[str, ...] = ()
+    method: str = "none"
+    teachers: dict[str, str] = field(default_factory=dict)
     start: str | None = None
-
-    @property
-    def is_teacher(self):
-        return self.part in ("tough", "tolerant")
+    control: str | None = None
+    regressor: bool = False
 
 
-def chain(recipe, ablation=True):
-    """The links of a recipe, each after those that it needs; the student with both teachers last.
+@dataclass(frozen=True)
+class System:
+    """What ``kdloss.reproduce --system`` trains.
+
+    Args:
+        title: of its reports.
+        recipes: preset -> `Recipe`.
+        links: (recipe, ablation) -> its `Link`\\ s, each after those that it needs.
+        best: name of the link whose faces the report shows.
+    """
+
+    title: str
+    recipes: dict
+    links: Callable
+    best: str
+
+
+def kd_loss_links(recipe, ablation=True):
+    """The runs of the KD-Loss paper; the student with both teachers last.
 
     Args:
         recipe: a `Recipe`.
         ablation: train the other rows of the paper's table too: one teacher alone, and the control of warm starts.
     """
     base = "none" if recipe.warm else None
+    control = CONTINUED if ablation and recipe.warm else "none"
     links = [
         Link("none", "student, no distillation", "student"),
         Link("tough", "tough teacher", "tough"),
         Link("tolerant", "tolerant teacher", "tolerant", start="tough" if recipe.warm else None),
     ]
-    if ablation and recipe.warm:
-        links.append(Link(CONTROL, "student, no distillation, trained on", "distilled", start=base))
+    if control == CONTINUED:
+        links.append(Link(CONTINUED, "student, no distillation, trained on", "distilled", start=base))
+
+    def distilled(name, title, *roles):
+        teachers = {role: role for role in roles}
+        return Link(name, title, "distilled", "kd-loss", teachers, start=base, control=control)
+
     if ablation:
-        links.append(Link("kd-tough", "student, tough teacher only", "distilled", ("tough",), base))
-        links.append(Link("kd-tolerant", "student, tolerant teacher only", "distilled", ("tolerant",), base))
-    return [*links, Link("kd-both", "student, KD-Loss (both)", "distilled", ("tough", "tolerant"), base)]
+        links.append(distilled("kd-tough", "student, tough teacher only", "tough"))
+        links.append(distilled("kd-tolerant", "student, tolerant teacher only", "tolerant"))
+    return [*links, distilled("kd-both", "student, KD-Loss (both)", "tough", "tolerant")]
+
+
+def efficientfan_links(recipe, ablation=True):
+    """A heatmap teacher, a student without it, and students that follow its feature maps, all from scratch.
+
+    Args:
+        recipe: a `Recipe`.
+        ablation: train the students by FA and by PS alone too.
+    """
+    methods = ("fa", "ps", "fa-ps") if ablation else ("fa-ps",)
+    return [
+        Link("none", "heatmap student, no distillation", "student"),
+        Link("teacher", "heatmap teacher", "tough"),
+        *(_student(method, method, {"feature_teacher": "teacher"}) for method in methods),
+    ]
+
+
+def crossed_links(recipe, ablation=True):
+    """`efficientfan_links`, KD-Loss on the heatmap student, and both methods on a regressor.
+
+    The regressor learns from the heatmap teachers: their points for KD-Loss, their maps of the same sides for FA and
+    PS. Where the recipe has a regressor as teacher, it teaches by FA and PS too, from one trunk to the other.
+
+    Args:
+        recipe: a `Recipe`.
+        ablation: see `efficientfan_links`.
+    """
+    points, features = {"tough": "teacher", "tolerant": "tolerant"}, {"feature_teacher": "teacher"}
+    links = [
+        *efficientfan_links(recipe, ablation),
+        Link("tolerant", "tolerant heatmap teacher", "tolerant", start="teacher" if recipe.warm else None),
+        _student("kd-loss", "kd-loss", points),
+        _student("kd-loss+fa-ps", "kd-loss+fa-ps", points | features),
+        Link("regressor-none", "regressor, no distillation", "student", regressor=True),
+        _student("regressor-fa-ps", "fa-ps", features, regressor=True),
+        _student("regressor-kd-loss", "kd-loss", points, regressor=True),
+        _student("regressor-kd-loss+fa-ps", "kd-loss+fa-ps", points | features, regressor=True),
+    ]
+    if "teacher" in recipe.regressor:
+        by_regressor = {"feature_teacher": "regressor-teacher"}
+        links.append(Link("regressor-teacher", "regressor as teacher", "tough", regressor=True))
+        links.append(_student("regressor-fa-ps-regressor", "fa-ps", by_regressor, regressor=True, of=" of a regressor"))
+    return links
+
+
+_METHOD_TITLES = {
+    "kd-loss": "KD-Loss",
+    "fa": "FA",
+    "ps": "PS",
+    "fa-ps": "FA + PS",
+    "kd-loss+fa-ps": "KD-Loss + FA + PS",
+}
+
+
+def _student(name, method, teachers, regressor=False, of=""):
+    title = f"{'regressor' if regressor else 'heatmap student'}, {_METHOD_TITLES[method]}{of}"
+    control = "regressor-none" if regressor else "none"
+    return Link(name, title, "distilled", method, teachers, control=control, regressor=regressor)
+
+
+SYSTEMS = {
+    "kd-loss": System("KD-Loss", KD_LOSS, kd_loss_links, "kd-both"),
+    "efficientfan": System("EfficientFAN", EFFICIENTFAN, efficientfan_links, "fa-ps"),
+    "crossed": System("KD-Loss x EfficientFAN", EFFICIENTFAN, crossed_links, "kd-loss+fa-ps"),
+}
+DEFAULT_SYSTEM = "kd-loss"
 
 
 def link_config(link, recipe, dataset, folder):
     """The `TrainConfig` of a link whose chain lies in ``folder``."""
-    changes = {role: str(folder / role / "best.keras") for role in link.teachers}
+    changes = {role: str(folder / name / "best.keras") for role, name in link.teachers.items()}
     if link.part in ("student", "distilled"):
-        changes["method"] = "kd-loss" if link.teachers else "none"
+        changes["method"] = link.method
     start = folder / link.start / "best.keras" if link.start else None
-    return recipe.config(link.part, dataset, start=start, **changes)
+    return recipe.config(link.part, dataset, start=start, regressor=link.regressor, **changes)
 
 
-def run_chain(recipe, prepared, folder, ablation=True, announce=print):
+def run_chain(links, recipe, prepared, folder, announce=print):
     """Trains every link that is not finished yet, resuming one that was cut off.
 
     Args:
+        links: of a `System`.
         recipe: a `Recipe`.
         prepared: the `PreparedDataset`.
         folder: of the chain (`pathlib.Path`); each link is a run folder in it.
-        ablation: see `chain`.
         announce: called with one line before each link.
 
     Returns:
         Name of link -> (link, config, results of its training).
     """
     done = {}
-    for number, link in enumerate(links := chain(recipe, ablation), start=1):
+    for number, link in enumerate(links, start=1):
         config = link_config(link, recipe, prepared.dataset, folder)
         place = folder / link.name
         state = "done before" if finished(place) else f"{config.arch}, {config.epochs} epochs"

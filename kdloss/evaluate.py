@@ -102,6 +102,8 @@ def _check(args):
     files = [holds_predictions(_labelled(entry)[1]) for entry in args.compare or ()] or [bool(args.predictions)]
     if args.detector and any(files):
         raise ConfigError("--detector: needs the models themselves, not files of points: give checkpoints alone")
+    if args.readout and any(files):
+        raise ConfigError("--readout: needs heatmap networks, not files of points: leave it out")
     if args.missing and not (any(files) or args.detector):
         raise ConfigError("--missing: a network predicts every face: leave it out, or give --predictions or --detector")
 
@@ -130,7 +132,7 @@ def _measure(args, prepared, label, path):
         stated = {"box": args.box, "flip": args.flip_test}
         label = label or path.name
         return evaluate_predicted(prepared, points, split=args.split, label=label, missing=missing, **stated), None
-    loaded = load_checkpoint(path, prepared.scheme)
+    loaded = load_checkpoint(path, prepared.scheme, args.readout)
     how = {
         "box": args.box,
         "split": args.split,
@@ -210,6 +212,7 @@ def _place(args, loaded):
     """
     words = [args.dataset, "compared" if args.compare else "", Path(args.predictions or "").stem]
     words += [args.split if args.split != "test" else "", "flip" if args.flip_test else "", args.detector or ""]
+    words.append(args.readout or "")
     if loaded and args.box not in (None, loaded.box):
         words.append(str(args.box).replace(":", "-"))
     name = "-".join(word for word in words if word)
@@ -248,6 +251,11 @@ def _parser():
         "--flip-test",
         action=argparse.BooleanOptionalAction,
         help="mean of the face and its mirror image (default: no); of predictions it only states how they were made",
+    )
+    parser.add_argument(
+        "--readout",
+        choices=["integral", "argmax"],
+        help="how heatmap networks read their points (default: integral, as they are trained)",
     )
     parser.add_argument(
         "--missing",

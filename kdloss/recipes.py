@@ -1,7 +1,7 @@
-"""Recipes: how long, how large and from where each network of the chain is trained, for a kind of machine.
+"""Recipes: how long, how large and from where each network of a system is trained, for a kind of machine.
 
-The chain is the paper's: a tough and a tolerant teacher, a student without teachers, and students that distil from
-one or both. `kdloss.reproduce --preset NAME` runs all of it; ``--recipe NAME`` of the training commands one part.
+`kdloss.reproduce --preset NAME` trains and measures a whole system (`kdloss.chain`); ``--recipe NAME`` of the training
+commands one part of it.
 """
 
 import dataclasses
@@ -21,6 +21,8 @@ class Recipe:
         teacher: fields of both teachers.
         student: fields of every student.
         distilled: what students with teachers, and their control without, have besides.
+        regressor: fields of both, where a regressor takes the place of the system's own heatmap network, by part:
+            ``student``, and ``teacher`` where one is trained; None in systems of regressors.
         warm: fields of runs that start from another run, or None: every run starts from scratch. With it the tolerant
             teacher starts from the tough one, and distilled students from the student without teachers, as the authors
             did in development; a control without teachers is then trained on for the same epochs, so that the rows
@@ -33,14 +35,16 @@ class Recipe:
     student: dict
     distilled: dict
     warm: dict | None = None
+    regressor: dict | None = None
 
-    def config(self, part, dataset, *, start=None, **changes):
+    def config(self, part, dataset, *, start=None, regressor=False, **changes):
         """The `TrainConfig` of a part of the chain.
 
         Args:
             part: ``tough``, ``tolerant``, ``student`` (no teachers) or ``distilled``.
             dataset: name of the data set.
             start: checkpoint of the run that it starts from, or None.
+            regressor: take the regressor of the part, not the system's own network.
             changes: fields that replace the recipe's; those that are None are left alone.
         """
         teacher = part in ("tough", "tolerant")
@@ -48,6 +52,9 @@ class Recipe:
         fields |= self.teacher if teacher else self.student
         if part == "distilled":
             fields |= self.distilled
+        if regressor:
+            fields = {name: value for name, value in fields.items() if not name.startswith("heatmap_")}
+            fields |= self.regressor["teacher" if teacher else "student"]
         if start:
             fields |= {"weights": str(start)} | self.warm
         return TrainConfig(**fields | {name: value for name, value in changes.items() if value is not None})
@@ -58,18 +65,18 @@ class Recipe:
 
     def capped(self, epochs):
         """The same recipe with this many epochs a run at most; shorter runs stay as they are."""
-        fields = {name: getattr(self, name) for name in ("common", "teacher", "student", "warm")}
-        return dataclasses.replace(
-            self,
-            **{
-                name: settings | {"epochs": min(epochs, settings["epochs"])}
-                for name, settings in fields.items()
-                if settings and "epochs" in settings
-            },
-        )
+
+        def cap(settings):
+            short = settings and "epochs" in settings
+            return settings | {"epochs": min(epochs, settings["epochs"])} if short else settings
+
+        capped = {name: cap(getattr(self, name)) for name in ("common", "teacher", "student", "warm")}
+        if self.regressor:
+            capped["regressor"] = {part: cap(settings) for part, settings in self.regressor.items()}
+        return dataclasses.replace(self, **capped)
 
 
-RECIPES = {
+KD_LOSS = {
     "smoke": Recipe(
         about="minutes on two cores; shows that the chain works, not how well",
         common={
@@ -138,18 +145,103 @@ RECIPES = {
     ),
 }
 
+_HEATMAPS = {"loss": "l1", "heatmap_loss": "cross-entropy", "heatmap_weight": 0.05}
 
-def recipe(name="auto"):
+EFFICIENTFAN = {
+    "smoke": Recipe(
+        about="minutes on two cores; shows that the chain works, not how well",
+        common=_HEATMAPS
+        | {
+            "image_size": 64,
+            "batch_size": 16,
+            "augment": "light",
+            "learning_rate": 1e-3,
+            "weight_decay": 1e-3,
+        },
+        teacher={"arch": "efficientfan-b0", "epochs": 8},
+        student={"arch": "efficientfan-b0", "epochs": 4},
+        distilled={"kd_preset": "dev2020", "fa_weight": 0.01, "ps_weight": 0.1},
+        warm={"epochs": 2, "learning_rate": 4e-4, "warmup_epochs": 0.5},
+        regressor={"teacher": {"arch": "efficientnetb0"}, "student": {"arch": "mobilenetv2"}},
+    ),
+    "cpu": Recipe(
+        about="two cores; 64 px, from scratch, the teacher is the student's own network trained two and a half times "
+        "as long",
+        common=_HEATMAPS
+        | {
+            "image_size": 64,
+            "batch_size": 16,
+            "augment": "paper",
+            "learning_rate": 1e-3,
+            "weight_decay": 1e-3,
+            "warmup_epochs": 1.0,
+        },
+        teacher={"arch": "efficientfan-b0", "epochs": 30},
+        student={"arch": "efficientfan-b0", "epochs": 12},
+        distilled={"kd_preset": "dev2020", "fa_weight": 0.01, "ps_weight": 0.1},
+        warm={"epochs": 4, "learning_rate": 4e-4, "warmup_epochs": 0.5},
+        # No regressor as teacher: EfficientNet-B3 from scratch learns far too slowly on two cores.
+        regressor={"student": {"arch": "mobilenetv2"}},
+    ),
+    "gpu": Recipe(
+        about="one accelerator, bfloat16; 256 px, an EfficientNet-B3 encoder as teacher, long schedules with EMA",
+        common=_HEATMAPS
+        | {
+            "image_size": 256,
+            "batch_size": 32,
+            "augment": "strong",
+            "learning_rate": 1e-3,
+            "weight_decay": 0.02,
+            "warmup_epochs": 5.0,
+            "ema": 0.998,
+            "precision": "mixed_bfloat16",
+        },
+        teacher={"arch": "efficientfan-b3", "epochs": 200},
+        student={"arch": "efficientfan-b0", "epochs": 200},
+        distilled={"kd_preset": "dev2020", "fa_weight": 0.01, "ps_weight": 0.1},
+        warm={"epochs": 50, "learning_rate": 3e-4, "warmup_epochs": 1.0},
+        regressor={"teacher": {"arch": "efficientnetb3"}, "student": {"arch": "mobilenetv2"}},
+    ),
+    "paper": Recipe(
+        about="reconstructed: 256 px, gt box x 1.25, heatmap MSE and Wing loss, an EfficientNet-B7 encoder as teacher, "
+        "Adam's rate and steps of its ancestor MobileFAN; the weights of the terms are not known",
+        common={
+            "image_size": 256,
+            "batch_size": 8,
+            "augment": "strong",
+            "loss": "wing",
+            "heatmap_loss": "mse",
+            "heatmap_weight": 10.0,
+            "learning_rate": 1e-3,
+            "weight_decay": 0.0,
+            "warmup_epochs": 0.0,
+            "schedule": "steps",
+        },
+        teacher={"arch": "efficientfan-b7", "epochs": 80},
+        student={"arch": "efficientfan-b0", "epochs": 80},
+        distilled={"kd_preset": "public"},
+        regressor={"teacher": {"arch": "efficientnetb3"}, "student": {"arch": "mobilenetv2"}},
+    ),
+}
+
+PRESETS = tuple(KD_LOSS)
+
+
+def recipe(name="auto", recipes=KD_LOSS):
     """The recipe called ``name``; ``auto`` is ``gpu`` where the back end sees an accelerator, else ``cpu``.
+
+    Args:
+        name: one of `PRESETS`, or ``auto``.
+        recipes: `KD_LOSS` or `EFFICIENTFAN`.
 
     Raises:
         ConfigError: no such recipe.
     """
     if name == "auto":
         name = "gpu" if _has_accelerator() else "cpu"
-    if name not in RECIPES:
-        raise ConfigError(f"recipe {name}: expected one of {', '.join(RECIPES)}, or auto")
-    return RECIPES[name]
+    if name not in recipes:
+        raise ConfigError(f"recipe {name}: expected one of {', '.join(recipes)}, or auto")
+    return recipes[name]
 
 
 def _has_accelerator():

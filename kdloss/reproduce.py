@@ -1,14 +1,14 @@
 """The whole system in one command, from faces to a report: ``python -m kdloss.reproduce --dataset 300w --preset cpu``.
 
-Prepares the data, fits the shape model, trains both teachers and the students of the paper's table, evaluates them
-all on the test faces and writes ``report.html``, ``results.md`` and ``results.json``. Run again, it goes on where it
-was stopped.
+Prepares the data, fits the shape model, trains the teachers and students of a system (``--system kd-loss``,
+``efficientfan`` or ``crossed``, see `kdloss.chain`), evaluates them all on the test faces and writes ``report.html``,
+``results.md`` and ``results.json``. Run again, it goes on where it was stopped.
 """
 
 import argparse
 from pathlib import Path
 
-from kdloss.chain import run_chain
+from kdloss.chain import DEFAULT_SYSTEM, SYSTEMS, run_chain
 from kdloss.data_location import find_prepared
 from kdloss.datasets import DATASETS
 from kdloss.errors import ConfigError, exits_on_user_error
@@ -17,32 +17,32 @@ from kdloss.evaluation.evaluation import evaluate_checkpoint, evaluate_mean_shap
 from kdloss.evaluation.evaluation_folder import write_evaluation
 from kdloss.evaluation.tables import Result, results_table, text_table
 from kdloss.geometry import BoxPolicy
-from kdloss.recipes import RECIPES
+from kdloss.recipes import PRESETS
 from kdloss.runs import runs_root
 
 
-def reproduce(dataset, preset, prepared, folder, seed=0, ablation=True, epochs=None):
-    """Runs a recipe's chain on prepared faces, evaluates it and writes the report.
+def reproduce(system, preset, prepared, folder, seed=0, ablation=True, epochs=None):
+    """Runs a system's chain on prepared faces, evaluates it and writes the report.
 
     Args:
-        dataset: its name.
-        preset: name of the `Recipe`.
+        system: its name, of `kdloss.chain.SYSTEMS`.
+        preset: name of its `Recipe`.
         prepared: the `PreparedDataset`.
         folder: where everything goes (`pathlib.Path`).
         seed: of everything random.
-        ablation: see `kdloss.chain.chain`.
+        ablation: train the rows of the table that are only compared with too, see `kdloss.chain`.
         epochs: no run takes more than this many; None: as the recipe says.
 
     Returns:
         The printed table, a text.
     """
-    recipe = RECIPES[preset].seeded(seed)
+    recipe = SYSTEMS[system].recipes[preset].seeded(seed)
     recipe = recipe if epochs is None else recipe.capped(epochs)
-    runs = run_chain(recipe, prepared, folder, ablation)
+    runs = run_chain(SYSTEMS[system].links(recipe, ablation), recipe, prepared, folder)
     evaluations = {}
     for name, (link, _, _) in runs.items():
         evaluations[name] = evaluate_checkpoint(prepared, folder / name, label=link.title)
-        write_evaluation(folder / name / f"evaluation-{dataset}", evaluations[name])
+        write_evaluation(folder / name / f"evaluation-{prepared.dataset}", evaluations[name])
     policy = BoxPolicy.parse(evaluations["none"].metrics["protocol"]["box"])
     baseline = evaluate_mean_shape(prepared, policy)
     results = [Result(baseline.label, baseline.metrics, "baseline")]
@@ -51,7 +51,7 @@ def reproduce(dataset, preset, prepared, folder, seed=0, ablation=True, epochs=N
         for name, (link, config, _) in runs.items()
     ]
     table = results_table(results)
-    write_chain_report(folder, preset, recipe, prepared, runs, evaluations, baseline, table)
+    write_chain_report(folder, system, preset, recipe, prepared, runs, evaluations, baseline, table)
     return text_table(table)
 
 
@@ -65,24 +65,38 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m kdloss.reproduce", description=__doc__.split("\n")[0])
     parser.add_argument("--dataset", default="300w", choices=["300w", "cofw", "wflw"])
     parser.add_argument("--data", help="prepared or official folder (default: data/DATASET)")
-    parser.add_argument("--preset", default="cpu", choices=list(RECIPES), help="default: cpu")
+    parser.add_argument("--system", default=DEFAULT_SYSTEM, choices=list(SYSTEMS), help=f"default: {DEFAULT_SYSTEM}")
+    parser.add_argument("--preset", default="cpu", choices=PRESETS, help="default: cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--no-ablation", action="store_true", help="train the student with both teachers alone, not the whole table"
+        "--no-ablation",
+        action="store_true",
+        help="leave out students by a part of a method, such as one teacher of the KD-Loss, FA or PS alone",
     )
     parser.add_argument(
         "--epochs", type=int, help="at most this many a run, to see that it works (default: the preset's)"
     )
-    parser.add_argument("--out", type=Path, help="default: runs/reproduce-DATASET-PRESET")
+    parser.add_argument("--out", type=Path, help="default: runs/reproduce-DATASET[-SYSTEM]-PRESET")
     args = parser.parse_args(argv)
     if args.epochs is not None and args.epochs < 1:
         raise ConfigError(f"--epochs {args.epochs}: expected 1 at least")
     prepared = find_prepared(args.dataset, args.data)
     kept = "SYNTHETIC faces" if prepared.synthetic else "real faces"
-    print(f"{DATASETS[args.dataset].title}: {len(prepared)} {kept}; preset {args.preset}: {RECIPES[args.preset].about}")
-    seeded = f"-seed{args.seed}" if args.seed else ""
-    folder = args.out or runs_root() / f"reproduce-{args.dataset}-{args.preset}{seeded}"
-    print(reproduce(args.dataset, args.preset, prepared, folder, args.seed, not args.no_ablation, args.epochs))
+    system = SYSTEMS[args.system]
+    named = args.system != DEFAULT_SYSTEM
+    print(
+        f"{DATASETS[args.dataset].title}: {len(prepared)} {kept}; {f'{system.title}, ' if named else ''}"
+        f"preset {args.preset}: {system.recipes[args.preset].about}"
+    )
+    words = [
+        "reproduce",
+        args.dataset,
+        args.system if named else "",
+        args.preset,
+        f"seed{args.seed}" if args.seed else "",
+    ]
+    folder = args.out or runs_root() / "-".join(word for word in words if word)
+    print(reproduce(args.system, args.preset, prepared, folder, args.seed, not args.no_ablation, args.epochs))
     print(f"report: {folder / 'report.html'}")
     return 0
 

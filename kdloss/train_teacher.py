@@ -1,20 +1,20 @@
 """Trains a teacher: ``python -m kdloss.train_teacher --kind tolerant``.
 
-The tough teacher learns the annotated (hard) landmarks, the tolerant one the soft landmarks of a shape model.
+The tough teacher learns the annotated (hard) landmarks, the tolerant one the soft landmarks of a shape model. Any
+network can teach: ``--arch efficientnetb3`` regresses points, ``--arch efficientfan-b7`` reads them from heatmaps.
 """
 
 import argparse
 
 from asm import ShapeModel
 from kdloss.errors import exits_on_user_error
-from kdloss.recipes import recipe
-from kdloss.training.command import add_training_flags, overrides, run_training
+from kdloss.training.command import add_training_flags, overrides, recipe_for, run_training
 
 
 @exits_on_user_error
 def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m kdloss.train_teacher", description=__doc__.split("\n")[0])
-    parser.add_argument("--kind", required=True, choices=["tough", "tolerant"])
+    parser.add_argument("--kind", default="tough", choices=["tough", "tolerant"], help="default: tough")
     parser.add_argument("--shape", help="shape model of python -m asm fit (default: fitted on the training faces)")
     parser.add_argument("--variance", type=float, help="share of shape variance that soft landmarks keep (0.90)")
     add_training_flags(parser)
@@ -24,7 +24,7 @@ def main(argv=None):
         parser.error("--shape and --variance make soft landmarks, which only --kind tolerant learns")
     if args.shape and args.variance:
         parser.error("--variance: the model of --shape has its own; give one of the two")
-    config = recipe(args.recipe).config(args.kind, args.dataset, **changes)
+    config = recipe_for(args).config(args.kind, args.dataset, **changes)
     shape = ShapeModel.load(args.shape) if args.shape else None
     return run_training(config, args, f"{config.dataset}-{config.kind}-{config.arch}", shape)
 

@@ -10,7 +10,7 @@ import numpy as np
 from asm import ShapeModel
 from asm.atomic import write_whole
 from asm.plots import modes_figure
-from kdloss.chain import CONTROL
+from kdloss.chain import DEFAULT_SYSTEM, SYSTEMS
 from kdloss.datasets import dataset_spec
 from kdloss.evaluation import plots
 from kdloss.evaluation.comparison import compare, comparison_lines
@@ -19,14 +19,15 @@ from kdloss.evaluation.report import Section, colour_key, faces_notice, facts, p
 from kdloss.evaluation.tables import Result, html_table, markdown_table, parts_table
 from kdloss.runs import environment
 
-BEST = "kd-both"
+RECONSTRUCTED = "those of FA and PS are reconstructed, the text of EfficientFAN was not at hand"
 
 
-def write_chain_report(folder, preset, recipe, prepared, runs, evaluations, baseline, table):
+def write_chain_report(folder, system, preset, recipe, prepared, runs, evaluations, baseline, table):
     """Writes them into ``folder``.
 
     Args:
         folder: of the chain (`pathlib.Path`).
+        system: name of the `System`.
         preset, recipe: name and `Recipe`.
         prepared: the `PreparedDataset`.
         runs: name -> (link, config, training results), from `kdloss.chain.run_chain`.
@@ -35,12 +36,15 @@ def write_chain_report(folder, preset, recipe, prepared, runs, evaluations, base
         table: the `Table` of all of them.
     """
     spec = dataset_spec(prepared.dataset)
-    comparison = compare_with_control(runs, evaluations)
-    command = f"python -m kdloss.reproduce --dataset {prepared.dataset} --preset {preset}"
+    title, best = SYSTEMS[system].title, SYSTEMS[system].best
+    comparisons = compare_with_controls(runs, evaluations)
+    chosen = "" if system == DEFAULT_SYSTEM else f" --system {system}"
+    command = f"python -m kdloss.reproduce --dataset {prepared.dataset}{chosen} --preset {preset}"
     machine = environment()
     hours = sum(results["seconds"] for _, _, results in runs.values()) / 3600
     facts_ = {
         "command": command,
+        "system": title,
         "preset": f"{preset}: {recipe.about}",
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{machine['processor']}, {machine['cores']} cores",
@@ -53,9 +57,11 @@ def write_chain_report(folder, preset, recipe, prepared, runs, evaluations, base
         "official training faces": spec.official("train"),
         "images": "SYNTHETIC" if prepared.synthetic else "real",
     }
+    if any(config.by_features for _, config, _ in runs.values()):
+        facts_["formulas"] = RECONSTRUCTED
     record = {
         "facts": facts_,
-        "protocol": evaluations[BEST].metrics["protocol"],
+        "protocol": evaluations[best].metrics["protocol"],
         "runs": {
             name: {
                 "title": link.title,
@@ -67,43 +73,55 @@ def write_chain_report(folder, preset, recipe, prepared, runs, evaluations, base
             for name, (link, config, results) in runs.items()
         },
         "mean_shape": baseline.metrics["subsets"],
-        "differences": [{"title": pair["model"]} | pair for pair in comparison["pairs"]],
+        "differences": [{"title": pair["model"]} | pair for comparison in comparisons for pair in comparison["pairs"]],
     }
     write_whole(folder / "results.json", json.dumps(record, indent=1))
-    write_whole(folder / "results.md", _markdown(spec, facts_, table, runs, comparison, prepared.synthetic))
+    write_whole(folder / "results.md", _markdown(spec, facts_, table, runs, comparisons, prepared.synthetic))
     write_report(
         folder / "report.html",
-        title=f"KD-Loss on {spec.title}, preset {preset}",
-        summary=_summary(evaluations, baseline),
+        title=f"{title} on {spec.title}, preset {preset}",
+        summary=_summary(runs, evaluations, baseline, best),
         notices=(faces_notice(spec, prepared.synthetic),),
-        sections=_sections(folder, spec, prepared, runs, evaluations, baseline, table, comparison, facts_, machine),
+        sections=_sections(
+            folder, spec, prepared, runs, evaluations, baseline, best, table, comparisons, facts_, machine
+        ),
     )
 
 
-def compare_with_control(runs, evaluations):
-    """The comparison (see `compare`) of each distilled student with the one trained on without teachers.
+def compare_with_controls(runs, evaluations):
+    """A comparison (see `compare`) for each control, of every student with it, and of none with each other."""
+    students = {}
+    for name, (link, _, _) in runs.items():
+        if link.control:
+            students.setdefault(link.control, []).append(name)
+    comparisons = [compare([evaluations[name] for name in (control, *names)]) for control, names in students.items()]
+    return [
+        found | {"pairs": [pair for pair in found["pairs"] if pair["against"] == found["reference"]]}
+        for found in comparisons
+    ]
 
-    Without such a control the student without distillation takes its place.
-    """
-    control = CONTROL if CONTROL in runs else "none"
-    distilled = [name for name, (link, _, _) in runs.items() if link.teachers]
-    comparison = compare([evaluations[name] for name in (control, *distilled)])
-    return comparison | {"pairs": [pair for pair in comparison["pairs"] if pair["against"] == comparison["reference"]]}
+
+def _lines(comparisons):
+    return [line for comparison in comparisons for line in comparison_lines(comparison)]
 
 
-def _summary(evaluations, baseline):
+def _summary(runs, evaluations, baseline, best):
     full = {name: evaluation.metrics["subsets"]["full"] for name, evaluation in evaluations.items()}
-    protocol = evaluations[BEST].metrics["protocol"]
+    protocol, link = evaluations[best].metrics["protocol"], runs[best][0]
     name = f"nme_{protocol['normaliser']}"
     return (
-        f"Student with both teachers: NME {full[BEST][name]:.2f} % ({protocol['normaliser']}, {full[BEST]['n']} test "
-        f"faces); without teachers {full['none'][name]:.2f} %; mean shape "
+        f"{_sentence(link.title)}: NME {full[best][name]:.2f} % ({protocol['normaliser']}, {full[best]['n']} test "
+        f"faces); {runs[link.control][0].title}: {full[link.control][name]:.2f} %; mean shape: "
         f"{baseline.metrics['subsets']['full'][name]:.2f} %."
     )
 
 
-def _markdown(spec, facts_, table, runs, comparison, synthetic):
-    lines = [f"# {spec.title}: the KD-Loss chain, preset {facts_['preset'].split(':')[0]}", ""]
+def _sentence(title):
+    return title[0].upper() + title[1:]
+
+
+def _markdown(spec, facts_, table, runs, comparisons, synthetic):
+    lines = [f"# {spec.title}: the {facts_['system']} chain, preset {facts_['preset'].split(':')[0]}", ""]
     lines += [faces_notice(spec, True), ""] if synthetic else []
     lines += [f"- {name}: {value}" for name, value in facts_.items()]
     lines += [
@@ -113,7 +131,7 @@ def _markdown(spec, facts_, table, runs, comparison, synthetic):
         "Differences on the same test faces (paired bootstrap, 95 %, one seed):",
         "",
     ]
-    lines += [f"- {line}" for line in comparison_lines(comparison)]
+    lines += [f"- {line}" for line in _lines(comparisons)]
     lines += ["", "| run | network | start | epochs | seconds | best validation NME |", "|---|---|---|---|---|---|"]
     for link, config, results in runs.values():
         start = "scratch" if config.weights == "none" else link.start
@@ -124,49 +142,51 @@ def _markdown(spec, facts_, table, runs, comparison, synthetic):
     return "\n".join(lines) + "\n"
 
 
-def _sections(folder, spec, prepared, runs, evaluations, baseline, table, comparison, facts_, machine):
-    best = evaluations[BEST]
+def _sections(folder, spec, prepared, runs, evaluations, baseline, best, table, comparisons, facts_, machine):
+    shown_model, title = evaluations[best], runs[best][0].title
     titles = {name: link.title for name, (link, _, _) in runs.items()}
     curves = {titles[name]: evaluation.errors for name, evaluation in evaluations.items()}
     curves["mean training shape"] = baseline.errors
-    shown = plots.spread_by_error(best.errors, 12)
-    faces = plots.face_grid(prepared, best.rows[shown], best.points[shown], errors=best.errors[shown])
-    shape = ShapeModel.load(folder / "tolerant" / "shape.npz")
+    shown = plots.spread_by_error(shown_model.errors, 12)
+    faces = plots.face_grid(
+        prepared, shown_model.rows[shown], shown_model.points[shown], errors=shown_model.errors[shown]
+    )
     histories = {titles[name]: plots.read_history(folder / name / "metrics.jsonl") for name in runs}
     parts = parts_table([Result(titles[name], evaluation.metrics) for name, evaluation in evaluations.items()])
-    ced = plots.ced_figure(curves, title=f"{spec.title}: cumulative error, {best.metrics['protocol']['n']} test faces")
+    protocol = shown_model.metrics["protocol"]
+    ced = plots.ced_figure(curves, title=f"{spec.title}: cumulative error, {protocol['n']} test faces")
     configs = {titles[name]: dataclasses.asdict(config) for name, (_, config, _) in runs.items()}
-    images = {
-        "ced.png": plots.figure_bytes(ced),
-        "faces.jpg": plots.figure_bytes(faces, "jpeg"),
-        "modes.png": plots.figure_bytes(modes_figure(shape)),
-        "curves.png": plots.figure_bytes(plots.training_curves(histories)),
-    }
-    for name, image in images.items():
-        write_whole(folder / "pictures" / name, image)
+    ced, training = plots.figure_bytes(ced), plots.figure_bytes(plots.training_curves(histories))
+    pictures = folder / "pictures"
+    write_whole(pictures / "ced.png", ced)
+    write_whole(pictures / "faces.jpg", plots.figure_bytes(faces, "jpeg"))
+    write_whole(pictures / "curves.png", training)
     return [
-        Section("Results", (html_table(table), *map(paragraph, comparison_lines(comparison)), html_table(parts))),
-        Section("Cumulative error", (picture(images["ced.png"], "Share of test faces below each error."),)),
+        Section("Results", (html_table(table), *map(paragraph, _lines(comparisons)), html_table(parts))),
+        Section("Cumulative error", (picture(ced, "Share of test faces below each error."),)),
         Section(
             "Faces",
             (
-                paragraph("The student with both teachers, evenly spaced from its best to its worst face."),
+                paragraph(f"{_sentence(title)}: evenly spaced from its best to its worst face."),
                 colour_key({"truth": plots.TRUTH, "prediction": plots.PREDICTION}),
-                face_gallery(best, shown),
+                face_gallery(shown_model, shown),
             ),
         ),
-        Section(
-            "Shape model",
-            (
-                picture(
-                    images["modes.png"],
-                    f"First modes of the shape model ({len(shape.modes)} modes keep {100 * shape.explained:.1f} % of "
-                    f"the variance of {int(np.sum(prepared.table['split'] == 'train'))} training shapes).",
-                ),
-            ),
-        ),
-        Section("Training", (picture(images["curves.png"], "Validation NME and loss terms, epoch by epoch."),)),
-        Section("Protocol", (facts(best.metrics["protocol"]),)),
+        *(_shape_section(folder, name, prepared) for name, (link, _, _) in runs.items() if link.part == "tolerant"),
+        Section("Training", (picture(training, "Validation NME and loss terms, epoch by epoch."),)),
+        Section("Protocol", (facts(protocol),)),
         Section("Run", (facts(facts_ | {"typed": " ".join(sys.argv[1:])}), facts(machine))),
         Section("Configuration", (facts(configs),)),
     ]
+
+
+def _shape_section(folder, teacher, prepared):
+    """The shape model that the tolerant teacher learnt from."""
+    shape = ShapeModel.load(folder / teacher / "shape.npz")
+    modes = plots.figure_bytes(modes_figure(shape))
+    write_whole(folder / "pictures" / "modes.png", modes)
+    caption = (
+        f"First modes of the shape model ({len(shape.modes)} modes keep {100 * shape.explained:.1f} % of the variance "
+        f"of {int(np.sum(prepared.table['split'] == 'train'))} training shapes)."
+    )
+    return Section("Shape model", (picture(modes, caption),))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from kdloss.detectors import calibrate, detected_boxes, detector
-from kdloss.errors import CheckpointError
+from kdloss.errors import CheckpointError, ConfigError
 from kdloss.evaluation import metrics
 from kdloss.evaluation.mean_shape import mean_shape_predictions
 from kdloss.evaluation.protocol import evaluate_points, missing_faces
@@ -140,25 +140,37 @@ class LoadedModel:
     run: Path | None = None
 
 
-def load_checkpoint(path, scheme):
+def load_checkpoint(path, scheme, readout=None):
     """Loads a checkpoint of this project or a published student as a `LoadedModel` for a landmark scheme.
+
+    Args:
+        path: of the checkpoint.
+        scheme: the `LandmarkScheme` of the faces.
+        readout: see `kdloss.training.checkpoint.load_model`.
 
     Raises:
         CheckpointError: no such file, damaged, or for another landmark scheme.
+        ConfigError: a read-out of a network that has none.
     """
     from kdloss.models.published_student import is_published_student
     from kdloss.training.checkpoint import checkpoint_path, load_model, read_card, require_scheme
 
     path = checkpoint_path(path)
     if is_published_student(path):
+        if readout:
+            raise ConfigError(f"--readout {readout}: {path} is a published student, a regressor: leave it out")
         return _published_student(path, scheme)
     require_scheme(read_card(path), scheme, path)
-    model, card = load_model(path)
+    model, card = load_model(path, readout)
     record = _file_record(path) | {
         key: card[key] for key in ("dataset", "arch", "kind", "method", "image_size") if key in card
     }
     run = path.parent if (path.parent / "config.json").is_file() else None
-    return LoadedModel(model, BoxPolicy.parse(card["box"]), run.name if run else path.stem, record, run)
+    label = run.name if run else path.stem
+    if readout:
+        record |= {"readout": readout}
+        label += f", {readout} read-out"
+    return LoadedModel(model, BoxPolicy.parse(card["box"]), label, record, run)
 
 
 def _published_student(path, scheme):

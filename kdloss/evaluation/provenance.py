@@ -97,6 +97,7 @@ def _evaluate_command(metrics):
     words += ["--detector", detector] if detector else []
     words += [] if protocol["split"] == "test" else ["--split", protocol["split"]]
     words += ["--flip-test"] if protocol["flip_test"] else []
+    words += ["--readout", readout] if (readout := (protocol["checkpoint"] or {}).get("readout")) else []
     if protocol["missing"]["n"]:
         counted = protocol["missing"]["counted"]
         words += ["--missing", {said: option for option, said in MISSING.items()}[counted]]

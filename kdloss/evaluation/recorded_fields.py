@@ -127,7 +127,12 @@ _PROTOCOL = {
     "content": _TEXT,
 }
 
-_CHECKPOINT = {"sha256": replace(_TEXT, nullable=True), "arch": _TEXT, "image_size": _optional(_COUNT)}
+_CHECKPOINT = {
+    "sha256": replace(_TEXT, nullable=True),
+    "arch": _TEXT,
+    "image_size": _optional(_COUNT),
+    "readout": _optional(_TEXT),
+}
 
 _TRAINING = {
     "faces": _optional(_COUNT),

@@ -75,7 +75,7 @@ def chain_entries(path, prefix, command=None, caveats=()):
 
     Args:
         path: of ``results.json``.
-        prefix: the ids are ``PREFIX-RUN``, and ``PREFIX-mean-shape``.
+        prefix: the ids are ``PREFIX-RUN`` (with - for each +), and ``PREFIX-mean-shape``.
         command: replaces the recorded one.
         caveats: sentences for all of them.
 
@@ -98,11 +98,12 @@ def chain_entries(path, prefix, command=None, caveats=()):
         names = {"id": f"{prefix}-mean-shape", "label": "mean training shape", "kind": "baseline"}
         mean = _entry(base, protocol | {"checkpoint": None}) | names | shared | {"training": faces}
         entries = [_ordered(mean, MEASURED)]
+        ids = {run["title"]: f"{prefix}-{name.replace('+', '-')}" for name, run in runs.items()}
         for name, run in runs.items():
             stated = _chain_protocol(path.parent / name, name, run, protocol)
             entry = _entry(base | {"subsets": run["subsets"]}, stated) | shared
             entry |= {
-                "id": f"{prefix}-{name}",
+                "id": ids[run["title"]],
                 "label": run["title"],
                 "training": training_facts(run["config"], run["training"]),
             }
@@ -110,7 +111,6 @@ def chain_entries(path, prefix, command=None, caveats=()):
             if entry["checkpoint"]["sha256"] and best.is_file():
                 entry["megabytes"] = megabytes(best)
             entries.append(_ordered(entry, MEASURED))
-        ids = {run["title"]: f"{prefix}-{name}" for name, run in runs.items()}
         differences = [_difference(row, ids, shared["date"]) for row in chain["differences"]]
     except (KeyError, TypeError, AttributeError, ValueError, StopIteration) as error:
         raise DataError(f"{path}: not the results.json of a chain ({type(error).__name__}: {error})") from error
@@ -197,7 +197,7 @@ def _entry(metrics, protocol):
         "protocol": {name: protocol[name] for name in PROTOCOL},
         "subsets": {name: rounded(values) for name, values in metrics["subsets"].items()},
         "checkpoint": checkpoint
-        and {key: checkpoint[key] for key in ("sha256", "arch", "image_size") if key in checkpoint},
+        and {key: checkpoint[key] for key in ("sha256", "arch", "image_size", "readout") if key in checkpoint},
     }
 
 

@@ -12,8 +12,8 @@ import keras
 import numpy as np
 
 from asm.atomic import replacing
-from kdloss.errors import CheckpointError
-from kdloss.models import build_model
+from kdloss.errors import CheckpointError, ConfigError
+from kdloss.models import build_model, predicts_heatmaps
 from kdloss.schemes import LandmarkScheme
 
 CARD = "kdloss.json"
@@ -68,22 +68,26 @@ def read_card(path):
     return card
 
 
-def load_model(path):
+def load_model(path, readout=None):
     """Loads a checkpoint.
 
     Args:
         path: a ``.keras`` file of `save_model`, or a run folder that holds ``best.keras``.
+        readout: of a heatmap network, see `build_model`; None: the integral, with which it was trained.
 
     Returns:
         ``(model, card)``.
 
     Raises:
         CheckpointError: no such file, damaged, or not one of this project's.
+        ConfigError: a read-out of a network that has none.
     """
     path = checkpoint_path(path)
     card = read_card(path)
+    if readout and not predicts_heatmaps(card["arch"]):
+        raise ConfigError(f"--readout {readout}: {path} is a {card['arch']}, which has no heatmaps: leave it out")
     num_points = LandmarkScheme.from_json(card["scheme"]).num_points
-    model = build_model(card["arch"], num_points, card["image_size"])
+    model = build_model(card["arch"], num_points, card["image_size"], **{"readout": readout} if readout else {})
     try:
         # Keras warns about its own containers where layers are missing; what matters it raises as an error.
         with warnings.catch_warnings(action="ignore", category=UserWarning):

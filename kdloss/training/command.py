@@ -6,13 +6,13 @@ from kdloss.augment import AUGMENTATIONS
 from kdloss.data_location import find_prepared
 from kdloss.datasets import DATASETS
 from kdloss.errors import ConfigError
-from kdloss.recipes import RECIPES
+from kdloss.recipes import EFFICIENTFAN, KD_LOSS, PRESETS, recipe
 from kdloss.runs import new_run_folder
 from kdloss.training.config import PRECISIONS
 
 OVERRIDES = (
-    "arch", "loss", "image_size", "box", "augment", "weights", "epochs", "batch_size", "learning_rate",
-    "weight_decay", "ema", "precision", "seed",
+    "arch", "loss", "heatmap_loss", "heatmap_weight", "image_size", "box", "augment", "weights", "epochs", "batch_size",
+    "learning_rate", "weight_decay", "ema", "precision", "seed",
 )  # fmt: skip
 
 
@@ -25,12 +25,18 @@ def add_training_flags(parser):
     parser.add_argument(
         "--recipe",
         default="auto",
-        choices=["auto", *RECIPES],
+        choices=["auto", *PRESETS],
         help="settings for a kind of machine; the flags below replace single ones (default: by the machine)",
     )
-    parser.add_argument("--arch", help="network, such as mobilenetv2-0.5 or efficientnetb3")
+    parser.add_argument("--arch", help="network, such as mobilenetv2-0.5, efficientnetb3 or efficientfan-b0")
     parser.add_argument("--weights", help="none, imagenet, or a file or checkpoint to start from")
     parser.add_argument("--loss", choices=["l2", "l1", "wing"], help="loss of the points where no teacher is used")
+    parser.add_argument(
+        "--heatmap-loss",
+        choices=["none", "mse", "adaptive-wing", "cross-entropy"],
+        help="of heatmap networks (efficientfan-*), beside the loss of the points",
+    )
+    parser.add_argument("--heatmap-weight", type=float, metavar="W", help="of that loss")
     parser.add_argument("--image-size", type=int, metavar="PIXELS", help="side of the views")
     parser.add_argument("--box", metavar="BOX", help="gt:1.25, dataset:SCALE or paper")
     parser.add_argument("--augment", choices=list(AUGMENTATIONS), help="how views vary")
@@ -41,6 +47,11 @@ def add_training_flags(parser):
     parser.add_argument("--ema", type=float, metavar="MOMENTUM", help="average the weights, such as 0.998; 0: off")
     parser.add_argument("--precision", choices=PRECISIONS)
     parser.add_argument("--seed", type=int)
+
+
+def recipe_for(args):
+    """The recipe that ``--recipe`` names, of the system that the network of ``--arch`` belongs to."""
+    return recipe(args.recipe, EFFICIENTFAN if args.arch and args.arch.startswith("efficientfan") else KD_LOSS)
 
 
 def overrides(args):

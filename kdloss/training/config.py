@@ -9,7 +9,17 @@ from kdloss.errors import ConfigError
 from kdloss.geometry import BoxPolicy
 
 KINDS = ("tough", "tolerant", "student")
-METHODS = ("none", "kd-loss")
+# What a student learns from teachers besides the labels: their points (kd-loss) or their feature maps (fa, ps).
+METHODS = {
+    "none": (),
+    "kd-loss": ("kd-loss",),
+    "fa": ("fa",),
+    "ps": ("ps",),
+    "fa-ps": ("fa", "ps"),
+    "kd-loss+fa": ("kd-loss", "fa"),
+    "kd-loss+ps": ("kd-loss", "ps"),
+    "kd-loss+fa-ps": ("kd-loss", "fa", "ps"),
+}
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -21,17 +31,25 @@ class TrainConfig:
         kind: ``tough`` (teacher on hard landmarks), ``tolerant`` (teacher on soft landmarks) or ``student``.
         dataset: name of the data set.
         arch: name of the network.
-        method: of a student: ``none`` or ``kd-loss``.
-        loss: point loss of teachers and of method ``none``: ``l2`` (the paper's), ``l1`` or ``wing``.
+        method: of a student: ``none``, or what it distils by: ``kd-loss`` (points of a tough and a tolerant teacher),
+            ``fa``, ``ps`` or ``fa-ps`` (feature maps of one teacher), or both, such as ``kd-loss+fa-ps``.
+        loss: point loss of teachers and of students without ``kd-loss``: ``l2`` (that of KD-Loss' teachers), ``l1`` or
+            ``wing``.
+        heatmap_loss: of heatmap networks, beside the point loss: ``none``, ``mse`` (EfficientFAN's, reconstructed),
+            ``adaptive-wing`` or ``cross-entropy``.
+        heatmap_weight: of that loss.
         kd_preset, unit: preset of the KD-Loss, and the unit of its errors: ``normalised`` or ``pixel``.
-        tough, tolerant: checkpoints of the frozen teachers, or None.
+        tough, tolerant: checkpoints of the frozen teachers of ``kd-loss``, or None.
+        feature_teacher: checkpoint of the frozen teacher of ``fa`` and ``ps``, or None.
+        fa_weight, ps_weight: of their terms.
         teacher_views: how many drawings of each face are stored with the teachers' outputs and used in turn;
             0 runs the teachers online on ever new views.
         variance: share of shape variance that the soft landmarks keep.
         image_size, box, augment: side of the views in pixels, their crop, and how they vary.
         weights: ``none``, ``imagenet`` or a file to start from.
         epochs, batch_size, learning_rate, warmup_epochs, weight_decay: of AdamW.
-        schedule: ``cosine`` after the warm-up, or ``inverse-time``: learning_rate / (1 + 1e-4 step), the paper's.
+        schedule: ``cosine`` after the warm-up; ``inverse-time``: learning_rate / (1 + 1e-4 step), KD-Loss' own;
+            ``steps``: a tenth after 3/8 of the epochs and again after 5/8, MobileFAN's.
         ema: momentum of the moving average of the weights that is validated and kept; 0 keeps the weights.
         precision: Keras dtype policy.
         seed: of weights, order and views.
@@ -42,10 +60,15 @@ class TrainConfig:
     arch: str
     method: str = "none"
     loss: str = "l2"
+    heatmap_loss: str = "none"
+    heatmap_weight: float = 1.0
     kd_preset: str = "public"
     unit: str = "normalised"
     tough: str | None = None
     tolerant: str | None = None
+    feature_teacher: str | None = None
+    fa_weight: float = 0.01
+    ps_weight: float = 0.01
     teacher_views: int = 0
     variance: float = 0.90
     image_size: int = 224
@@ -66,8 +89,9 @@ class TrainConfig:
         self._one_of("kind", KINDS)
         self._one_of("method", METHODS)
         self._one_of("loss", ("l2", "l1", "wing"))
+        self._one_of("heatmap_loss", ("none", "mse", "adaptive-wing", "cross-entropy"))
         self._one_of("unit", ("normalised", "pixel"))
-        self._one_of("schedule", ("cosine", "inverse-time"))
+        self._one_of("schedule", ("cosine", "inverse-time", "steps"))
         self._one_of("precision", PRECISIONS)
         augmentation(self.augment)
         BoxPolicy.parse(self.box)
@@ -76,19 +100,29 @@ class TrainConfig:
         self._at_least("teacher_views", 0)
         self._at_least("warmup_epochs", 0)
         self._at_least("weight_decay", 0)
+        self._at_least("heatmap_weight", 0)
+        self._at_least("fa_weight", 0)
+        self._at_least("ps_weight", 0)
         if not self.learning_rate > 0:
             raise ConfigError(f"--learning-rate {self.learning_rate}: expected a number above 0")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"--ema {self.ema}: expected 0 (off) or a momentum below 1, such as 0.998")
-        if self.method == "kd-loss" and not (self.tough or self.tolerant):
-            raise ConfigError("--method kd-loss: needs a teacher: give --tough RUN, --tolerant RUN or both")
-        if self.method == "none" and (self.tough or self.tolerant):
-            raise ConfigError("--method none: takes no teacher: leave out --tough and --tolerant")
+        self._check_teachers()
+
+    def _check_teachers(self):
+        if self.by_points and not self.teachers:
+            raise ConfigError(f"--method {self.method}: needs a teacher: give --tough RUN, --tolerant RUN or both")
+        if self.by_features and not self.feature_teacher:
+            raise ConfigError(f"--method {self.method}: needs a teacher's feature maps: give --feature-teacher RUN")
+        if self.teachers and not self.by_points:
+            raise ConfigError(f"--method {self.method}: learns no teacher's points: leave out --tough and --tolerant")
+        if self.feature_teacher and not self.by_features:
+            raise ConfigError(f"--method {self.method}: follows no feature maps: leave out --feature-teacher")
 
     def _one_of(self, name, known):
         value = getattr(self, name)
         if value not in known:
-            raise ConfigError(f"--{name} {value}: expected one of {', '.join(known)}")
+            raise ConfigError(f"--{name.replace('_', '-')} {value}: expected one of {', '.join(known)}")
 
     def _at_least(self, name, low):
         value = getattr(self, name)
@@ -99,6 +133,16 @@ class TrainConfig:
     def teachers(self):
         """Role -> checkpoint, of the teachers that this run distils from."""
         return {role: path for role in ("tough", "tolerant") if (path := getattr(self, role))}
+
+    @property
+    def by_points(self):
+        """Whether the student distils teachers' points, by KD-Loss."""
+        return "kd-loss" in METHODS[self.method]
+
+    @property
+    def by_features(self):
+        """Which terms of feature distillation the student has: some of ``fa``, ``ps``."""
+        return tuple(term for term in METHODS[self.method] if term != "kd-loss")
 
     def to_json(self):
         """The record as an indented JSON text."""

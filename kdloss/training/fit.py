@@ -10,7 +10,7 @@ from kdloss.augment import augmentation
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.evaluation.metrics import available_normalisers, image_errors, nme
 from kdloss.geometry import BoxPolicy
-from kdloss.models import build_model
+from kdloss.models import build_model, feature_maps, predicts_heatmaps
 from kdloss.pipeline import ViewBatches, training_data
 from kdloss.prediction import predict_dataset
 from kdloss.runs import environment, finish, finished
@@ -18,6 +18,7 @@ from kdloss.soft_landmarks import fit_shape_model, soft_points, unit_shapes
 from kdloss.teacher_cache import cached_teacher
 from kdloss.training.checkpoint import checkpoint_path, load_model, load_state, require_scheme
 from kdloss.training.config import TrainConfig
+from kdloss.training.feature_distillation import FeatureDistillation
 from kdloss.training.objectives import objective_for
 from kdloss.training.recorder import RunRecorder, state_variables
 from kdloss.training.trainer import DistillationTrainer
@@ -44,6 +45,8 @@ def train(config, prepared, folder, *, resume=False, shape=None, verbose=None):
     _check_folder(folder, config, resume)
     if results := finished(folder):
         return results
+    if config.heatmap_loss != "none" and not predicts_heatmaps(config.arch):
+        raise ConfigError(f"--heatmap-loss {config.heatmap_loss}: {config.arch} regresses points: leave it out")
     keras.backend.clear_session()
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.precision)
@@ -73,6 +76,10 @@ def train(config, prepared, folder, *, resume=False, shape=None, verbose=None):
         mean_shape=unit_shapes(prepared, policy)[train_rows].mean(axis=0),
     )
     teachers = _load_teachers(config, prepared)
+    features = {}
+    if feature_teacher := teachers.pop("feature-teacher", None):
+        features["feature_teacher"] = feature_teacher
+        features["feature_distillation"] = _feature_distillation(config, student, feature_teacher)
     _start_folder(folder, config)
     if shape is not None:
         shape.save(folder / "shape.npz")
@@ -86,10 +93,10 @@ def train(config, prepared, folder, *, resume=False, shape=None, verbose=None):
             for role, model in teachers.items()
         }
     objective, terms = objective_for(config)
-    trainer = DistillationTrainer(student, objective, online)
+    trainer = DistillationTrainer(student, objective, online, logits=config.heatmap_loss != "none", **features)
     trainer.track_terms(terms)
     trainer.compile(optimizer=_optimizer(config, batches.steps), jit_compile=_jit())
-    trainer.optimizer.build(student.trainable_variables)
+    trainer.optimizer.build(trainer.trainable_variables)
 
     truth = prepared.source_points[val_rows]
     normaliser = available_normalisers(prepared.scheme)[0]
@@ -156,22 +163,35 @@ def _start_folder(folder, config):
 
 
 def _load_teachers(config, prepared):
-    teachers = {}
-    for role, path in config.teachers.items():
-        model, card = load_model(path)
-        if card["dataset"] != config.dataset:
+    """Role -> frozen network. A file that serves in two roles is loaded once."""
+    paths, models = dict(config.teachers), {}
+    if config.by_features:
+        paths["feature-teacher"] = config.feature_teacher
+    for role, path in paths.items():
+        if path not in models:
+            models[path] = _load_teacher(config, prepared, role, path)
+    return {role: models[path] for role, path in paths.items()}
+
+
+def _load_teacher(config, prepared, role, path):
+    model, card = load_model(path)
+    if card["dataset"] != config.dataset:
+        raise CheckpointError(
+            f"--{role} {path}: trained on {card['dataset']}, expected {config.dataset}: give a teacher of this set"
+        )
+    require_scheme(card, prepared.scheme, path)
+    for field, wanted in (("image_size", config.image_size), ("box", config.box)):
+        if card[field] != wanted:
             raise CheckpointError(
-                f"--{role} {path}: trained on {card['dataset']}, expected {config.dataset}: give a teacher of this set"
+                f"--{role} {path}: trained with {field} {card[field]}, expected {wanted}: teachers see the "
+                f"student's views, so give both the same --{field.replace('_', '-')}"
             )
-        require_scheme(card, prepared.scheme, path)
-        for field, wanted in (("image_size", config.image_size), ("box", config.box)):
-            if card[field] != wanted:
-                raise CheckpointError(
-                    f"--{role} {path}: trained with {field} {card[field]}, expected {wanted}: teachers see the "
-                    f"student's views, so give both the same --{field.replace('_', '-')}"
-                )
-        teachers[role] = model
-    return teachers
+    return model
+
+
+def _feature_distillation(config, student, teacher):
+    weights = {f"{term}_weight": getattr(config, f"{term}_weight") for term in config.by_features}
+    return FeatureDistillation(feature_maps(student), feature_maps(teacher), **weights)
 
 
 def _card(config, prepared):
@@ -205,6 +225,9 @@ def _schedule(config, steps):
     schedules = keras.optimizers.schedules
     if config.schedule == "inverse-time":
         return schedules.InverseTimeDecay(config.learning_rate, decay_steps=1, decay_rate=1e-4)
+    if config.schedule == "steps":
+        ends = [round(share * config.epochs) * steps for share in (3 / 8, 5 / 8)]
+        return schedules.PiecewiseConstantDecay(ends, [config.learning_rate * 0.1**n for n in range(3)])
     total, warmup = config.epochs * steps, round(config.warmup_epochs * steps)
     return schedules.CosineDecay(
         config.learning_rate / 100 if warmup else config.learning_rate,

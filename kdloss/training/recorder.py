@@ -77,7 +77,7 @@ class RunRecorder(keras.callbacks.Callback):
             return
         # Under mixed_float16 Keras wraps the optimizer to scale the loss.
         optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
-        weights = self.model.student.trainable_variables
+        weights = self.model.trainable_variables
         kept = [keras.ops.copy(weight.value) for weight in weights]
         for weight, average in zip(weights, optimizer._model_variables_moving_average, strict=True):
             # A copy: JAX's predict gives the weights' memory away, and the average must outlive it.
@@ -91,7 +91,8 @@ class RunRecorder(keras.callbacks.Callback):
 
 def state_variables(trainer):
     """Everything that changes in training, in a fixed order: weights, statistics, seed generators, optimizer."""
-    return [*trainer.student.variables, *trainer.optimizer.variables]
+    distillation = trainer.feature_distillation.variables if trainer.feature_distillation else []
+    return [*trainer.student.variables, *distillation, *trainer.optimizer.variables]
 
 
 def write_history(folder, rows):

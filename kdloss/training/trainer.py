@@ -3,45 +3,63 @@
 import keras
 from keras import ops
 
+from kdloss.models import observed
+
 
 class DistillationTrainer(keras.Model):
-    """Wraps a network so that ``fit`` trains it by an objective over named point sets.
+    """Wraps a network so that ``fit`` trains it by an objective over named point sets and feature maps.
 
     `keras.distillation.Distiller` takes one teacher and hides the labels from its losses; the KD-Loss needs both
     teachers and the labels in one formula, so the step is written here, in the terms of any back end.
 
     Args:
         student: the network that is trained: images (B, S, S, 3) -> points (B, N, 2).
-        objective: ``objective(targets, predicted) -> dict`` of scalar loss terms, which are summed;
-            ``targets`` is the batch's dict of (B, N, 2) point sets, teachers' outputs among them.
+        objective: ``objective(targets, outputs) -> dict`` of scalar loss terms, which are summed; ``targets`` is the
+            batch's dict of (B, N, 2) point sets, teachers' outputs among them; ``outputs`` the student's ``"points"``
+            and, with ``logits``, ``"logits"``.
         teachers: role -> frozen network, run online on the same views. Cached teachers come with the batch instead.
+        logits: whether the objective asks for the logits of the student's heatmaps.
+        feature_teacher: the frozen network whose feature maps the student follows, or None.
+        feature_distillation: the `FeatureDistillation` that compares them.
     """
 
-    def __init__(self, student, objective, teachers=None):
+    def __init__(
+        self, student, objective, teachers=None, *, logits=False, feature_teacher=None, feature_distillation=None
+    ):
         super().__init__()
         self.student = student
         self.objective = objective
         self.teachers = dict(teachers or {})
-        for teacher in self.teachers.values():
-            teacher.trainable = False
+        self.feature_teacher = feature_teacher
+        self.feature_distillation = feature_distillation
+        for frozen in (*self.teachers.values(), *([feature_teacher] if feature_teacher else [])):
+            frozen.trainable = False
+        self.observed = observed(student, logits=logits, maps=feature_teacher is not None)
+        self.observed_teacher = observed(feature_teacher, maps=True) if feature_teacher else None
         self.term_trackers = {}
 
     def build(self, input_shape=None):
         self.built = True
 
     def call(self, images, training=False):
-        return self.student(ops.cast(images, "float32"), training=training)
+        return self.observed(ops.cast(images, "float32"), training=training)
 
     def track_terms(self, names):
         """Names the objective's terms, so that each has a running mean in the logs. Call before ``compile``."""
+        if self.feature_distillation:
+            names = [*names, *self.feature_distillation.terms]
         self.term_trackers = {name: keras.metrics.Mean(name=name) for name in names}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        targets = dict(y)
+        images, targets = ops.cast(x, "float32"), dict(y)
+        # training=False: neither dropout nor a moving statistic of a teacher changes.
+        followed = self.observed_teacher(images, training=False) if self.feature_teacher else None
         for role, teacher in self.teachers.items():
-            # training=False: neither dropout nor a moving statistic of a teacher changes.
-            targets[role] = ops.stop_gradient(teacher(ops.cast(x, "float32"), training=False))
+            points = followed["points"] if teacher is self.feature_teacher else teacher(images, training=False)
+            targets[role] = ops.stop_gradient(points)
         terms = self.objective(targets, y_pred)
+        if self.feature_distillation:
+            terms |= self.feature_distillation(y_pred["maps"], followed["maps"])
         for name, tracker in self.term_trackers.items():
             tracker.update_state(terms[name])
         return sum(terms.values())

@@ -191,7 +191,6 @@ def test_runs_are_neither_overwritten_nor_mixed(at_work, capsys):
 @pytest.mark.parametrize(
     ("command", "arguments", "part"),
     [
-        (train_teacher, [], "--kind"),
         (train_teacher, ["--kind", "kind"], "invalid choice"),
         (train_teacher, ["--kind", "tough", "--variance", "0.9"], "only --kind tolerant"),
         (train_teacher, ["--kind", "tolerant", "--variance", "0.9", "--shape", "a.npz"], "give one of the two"),

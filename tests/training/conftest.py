@@ -1,15 +1,14 @@
-"""Rendered faces, the tiny network, and one chain of runs that all tests of training look at."""
+"""Rendered faces, the tiny networks, and one chain of runs that all tests of training look at."""
 
 import pytest
 
-from kdloss.models.regressors import REGRESSORS
 from kdloss.training.fit import train
-from tests.training.tiny_chain import ARCH, TINY, student_config, tiny_config, write_faces
+from tests.training.tiny_chain import student_config, tiny_config, use_tiny_networks, write_faces
 
 
 @pytest.fixture(autouse=True)
-def tiny_network(monkeypatch):
-    monkeypatch.setitem(REGRESSORS, ARCH, TINY)
+def tiny_networks(monkeypatch):
+    use_tiny_networks(monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -19,11 +18,17 @@ def faces(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def cofw_faces(tmp_path_factory):
+    """Rendered faces in the COFW layout, which has 29 points."""
+    return write_faces(tmp_path_factory.mktemp("cofw"), "cofw")
+
+
+@pytest.fixture(scope="session")
 def runs(faces, tmp_path_factory):
     """A folder of finished runs: ``tough``, ``tolerant``, and ``student``, two epochs with both teachers online."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(REGRESSORS, ARCH, TINY)
+        use_tiny_networks(patch)
         train(tiny_config("tough"), faces, folder / "tough", verbose=0)
         train(tiny_config("tolerant"), faces, folder / "tolerant", verbose=0)
         train(student_config(folder), faces, folder / "student", verbose=0)

@@ -1,9 +1,11 @@
 """The record of a run: what it refuses, and that it survives storage."""
 
+import json
+
 import pytest
 
 from kdloss.errors import ConfigError
-from kdloss.training.config import TrainConfig
+from kdloss.training.config import METHODS, TrainConfig
 
 STUDENT = {"kind": "student", "dataset": "300w", "arch": "mobilenetv2"}
 
@@ -28,8 +30,20 @@ STUDENT = {"kind": "student", "dataset": "300w", "arch": "mobilenetv2"}
         ({"learning_rate": float("nan")}, "--learning-rate nan"),
         ({"ema": 1.0}, "--ema 1.0: expected 0"),
         ({"ema": -0.1}, "--ema -0.1"),
+        ({"heatmap_loss": "l2"}, "--heatmap-loss l2: expected one of none, mse, adaptive-wing, cross-entropy"),
+        ({"heatmap_weight": -1}, "--heatmap-weight -1: expected 0 at least"),
+        ({"fa_weight": -1}, "--fa-weight -1: expected 0 at least"),
+        ({"ps_weight": float("nan")}, "--ps-weight nan: expected 0 at least"),
+        ({"schedule": "linear"}, "--schedule linear: expected one of cosine, inverse-time, steps"),
         ({"method": "kd-loss"}, "--method kd-loss: needs a teacher"),
-        ({"tough": "runs/tough"}, "--method none: takes no teacher"),
+        ({"method": "kd-loss", "feature_teacher": "a"}, "--method kd-loss: needs a teacher: give --tough"),
+        ({"method": "kd-loss+fa", "feature_teacher": "a"}, "--method kd-loss+fa: needs a teacher: give --tough"),
+        ({"method": "kd-loss+ps", "tough": "a"}, "--method kd-loss+ps: needs a teacher's feature maps"),
+        ({"method": "fa-ps"}, "--method fa-ps: needs a teacher's feature maps: give --feature-teacher"),
+        ({"method": "fa", "feature_teacher": "a", "tough": "b"}, "--method fa: learns no teacher's points"),
+        ({"method": "kd-loss", "tough": "a", "feature_teacher": "b"}, "--method kd-loss: follows no feature maps"),
+        ({"tough": "runs/tough"}, "--method none: learns no teacher's points: leave out --tough"),
+        ({"feature_teacher": "runs/tough"}, "--method none: follows no feature maps: leave out --feature-teacher"),
     ],
 )
 def test_a_value_out_of_range_is_named(changes, message):
@@ -46,11 +60,41 @@ def test_teachers_are_those_that_are_given():
     assert list(both.teachers.items()) == [("tough", "a"), ("tolerant", "b")]
 
 
+@pytest.mark.parametrize(
+    ("method", "points", "features"),
+    [
+        ("none", False, ()),
+        ("kd-loss", True, ()),
+        ("fa", False, ("fa",)),
+        ("ps", False, ("ps",)),
+        ("fa-ps", False, ("fa", "ps")),
+        ("kd-loss+fa", True, ("fa",)),
+        ("kd-loss+ps", True, ("ps",)),
+        ("kd-loss+fa-ps", True, ("fa", "ps")),
+    ],
+)
+def test_what_each_method_distils(method, points, features):
+    assert method in METHODS
+    fields = {"tough": "a"} if points else {}
+    fields |= {"feature_teacher": "b"} if features else {}
+    config = TrainConfig(**STUDENT, method=method, **fields)
+    assert (config.by_points, config.by_features) == (points, features)
+    # The teacher of maps is none of points.
+    assert config.teachers == ({"tough": "a"} if points else {})
+
+
 def test_json_keeps_every_field():
     config = TrainConfig(**STUDENT, method="kd-loss", tough="a", ema=0.998, learning_rate=3e-4, seed=5)
     again = TrainConfig.from_json(config.to_json())
     assert again == config
     assert config.differences(again) == []
+
+
+def test_a_record_from_before_a_field_was_there_reads_as_its_default():
+    fields = json.loads(TrainConfig(**STUDENT, epochs=7).to_json())
+    for name in ("heatmap_loss", "heatmap_weight", "feature_teacher", "fa_weight", "ps_weight"):
+        del fields[name]
+    assert TrainConfig.from_json(json.dumps(fields)) == TrainConfig(**STUDENT, epochs=7)
 
 
 def test_differences_name_the_fields():

@@ -23,33 +23,12 @@ from kdloss.prediction import predict_dataset
 from kdloss.training.checkpoint import load_model, read_card, save_model
 from kdloss.training.config import TrainConfig
 from kdloss.training.fit import train
-from tests.training.tiny_chain import ARCH, BATCH, SIZE, student_config, tiny_config, write_faces
+from tests.training.run_folders import files_of, refused, rows_of, state_of, without_time
+from tests.training.tiny_chain import ARCH, BATCH, SIZE, student_config, tiny_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = ["best.keras", "config.json", "environment.json", "finished.json", "history.csv", "last/state.npz"]
 FILES += ["metrics.jsonl"]
-
-
-def rows_of(run):
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
-def without_time(rows):
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
-
-
-def files_of(run):
-    return sorted(str(file.relative_to(run)) for file in run.rglob("*") if file.is_file())
-
-
-def state_of(run):
-    with np.load(run / "last" / "state.npz", allow_pickle=False) as file:
-        return {name: file[name] for name in file.files if name != "progress"}
-
-
-@pytest.fixture(scope="module")
-def cofw_faces(tmp_path_factory):
-    return write_faces(tmp_path_factory.mktemp("cofw"), "cofw")
 
 
 @pytest.mark.parametrize("name", ["tough", "tolerant", "student"])
@@ -184,18 +163,6 @@ def test_a_start_from_a_checkpoint_takes_its_weights(runs, faces, tmp_path):
     before, after = (load_model(run)[0].get_weights() for run in (runs / "tough", tmp_path / "run"))
     assert np.allclose(before[-1], after[-1], atol=1e-6)
     assert np.allclose(before[0], after[0], atol=1e-6)
-
-
-def refused(error, faces, folder, config, *parts, resume=False):
-    """The run is refused in one line that holds the parts, and leaves the folder as it was."""
-    before = files_of(folder) if folder.is_dir() else None
-    with pytest.raises(error) as raised:
-        train(config, faces, folder, resume=resume, verbose=0)
-    message = str(raised.value)
-    assert "\n" not in message
-    for part in parts:
-        assert part in message
-    assert (files_of(folder) if folder.is_dir() else None) == before
 
 
 def test_an_existing_folder_is_not_overwritten(runs, faces, tmp_path):

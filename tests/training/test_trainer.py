@@ -7,13 +7,28 @@ from keras import ops
 
 from kdloss.augment import augmentation
 from kdloss.geometry import BoxPolicy
-from kdloss.models import build_model
+from kdloss.heatmaps import gaussian_log_heatmaps
+from kdloss.losses import feature_aligned_loss, patch_similarity_loss
+from kdloss.models import build_model, feature_maps, observed
 from kdloss.pipeline import KerasBatches, ViewBatches, training_data
 from kdloss.teacher_cache import cached_teacher
 from kdloss.training.checkpoint import load_model
+from kdloss.training.feature_distillation import FeatureDistillation
 from kdloss.training.objectives import objective_for
 from kdloss.training.trainer import DistillationTrainer
-from tests.training.tiny_chain import ARCH, BATCH, SIZE, arrays, same, student_config, tiny_config
+from tests.training.tiny_chain import (
+    ARCH,
+    BATCH,
+    DEEP,
+    FAN,
+    MAPS_SIZE,
+    SIZE,
+    arrays,
+    heatmap_config,
+    same,
+    student_config,
+    tiny_config,
+)
 
 
 def draw(faces, **changes):
@@ -63,9 +78,9 @@ def test_teachers_answer_as_in_evaluation(faces, runs, teachers):
     images = images.astype("float32")
     seen = {}
 
-    def objective(targets, predicted):
+    def objective(targets, outputs):
         seen.update(targets)
-        return {"main": ops.mean(predicted)}
+        return {"main": ops.mean(outputs["points"])}
 
     trainer = DistillationTrainer(build_model(ARCH, 68, SIZE), objective, teachers)
     trainer.compute_loss(x=images, y=points, y_pred=trainer(images, training=True))
@@ -115,6 +130,74 @@ def test_objectives_learn_from_the_points_of_their_kind():
         objective, names = objective_for(tiny_config(kind, loss="l2"))
         assert names == [name]
         predicted = ops.full((1, 2, 2), 0.5)
-        assert {term: float(loss) for term, loss in objective(sets, predicted).items()} == {name: value}
+        terms = objective(sets, {"points": predicted})
+        assert {term: float(loss) for term, loss in terms.items()} == {name: value}
         exact = sets["soft" if kind == "tolerant" else "hard"]
-        assert float(objective(sets, exact)[name]) == 0
+        assert float(objective(sets, {"points": exact})[name]) == 0
+
+
+def test_heatmaps_learn_from_the_points_of_their_kind():
+    sets = {"hard": ops.zeros((1, 2, 2)), "soft": ops.full((1, 2, 2), 0.25)}
+    outputs = {"points": sets["hard"], "logits": gaussian_log_heatmaps(sets["soft"], 16)}
+    away = 0.0
+    for kind, name, weight in (("tolerant", "l1_soft", 3.0), ("tough", "l1_hard", 1.0), ("tough", "l1_hard", 3.0)):
+        objective, names = objective_for(heatmap_config(kind, heatmap_loss="mse", heatmap_weight=weight))
+        assert names == [name, "heatmap"]
+        terms = {term: float(loss) for term, loss in objective(sets, outputs).items()}
+        assert list(terms) == names
+        if kind == "tolerant":
+            assert terms["heatmap"] == pytest.approx(0, abs=1e-9)
+        else:
+            assert terms["l1_hard"] == 0
+            assert terms["heatmap"] > 0
+            away = away or terms["heatmap"]
+            assert terms["heatmap"] == pytest.approx(weight * away)
+    # A student with teachers' points has them besides.
+    config = heatmap_config(method="kd-loss", tough="a", feature_teacher=None)
+    assert objective_for(config)[1] == ["main", "tough", "heatmap"]
+
+
+def test_a_followed_teacher_stays_bit_identical_while_lifting_layers_learn(faces):
+    student, teacher = (build_model(arch, 68, MAPS_SIZE) for arch in (DEEP, FAN))
+    features = FeatureDistillation(feature_maps(student), feature_maps(teacher), fa_weight=0.5)
+    assert features.terms == ["fa"]
+    objective, terms = objective_for(tiny_config("student"))
+    trainer = DistillationTrainer(student, objective, feature_teacher=teacher, feature_distillation=features)
+    trainer.track_terms(terms)
+    trainer.compile(optimizer=keras.optimizers.AdamW(1e-2), jit_compile=False, run_eagerly=True)
+    learns = [*student.trainable_variables, *features.trainable_variables]
+    assert {id(variable) for variable in trainer.trainable_variables} == {id(variable) for variable in learns}
+    frozen, before = arrays(teacher.variables), arrays(learns)
+    logs = trainer.train_on_batch(*draw(faces, size=MAPS_SIZE).batch(0, 0), return_dict=True)
+    assert sorted(logs) == ["fa", "l1_hard", "loss"]
+    assert logs["loss"] == pytest.approx(logs["fa"] + logs["l1_hard"], rel=1e-5)
+    assert same(arrays(teacher.variables), frozen)
+    after = arrays(learns)
+    assert not any(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_a_followed_teacher_that_also_says_points_is_run_once(faces):
+    teacher = build_model(FAN, 68, MAPS_SIZE)
+    student = build_model(FAN, 68, MAPS_SIZE)
+    maps = feature_maps(student), feature_maps(teacher)
+    features = FeatureDistillation(*maps, fa_weight=0.5, ps_weight=0.25)
+    seen = {}
+
+    def objective(targets, outputs):
+        seen.update(targets)
+        return {"main": ops.mean(outputs["points"])}
+
+    both = {"feature_teacher": teacher, "feature_distillation": features}
+    trainer = DistillationTrainer(student, objective, {"tough": teacher}, **both)
+    images, points = draw(faces, size=MAPS_SIZE).batch(0, 0)
+    images = images.astype("float32")
+    expected = ops.convert_to_numpy(teacher(images, training=False))
+    teacher.call = None  # asked once more by itself, it fails
+    loss = trainer.compute_loss(x=images, y=points, y_pred=trainer(images))
+    np.testing.assert_allclose(ops.convert_to_numpy(seen["tough"]), expected, rtol=1e-5, atol=1e-6)
+    # The terms, one by one.
+    own, other = (observed(model, maps=True)(images, training=False)["maps"] for model in (student, teacher))
+    lifted = [lift(map_) for lift, map_ in zip(features.lifts, own, strict=True)]
+    terms = 0.5 * feature_aligned_loss(lifted, other) + 0.25 * patch_similarity_loss(own, other)
+    points = ops.mean(student(images, training=False))
+    assert float(loss) == pytest.approx(float(terms + points), rel=1e-4)

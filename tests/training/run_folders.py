@@ -1,0 +1,41 @@
+"""What tests ask of a run folder."""
+
+import json
+
+import numpy as np
+import pytest
+
+from kdloss.training.fit import train
+
+
+def rows_of(run):
+    """The epochs of a run, one dict each."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def without_time(rows):
+    """The same without what differs between two runs to the same numbers."""
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def files_of(run):
+    """Its files by their path inside it."""
+    return sorted(str(file.relative_to(run)) for file in run.rglob("*") if file.is_file())
+
+
+def state_of(run):
+    """The arrays that it resumes from."""
+    with np.load(run / "last" / "state.npz", allow_pickle=False) as file:
+        return {name: file[name] for name in file.files if name != "progress"}
+
+
+def refused(error, faces, folder, config, *parts, resume=False):
+    """The run is refused in one line that holds the parts, and leaves the folder as it was."""
+    before = files_of(folder) if folder.is_dir() else None
+    with pytest.raises(error) as raised:
+        train(config, faces, folder, resume=resume, verbose=0)
+    message = str(raised.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+    assert (files_of(folder) if folder.is_dir() else None) == before

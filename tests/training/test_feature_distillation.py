@@ -1,0 +1,166 @@
+"""Heatmap networks and feature distillation in whole runs: what is trained, what is kept, and what is refused."""
+
+import json
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+
+from kdloss.errors import CheckpointError, ConfigError
+from kdloss.models import build_model, feature_maps
+from kdloss.training import fit, recorder
+from kdloss.training.checkpoint import load_model, save_model
+from kdloss.training.feature_distillation import FeatureDistillation
+from kdloss.training.fit import train
+from tests.training.run_folders import refused, rows_of, state_of, without_time
+from tests.training.tiny_chain import ARCH, DEEP, FAN, MAPS_SIZE, arrays, heatmap_config, same, use_tiny_networks
+
+TERMS = {"main", "tough", "heatmap", "fa", "ps"}
+
+
+@pytest.fixture(scope="module")
+def heatmap_runs(faces, tmp_path_factory):
+    """Runs of the heatmap network: ``teacher``, ``student`` (two epochs with all methods and EMA), and their making.
+
+    ``stopped`` is what a kill after the student's first epoch would have left.
+
+    Returns:
+        The folder of runs, the files that the student's run loaded, and its `FeatureDistillation`\\ s, each with what
+        its variables started from.
+    """
+    folder = tmp_path_factory.mktemp("heatmap-runs")
+    with pytest.MonkeyPatch.context() as patch:
+        use_tiny_networks(patch)
+        train(heatmap_config("tough"), faces, folder / "teacher", verbose=0)
+        loaded, made = [], []
+
+        def make(*maps, **weights):
+            made.append((layer := FeatureDistillation(*maps, **weights), arrays(layer.variables)))
+            return layer
+
+        save_state = recorder.save_state
+
+        def save(path, variables, progress):
+            save_state(path, variables, progress)
+            if progress["epoch"] == 1:
+                shutil.copytree(folder / "student", folder / "stopped")
+
+        patch.setattr(recorder, "save_state", save)
+        patch.setattr(fit, "load_model", lambda path: loaded.append(path) or load_model(path))
+        patch.setattr(fit, "FeatureDistillation", make)
+        train(student_of(folder), faces, folder / "student", verbose=0)
+    return folder, loaded, made
+
+
+def student_of(folder, **changes):
+    teacher = str(folder / "teacher" / "best.keras")
+    fields = {"method": "kd-loss+fa-ps", "tough": teacher, "feature_teacher": teacher, "epochs": 2, "ema": 0.9}
+    return heatmap_config(**fields | {"fa_weight": 0.5, "ps_weight": 0.5} | changes)
+
+
+@pytest.fixture
+def folder(heatmap_runs):
+    return heatmap_runs[0]
+
+
+def untrained(path, points=68, size=MAPS_SIZE, **changes):
+    """Writes a teacher that has seen nothing; returns the path, a text."""
+    card = {"arch": FAN, "dataset": "300w", "image_size": size, "box": "gt:1.25"} | changes
+    save_model(path, build_model(card["arch"], points, size), card)
+    return str(path)
+
+
+def test_every_term_is_logged_and_they_sum_to_the_loss(folder):
+    assert set(rows_of(folder / "teacher")[0]) - {"epoch", "loss", "val_nme", "learning_rate", "seconds"} == {
+        "l1_hard",
+        "heatmap",
+    }
+    rows = rows_of(folder / "student")
+    assert len(rows) == 2
+    for row in rows:
+        assert set(row) == {"epoch", "loss", *TERMS, "val_nme", "learning_rate", "seconds"}
+        assert row["loss"] == pytest.approx(sum(row[term] for term in TERMS), rel=1e-5)
+        assert all(row[term] > 0 for term in TERMS - {"tough"})
+
+
+def test_a_file_in_two_roles_is_loaded_once(heatmap_runs):
+    folder, loaded, _ = heatmap_runs
+    assert loaded == [str(folder / "teacher" / "best.keras")]
+
+
+def test_lifting_layers_are_trained_and_then_dropped(heatmap_runs):
+    folder, _, [(layer, before)] = heatmap_runs
+    assert [variable.shape for variable in layer.variables][::2] == [(1, 1, 8, 8)] * 4
+    assert not any(np.array_equal(a, b) for a, b in zip(before, arrays(layer.variables), strict=True))
+    with zipfile.ZipFile(folder / "student" / "best.keras") as archive:
+        held = [archive.read(name) for name in ("config.json", "model.weights.h5")]
+    for content in held:
+        assert b"decoder_1" in content
+        assert b"lift" not in content
+        assert b"feature_distillation" not in content
+    model, card = load_model(folder / "student")
+    assert (card["arch"], card["method"]) == (FAN, "kd-loss+fa-ps")
+    assert model.count_params() == build_model(FAN, 68, MAPS_SIZE).count_params()
+    # What a run resumes from holds them: as they were trained, not as they began.
+    state = list(state_of(folder / "student").values())[len(model.variables) :]
+    assert not any(np.array_equal(a, b) for a, b in zip(before, state[: len(before)], strict=True))
+    assert [array.shape for array in before] == [array.shape for array in state[: len(before)]]
+
+
+def test_a_run_that_was_stopped_resumes_to_the_same_numbers(folder, faces):
+    run, whole = folder / "stopped", folder / "student"
+    assert len(rows_of(run)) == 1
+    assert not (run / "finished.json").exists()
+    results = train(student_of(folder), faces, run, resume=True, verbose=0)
+    assert without_time(rows_of(run)) == without_time(rows_of(whole))
+    assert results["val_nme"] == json.loads((whole / "finished.json").read_text())["val_nme"]
+    found, expected = state_of(run), state_of(whole)
+    assert found.keys() == expected.keys()
+    assert same(list(found.values()), list(expected.values()))
+    assert same(load_model(run)[0].get_weights(), load_model(whole)[0].get_weights())
+
+
+def test_a_regressor_has_no_heatmaps_to_lose(faces, tmp_path):
+    config = heatmap_config("tough", arch=ARCH)
+    refused(ConfigError, faces, tmp_path / "run", config, "--heatmap-loss cross-entropy", f"{ARCH} regresses points")
+
+
+def test_feature_teachers_that_do_not_fit(folder, faces, cofw_faces, tmp_path):
+    run, flag = tmp_path / "run", "--feature-teacher"
+    follows = {"method": "fa-ps", "tough": None}
+    config = student_of(folder, **follows, dataset="cofw")
+    refused(CheckpointError, cofw_faces, run, config, flag, "trained on 300w", "expected cofw")
+    config = student_of(folder, **follows, image_size=96)
+    refused(CheckpointError, faces, run, config, flag, "image_size 64", "expected 96", "--image-size")
+    refused(CheckpointError, faces, run, student_of(folder, **follows, box="paper"), flag, "box gt:1.25", "paper")
+    absent = str(tmp_path / "absent.keras")
+    refused(CheckpointError, faces, run, student_of(folder, **follows, feature_teacher=absent), "no such checkpoint")
+    other = untrained(tmp_path / "29.keras", 29, scheme=cofw_faces.scheme.to_json())
+    config = student_of(folder, **follows, feature_teacher=other)
+    refused(CheckpointError, faces, run, config, "29.keras: trained for the 29 points", "68")
+
+
+@pytest.mark.parametrize(
+    ("arch", "size", "method", "parts"),
+    [
+        (FAN, 96, "ps", ("3 x 3", "power of two", "--image-size")),
+        (DEEP, 32, "ps", ("1 x 1", "power of two", "--image-size")),
+        (DEEP, 80, "fa", ("--image-size 80", "multiple of 32")),
+    ],
+)
+def test_maps_whose_sides_do_not_suit(arch, size, method, parts, faces, tmp_path):
+    teacher = untrained(tmp_path / "teacher.keras", size=size, arch=arch, scheme=faces.scheme.to_json())
+    config = heatmap_config(
+        arch=arch, image_size=size, heatmap_loss="none", method=method, feature_teacher=teacher, tough=None
+    )
+    refused(ConfigError, faces, tmp_path / "run", config, *parts)
+    assert not (tmp_path / "run").exists()
+
+
+def test_feature_alignment_needs_no_power_of_two():
+    maps = [feature_maps(build_model(arch, 68, 96)) for arch in (DEEP, FAN)]
+    assert [map_.shape[1] for map_ in maps[0]] == [3, 6, 12, 24]
+    assert FeatureDistillation(*maps, fa_weight=1.0).terms == ["fa"]
+    with pytest.raises(ConfigError, match="3 x 3"):
+        FeatureDistillation(*maps, fa_weight=1.0, ps_weight=1.0)
