@@ -20,6 +20,8 @@ import cv2
 import numpy as np
 
 from asm.atomic import replacing, write_whole
+from kdloss.benchmarking.inference import spread
+from kdloss.benchmarking.litert import export_litert, litert_function
 from kdloss.data_location import find_prepared
 from kdloss.datasets import DATASETS
 from kdloss.errors import ConfigError, DataError, exits_on_user_error
@@ -122,24 +124,6 @@ def train(args, prepared):
     print(f"test NME {metrics.nme(errors):.2f} %, {megabytes} MB, trained in {seconds / 60:.0f} min")
 
 
-def litert(model, folder, name):
-    """A Keras model as a function of one image, run by LiteRT on one thread, and its size in megabytes."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    path = Path(folder) / f"{name}.tflite"
-    model.export(str(path), format="litert", verbose=False)
-    interpreter = Interpreter(str(path), num_threads=1)
-    interpreter.allocate_tensors()
-    entry, result = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
-
-    def run(image):
-        interpreter.set_tensor(entry, image)
-        interpreter.invoke()
-        return interpreter.get_tensor(result)
-
-    return run, path.stat().st_size / 1e6
-
-
 def measure(args, prepared):
     """Times the trees and the checkpoints in turns; prints and writes what it found."""
     for name in (TREES, FACTS):
@@ -158,7 +142,9 @@ def measure(args, prepared):
             size, own = loaded.model.input_shape[1], prepared.boxes(loaded.box)
             images = [FaceCrop.from_box(own[row], size).image(prepared.faces[row])[None] for row in rows]
             images = [image.astype(np.float32) for image in images]
-            run, megabytes = litert(loaded.model, folder, number)
+            file = Path(folder) / f"{number}.tflite"
+            export_litert(loaded.model, file)
+            run, megabytes = litert_function(file, threads=1), file.stat().st_size / 1e6
             label = f"{loaded.label} ({loaded.record['arch']}, {size} px, LiteRT fp32)"
             contenders[label] = (lambda i, run=run, images=images: run(images[i]), megabytes)
         found = in_turns({label: run for label, (run, _) in contenders.items()}, len(rows), args.repeats)
@@ -189,10 +175,7 @@ def in_turns(functions, count, repeats):
         if repeat:  # the first round warms caches
             for label, values in seconds.items():
                 medians[label].append(1000 * float(np.median(values)))
-    return {
-        label: {"median": float(np.median(values)), "low": min(values), "high": max(values)}
-        for label, values in medians.items()
-    }
+    return {label: spread(values) for label, values in medians.items()}
 
 
 @exits_on_user_error

@@ -9,6 +9,7 @@ VERBS = {
     "train_teacher": ("kdloss.train_teacher", "train the tough or the tolerant teacher"),
     "train_student": ("kdloss.train_student", "train a student, with or without teachers"),
     "evaluate": ("kdloss.evaluate", "measure and compare checkpoints and predictions files"),
+    "benchmark": ("kdloss.benchmark", "what networks cost: size, multiply-accumulates, time"),
     "results": ("kdloss.results", "the record of all numbers, and the tables made from it"),
     "reproduce": ("kdloss.reproduce", "the whole chain, from faces to a report"),
 }

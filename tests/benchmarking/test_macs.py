@@ -1,0 +1,78 @@
+"""Multiply-accumulates: by hand, and against the papers."""
+
+import keras
+import pytest
+from keras import Input, Model, layers
+
+from kdloss.benchmarking.macs import count_macs
+from kdloss.errors import ConfigError
+
+# Layer, on an input of 8 x 8 x 4, and its multiply-accumulates: numbers out (or in) times taps times channels.
+BY_HAND = {
+    "convolution": (layers.Conv2D(6, 3, padding="same"), 8 * 8 * 6 * (3 * 3 * 4)),
+    "strided": (layers.Conv2D(6, (3, 5), strides=2, padding="same"), 4 * 4 * 6 * (3 * 5 * 4)),
+    "cut at the border": (layers.Conv2D(6, 3, use_bias=False), 6 * 6 * 6 * (3 * 3 * 4)),
+    "grouped": (layers.Conv2D(6, 3, groups=2, padding="same"), 8 * 8 * 6 * (3 * 3 * 2)),
+    "depthwise": (layers.DepthwiseConv2D(5, strides=2, padding="same"), 4 * 4 * 4 * (5 * 5)),
+    "depthwise, multiplied": (layers.DepthwiseConv2D(3, depth_multiplier=2), 6 * 6 * 8 * (3 * 3)),
+    "transposed": (layers.Conv2DTranspose(6, 4, strides=2, padding="same"), 8 * 8 * 4 * (4 * 4 * 6)),
+    "dense": (layers.Dense(7), 8 * 8 * 4 * 7),
+    "normalised": (layers.BatchNormalization(), 0),
+    "standardised": (layers.Normalization(mean=0.5, variance=2.0), 0),
+    "pooled": (layers.AveragePooling2D(2), 0),
+}
+
+
+def _model(*chain, size=8):
+    inputs = x = Input((size, size, 4))
+    for layer in chain:
+        x = layer(x)
+    return Model(inputs, x)
+
+
+@pytest.mark.parametrize("case", BY_HAND)
+def test_one_layer_by_hand(case):
+    layer, macs = BY_HAND[case]
+    assert count_macs(_model(layer)) == macs
+
+
+def test_squeeze_and_excitation_by_hand():
+    inputs = Input((8, 8, 4))
+    squeezed = layers.GlobalAveragePooling2D(keepdims=True)(inputs)
+    gate = layers.Conv2D(4, 1, activation="sigmoid")(layers.Conv2D(2, 1, activation="swish")(squeezed))
+    assert count_macs(Model(inputs, layers.Multiply()([inputs, gate]))) == 4 * 2 + 2 * 4
+
+
+def test_a_model_inside_a_model_counts():
+    inner = _model(layers.Conv2D(4, 3, padding="same"))
+    assert count_macs(_model(inner, layers.Conv2D(5, 1))) == 8 * 8 * 4 * (3 * 3 * 4) + 8 * 8 * 5 * 4
+
+
+# With the 1000-way classifier. MobileNetV2: Sandler et al., CVPR 2018, table 4 (300 M); EfficientNet: Tan and Le,
+# ICML 2019, table 2 (0.39 and 1.8 billion, which they call FLOPS).
+@pytest.mark.parametrize(
+    ("name", "size", "published"),
+    [("MobileNetV2", 224, 300e6), ("EfficientNetB0", 224, 0.39e9), ("EfficientNetB3", 300, 1.8e9)],
+)
+def test_published_numbers(name, size, published):
+    model = getattr(keras.applications, name)(weights=None, input_shape=(size, size, 3))
+    assert count_macs(model) == pytest.approx(published, rel=0.02)
+
+
+@pytest.mark.parametrize("layer", [layers.PReLU(), layers.SeparableConv2D(4, 3)])
+def test_unknown_layers_with_weights_are_no_silent_zero(layer):
+    with pytest.raises(ConfigError, match=rf"{layer.name}: .* of {type(layer).__name__} are not known: .*Conv2D"):
+        count_macs(_model(layer))
+
+
+def test_each_use_of_a_layer_counts_at_its_size():
+    shared = layers.Conv2D(4, 3, padding="same")
+    assert count_macs(_model(shared, layers.AveragePooling2D(2), shared)) == (8 * 8 + 4 * 4) * 4 * (3 * 3 * 4)
+    shared(Input((6, 6, 4)))  # in another model
+    assert count_macs(_model(shared)) == 8 * 8 * 4 * (3 * 3 * 4)
+
+
+def test_open_sizes():
+    model = _model(layers.Conv2D(4, 3, name="open"), size=None)
+    with pytest.raises(ConfigError, match=r"layer open: goes from \(None, None, 4\) to .*: give"):
+        count_macs(model)
