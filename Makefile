@@ -24,8 +24,12 @@ demo: $(INSTALLED) data/300w/manifest.json data/cofw/manifest.json
 	$(BIN)/python -m kdloss.reproduce --dataset cofw --preset smoke --no-ablation
 	$(BIN)/python -m kdloss.reproduce --dataset 300w --preset smoke --no-ablation
 
+# One process a core, each on one thread: small networks gain little from a second.
+PARALLEL := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
+  --numprocesses auto --maxprocesses 4 --dist loadfile
+
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(PARALLEL)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -43,8 +47,8 @@ $(MINIATURE)/runs/reproduce-300w-smoke/report.html: $(wildcard asm/*.py data_pre
 	  --preset smoke --no-ablation --epochs 2
 
 notebooks: $(MINIATURE)/runs/reproduce-300w-smoke/report.html
-	KDLOSS_DATA=$(CURDIR)/$(MINIATURE)/data KDLOSS_RUNS=$(CURDIR)/$(MINIATURE)/runs $(BIN)/python -m pytest \
-	  --nbmake --nbmake-timeout=120 notebooks
+	KDLOSS_DATA=$(CURDIR)/$(MINIATURE)/data KDLOSS_RUNS=$(CURDIR)/$(MINIATURE)/runs $(PARALLEL) \
+	  --nbmake --nbmake-timeout=240 notebooks
 
 # Runs the notebooks on the data of make demo and keeps their outputs. Without fd capture, or TensorFlow's greetings stay.
 store-notebooks: demo

@@ -50,8 +50,8 @@ def imported(source):
             yield from (name.name.partition(".")[0] for name in node.names)
 
 
-def test_one_to_six_are_there():
-    assert [path.name[:3] for path in PATHS] == [f"{number:02d}_" for number in range(1, 7)]
+def test_one_to_seven_are_there():
+    assert [path.name[:3] for path in PATHS] == [f"{number:02d}_" for number in range(1, 8)]
 
 
 def test_format(path):
@@ -103,7 +103,7 @@ def test_code_is_short_and_imports_the_package(cells):
 def test_begins_with_title_aim_and_data(cells):
     first = "".join(cells[0]["source"])
     assert cells[0]["cell_type"] == "markdown"
-    assert re.match(r"# 0[1-6] · ", first)
+    assert re.match(r"# 0[1-7] · ", first)
     assert "**What you learn:**" in first
     assert "**The data:**" in first
 
