@@ -104,8 +104,9 @@ def efficientfan_links(recipe, ablation=True):
 def crossed_links(recipe, ablation=True):
     """`efficientfan_links`, KD-Loss on the heatmap student, and both methods on a regressor.
 
-    The regressor learns from the heatmap teachers: their points for KD-Loss, their maps of the same sides for FA and
-    PS. Where the recipe has a regressor as teacher, it teaches by FA and PS too, from one trunk to the other.
+    The regressor learns from the heatmap teachers: their maps of the same sides for FA and PS, their points for
+    KD-Loss (by that alone it is a student of the system ``kd-loss``). Where the recipe has a regressor as teacher, it
+    teaches by FA and PS too, from one trunk to the other.
 
     Args:
         recipe: a `Recipe`.
@@ -119,7 +120,6 @@ def crossed_links(recipe, ablation=True):
         _student("kd-loss+fa-ps", "kd-loss+fa-ps", points | features),
         Link("regressor-none", "regressor, no distillation", "student", regressor=True),
         _student("regressor-fa-ps", "fa-ps", features, regressor=True),
-        _student("regressor-kd-loss", "kd-loss", points, regressor=True),
         _student("regressor-kd-loss+fa-ps", "kd-loss+fa-ps", points | features, regressor=True),
     ]
     if "teacher" in recipe.regressor:

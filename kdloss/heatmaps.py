@@ -15,7 +15,6 @@ from keras import ops
 
 from kdloss.geometry import from_unit, to_unit
 
-STRIDE = 4  # image pixels a heatmap pixel
 SIGMA = 1.0  # standard deviation of the Gaussian, heatmap pixels
 
 
@@ -54,9 +53,9 @@ def integral_readout(logits):
     """
     side, count = logits.shape[1], logits.shape[3]
     mass = ops.softmax(ops.reshape(ops.cast(logits, "float32"), (-1, side * side, count)), axis=1)
-    columns, rows = np.meshgrid(np.arange(side), np.arange(side))
-    places = ops.convert_to_tensor(np.stack([columns.ravel(), rows.ravel()], axis=-1), dtype="float32")
-    mean = ops.matmul(ops.transpose(mass, (0, 2, 1)), places)
+    mass, place = ops.reshape(mass, (-1, side, side, count)), ops.arange(side, dtype="float32")[:, None]
+    # Sums, not a product of matrices: that would be rounded to 10 bits where hardware does so (TF32).
+    mean = ops.stack([ops.sum(ops.sum(mass, axis=axis) * place, axis=1) for axis in (1, 2)], axis=-1)
     pixels = mean + _edge_shift(mean) - _edge_shift(side - 1 - mean)
     return to_unit(pixels, side)
 

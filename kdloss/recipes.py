@@ -211,7 +211,7 @@ EFFICIENTFAN = {
             "augment": "strong",
             "loss": "wing",
             "heatmap_loss": "mse",
-            "heatmap_weight": 10.0,
+            "heatmap_weight": 1000.0,
             "learning_rate": 1e-3,
             "weight_decay": 0.0,
             "warmup_epochs": 0.0,

@@ -8,6 +8,8 @@ Prepares the data, fits the shape model, trains the teachers and students of a s
 import argparse
 from pathlib import Path
 
+import keras
+
 from kdloss.chain import DEFAULT_SYSTEM, SYSTEMS, run_chain
 from kdloss.data_location import find_prepared
 from kdloss.datasets import DATASETS
@@ -39,6 +41,8 @@ def reproduce(system, preset, prepared, folder, seed=0, ablation=True, epochs=No
     recipe = SYSTEMS[system].recipes[preset].seeded(seed)
     recipe = recipe if epochs is None else recipe.capped(epochs)
     runs = run_chain(SYSTEMS[system].links(recipe, ablation), recipe, prepared, folder)
+    # Runs that were just trained and runs that were taken up are measured alike.
+    keras.config.set_dtype_policy("float32")
     evaluations = {}
     for name, (link, _, _) in runs.items():
         evaluations[name] = evaluate_checkpoint(prepared, folder / name, label=link.title)

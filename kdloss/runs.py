@@ -38,20 +38,23 @@ def finished(folder):
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def find_checkpoint(dataset, role="student"):
+def find_checkpoint(dataset, role="student", image_size=None, box=None):
     """The ``best.keras`` of the newest finished run.
 
     Args:
         dataset: name of the data set.
         role: ``student``, ``tough`` or ``tolerant``.
+        image_size, box: only runs whose views are like this; None: any.
 
     Raises:
         ConfigError: there is none; the message says how to train one.
     """
-    runs = _finished_runs(dataset, role)
-    if not runs:
-        raise ConfigError(_none_found(dataset, role))
-    return runs[0][0]
+    wanted = (image_size, box)
+    for path, seen in _finished_runs(dataset, role):
+        if all(value in (None, found) for value, found in zip(wanted, seen, strict=True)):
+            return path
+    like = " ".join(f"--{name} {value}" for name, value in zip(("image-size", "box"), wanted, strict=True) if value)
+    raise ConfigError(_none_found(dataset, role, like))
 
 
 def find_teachers(dataset):
@@ -93,11 +96,13 @@ def _finished_runs(dataset, role):
     return [(best, seen) for _, best, seen in sorted(found, key=lambda run: run[0], reverse=True)]
 
 
-def _none_found(dataset, role):
+def _none_found(dataset, role, like=""):
+    """``like``: the flags of the runs that alone would do."""
     train = "train_student" if role == "student" else f"train_teacher --kind {role}"
+    flags = f"--dataset {dataset} {like}".strip()
     return (
-        f"{runs_root()}: holds no finished {role} for {dataset}: train one with python -m kdloss.{train} "
-        f"--dataset {dataset}, name a checkpoint, or run make demo"
+        f"{runs_root()}: holds no finished {role} for {dataset}{f' with {like}' if like else ''}: train one with "
+        f"python -m kdloss.{train} {flags}, name a checkpoint, or run make demo"
     )
 
 

@@ -27,13 +27,17 @@ def main(argv=None):
         "--tolerant", metavar="RUN", help="tolerant teacher; with neither, the newest of both are taken"
     )
     parser.add_argument(
-        "--feature-teacher", metavar="RUN", help="teacher of fa and ps (default: the newest tough teacher)"
+        "--feature-teacher",
+        metavar="RUN",
+        help="teacher of fa and ps (default: that of --tough or --tolerant, else the newest tough one)",
     )
     parser.add_argument("--preset", choices=list(KD_PRESETS), help="constants of the KD-Loss")
     parser.add_argument("--unit", choices=["normalised", "pixel"], help="unit of the errors in the KD-Loss")
     parser.add_argument("--teacher-views", type=int, metavar="K", help="store teachers' points on K views a face")
-    parser.add_argument("--fa-weight", type=float, metavar="W", help="of the feature-aligned term")
-    parser.add_argument("--ps-weight", type=float, metavar="W", help="of the patch-similarity term")
+    parser.add_argument("--fa-weight", type=float, metavar="W", help="of the feature-aligned term (default: 0.01)")
+    parser.add_argument(
+        "--ps-weight", type=float, metavar="W", help="of the patch-similarity term (default: the recipe's, else 0.01)"
+    )
     add_training_flags(parser)
     args = parser.parse_args(argv)
     terms = METHODS[args.method]
@@ -52,9 +56,13 @@ def main(argv=None):
         changes |= {"kd_preset": args.preset, "unit": args.unit, "teacher_views": args.teacher_views}
     if set(_FEATURES.values()) & set(terms):
         if not args.feature_teacher:
-            changes["feature_teacher"] = changes["tough"] or str(find_checkpoint(args.dataset, "tough"))
+            newest = changes["tough"] or changes["tolerant"]
+            newest = newest or str(find_checkpoint(args.dataset, "tough", args.image_size, args.box))
+            changes["feature_teacher"] = newest
             print(f"feature teacher: {changes['feature_teacher']}")
         changes |= {name: getattr(args, name) for name in _FEATURES}
+        if "kd-loss" not in terms:
+            changes["teacher_views"] = 0  # no points to store, so no reason to repeat views
     if terms and (teacher := changes["tough"] or changes["tolerant"] or changes["feature_teacher"]):
         # Teachers see the student's views, so theirs is the size and the box unless the user says otherwise.
         card = read_card(teacher)

@@ -103,7 +103,7 @@ def _side(owner, features):
     if height != width or height < 2 or height & (height - 1):
         raise ConfigError(
             f"patch similarity: the {owner}'s map is {height} x {width}, expected a square of a power of two, 2 at "
-            "least: use --image-size 64, 128 or 256"
+            "least: use --image-size 64, 128 or 256, for the teacher too"
         )
     return height
 

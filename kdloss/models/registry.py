@@ -48,7 +48,7 @@ def build_model(
         dropout: rate before the last layer; None is the paper's: 0.5 for EfficientNet regressors, 0 for the others.
         batchnorm_momentum: of every BatchNormalization layer.
         mean_shape: (N, 2) unit coordinates that a regressor's head without loaded weights starts at, so that no step is
-            spent on finding the mean face. Heatmap networks start at flat heatmaps.
+            spent on finding the mean face. Heatmap networks start at nearly flat heatmaps.
         readout: of heatmap networks: ``"integral"`` or ``"argmax"``, see `kdloss.heatmaps`.
 
     Returns:

@@ -24,7 +24,7 @@ def save_model(path, model, card):
     """Writes a model and its card; the file appears whole or not at all.
 
     Args:
-        path: ends in ``.keras``; Keras itself can load it too.
+        path: ends in ``.keras``; Keras itself can load it too, heatmap networks once ``kdloss.models`` is imported.
         model: from `kdloss.models.build_model`.
         card: a dict for JSON with at least ``arch``, ``dataset``, ``scheme``, ``image_size``, ``box``.
     """

@@ -30,7 +30,7 @@ def add_training_flags(parser):
     )
     parser.add_argument("--arch", help="network, such as mobilenetv2-0.5, efficientnetb3 or efficientfan-b0")
     parser.add_argument("--weights", help="none, imagenet, or a file or checkpoint to start from")
-    parser.add_argument("--loss", choices=["l2", "l1", "wing"], help="loss of the points where no teacher is used")
+    parser.add_argument("--loss", choices=["l2", "l1", "wing"], help="loss of the points, but for --method kd-loss")
     parser.add_argument(
         "--heatmap-loss",
         choices=["none", "mse", "adaptive-wing", "cross-entropy"],
@@ -65,6 +65,8 @@ def run_training(config, args, name, shape=None):
 
     if args.resume and not args.out:
         raise ConfigError("--resume: which run? name its folder with --out")
+    if args.heatmap_weight is not None and config.heatmap_loss == "none":
+        raise ConfigError("--heatmap-weight: this run has no heatmap loss: leave it out, or give --heatmap-loss")
     prepared = find_prepared(config.dataset, args.data)
     folder = args.out or new_run_folder(name)
     kept = "synthetic faces" if prepared.synthetic else "faces"

@@ -42,8 +42,8 @@ class TrainConfig:
         tough, tolerant: checkpoints of the frozen teachers of ``kd-loss``, or None.
         feature_teacher: checkpoint of the frozen teacher of ``fa`` and ``ps``, or None.
         fa_weight, ps_weight: of their terms.
-        teacher_views: how many drawings of each face are stored with the teachers' outputs and used in turn;
-            0 runs the teachers online on ever new views.
+        teacher_views: how many drawings of each face are stored with the teachers' points and used in turn; 0 runs the
+            teachers online on ever new views. A feature teacher runs online always.
         variance: share of shape variance that the soft landmarks keep.
         image_size, box, augment: side of the views in pixels, their crop, and how they vary.
         weights: ``none``, ``imagenet`` or a file to start from.
@@ -115,7 +115,10 @@ class TrainConfig:
         if self.by_features and not self.feature_teacher:
             raise ConfigError(f"--method {self.method}: needs a teacher's feature maps: give --feature-teacher RUN")
         if self.teachers and not self.by_points:
-            raise ConfigError(f"--method {self.method}: learns no teacher's points: leave out --tough and --tolerant")
+            raise ConfigError(
+                f"--method {self.method}: learns no teacher's points: leave out --tough and --tolerant"
+                + (", or give one as --feature-teacher" if self.by_features else "")
+            )
         if self.feature_teacher and not self.by_features:
             raise ConfigError(f"--method {self.method}: follows no feature maps: leave out --feature-teacher")
 

@@ -226,7 +226,7 @@ def _schedule(config, steps):
     if config.schedule == "inverse-time":
         return schedules.InverseTimeDecay(config.learning_rate, decay_steps=1, decay_rate=1e-4)
     if config.schedule == "steps":
-        ends = [round(share * config.epochs) * steps for share in (3 / 8, 5 / 8)]
+        ends = [max(1, round(share * config.epochs)) * steps for share in (3 / 8, 5 / 8)]
         return schedules.PiecewiseConstantDecay(ends, [config.learning_rate * 0.1**n for n in range(3)])
     total, warmup = config.epochs * steps, round(config.warmup_epochs * steps)
     return schedules.CosineDecay(

@@ -157,6 +157,39 @@ def test_teachers_and_checkpoints_that_do_not_fit(at_work, data, tmp_path, capsy
         fails(capsys, evaluate, ["--dataset", "300w", "--checkpoint", path], path, part)
 
 
+def asked(monkeypatch, arguments):
+    """The configuration that train_student makes of its arguments, before anything is trained."""
+    found = []
+    monkeypatch.setattr(train_student, "run_training", lambda config, *rest: found.append(config) or 0)
+    assert train_student.main(arguments) == 0
+    return found[0]
+
+
+def test_students_of_feature_maps(at_work, monkeypatch, capsys):
+    tough = str(at_work / "300w-tough-tiny" / "best.keras")
+    config = asked(monkeypatch, ["--method", "fa-ps", *SMALL])
+    assert f"feature teacher: {tough}" in capsys.readouterr().out
+    assert (config.method, config.feature_teacher, config.tough) == ("fa-ps", tough, None)
+    assert config.image_size == 32  # the teacher's
+    # No points are stored, so views need not repeat; with stored points they do.
+    assert config.teacher_views == 0
+    config = asked(monkeypatch, ["--method", "kd-loss+ps", "--tough", tough, "--ps-weight", "0.2", *SMALL])
+    assert (config.tough, config.feature_teacher, config.ps_weight) == (tough, tough, 0.2)
+    assert config.teacher_views == 3
+    heatmaps = asked(monkeypatch, ["--method", "ps", "--recipe", "smoke", "--arch", "efficientfan-b0"])
+    assert (heatmaps.heatmap_loss, heatmaps.ps_weight) == ("cross-entropy", 0.1)
+
+
+def test_feature_teachers_and_heatmap_flags_that_do_not_fit(at_work, capsys):
+    sized = [*SMALL, "--method", "fa", "--image-size", "64"]
+    fails(capsys, train_student, sized, "holds no finished tough for 300w with --image-size 64")
+    fails(capsys, train_student, [*SMALL, "--method", "none", "--heatmap-weight", "2"], "no heatmap loss")
+    tough = str(at_work / "300w-tough-tiny")
+    wrong = [*SMALL, "--method", "fa", "--tough", tough, "--feature-teacher", tough]
+    fails(capsys, train_student, wrong, "learns no teacher's points", "--feature-teacher")
+    fails(capsys, train_student, [*SMALL, "--method", "none", "--heatmap-loss", "mse"], "regresses points")
+
+
 def test_values_out_of_range(at_work, capsys):
     none = [*SMALL, "--method", "none", "--image-size", "32"]
     fails(capsys, train_student, [*none, "--batch-size", "18"], "--batch-size 18", "17 faces")
@@ -195,6 +228,7 @@ def test_runs_are_neither_overwritten_nor_mixed(at_work, capsys):
         (train_teacher, ["--kind", "tough", "--variance", "0.9"], "only --kind tolerant"),
         (train_teacher, ["--kind", "tolerant", "--variance", "0.9", "--shape", "a.npz"], "give one of the two"),
         (train_student, ["--method", "none", "--preset", "public"], "belong to --method kd-loss"),
+        (train_student, ["--method", "fa", "--ps-weight", "1"], "--ps-weight belongs to --method ps"),
         (train_student, ["--epochs", "many"], "invalid int value"),
         (train_student, ["--preset", "secret"], "invalid choice"),
     ],
