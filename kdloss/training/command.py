@@ -8,7 +8,7 @@ from kdloss.datasets import DATASETS
 from kdloss.errors import ConfigError
 from kdloss.recipes import EFFICIENTFAN, KD_LOSS, PRESETS, recipe
 from kdloss.runs import new_run_folder
-from kdloss.training.config import PRECISIONS
+from kdloss.training.config import HEATMAP_LOSSES, PRECISIONS
 
 OVERRIDES = (
     "arch", "loss", "heatmap_loss", "heatmap_weight", "image_size", "box", "augment", "weights", "epochs", "batch_size",
@@ -33,7 +33,7 @@ def add_training_flags(parser):
     parser.add_argument("--loss", choices=["l2", "l1", "wing"], help="loss of the points, but for --method kd-loss")
     parser.add_argument(
         "--heatmap-loss",
-        choices=["none", "mse", "adaptive-wing", "cross-entropy"],
+        choices=HEATMAP_LOSSES,
         help="of heatmap networks (efficientfan-*), beside the loss of the points",
     )
     parser.add_argument("--heatmap-weight", type=float, metavar="W", help="of that loss")

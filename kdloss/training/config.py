@@ -20,6 +20,7 @@ METHODS = {
     "kd-loss+ps": ("kd-loss", "ps"),
     "kd-loss+fa-ps": ("kd-loss", "fa", "ps"),
 }
+HEATMAP_LOSSES = ("none", "mse", "adaptive-wing", "cross-entropy")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -89,7 +90,7 @@ class TrainConfig:
         self._one_of("kind", KINDS)
         self._one_of("method", METHODS)
         self._one_of("loss", ("l2", "l1", "wing"))
-        self._one_of("heatmap_loss", ("none", "mse", "adaptive-wing", "cross-entropy"))
+        self._one_of("heatmap_loss", HEATMAP_LOSSES)
         self._one_of("unit", ("normalised", "pixel"))
         self._one_of("schedule", ("cosine", "inverse-time", "steps"))
         self._one_of("precision", PRECISIONS)

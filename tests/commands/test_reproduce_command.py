@@ -1,4 +1,4 @@
-"""The chain of every recipe of every system, and the whole of them in small: trainings, evaluation and report."""
+"""Whole systems in small: trainings, evaluation and report, as ``python -m kdloss.reproduce`` leaves them."""
 
 import dataclasses
 import html.parser
@@ -9,11 +9,9 @@ import shutil
 import pytest
 
 from kdloss import reproduce
-from kdloss.chain import CONTINUED, DEFAULT_SYSTEM, SYSTEMS, link_config
-from kdloss.errors import ConfigError
+from kdloss.chain import CONTINUED, DEFAULT_SYSTEM, SYSTEMS
 from kdloss.evaluation.recording import chain_entries
-from kdloss.models import architectures, predicts_heatmaps
-from kdloss.recipes import EFFICIENTFAN, KD_LOSS, PRESETS, Recipe, recipe
+from kdloss.recipes import EFFICIENTFAN, KD_LOSS, Recipe
 from tests.training.tiny_chain import ARCH, BATCH, DEEP, FAN, MAPS_SIZE, SIZE, use_tiny_networks
 
 SHORT = {"batch_size": BATCH, "augment": "paper", "loss": "l1", "epochs": 1}
@@ -35,149 +33,6 @@ SMALL_MAPS = Recipe(
     regressor={"teacher": {"arch": DEEP}, "student": {"arch": DEEP}},
 )
 LINKS = ["none", "tough", "tolerant", CONTINUED, "kd-tough", "kd-tolerant", "kd-both"]
-FAN_LINKS = ["none", "teacher", "fa", "ps", "fa-ps"]
-CROSSED_LINKS = [
-    *FAN_LINKS,
-    *("tolerant", "kd-loss", "kd-loss+fa-ps"),
-    *("regressor-none", "regressor-fa-ps", "regressor-kd-loss+fa-ps"),
-    *("regressor-teacher", "regressor-fa-ps-regressor"),
-]
-# Where the recipe has a regressor as teacher.
-BY_REGRESSOR = {"regressor-teacher", "regressor-fa-ps-regressor"}
-CHAINS = {"kd-loss": LINKS, "efficientfan": FAN_LINKS, "crossed": CROSSED_LINKS}
-# Links without which the table has holes, but the chain still holds.
-ABLATION = {CONTINUED, "kd-tough", "kd-tolerant", "fa", "ps"}
-ROLES = ("tough", "tolerant", "feature_teacher")
-# How a student is taught. All else must be the same in two rows that are compared.
-TAUGHT = {"method", *ROLES, "kd_preset", "unit", "fa_weight", "ps_weight"}
-
-every_chain = pytest.mark.parametrize(
-    ("system", "preset"), [(system, preset) for system in SYSTEMS for preset in PRESETS]
-)
-
-
-def links_of(system, preset, ablation=True):
-    chain = SYSTEMS[system]
-    return chain.links(chain.recipes[preset], ablation), chain.recipes[preset]
-
-
-def configs_of(system, preset, folder, ablation=True):
-    links, recipe_ = links_of(system, preset, ablation)
-    return {link.name: link_config(link, recipe_, "300w", folder) for link in links}
-
-
-@every_chain
-def test_every_recipe_is_a_chain_in_order(system, preset, tmp_path):
-    links, recipe_ = links_of(system, preset)
-    names = [link.name for link in links]
-    absent = set() if recipe_.warm else {CONTINUED}
-    absent |= set() if "teacher" in (recipe_.regressor or {}) else BY_REGRESSOR
-    assert names == [name for name in CHAINS[system] if name not in absent]
-    assert [link.name for link in links_of(system, preset, ablation=False)[0]] == [
-        name for name in names if name not in ABLATION
-    ]
-    assert len({link.title for link in links}) == len(links)
-    assert SYSTEMS[system].best in names
-    for number, link in enumerate(links):
-        before = names[:number]
-        assert {*link.teachers.values(), link.start, link.control} <= {None, *before}
-        config = link_config(link, recipe_.seeded(3), "300w", tmp_path)
-        assert config.arch in architectures()
-        assert config.seed == 3
-        assert config.kind == (link.part if link.part in ("tough", "tolerant") else "student")
-        assert config.method == link.method
-        taught = {role: path for role in ROLES if (path := getattr(config, role))}
-        assert taught == {role: str(tmp_path / name / "best.keras") for role, name in link.teachers.items()}
-        assert config.weights == (str(tmp_path / link.start / "best.keras") if link.start else "none")
-        assert link.start is None or recipe_.warm
-        # Whoever learns from a teacher is compared with one that does not, and nobody else is.
-        assert (link.control is None) == (link.method == "none")
-
-
-def test_what_starts_from_what():
-    def starts(system, preset):
-        return {link.name: link.start for link in links_of(system, preset)[0] if link.start}
-
-    students = dict.fromkeys((CONTINUED, "kd-tough", "kd-tolerant", "kd-both"), "none")
-    assert starts("kd-loss", "cpu") == students | {"tolerant": "tough"}
-    assert starts("kd-loss", "paper") == starts("crossed", "paper") == {}
-    assert starts("efficientfan", "cpu") == {}
-    assert starts("crossed", "cpu") == {"tolerant": "teacher"}
-
-
-@pytest.mark.parametrize("ablation", [True, False])
-def test_what_is_compared_with_what(ablation):
-    def controls(system, preset):
-        return {link.name: link.control for link in links_of(system, preset, ablation)[0] if link.control}
-
-    assert set(controls("kd-loss", "cpu").values()) == {CONTINUED if ablation else "none"}
-    assert set(controls("kd-loss", "paper").values()) == {"none"}
-    assert set(controls("efficientfan", "cpu").values()) == {"none"}
-    crossed = controls("crossed", "cpu")
-    assert set(crossed.values()) == {"none", "regressor-none"}
-    for name, control in crossed.items():
-        assert name.startswith("regressor-") == (control == "regressor-none")
-
-
-@pytest.mark.parametrize("preset", PRESETS)
-def test_who_teaches_whom(preset, tmp_path):
-    configs = configs_of("crossed", preset, tmp_path)
-    for name, config in configs.items():
-        assert predicts_heatmaps(config.arch) is not name.startswith("regressor-")
-        assert (config.heatmap_loss == "none") is name.startswith("regressor-")
-        taught = {role: (tmp_path / getattr(config, role)).parent.name for role in ROLES if getattr(config, role)}
-        expected = {"tough": "teacher", "tolerant": "tolerant"} if config.by_points else {}
-        by_regressor = name == "regressor-fa-ps-regressor"
-        expected |= (
-            {"feature_teacher": "regressor-teacher" if by_regressor else "teacher"} if config.by_features else {}
-        )
-        assert taught == expected
-
-
-@pytest.mark.parametrize("part", ["tolerant", "distilled"])
-def test_only_a_run_that_starts_from_another_is_short(part):
-    changes = {"method": "kd-loss", "tough": "t.keras"} if part == "distilled" else {}
-    scratch = KD_LOSS["cpu"].config(part, "300w", **changes)
-    warm = KD_LOSS["cpu"].config(part, "300w", start="other.keras", **changes)
-    assert scratch.epochs >= 5 * warm.epochs
-    assert (scratch.weights, warm.weights) == ("none", "other.keras")
-
-
-@every_chain
-def test_rows_of_a_recipe_compare_like_with_like(system, preset, tmp_path):
-    links, configs = links_of(system, preset)[0], configs_of(system, preset, tmp_path)
-    # Teachers see the student's views.
-    assert len({(config.image_size, config.box) for config in configs.values()}) == 1
-    for link in links:
-        # A start takes over the weights, so the networks must be the same, and what they learnt alike.
-        if link.start:
-            for field in ("arch", "loss", "heatmap_loss"):
-                assert getattr(configs[link.name], field) == getattr(configs[link.start], field)
-        if link.control:
-            # The number of views too: one who draws ever new ones has the better lessons.
-            assert {*configs[link.name].differences(configs[link.control])} <= TAUGHT
-
-
-@every_chain
-def test_a_capped_recipe_differs_in_its_epochs_alone(system, preset, tmp_path):
-    links, whole = links_of(system, preset)
-    capped = whole.capped(3)
-    for link in links:
-        config = link_config(link, whole, "300w", tmp_path)
-        expected = dataclasses.replace(config, epochs=min(3, config.epochs))
-        assert link_config(link, capped, "300w", tmp_path) == expected
-    assert capped.capped(400) == capped
-
-
-@pytest.mark.parametrize("recipes", [KD_LOSS, EFFICIENTFAN], ids=["kd-loss", "efficientfan"])
-def test_recipes_by_name(recipes, monkeypatch):
-    assert tuple(recipes) == PRESETS
-    assert recipe("paper", recipes) is recipes["paper"]
-    with pytest.raises(ConfigError, match="recipe fast: expected one of smoke, cpu, gpu, paper, or auto"):
-        recipe("fast", recipes)
-    for accelerators, name in (([], "cpu"), (["GPU:0"], "gpu")):
-        monkeypatch.setattr("kdloss.runs.environment", lambda found=accelerators: {"accelerators": found})
-        assert recipe("auto", recipes) is recipes[name]
 
 
 @pytest.fixture(scope="module")

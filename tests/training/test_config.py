@@ -5,7 +5,8 @@ import json
 import pytest
 
 from kdloss.errors import ConfigError
-from kdloss.training.config import METHODS, TrainConfig
+from kdloss.losses import heatmap_loss
+from kdloss.training.config import HEATMAP_LOSSES, METHODS, TrainConfig
 
 STUDENT = {"kind": "student", "dataset": "300w", "arch": "mobilenetv2"}
 
@@ -100,3 +101,11 @@ def test_a_record_from_before_a_field_was_there_reads_as_its_default():
 def test_differences_name_the_fields():
     config = TrainConfig(**STUDENT)
     assert config.differences(TrainConfig(**STUDENT, epochs=7, seed=1)) == ["epochs", "seed"]
+
+
+def test_every_heatmap_loss_that_can_be_asked_for_is_there():
+    none, *names = HEATMAP_LOSSES
+    assert none == "none"
+    assert len({heatmap_loss(name) for name in names}) == len(names)
+    with pytest.raises(ConfigError, match=f"expected one of {'|'.join(names)}"):
+        heatmap_loss("none")
