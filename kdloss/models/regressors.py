@@ -1,15 +1,21 @@
-"""Coordinate regression: a convolutional trunk, global average pooling and one linear layer.
+"""Coordinate regression: a convolutional trunk and a head of one linear layer.
 
 Source: KD-Loss (Fard and Mahoor, CVIU 2022): MobileNetV2 is the student, EfficientNet-B3 with dropout 0.5 the teacher,
-both with a linear Dense(2 N) head.
+both with global average pooling and a linear Dense(2 N) head. Pooling throws away where in the map a feature is; the
+architectures called ``-spatial`` (ours) keep it: every value of two late maps of the trunk, narrowed by 1x1
+convolutions, reaches the linear layer.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
 from keras import layers
+
+from kdloss.models.efficientnet_lite import SCALES, efficientnet_lite_trunk
+from kdloss.models.lite_weights import FILES
 
 HEAD = "landmarks"
 
@@ -27,20 +33,28 @@ class Regressor:
 
     Args:
         trunk: (input tensor) -> keras model from that input's source to the last feature map.
-        imagenet: (image size) -> (file name, url) of the ImageNet weights without top.
+        imagenet: (image size) -> (file name, url) of the ImageNet weights without top; no url where a package holds
+            the file.
         dropout: default rate before the head.
+        spatial: in place of pooling, the layers of the trunk whose whole maps the head sees, each with the number of
+            channels that a 1x1 convolution narrows it to. What of the trunk comes after them is left out.
     """
 
     trunk: Callable
     imagenet: Callable
     dropout: float
+    spatial: tuple[tuple[str, int], ...] = ()
 
 
 def build_regressor(arch, num_points, image_size, dropout):
     """The whole model and its trunk, sharing layers. The model is flat, which every exporter handles."""
     inputs = keras.Input((image_size, image_size, 3), name="image", dtype="float32")
-    trunk = REGRESSORS[arch].trunk(inputs)
-    x = layers.GlobalAveragePooling2D(name="pool")(trunk.output)
+    regressor = REGRESSORS[arch]
+    trunk = regressor.trunk(inputs)
+    if regressor.spatial:
+        x = _flat_maps(trunk, regressor.spatial)
+    else:
+        x = layers.GlobalAveragePooling2D(name="pool")(trunk.output)
     if dropout:
         x = layers.Dropout(dropout, name="head_dropout")(x)
     # float32 under mixed precision too: 16 bits would round a coordinate of a 256 pixel crop to 0.1 pixel or worse.
@@ -49,7 +63,17 @@ def build_regressor(arch, num_points, image_size, dropout):
     return keras.Model(inputs, points, name=arch), trunk
 
 
-def _mobilenet_trunk(inputs, alpha):
+def _flat_maps(trunk, spatial):
+    flat = []
+    for name, channels in spatial:
+        x = layers.Conv2D(channels, 1, use_bias=False, name=f"{name}_narrow")(trunk.get_layer(name).output)
+        x = layers.BatchNormalization(name=f"{name}_narrow_norm")(x)
+        x = layers.ReLU(name=f"{name}_narrow_relu")(x)
+        flat.append(layers.Flatten(name=f"{name}_flat")(x))
+    return layers.Concatenate(name="flat")(flat)
+
+
+def mobilenet_trunk(inputs, alpha):
     scaled = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(inputs)
     return keras.applications.MobileNetV2(
         input_tensor=scaled,
@@ -60,7 +84,7 @@ def _mobilenet_trunk(inputs, alpha):
     )
 
 
-def _mobilenet_imagenet(image_size, alpha):
+def mobilenet_imagenet(image_size, alpha):
     size = image_size if image_size in _MOBILENET_SIZES else 224
     file = f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_{size}_no_top.h5"
     return file, f"{_STORAGE}/tensorflow/keras-applications/mobilenet_v2/{file}"
@@ -83,6 +107,10 @@ def efficientnet_imagenet(image_size, number):
     return file, f"{_STORAGE}/keras-applications/{file}"
 
 
+def efficientnet_lite_imagenet(image_size, number):
+    return FILES[number][0], None
+
+
 def standardise(trunk):
     """Makes EfficientNet's own normalisation layer yield (x / 255 - mean) / std, whatever the weights.
 
@@ -100,12 +128,21 @@ def _regressors():
     mobilenets = {"mobilenetv2": 1.0} | {f"mobilenetv2-{a}": a for a in (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)}
     table = {
         name: Regressor(
-            functools.partial(_mobilenet_trunk, alpha=alpha),
-            functools.partial(_mobilenet_imagenet, alpha=alpha),
+            functools.partial(mobilenet_trunk, alpha=alpha),
+            functools.partial(mobilenet_imagenet, alpha=alpha),
             dropout=0.0,
         )
         for name, alpha in mobilenets.items()
     }
+    table["mobilenetv2-spatial"] = dataclasses.replace(
+        table["mobilenetv2"], spatial=(("block_12_add", 16), ("block_16_project_BN", 64))
+    )
+    for number in SCALES:
+        table[f"efficientnet-lite{number}"] = Regressor(
+            functools.partial(efficientnet_lite_trunk, number=number),
+            functools.partial(efficientnet_lite_imagenet, number=number),
+            dropout=0.0,
+        )
     for number in range(8):
         table[f"efficientnetb{number}"] = Regressor(
             functools.partial(efficientnet_trunk, number=number),

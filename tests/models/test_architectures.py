@@ -35,8 +35,12 @@ def test_names():
     assert set(architectures()) == {
         "mobilenetv2",
         *(f"mobilenetv2-{alpha}" for alpha in ("0.35", "0.5", "0.75", "1.0", "1.3", "1.4")),
+        "mobilenetv2-spatial",
+        "mobilefan",
         *(f"efficientnetb{number}" for number in range(8)),
+        *(f"efficientnet-lite{number}" for number in range(3)),
         *(f"efficientfan-b{number}" for number in range(8)),
+        *(f"efficientfan-lite{number}" for number in range(3)),
     }
 
 
