@@ -161,7 +161,7 @@ def link_config(link, recipe, dataset, folder):
     return recipe.config(link.part, dataset, start=start, regressor=link.regressor, **changes)
 
 
-def run_chain(links, recipe, prepared, folder, announce=print):
+def run_chain(links, recipe, prepared, folder, announce=print, deadline=None):
     """Trains every link that is not finished yet, resuming one that was cut off.
 
     Args:
@@ -170,6 +170,7 @@ def run_chain(links, recipe, prepared, folder, announce=print):
         prepared: the `PreparedDataset`.
         folder: of the chain (`pathlib.Path`); each link is a run folder in it.
         announce: called with one line before each link.
+        deadline: a `kdloss.training.deadline.Deadline`: work stops before it, and the same call goes on.
 
     Returns:
         Name of link -> (link, config, results of its training).
@@ -183,5 +184,5 @@ def run_chain(links, recipe, prepared, folder, announce=print):
         shape = None
         if link.part == "tolerant":
             shape = fit_shape_model(prepared, BoxPolicy.parse(config.box), config.variance)
-        done[link.name] = (link, config, train(config, prepared, place, resume=True, shape=shape))
+        done[link.name] = (link, config, train(config, prepared, place, resume=True, shape=shape, deadline=deadline))
     return done

@@ -22,7 +22,7 @@ class ViewBatches:
         policy: the `BoxPolicy` of the unvaried crop.
         augment: an `AugmentConfig`.
         targets: name -> (n, N, 2) points of *all* prepared rows in stored crop pixels; they move with the image.
-        stored: name -> (rounds, m, N, 2) unit points of the views themselves, such as cached teachers' outputs.
+        stored: name -> for each round (m, N, 2) unit points of the views themselves, such as cached teachers' outputs.
         seed: of the order and of the views.
         rounds: views are drawn anew every epoch, or (a number) repeat after this many epochs.
 
@@ -82,7 +82,7 @@ class ViewBatches:
             unit = crop.unit_points(target[row].astype(np.float64))
             points[name] = (unit[self.permutation] if mirrored else unit).astype(np.float32)
         for name, output in self.stored.items():
-            points[name] = output[round_, position]
+            points[name] = output[round_][position]
         return image, points
 
     def batch(self, epoch, step):

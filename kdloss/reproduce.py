@@ -21,9 +21,12 @@ from kdloss.evaluation.tables import Result, results_table, text_table
 from kdloss.geometry import BoxPolicy
 from kdloss.recipes import PRESETS
 from kdloss.runs import runs_root
+from kdloss.training.deadline import Deadline, OutOfTime
+
+OUT_OF_TIME = 75  # exit status: run the same command again (EX_TEMPFAIL)
 
 
-def reproduce(system, preset, prepared, folder, seed=0, ablation=True, epochs=None):
+def reproduce(system, preset, prepared, folder, seed=0, ablation=True, epochs=None, deadline=None):
     """Runs a system's chain on prepared faces, evaluates it and writes the report.
 
     Args:
@@ -34,13 +37,17 @@ def reproduce(system, preset, prepared, folder, seed=0, ablation=True, epochs=No
         seed: of everything random.
         ablation: train the rows of the table that are only compared with too, see `kdloss.chain`.
         epochs: no run takes more than this many; None: as the recipe says.
+        deadline: a `Deadline` of the training.
 
     Returns:
         The printed table, a text.
+
+    Raises:
+        OutOfTime: the deadline came first; the same call goes on.
     """
     recipe = SYSTEMS[system].recipes[preset].seeded(seed)
     recipe = recipe if epochs is None else recipe.capped(epochs)
-    runs = run_chain(SYSTEMS[system].links(recipe, ablation), recipe, prepared, folder)
+    runs = run_chain(SYSTEMS[system].links(recipe, ablation), recipe, prepared, folder, deadline=deadline)
     # Runs that were just trained and runs that were taken up are measured alike.
     keras.config.set_dtype_policy("float32")
     evaluations = {}
@@ -81,7 +88,15 @@ def main(argv=None):
         "--epochs", type=int, help="at most this many a run, to see that it works (default: the preset's)"
     )
     parser.add_argument("--out", type=Path, help="default: runs/reproduce-DATASET[-SYSTEM]-PRESET")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        help=f"train for at most so long, stop between epochs and exit with {OUT_OF_TIME}; the same command goes on",
+    )
     args = parser.parse_args(argv)
+    if args.minutes is not None and not args.minutes > 0:
+        raise ConfigError(f"--minutes {args.minutes}: expected a number above 0")
+    deadline = Deadline(args.minutes)
     if args.epochs is not None and args.epochs < 1:
         raise ConfigError(f"--epochs {args.epochs}: expected 1 at least")
     prepared = find_prepared(args.dataset, args.data)
@@ -100,7 +115,14 @@ def main(argv=None):
         f"seed{args.seed}" if args.seed else "",
     ]
     folder = args.out or runs_root() / "-".join(word for word in words if word)
-    print(reproduce(args.system, args.preset, prepared, folder, args.seed, not args.no_ablation, args.epochs))
+    try:
+        table = reproduce(
+            args.system, args.preset, prepared, folder, args.seed, not args.no_ablation, args.epochs, deadline
+        )
+    except OutOfTime as pause:
+        print(f"{args.minutes:g} minutes are over; {pause}: run the same command again to go on")
+        return OUT_OF_TIME
+    print(table)
     print(f"report: {folder / 'report.html'}")
     return 0
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,32 +11,47 @@ import numpy as np
 from asm.atomic import replacing
 from kdloss.errors import DataError
 from kdloss.prediction import predict_batch
+from kdloss.training.deadline import Deadline, OutOfTime
 
 # Raise it when the drawing of views changes: stored outputs then belong to pictures that no longer exist.
 VIEW_VERSION = 1
 
 
-def cached_teacher(teacher, checkpoint, batches, folder, progress=iter):
-    """A teacher's points on every view of ``batches``.
+def cached_teacher(teacher, checkpoint, batches, folder, deadline=None):
+    """A teacher's points on every view of ``batches``, in a file a round: a call that was cut off goes on later.
 
     Args:
         teacher: the frozen network.
         checkpoint: its file; the hash of its bytes is part of the key.
         batches: a `ViewBatches` with a number of ``rounds``.
         folder: where the outputs are kept.
-        progress: wraps the iterator over rounds.
+        deadline: a `Deadline`; no round is begun that would end after it.
 
     Returns:
-        (rounds, m, N, 2) float32 unit points, memory-mapped.
+        For each round, (m, N, 2) float32 unit points, memory-mapped.
+
+    Raises:
+        DataError: a file is damaged.
+        OutOfTime: the deadline came first.
     """
-    path = Path(folder) / f"views-{_key(checkpoint, batches)}.npy"
-    if not path.exists():
-        outputs = []
-        for round_ in progress(range(batches.rounds)):
+    place, deadline, took = Path(folder) / f"views-{_key(checkpoint, batches)}", deadline or Deadline(), 0.0
+    for round_ in range(batches.rounds):
+        path = place / f"{round_:04d}.npy"
+        if not path.exists():
+            if not deadline.leaves(took):
+                raise OutOfTime(
+                    f"{place}: a teacher's points on {round_} of {batches.rounds} rounds of views are stored"
+                )
+            started = time.monotonic()
             drawn = batches.in_order(round_)
-            outputs.append(np.concatenate([predict_batch(teacher, images, batches.batch_size) for images, _ in drawn]))
-        with replacing(path) as work:
-            np.save(work, np.stack(outputs).astype(np.float32))
+            points = [predict_batch(teacher, images, batches.batch_size) for images, _ in drawn]
+            with replacing(path) as work:
+                np.save(work, np.concatenate(points).astype(np.float32))
+            took = time.monotonic() - started
+    return [_read(place / f"{round_:04d}.npy") for round_ in range(batches.rounds)]
+
+
+def _read(path):
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -54,7 +70,6 @@ def _key(checkpoint, batches):
         "augment": asdict(batches.augment),
         "size": batches.size,
         "seed": batches.seed,
-        "rounds": batches.rounds,
     }
     digest.update(json.dumps(facts, sort_keys=True).encode())
     return digest.hexdigest()[:20]

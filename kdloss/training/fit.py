@@ -18,13 +18,14 @@ from kdloss.soft_landmarks import fit_shape_model, soft_points, unit_shapes
 from kdloss.teacher_cache import cached_teacher
 from kdloss.training.checkpoint import checkpoint_path, load_model, load_state, require_scheme
 from kdloss.training.config import TrainConfig
+from kdloss.training.deadline import OutOfTime
 from kdloss.training.feature_distillation import FeatureDistillation
 from kdloss.training.objectives import objective_for
 from kdloss.training.recorder import RunRecorder, state_variables
 from kdloss.training.trainer import DistillationTrainer
 
 
-def train(config, prepared, folder, *, resume=False, shape=None, verbose=None):
+def train(config, prepared, folder, *, resume=False, shape=None, verbose=None, deadline=None):
     """Trains one network.
 
     Args:
@@ -35,12 +36,14 @@ def train(config, prepared, folder, *, resume=False, shape=None, verbose=None):
         resume: goes on where the run in ``folder`` stopped; a finished run is left as it is.
         shape: a `asm.ShapeModel` for soft landmarks; fitted on the training faces by default.
         verbose: Keras' progress: 0 silent, 1 bar, 2 a line an epoch; None is a bar on a terminal, else lines.
+        deadline: a `Deadline`; no epoch is begun that would end after it.
 
     Returns:
         The run's results: ``val_nme`` in percent, ``epochs``, ``seconds``.
 
     Raises:
         ConfigError, CheckpointError, DataError: what a user can mend.
+        OutOfTime: the deadline came first; ``resume`` goes on.
     """
     _check_folder(folder, config, resume)
     if results := finished(folder):
@@ -88,7 +91,7 @@ def train(config, prepared, folder, *, resume=False, shape=None, verbose=None):
         online = {}
         batches.stored = {
             role: cached_teacher(
-                model, checkpoint_path(config.teachers[role]), batches, folder.parent / "teacher-views"
+                model, checkpoint_path(config.teachers[role]), batches, folder.parent / "teacher-views", deadline
             )
             for role, model in teachers.items()
         }
@@ -110,7 +113,9 @@ def train(config, prepared, folder, *, resume=False, shape=None, verbose=None):
     if resume and state.exists():
         progress = load_state(state, state_variables(trainer))
         first, rows, best = progress["epoch"], progress["rows"], progress["best"]
-    recorder = RunRecorder(folder, _card(config, prepared), validate, ema=config.ema > 0, rows=rows, best=best)
+    recorder = RunRecorder(
+        folder, _card(config, prepared), validate, ema=config.ema > 0, rows=rows, best=best, deadline=deadline
+    )
     if first < config.epochs:
         trainer.fit(
             training_data(batches, first, config.epochs),
@@ -121,6 +126,8 @@ def train(config, prepared, folder, *, resume=False, shape=None, verbose=None):
             verbose=(1 if sys.stdout.isatty() else 2) if verbose is None else verbose,
             shuffle=False,
         )
+    if len(recorder.rows) < config.epochs:
+        raise OutOfTime(f"{folder}: {len(recorder.rows)} of {config.epochs} epochs are done")
     results = {
         "val_nme": recorder.best,
         "epochs": len(recorder.rows),

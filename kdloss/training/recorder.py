@@ -12,6 +12,7 @@ import numpy as np
 from asm.atomic import write_whole
 from kdloss.errors import UserError
 from kdloss.training.checkpoint import save_model, save_state
+from kdloss.training.deadline import Deadline
 
 
 class TrainingDiverged(UserError):
@@ -28,14 +29,16 @@ class RunRecorder(keras.callbacks.Callback):
         ema: whether the optimizer keeps a moving average of the weights, which then is validated and kept.
         rows: the epochs that a resumed run has behind it.
         best: their best score.
+        deadline: a `Deadline`; training stops at the end of an epoch after which the next would be late.
     """
 
-    def __init__(self, folder, card, validate, *, ema=False, rows=(), best=float("inf")):
+    def __init__(self, folder, card, validate, *, ema=False, rows=(), best=float("inf"), deadline=None):
         super().__init__()
         from tensorboard.summary import Writer
 
         self.folder, self.card, self.validate, self.ema = folder, card, validate, ema
         self.rows, self.best = list(rows), best
+        self.deadline = deadline or Deadline()
         self.writer = Writer(str(folder / "tensorboard"))
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -60,6 +63,8 @@ class RunRecorder(keras.callbacks.Callback):
         self.writer.flush()
         progress = {"epoch": epoch + 1, "best": self.best, "rows": self.rows}
         save_state(self.folder / "last" / "state.npz", state_variables(self.model), progress)
+        if not self.deadline.leaves(time.monotonic() - self.started):
+            self.model.stop_training = True
 
     def on_train_end(self, logs=None):
         self.writer.close()

@@ -52,10 +52,10 @@ def reproduced(data, tmp_path_factory):
 def again(data, monkeypatch, capsys):
     """Types the command once more for a folder; returns what it printed."""
 
-    def type_it(folder):
+    def type_it(folder, *flags, status=0):
         monkeypatch.setitem(KD_LOSS, "smoke", SMALL)
         monkeypatch.setenv("KDLOSS_DATA", str(data))
-        assert reproduce.main(["--dataset", "300w", "--preset", "smoke", "--out", str(folder)]) == 0
+        assert reproduce.main(["--dataset", "300w", "--preset", "smoke", "--out", str(folder), *flags]) == status
         return capsys.readouterr().out
 
     return type_it
@@ -167,6 +167,19 @@ def test_a_chain_that_was_cut_off_goes_on_to_the_same_numbers(reproduced, again)
     assert after["training"]["val_nme"] == before["training"]["val_nme"]
 
 
+def test_a_chain_can_be_cut_into_pieces(reproduced, again):
+    before = json.loads((reproduced / "results.json").read_text())["runs"]["kd-both"]["subsets"]
+    shutil.rmtree(reproduced / "kd-both")
+    # A run of one epoch: the teachers' points are stored already, and an epoch that was begun is ended.
+    assert "report:" in again(reproduced, "--minutes", "0.001")
+    assert json.loads((reproduced / "results.json").read_text())["runs"]["kd-both"]["subsets"] == before
+    shutil.rmtree(reproduced / "kd-both")
+    shutil.rmtree(reproduced / "teacher-views")
+    text = again(reproduced, "--minutes", "0.00001", status=75)
+    assert "on 0 of 1 rounds of views are stored: run the same command again to go on" in text
+    assert "report:" in again(reproduced)
+
+
 @pytest.fixture(scope="module")
 def heatmaps(data, tmp_path_factory):
     """What the other systems leave: name -> texts by file name. Their chains share runs, and so here a folder."""
@@ -276,9 +289,11 @@ def test_where_each_system_is_kept(data, tmp_path, monkeypatch, capsys):
         assert (asked[-1][0], asked[-1][3]) == (system, tmp_path / "runs" / name)
 
 
-def test_no_epochs_are_refused(capsys):
+def test_no_epochs_and_no_time_are_refused(capsys):
     assert reproduce.main(["--epochs", "0"]) == 2
     assert capsys.readouterr().err == "error: --epochs 0: expected 1 at least\n"
+    assert reproduce.main(["--minutes", "0"]) == 2
+    assert capsys.readouterr().err == "error: --minutes 0.0: expected a number above 0\n"
 
 
 def test_without_data_it_says_how_to_get_some(workplace, capsys):

@@ -11,6 +11,7 @@ from kdloss.errors import DataError
 from kdloss.geometry import BoxPolicy
 from kdloss.pipeline import ViewBatches
 from kdloss.teacher_cache import cached_teacher
+from kdloss.training.deadline import OutOfTime
 
 SIZE, ROUNDS = 16, 2
 
@@ -47,9 +48,8 @@ def views_of(prepared, rows=None, **options):
 def test_outputs_are_those_of_the_views_that_training_sees(faces, teacher, checkpoint, tmp_path):
     batches = views_of(faces)
     stored = cached_teacher(teacher, checkpoint, batches, tmp_path / "views")
-    assert stored.shape == (ROUNDS, 9, 29, 2)
-    assert stored.dtype == np.float32
-    assert isinstance(stored, np.memmap)
+    assert [outputs.shape for outputs in stored] == ROUNDS * [(9, 29, 2)]
+    assert all(outputs.dtype == np.float32 and isinstance(outputs, np.memmap) for outputs in stored)
     batches.stored = {"tough": stored}
     for epoch in range(3):
         for step in range(batches.steps):
@@ -59,9 +59,9 @@ def test_outputs_are_those_of_the_views_that_training_sees(faces, teacher, check
     assert np.abs(stored[0] - stored[1]).max() > 0.01
 
 
-def test_a_second_call_reads_the_file(faces, teacher, checkpoint, tmp_path):
+def test_a_second_call_reads_the_files(faces, teacher, checkpoint, tmp_path):
     first = cached_teacher(teacher, checkpoint, views_of(faces), tmp_path / "views")
-    (file,) = (tmp_path / "views").iterdir()
+    file = _first_file(tmp_path)
     os.utime(file, ns=(10**18, 10**18))
     second = cached_teacher(NeverAsked(), checkpoint, views_of(faces), tmp_path / "views")
     np.testing.assert_array_equal(first, second)
@@ -75,7 +75,6 @@ def test_whatever_changes_a_view_makes_another_file(faces, make_prepared, teache
     others = {
         "seed": views_of(faces, seed=4),
         "augment": views_of(faces, augment=AugmentConfig(rotation=1)),
-        "rounds": views_of(faces, rounds=1),
         "box": views_of(faces, policy=BoxPolicy.parse("gt:1.3")),
         "rows": views_of(faces, faces.indices("train")[::-1]),
         "content": views_of(make_prepared(seed=5)),
@@ -90,7 +89,7 @@ def test_whatever_changes_a_view_makes_another_file(faces, make_prepared, teache
         assert len([*folder.iterdir()]) == number, name
         images, _ = batches.view(0, 0)
         said = keras.ops.convert_to_numpy(teacher(images[None].astype(np.float32)))[0]
-        np.testing.assert_allclose(stored[0, 0], said, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(stored[0][0], said, atol=1e-5, err_msg=name)
     checkpoint.write_bytes(b"other weights")
     with pytest.raises(AssertionError, match="run again"):
         cached_teacher(NeverAsked(), checkpoint, plain, folder)
@@ -99,7 +98,7 @@ def test_whatever_changes_a_view_makes_another_file(faces, make_prepared, teache
 @pytest.mark.parametrize("content", [b"", b"not an array", None])
 def test_a_damaged_file_is_named(faces, teacher, checkpoint, tmp_path, content):
     cached_teacher(teacher, checkpoint, views_of(faces), tmp_path / "views")
-    (file,) = (tmp_path / "views").iterdir()
+    file = _first_file(tmp_path)
     file.write_bytes(file.read_bytes()[:-100] if content is None else content)
     with pytest.raises(DataError, match=r"damaged .* delete it, it is made again") as caught:
         cached_teacher(teacher, checkpoint, views_of(faces), tmp_path / "views")
@@ -108,14 +107,41 @@ def test_a_damaged_file_is_named(faces, teacher, checkpoint, tmp_path, content):
     assert len(cached_teacher(teacher, checkpoint, views_of(faces), tmp_path / "views")) == ROUNDS
 
 
-def test_a_run_that_stops_half_way_leaves_no_file(faces, teacher, checkpoint, tmp_path):
-    def interrupted(rounds):
-        yield from [*rounds][:1]
-        raise KeyboardInterrupt
+def test_a_call_that_is_cut_off_goes_on_where_it_stopped(faces, teacher, checkpoint, tmp_path):
+    whole = cached_teacher(teacher, checkpoint, views_of(faces), tmp_path / "whole")
+    with pytest.raises(OutOfTime, match=f"1 of {ROUNDS} rounds"):
+        cached_teacher(teacher, checkpoint, views_of(faces), tmp_path / "views", LeavesOne())
+    kept = _first_file(tmp_path)
+    os.utime(kept, ns=(10**18, 10**18))
+    again = cached_teacher(teacher, checkpoint, views_of(faces), tmp_path / "views")
+    np.testing.assert_array_equal(whole, again)
+    assert kept.stat().st_mtime_ns == 10**18
 
-    with pytest.raises(KeyboardInterrupt):
-        cached_teacher(teacher, checkpoint, views_of(faces), tmp_path / "views", progress=interrupted)
-    assert not [*tmp_path.glob("views/*")]
+
+def test_more_rounds_of_the_same_views_keep_those_that_are_there(faces, teacher, checkpoint, tmp_path):
+    cached_teacher(teacher, checkpoint, views_of(faces), tmp_path / "views")
+    kept = _first_file(tmp_path)
+    os.utime(kept, ns=(10**18, 10**18))
+    assert (
+        len(cached_teacher(teacher, checkpoint, views_of(faces, rounds=ROUNDS + 1), tmp_path / "views")) == ROUNDS + 1
+    )
+    assert kept.stat().st_mtime_ns == 10**18
+
+
+class LeavesOne:
+    """A deadline after the first round."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def leaves(self, seconds):
+        self.asked += 1
+        return self.asked == 1
+
+
+def _first_file(tmp_path):
+    (file,) = (tmp_path / "views").glob("*/0000.npy")
+    return file
 
 
 def test_writing_the_cache_leaves_the_teacher_as_it_was(faces, teacher, checkpoint, tmp_path):

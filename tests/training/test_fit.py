@@ -22,6 +22,7 @@ from kdloss.models import build_model
 from kdloss.prediction import predict_dataset
 from kdloss.training.checkpoint import load_model, read_card, save_model
 from kdloss.training.config import TrainConfig
+from kdloss.training.deadline import Deadline, OutOfTime
 from kdloss.training.fit import train
 from tests.training.run_folders import files_of, refused, rows_of, state_of, without_time
 from tests.training.tiny_chain import ARCH, BATCH, SIZE, student_config, tiny_config
@@ -89,7 +90,7 @@ def test_stored_teachers_train_as_online_ones_do(runs, faces, tmp_path):
     online, stored = rows_of(tmp_path / "online")[0], rows_of(tmp_path / "stored")[0]
     for term in ("main", "tough", "tolerant", "val_nme"):
         assert stored[term] == pytest.approx(online[term], rel=1e-4)
-    assert len(list((tmp_path / "teacher-views").glob("views-*.npy"))) == 2
+    assert len(list((tmp_path / "teacher-views").glob("views-*"))) == 2
     assert files == {role: (runs / role / "best.keras").read_bytes() for role in files}
 
 
@@ -100,6 +101,7 @@ from kdloss.models.regressors import REGRESSORS
 from kdloss.prepared import PreparedDataset
 from kdloss.training import recorder
 from kdloss.training.config import TrainConfig
+from kdloss.training.deadline import Deadline, OutOfTime
 from kdloss.training.fit import train
 from tests.training.tiny_chain import ARCH, TINY
 
@@ -141,6 +143,18 @@ def test_a_killed_run_resumes_to_the_same_numbers(runs, faces, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3)).astype("float32")
     models = [load_model(place)[0] for place in (run, whole)]
     assert np.array_equal(*[model.predict_on_batch(images) for model in models])
+
+
+def test_a_run_in_pieces_ends_as_one_in_a_whole(runs, faces, tmp_path):
+    run, over = tmp_path / "student", Deadline(minutes=-1)
+    with pytest.raises(OutOfTime, match="0 of 2 rounds"):
+        train(student_config(runs, teacher_views=2), faces, tmp_path / "cached", verbose=0, deadline=over)
+    with pytest.raises(OutOfTime, match="student: 1 of 2 epochs"):
+        train(student_config(runs), faces, run, verbose=0, deadline=over)
+    assert not (run / "finished.json").exists()
+    train(student_config(runs), faces, run, resume=True, verbose=0, deadline=over)
+    found, expected = state_of(run), state_of(runs / "student")
+    assert all(np.array_equal(found[name], array) for name, array in expected.items())
 
 
 def test_a_finished_run_is_left_as_it_is(runs, faces):

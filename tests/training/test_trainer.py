@@ -115,13 +115,13 @@ def test_online_and_stored_teachers_give_the_same_loss(faces, runs, teachers, tm
 def test_a_stored_teacher_is_read_again_and_only_for_its_own_views(faces, runs, teachers, tmp_path):
     checkpoint = runs / "tough" / "best.keras"
     first = cached_teacher(teachers["tough"], checkpoint, draw(faces), tmp_path)
-    assert first.shape == (2, len(faces.indices("train")), 68, 2)
+    assert [points.shape for points in first] == 2 * [(len(faces.indices("train")), 68, 2)]
     again = cached_teacher(None, checkpoint, draw(faces), tmp_path)
     assert np.array_equal(first, again)
     cached_teacher(teachers["tough"], checkpoint, draw(faces, seed=1), tmp_path)
     cached_teacher(teachers["tough"], checkpoint, draw(faces, augment=augmentation("none")), tmp_path)
     cached_teacher(teachers["tolerant"], runs / "tolerant" / "best.keras", draw(faces), tmp_path)
-    assert len(list(tmp_path.glob("views-*.npy"))) == 4
+    assert len(list(tmp_path.glob("views-*"))) == 4
 
 
 def test_objectives_learn_from_the_points_of_their_kind():

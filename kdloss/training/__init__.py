@@ -1,0 +1,1 @@
+"""One training run: configuration, objective, teachers, trainer, recorder, checkpoints."""
