@@ -5,9 +5,10 @@ commands one part of it.
 """
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kdloss.errors import ConfigError
+from kdloss.models import predicts_heatmaps
 from kdloss.training.config import TrainConfig
 
 
@@ -27,6 +28,7 @@ class Recipe:
             teacher starts from the tough one, and distilled students from the student without teachers, as the authors
             did in development; a control without teachers is then trained on for the same epochs, so that the rows
             compare like with like.
+        tolerant: fields of the tolerant teacher alone, before all others.
     """
 
     about: str
@@ -35,6 +37,7 @@ class Recipe:
     student: dict
     distilled: dict
     warm: dict | None = None
+    tolerant: dict = field(default_factory=dict)
     regressor: dict | None = None
 
     def config(self, part, dataset, *, start=None, regressor=False, **changes):
@@ -53,11 +56,15 @@ class Recipe:
         if part == "distilled":
             fields |= self.distilled
         if regressor:
-            fields = {name: value for name, value in fields.items() if not name.startswith("heatmap_")}
             fields |= self.regressor["teacher" if teacher else "student"]
         if start:
             fields |= {"weights": str(start)} | self.warm
-        return TrainConfig(**fields | {name: value for name, value in changes.items() if value is not None})
+        if part == "tolerant":
+            fields |= self.tolerant
+        changes = {name: value for name, value in changes.items() if value is not None}
+        if not predicts_heatmaps((fields | changes)["arch"]):
+            fields = {name: value for name, value in fields.items() if not name.startswith("heatmap_")}
+        return TrainConfig(**fields | changes)
 
     def seeded(self, seed):
         """The same recipe under another seed."""
@@ -70,11 +77,13 @@ class Recipe:
             short = settings and "epochs" in settings
             return settings | {"epochs": min(epochs, settings["epochs"])} if short else settings
 
-        capped = {name: cap(getattr(self, name)) for name in ("common", "teacher", "student", "warm")}
+        capped = {name: cap(getattr(self, name)) for name in ("common", "teacher", "student", "warm", "tolerant")}
         if self.regressor:
             capped["regressor"] = {part: cap(settings) for part, settings in self.regressor.items()}
         return dataclasses.replace(self, **capped)
 
+
+_HEATMAPS = {"loss": "l1", "heatmap_loss": "cross-entropy", "heatmap_weight": 0.05}
 
 KD_LOSS = {
     "smoke": Recipe(
@@ -93,38 +102,41 @@ KD_LOSS = {
         warm={"epochs": 3, "learning_rate": 5e-4, "warmup_epochs": 0.5},
     ),
     "cpu": Recipe(
-        about="two cores, an hour and a half on 1800 faces; 96 px, a wide MobileNetV2 as teacher, warm starts",
-        common={
-            "image_size": 96,
-            "batch_size": 16,
-            "augment": "paper",
-            "loss": "l1",
+        about="two cores, two and a half hours on 1800 faces; 128 px, heatmap networks from ImageNet weights of "
+        "EfficientNet-Lite0, warm starts",
+        common=_HEATMAPS
+        | {
+            "image_size": 128,
+            "batch_size": 32,
+            "augment": "strong",
             "learning_rate": 1e-3,
             "weight_decay": 1e-3,
             "warmup_epochs": 1.0,
         },
-        teacher={"arch": "mobilenetv2-1.4", "epochs": 30},
-        student={"arch": "mobilenetv2", "epochs": 36},
-        distilled={"teacher_views": 4, "kd_preset": "dev2020"},
-        warm={"epochs": 4, "learning_rate": 4e-4, "warmup_epochs": 0.5},
+        teacher={"arch": "efficientfan-lite0", "weights": "imagenet", "epochs": 34},
+        student={"arch": "mobilefan", "weights": "imagenet-lite0", "epochs": 24},
+        distilled={"teacher_views": 5, "kd_preset": "dev2020"},
+        warm={"epochs": 15, "learning_rate": 4e-4, "warmup_epochs": 0.5},
+        tolerant={"epochs": 4},
     ),
     "gpu": Recipe(
-        about="one accelerator, bfloat16; 224 px, EfficientNet-B3 teachers, long schedules with EMA, teachers online",
-        common={
+        about="one accelerator, bfloat16; 224 px, heatmap networks from ImageNet weights, long schedules with EMA",
+        common=_HEATMAPS
+        | {
             "image_size": 224,
-            "batch_size": 64,
+            "batch_size": 32,
             "augment": "strong",
-            "loss": "l1",
-            "learning_rate": 2e-3,
+            "learning_rate": 1e-3,
             "weight_decay": 0.02,
-            "warmup_epochs": 5.0,
+            "warmup_epochs": 3.0,
             "ema": 0.998,
             "precision": "mixed_bfloat16",
         },
-        teacher={"arch": "efficientnetb3", "epochs": 300},
-        student={"arch": "mobilenetv2", "epochs": 400},
-        distilled={"kd_preset": "dev2020"},
-        warm={"epochs": 100, "learning_rate": 5e-4, "warmup_epochs": 1.0},
+        teacher={"arch": "efficientfan-lite2", "weights": "imagenet", "epochs": 150},
+        student={"arch": "mobilefan", "weights": "imagenet-lite0", "epochs": 150},
+        distilled={"teacher_views": 20, "kd_preset": "dev2020"},
+        warm={"epochs": 60, "learning_rate": 4e-4, "warmup_epochs": 1.0},
+        tolerant={"epochs": 20},
     ),
     "paper": Recipe(
         about="the published settings: 224 px, gt box + 10 px stretched, L2, batch 70, from scratch; 600 epochs of new "
@@ -144,8 +156,6 @@ KD_LOSS = {
         distilled={"kd_preset": "public"},
     ),
 }
-
-_HEATMAPS = {"loss": "l1", "heatmap_loss": "cross-entropy", "heatmap_weight": 0.05}
 
 EFFICIENTFAN = {
     "smoke": Recipe(

@@ -6,6 +6,7 @@ from kdloss.augment import AUGMENTATIONS
 from kdloss.data_location import find_prepared
 from kdloss.datasets import DATASETS
 from kdloss.errors import ConfigError
+from kdloss.models import predicts_heatmaps
 from kdloss.recipes import EFFICIENTFAN, KD_LOSS, PRESETS, recipe
 from kdloss.runs import new_run_folder
 from kdloss.training.config import HEATMAP_LOSSES, PRECISIONS
@@ -51,7 +52,7 @@ def add_training_flags(parser):
 
 def recipe_for(args):
     """The recipe that ``--recipe`` names, of the system that the network of ``--arch`` belongs to."""
-    return recipe(args.recipe, EFFICIENTFAN if args.arch and args.arch.startswith("efficientfan") else KD_LOSS)
+    return recipe(args.recipe, EFFICIENTFAN if args.arch and predicts_heatmaps(args.arch) else KD_LOSS)
 
 
 def overrides(args):
