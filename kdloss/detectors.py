@@ -22,6 +22,11 @@ class Detector(ABC):
 
     name: str
 
+    @classmethod
+    def for_photographs(cls):
+        """The detector as it suits whole photographs, with small faces and much that is none."""
+        return cls()
+
     @abstractmethod
     def detect(self, image):
         """Detects faces.
@@ -43,8 +48,11 @@ class LbpDetector(Detector):
     their number.
 
     The window grows by 10 % from scan to scan and moves by one cell of its grid: finer scans find a few more faces and
-    take longer. Faces smaller than `SMALLEST` are not searched for: small windows cost the most, and a stored crop
-    holds none.
+    take longer. Small windows cost the most, and a stored crop holds no small face, so by default none is searched for.
+
+    Args:
+        smallest: side of the smallest face searched for, a share of the image's shorter side.
+        fewest: windows that a group must have to count as a face. One is right where there is a face for certain.
 
     Raises:
         ConfigError: scikit-image is not installed.
@@ -54,21 +62,29 @@ class LbpDetector(Detector):
     """
 
     name = "lbp"
-    SMALLEST = 0.3  # side of the smallest face, a share of the image's shorter side
+    SMALLEST, SMALLEST_IN_PHOTOGRAPHS = 0.3, 0.1
+    # On 99 photographs of the 300-W training set 7 windows find the annotated face in 81 %, with 5 other detections
+    # (some of them faces too) in 100 photographs; 4 windows in 89 %, with 31.
+    FEWEST_IN_PHOTOGRAPHS = 7
     _WINDOW = 24  # side that the cascade was trained with, pixels; it sees nothing smaller
     _GROUPED = 0.3
 
-    def __init__(self):
+    def __init__(self, smallest=SMALLEST, fewest=1):
+        self.smallest, self.fewest = smallest, fewest
         try:
             from skimage.data import lbp_frontal_face_cascade_filename
             from skimage.feature import Cascade
         except ImportError:
-            raise ConfigError("detector lbp: scikit-image is not installed: pip install 'kdloss[detect]'") from None
+            raise ConfigError("detector lbp: scikit-image is not installed: pip install scikit-image") from None
         self._cascade = Cascade(lbp_frontal_face_cascade_filename())
+
+    @classmethod
+    def for_photographs(cls):
+        return cls(cls.SMALLEST_IN_PHOTOGRAPHS, cls.FEWEST_IN_PHOTOGRAPHS)
 
     def detect(self, image):
         largest = min(image.shape[:2])
-        smallest = max(self._WINDOW, round(self.SMALLEST * largest))
+        smallest = max(self._WINDOW, round(self.smallest * largest))
         found = self._cascade.detect_multi_scale(
             np.ascontiguousarray(image),
             scale_factor=1.1,
@@ -79,7 +95,8 @@ class LbpDetector(Detector):
             intersection_score_threshold=2.0,  # overlaps end at 1: the windows come one by one
         )
         windows = [(window["c"], window["r"], window["width"], window["height"]) for window in found]
-        return self._group(np.array(windows, np.float64).reshape(-1, 4))
+        groups = self._group(np.array(windows, np.float64).reshape(-1, 4))
+        return groups[groups[:, 4] >= self.fewest]
 
     def _group(self, windows):
         windows = windows[np.lexsort(windows.T)]  # whatever the order in which the threads found them
@@ -97,15 +114,15 @@ class LbpDetector(Detector):
 DETECTORS = {"lbp": LbpDetector}
 
 
-def detector(name):
-    """The `Detector` of a name.
+def detector(name, *, photographs=False):
+    """The `Detector` of a name, set for stored crops (one large face each) or for whole photographs.
 
     Raises:
         ConfigError: no such detector, or what it needs is not installed.
     """
     if name not in DETECTORS:
         raise ConfigError(f"detector {name}: expected one of {', '.join(DETECTORS)}")
-    return DETECTORS[name]()
+    return DETECTORS[name].for_photographs() if photographs else DETECTORS[name]()
 
 
 def box_iou(a, b):
