@@ -29,6 +29,7 @@ class Recipe:
             did in development; a control without teachers is then trained on for the same epochs, so that the rows
             compare like with like.
         tolerant: fields of the tolerant teacher alone, before all others.
+        record: the command that ran it on real faces, what that took, and what came of it.
     """
 
     about: str
@@ -39,6 +40,7 @@ class Recipe:
     warm: dict | None = None
     tolerant: dict = field(default_factory=dict)
     regressor: dict | None = None
+    record: str = ""
 
     def config(self, part, dataset, *, start=None, regressor=False, **changes):
         """The `TrainConfig` of a part of the chain.

@@ -107,6 +107,8 @@ def main(argv=None):
         f"{DATASETS[args.dataset].title}: {len(prepared)} {kept}; {f'{system.title}, ' if named else ''}"
         f"preset {args.preset}: {system.recipes[args.preset].about}"
     )
+    if system.recipes[args.preset].record:
+        print(f"on record: {system.recipes[args.preset].record}")
     words = [
         "reproduce",
         args.dataset,
