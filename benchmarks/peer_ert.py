@@ -21,9 +21,9 @@ import numpy as np
 
 from asm.atomic import replacing, write_whole
 from kdloss.benchmarking.inference import spread
-from kdloss.benchmarking.litert import export_litert, litert_function
 from kdloss.data_location import find_prepared
 from kdloss.datasets import DATASETS
+from kdloss.deploy.litert import export_litert, litert_function
 from kdloss.errors import ConfigError, DataError, exits_on_user_error
 from kdloss.evaluation import metrics
 from kdloss.evaluation.evaluation import load_checkpoint

@@ -10,7 +10,9 @@ VERBS = {
     "train_student": ("kdloss.train_student", "train a student, with or without teachers"),
     "evaluate": ("kdloss.evaluate", "measure and compare checkpoints and predictions files"),
     "benchmark": ("kdloss.benchmark", "what networks cost: size, multiply-accumulates, time"),
+    "predict": ("kdloss.predict", "faces and landmarks of photographs"),
     "results": ("kdloss.results", "the record of all numbers, and the tables made from it"),
+    "publish": ("kdloss.publish", "a trained network as a shipped model, with its card"),
     "reproduce": ("kdloss.reproduce", "the whole chain, from faces to a report"),
 }
 

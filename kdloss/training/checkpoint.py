@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from asm.atomic import replacing
+from kdloss import pretrained
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.models import build_model, predicts_heatmaps
 from kdloss.schemes import LandmarkScheme
@@ -35,16 +36,21 @@ def save_model(path, model, card):
 
 
 def checkpoint_path(path):
-    """The file of a checkpoint that is named by a run folder or by the file itself.
+    """The file of a checkpoint that is named by a run folder, by the file itself, or as a shipped model.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or the shipped one is not as it was shipped.
     """
     path = Path(path)
+    if not path.exists() and str(path) in pretrained.names():
+        return pretrained.path(str(path))
     if path.is_dir():
         path = path / "best.keras"
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint: give a .keras file or a run folder that holds best.keras")
+        raise CheckpointError(
+            f"{path}: no such checkpoint: give a .keras file, a run folder that holds best.keras, or the name of a "
+            f"shipped model ({pretrained.shipped()})"
+        )
     return path
 
 
@@ -72,7 +78,7 @@ def load_model(path, readout=None):
     """Loads a checkpoint.
 
     Args:
-        path: a ``.keras`` file of `save_model`, or a run folder that holds ``best.keras``.
+        path: a ``.keras`` file of `save_model`, a run folder that holds ``best.keras``, or a shipped model's name.
         readout: of a heatmap network, see `build_model`; None: the integral, with which it was trained.
 
     Returns:

@@ -17,11 +17,11 @@ import pytest
 
 from kdloss.__main__ import main as kdloss
 from kdloss.benchmark import main
-from kdloss.benchmarking.litert import export_litert, litert_function
 from kdloss.benchmarking.networks import trained
 from kdloss.benchmarking.runtimes import RUNTIMES
 from kdloss.benchmarking.tables import inference_tables
 from kdloss.benchmarking.worker import Job, Worker
+from kdloss.deploy.litert import export_litert, litert_function
 from kdloss.errors import ConfigError
 from kdloss.evaluation.table import text_table
 from kdloss.models import build_model, published_student
@@ -183,7 +183,7 @@ def test_a_published_student(tmp_path, monkeypatch):
 def test_without_litert_the_message_says_what_to_type(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
     assert main(["inference"]) == 2
-    error = "error: ai-edge-litert is not installed: pip install '.[peer]', or leave it out with --runtime keras\n"
+    error = "error: ai-edge-litert is not installed: pip install '.[litert]', or leave it out with --runtime keras\n"
     assert capsys.readouterr().err == error
 
 

@@ -1,0 +1,154 @@
+"""A trained network as a folder that can be shipped: smaller files, each of them measured, and the card of all."""
+
+import datetime
+import json
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from asm.atomic import write_whole
+from kdloss.datasets import dataset_spec
+from kdloss.deploy.half_precision import save_half
+from kdloss.deploy.litert import LiteRTModel, export_litert
+from kdloss.deploy.model_card import model_card
+from kdloss.deploy.origin import origin
+from kdloss.errors import ConfigError, UserError
+from kdloss.evaluation.evaluation import evaluate_loaded, load_checkpoint
+from kdloss.evaluation.provenance import machine_facts
+from kdloss.evaluation.robustness import measure_robustness
+from kdloss.geometry import FaceCrop
+from kdloss.pretrained import CARD, FILES, HALF, INT8, MODEL, describe
+from kdloss.runs import environment
+from kdloss.training.checkpoint import read_card
+
+ORIGINAL = "original"
+REPRESENTATIVE = 200  # training faces that decide the scales of int8
+ROBUSTNESS = 100  # test faces; each costs 78 predictions
+SPLITS = ("val", "test")
+_NUMBERS = ("n", "official_n", "complete", "nme_interocular", "nme_interpupil", "nme_box", "fr10", "auc10")
+_OF_PROTOCOL = (
+    "scheme", "normaliser", "box", "thresholds", "flip_test", "occluded_points", "missing", "synthetic", "content",
+)  # fmt: skip
+CODE_LICENCE = "MIT"
+
+
+def publish(checkpoint, name, prepared, out, *, command, announce=lambda line: None):
+    """Writes a model folder as `kdloss.pretrained` holds them, whole or not at all.
+
+    Args:
+        checkpoint: a run folder, or the checkpoint in one.
+        name: of the model: lower-case letters, digits, dots and dashes.
+        prepared: the `PreparedDataset` of its data set: training faces for the scales of int8, validation and test
+            faces to measure every file on.
+        out: the folder to make.
+        command: how that was asked for, a text for the card.
+        announce: takes a line of progress now and then.
+
+    Returns:
+        The card, a dict.
+
+    Raises:
+        ConfigError: a name or a place that cannot be, no run folder, or one of another data set.
+        CheckpointError: no such checkpoint, damaged, or for another landmark scheme.
+        DataError: the set lacks a split.
+    """
+    out = Path(out)
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name):
+        raise ConfigError(
+            f"--name {name}: expected lower-case letters, digits, dots and dashes, as in mobilenetv2-300w"
+        )
+    if out.exists():
+        raise ConfigError(f"{out}: exists already: remove it, or give another --out")
+    loaded = load_checkpoint(checkpoint, prepared.scheme)
+    facts = origin(loaded.run, prepared)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written ({error.strerror or error}): give another place") from error
+    try:
+        card = _write(work, loaded, read_card(checkpoint), prepared, name, facts, command, announce)
+        work.chmod(0o755)
+        os.replace(work, out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return card
+
+
+def _write(work, loaded, described, prepared, name, facts, command, announce):
+    announce(f"writing {', '.join(FILES)}")
+    save_half(work / MODEL, loaded.model, described)
+    export_litert(loaded.model, work / HALF, "fp16")
+    export_litert(loaded.model, work / INT8, "int8", representative_crops(prepared, loaded))
+    models = {ORIGINAL: loaded, MODEL: load_checkpoint(work / MODEL, prepared.scheme)}
+    models |= {file: replace(loaded, model=LiteRTModel(work / file)) for file in (HALF, INT8)}
+    numbers, protocol = {}, {}
+    for label, model in models.items():
+        announce(f"measuring {label}")
+        found = {split: evaluate_loaded(prepared, model, split=split).metrics for split in SPLITS}
+        numbers[label] = {split: _chosen(metrics["subsets"]) for split, metrics in found.items()}
+        protocol = {key: found["test"]["protocol"][key] for key in _OF_PROTOCOL} | {"notes": found["test"]["notes"]}
+    rows = spread_rows(prepared.indices("test"), ROBUSTNESS)
+    robustness = measure_robustness(models[MODEL].model, prepared, rows, loaded.box, announce=announce)
+    surroundings = environment()
+    card = {
+        "name": name,
+        "arch": described["arch"],
+        "scheme": prepared.scheme.name,
+        "points": prepared.scheme.num_points,
+        "image_size": described["image_size"],
+        "box": described["box"],
+        "parameters": loaded.model.count_params(),
+        "files": {file: describe(work / file) for file in FILES},
+        **facts,
+        "source": {
+            "run": loaded.run.name,
+            "epoch": described.get("epoch"),
+            "sha256": loaded.record["sha256"],
+            "bytes": Path(loaded.record["path"]).stat().st_size,
+        },
+        "protocol": protocol,
+        "numbers": numbers,
+        "robustness": robustness,
+        "licence": {"weights": licence(prepared.dataset), "code": CODE_LICENCE},
+        "date": datetime.date.today().isoformat(),
+        "packages": surroundings["packages"],
+        **machine_facts(surroundings),
+        "command": command,
+    }
+    write_whole(work / CARD, json.dumps(card, indent=1, allow_nan=False) + "\n")
+    write_whole(work / "README.md", model_card(card))
+    return card
+
+
+def representative_crops(prepared, loaded):
+    """Yields unvaried crops (1, S, S, 3) uint8 of training faces, evenly spaced over the split."""
+    size, boxes = loaded.model.input_shape[1], prepared.boxes(loaded.box)
+    for row in spread_rows(prepared.indices("train"), REPRESENTATIVE):
+        yield FaceCrop.from_box(boxes[row], size).image(prepared.faces[row])[None]
+
+
+def spread_rows(rows, count):
+    """As many of the rows, at most, evenly spaced."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))]
+
+
+def licence(dataset):
+    """Of weights that were trained on a data set; they inherit its terms."""
+    terms = dataset_spec(dataset).licence
+    if dataset == "300w":
+        return (
+            f"non-commercial research use only, inherited from 300-W ({terms}), whose faces the weights were trained on"
+        )
+    title = dataset_spec(dataset).title
+    return f"inherited from {title} ({terms or 'terms of its owner'}), whose faces the weights were trained on"
+
+
+def _chosen(subsets):
+    """Of each subset that has faces, the numbers of the card."""
+    return {name: {key: values[key] for key in _NUMBERS} for name, values in subsets.items() if values["n"]}

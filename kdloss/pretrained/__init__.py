@@ -1,0 +1,87 @@
+"""The models that come with the package: each a folder here, made by ``python -m kdloss.publish``.
+
+model.keras    a checkpoint, its kernels in 16 bits
+fp16.tflite    the same network for LiteRT, in 16 bits
+int8.tflite    the same in whole numbers of 8 bits
+card.json      what it is, what it was trained on, what was measured; size and SHA-256 of each file
+README.md      the same for people
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from kdloss.errors import CheckpointError
+
+ROOT = Path(__file__).parent
+CARD, MODEL, HALF, INT8 = "card.json", "model.keras", "fp16.tflite", "int8.tflite"
+FILES = (MODEL, HALF, INT8)
+
+
+def names():
+    """The names of the shipped models, sorted."""
+    return sorted(file.parent.name for file in ROOT.glob(f"*/{CARD}"))
+
+
+def card(name):
+    """What ``card.json`` of a shipped model says, a dict.
+
+    Raises:
+        CheckpointError: no such model, or its card is damaged.
+    """
+    if name not in names():
+        raise CheckpointError(f"{name}: no such shipped model: expected {shipped()}")
+    try:
+        found = json.loads((ROOT / name / CARD).read_text(encoding="utf-8"))
+        if all({"bytes", "sha256"} <= found["files"][file].keys() for file in FILES):
+            return found
+        reason = "a file without size and hash"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    raise CheckpointError(f"{ROOT / name / CARD}: damaged ({reason}): install the package again")
+
+
+def path(name, file=MODEL):
+    """A file of a shipped model, once its size and its SHA-256 are found to be those of its card.
+
+    Args:
+        name: one of `names`.
+        file: one of `FILES`.
+
+    Returns:
+        Its `pathlib.Path`.
+
+    Raises:
+        CheckpointError: no such model or file, or it was changed or cut short.
+    """
+    files = card(name)["files"]
+    if file not in files:
+        raise CheckpointError(f"{name}: holds no {file}: expected one of {', '.join(files)}")
+    place, expected = ROOT / name / file, files[file]
+    try:
+        found = describe(place)
+    except OSError as error:
+        raise CheckpointError(f"{place}: unreadable ({error.strerror}): install the package again") from error
+    if found["bytes"] != expected["bytes"]:
+        raise CheckpointError(
+            f"{place}: cut short or changed: found {found['bytes']} bytes, expected {expected['bytes']}: "
+            "install the package again"
+        )
+    if found["sha256"] != expected["sha256"]:
+        raise CheckpointError(
+            f"{place}: changed: found SHA-256 {found['sha256'][:16]}, expected {expected['sha256'][:16]}: "
+            "install the package again"
+        )
+    return place
+
+
+def describe(place):
+    """Size in bytes and SHA-256 of a file, as cards state them."""
+    content = Path(place).read_bytes()
+    return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+
+
+def shipped():
+    """For messages: the names as a list in words."""
+    found = names()
+    return f"one of {', '.join(found)}" if found else "none, as this package ships no models"

@@ -1,0 +1,5 @@
+"""Small prepared data sets."""
+
+from tests.evaluation.conftest import make_prepared
+
+__all__ = ["make_prepared"]
