@@ -28,7 +28,7 @@ class Recipe:
             teacher starts from the tough one, and distilled students from the student without teachers, as the authors
             did in development; a control without teachers is then trained on for the same epochs, so that the rows
             compare like with like.
-        tolerant: fields of the tolerant teacher alone, before all others.
+        tolerant: in place of those of ``warm``, fields of the tolerant teacher that starts from the tough one.
         record: the command that ran it on real faces, what that took, and what came of it.
     """
 
@@ -60,9 +60,7 @@ class Recipe:
         if regressor:
             fields |= self.regressor["teacher" if teacher else "student"]
         if start:
-            fields |= {"weights": str(start)} | self.warm
-        if part == "tolerant":
-            fields |= self.tolerant
+            fields |= {"weights": str(start)} | self.warm | (self.tolerant if part == "tolerant" else {})
         changes = {name: value for name, value in changes.items() if value is not None}
         if not predicts_heatmaps((fields | changes)["arch"]):
             fields = {name: value for name, value in fields.items() if not name.startswith("heatmap_")}

@@ -63,7 +63,8 @@ def test_every_recipe_is_a_chain_in_order(system, preset, tmp_path):
         assert config.method == link.method
         taught = {role: path for role in ROLES if (path := getattr(config, role))}
         assert taught == {role: str(tmp_path / name / "best.keras") for role, name in link.teachers.items()}
-        assert config.weights == (str(tmp_path / link.start / "best.keras") if link.start else "none")
+        first = {"none", "imagenet"} if config.kind in ("tough", "tolerant") else {"none", "imagenet-lite0"}
+        assert config.weights in ({str(tmp_path / link.start / "best.keras")} if link.start else first)
         assert link.start is None or recipe_.warm
         # Whoever learns from a teacher is compared with one that does not, and nobody else is.
         assert (link.control is None) == (link.method == "none")
@@ -114,8 +115,18 @@ def test_only_a_run_that_starts_from_another_is_short(part):
     changes = {"method": "kd-loss", "tough": "t.keras"} if part == "distilled" else {}
     scratch = KD_LOSS["cpu"].config(part, "300w", **changes)
     warm = KD_LOSS["cpu"].config(part, "300w", start="other.keras", **changes)
-    assert scratch.epochs >= 5 * warm.epochs
-    assert (scratch.weights, warm.weights) == ("none", "other.keras")
+    assert scratch.epochs > 1.5 * warm.epochs
+    assert scratch.learning_rate > warm.learning_rate
+    assert warm.weights == "other.keras"
+    assert scratch.weights == ("imagenet" if part == "tolerant" else "imagenet-lite0")
+
+
+def test_heatmap_settings_are_for_heatmap_networks():
+    heatmaps, points = (
+        KD_LOSS["cpu"].config("student", "300w", method="none", arch=arch) for arch in ("mobilefan", "mobilenetv2")
+    )
+    assert (heatmaps.heatmap_loss, points.heatmap_loss) == ("cross-entropy", "none")
+    assert set(heatmaps.differences(points)) == {"arch", "heatmap_loss", "heatmap_weight"}
 
 
 @every_chain
