@@ -60,7 +60,7 @@ class System:
 
 
 def kd_loss_links(recipe, ablation=True):
-    """The runs of the KD-Loss paper; the student with both teachers last.
+    """The runs of the KD-Loss paper, the student with both teachers after all others; then its last run, if any.
 
     Args:
         recipe: a `Recipe`.
@@ -83,7 +83,11 @@ def kd_loss_links(recipe, ablation=True):
     if ablation:
         links.append(distilled("kd-tough", "student, tough teacher only", "tough"))
         links.append(distilled("kd-tolerant", "student, tolerant teacher only", "tolerant"))
-    return [*links, distilled("kd-both", "student, KD-Loss (both)", "tough", "tolerant")]
+    links.append(distilled("kd-both", "student, KD-Loss (both)", "tough", "tolerant"))
+    if recipe.finish:
+        title = f"student, KD-Loss (both), trained on at {recipe.finish['image_size']} px"
+        links.append(Link("finished", title, "finish", start="kd-both"))
+    return links
 
 
 def efficientfan_links(recipe, ablation=True):
@@ -155,7 +159,7 @@ DEFAULT_SYSTEM = "kd-loss"
 def link_config(link, recipe, dataset, folder):
     """The `TrainConfig` of a link whose chain lies in ``folder``."""
     changes = {role: str(folder / name / "best.keras") for role, name in link.teachers.items()}
-    if link.part in ("student", "distilled"):
+    if link.part in ("student", "distilled", "finish"):
         changes["method"] = link.method
     start = folder / link.start / "best.keras" if link.start else None
     return recipe.config(link.part, dataset, start=start, regressor=link.regressor, **changes)

@@ -22,6 +22,8 @@ class Recipe:
         teacher: fields of both teachers.
         student: fields of every student.
         distilled: what students with teachers, and their control without, have besides.
+        finish: fields of a last run, which trains the student with both teachers on without them, such as at a larger
+            size than teachers and comparisons can afford; None: there is none.
         regressor: fields of both, where a regressor takes the place of the system's own heatmap network, by part:
             ``student``, and ``teacher`` where one is trained; None in systems of regressors.
         warm: fields of runs that start from another run, or None: every run starts from scratch. With it the tolerant
@@ -39,6 +41,7 @@ class Recipe:
     distilled: dict
     warm: dict | None = None
     tolerant: dict = field(default_factory=dict)
+    finish: dict | None = None
     regressor: dict | None = None
     record: str = ""
 
@@ -46,7 +49,7 @@ class Recipe:
         """The `TrainConfig` of a part of the chain.
 
         Args:
-            part: ``tough``, ``tolerant``, ``student`` (no teachers) or ``distilled``.
+            part: ``tough``, ``tolerant``, ``student`` (no teachers), ``distilled`` or ``finish``.
             dataset: name of the data set.
             start: checkpoint of the run that it starts from, or None.
             regressor: take the regressor of the part, not the system's own network.
@@ -59,7 +62,9 @@ class Recipe:
             fields |= self.distilled
         if regressor:
             fields |= self.regressor["teacher" if teacher else "student"]
-        if start:
+        if part == "finish":
+            fields |= {"weights": str(start)} | self.finish
+        elif start:
             fields |= {"weights": str(start)} | self.warm | (self.tolerant if part == "tolerant" else {})
         changes = {name: value for name, value in changes.items() if value is not None}
         if not predicts_heatmaps((fields | changes)["arch"]):
@@ -77,7 +82,8 @@ class Recipe:
             short = settings and "epochs" in settings
             return settings | {"epochs": min(epochs, settings["epochs"])} if short else settings
 
-        capped = {name: cap(getattr(self, name)) for name in ("common", "teacher", "student", "warm", "tolerant")}
+        names = ("common", "teacher", "student", "warm", "tolerant", "finish")
+        capped = {name: cap(getattr(self, name)) for name in names}
         if self.regressor:
             capped["regressor"] = {part: cap(settings) for part, settings in self.regressor.items()}
         return dataclasses.replace(self, **capped)
@@ -118,6 +124,7 @@ KD_LOSS = {
         distilled={"teacher_views": 5, "kd_preset": "dev2020"},
         warm={"epochs": 15, "learning_rate": 4e-4, "warmup_epochs": 0.5},
         tolerant={"epochs": 4},
+        finish={"image_size": 192, "epochs": 8, "learning_rate": 4e-4},
     ),
     "gpu": Recipe(
         about="one accelerator, bfloat16; 224 px, heatmap networks from ImageNet weights, long schedules with EMA",

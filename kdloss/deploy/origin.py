@@ -24,7 +24,7 @@ def origin(run, prepared):
         A dict for JSON: ``seed``; ``training``, the run's configuration, of files the names alone; and ``data``:
         ``dataset``, ``title``, ``synthetic``, ``train_faces`` and ``val_faces`` (None where the run did not end by
         itself), ``prepared_train_faces`` (of ``prepared``), ``official_train_faces`` (None: no such number), ``starts``
-        (the newest first) and ``teachers``.
+        (the newest first) and ``teachers`` (of the run and those it started from).
 
     Raises:
         ConfigError: no run folder, or that of another data set.
@@ -38,6 +38,7 @@ def origin(run, prepared):
     ended = run / FINISHED
     results = read_json(ended, "that of a finished run") if ended.is_file() else {}
     spec = dataset_spec(prepared.dataset)
+    starts, teachers = _lineage(config)
     return {
         "seed": config.get("seed"),
         "training": {name: _portable(value) for name, value in config.items()},
@@ -49,8 +50,8 @@ def origin(run, prepared):
             "val_faces": results.get("val_faces"),
             "prepared_train_faces": len(prepared.indices("train")),
             "official_train_faces": spec.official("train") or None,
-            "starts": _starts(config),
-            "teachers": {role: _named(config[role]) for role in _TEACHERS if config.get(role)},
+            "starts": starts,
+            "teachers": teachers,
         },
     }
 
@@ -68,15 +69,19 @@ def _portable(value):
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
-def _starts(config):
-    """What the weights started from, and that from, back to the first; empty: random weights."""
-    found = []
-    while (weights := config.get("weights", "none")) != "none" and len(found) < _LONGEST:
-        found.append(f"{IMAGENET} ({Path(weights).name})" if _is_imagenet(weights) else _named(weights))
+def _lineage(config):
+    """What the weights started from, and that from, back to the first (none: random weights), and role -> teacher of
+    all these runs."""
+    starts, teachers = [], {}
+    while True:
+        teachers = {role: _named(config[role]) for role in _TEACHERS if config.get(role)} | teachers
+        weights = config.get("weights", "none")
+        if weights == "none" or len(starts) == _LONGEST:
+            return starts, teachers
+        starts.append(f"{IMAGENET} ({Path(weights).name})" if _is_imagenet(weights) else _named(weights))
         path = Path(weights)
         before = (path if path.is_dir() else path.parent) / "config.json"
         config = read_json(before, "that of a run of this project") if before.is_file() else {}
-    return found
 
 
 def _is_imagenet(weights):
