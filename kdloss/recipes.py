@@ -126,8 +126,8 @@ KD_LOSS = {
         tolerant={"epochs": 4},
         finish={"image_size": 192, "epochs": 8, "learning_rate": 4e-4},
         record="python -m kdloss.reproduce --dataset 300w --data RAW/300w --preset cpu: 2.8 hours, summed over runs "
-        "that were trained two at a time, an AMD EPYC core each, on 2026-11-27; 1811 faces; common test NME 3.92 % without "
-        "distillation, 3.81 % by KD-Loss, 3.69 % after the last run (docs/results/300w-128.md)",
+        "that were trained two at a time, an AMD EPYC core each, on 2026-11-27; 1811 faces; common test NME 3.92 % "
+        "without distillation, 3.81 % by KD-Loss, 3.69 % after the last run (docs/results/300w-128.md)",
     ),
     "gpu": Recipe(
         about="one accelerator, bfloat16; 224 px, heatmap networks from ImageNet weights, long schedules with EMA",
