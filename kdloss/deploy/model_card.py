@@ -68,7 +68,7 @@ def _use(card):
     sizes = "\n".join(f"| `{file}` | {found['bytes'] / 1e6:.2f} |" for file, found in card["files"].items())
     return (
         "```python\n"
-        "import kdloss\n"
+        "import kdloss\n\n"
         f'model = kdloss.load("{name}")\n'
         f"points = (model.predict(crops) + 0.5) * {size} - 0.5  # (B, {size}, {size}, 3) RGB 0..255 -> "
         f"(B, {card['points']}, 2) pixels of the crop\n"
