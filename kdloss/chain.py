@@ -12,6 +12,7 @@ from kdloss.geometry import BoxPolicy
 from kdloss.recipes import EFFICIENTFAN, KD_LOSS
 from kdloss.runs import finished
 from kdloss.soft_landmarks import fit_shape_model
+from kdloss.training.deadline import Deadline, OutOfTime
 from kdloss.training.fit import train
 
 CONTINUED = "none-continued"
@@ -178,13 +179,21 @@ def run_chain(links, recipe, prepared, folder, announce=print, deadline=None):
 
     Returns:
         Name of link -> (link, config, results of its training).
+
+    Raises:
+        OutOfTime: the deadline came first.
     """
-    done = {}
+    done, worked, deadline = {}, False, deadline or Deadline()
     for number, link in enumerate(links, start=1):
         config = link_config(link, recipe, prepared.dataset, folder)
         place = folder / link.name
         state = "done before" if finished(place) else f"{config.arch}, {config.epochs} epochs"
         announce(f"[{number}/{len(links)}] {link.title}: {state}")
+        if not finished(place):
+            # Each call does an epoch at least, however short its time; it begins no second run late.
+            if worked and not deadline.leaves(0):
+                raise OutOfTime(f"{place}: is the next run")
+            worked = True
         shape = None
         if link.part == "tolerant":
             shape = fit_shape_model(prepared, BoxPolicy.parse(config.box), config.variance)

@@ -53,7 +53,8 @@ class Recipe:
             dataset: name of the data set.
             start: checkpoint of the run that it starts from, or None.
             regressor: take the regressor of the part, not the system's own network.
-            changes: fields that replace the recipe's; those that are None are left alone.
+            changes: fields that replace the recipe's; those that are None are left alone. Another network starts from
+                random weights unless they say otherwise.
         """
         teacher = part in ("tough", "tolerant")
         fields = {"kind": part if teacher else "student", "dataset": dataset} | self.common
@@ -67,6 +68,8 @@ class Recipe:
         elif start:
             fields |= {"weights": str(start)} | self.warm | (self.tolerant if part == "tolerant" else {})
         changes = {name: value for name, value in changes.items() if value is not None}
+        if changes.get("arch", fields["arch"]) != fields["arch"]:
+            fields.pop("weights", None)  # a recipe's first weights are for its own network
         if not predicts_heatmaps((fields | changes)["arch"]):
             fields = {name: value for name, value in fields.items() if not name.startswith("heatmap_")}
         return TrainConfig(**fields | changes)

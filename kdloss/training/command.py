@@ -51,8 +51,11 @@ def add_training_flags(parser):
 
 
 def recipe_for(args):
-    """The recipe that ``--recipe`` names, of the system that the network of ``--arch`` belongs to."""
-    return recipe(args.recipe, EFFICIENTFAN if args.arch and predicts_heatmaps(args.arch) else KD_LOSS)
+    """The recipe that ``--recipe`` names: KD-Loss', or EfficientFAN's for heatmap networks that are not that recipe's."""
+    own = recipe(args.recipe, KD_LOSS)
+    if args.arch in (None, own.student["arch"], own.teacher["arch"]) or not predicts_heatmaps(args.arch):
+        return own
+    return recipe(args.recipe, EFFICIENTFAN)
 
 
 def overrides(args):

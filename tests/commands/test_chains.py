@@ -1,5 +1,6 @@
 """The chain of every recipe of every system: who is trained, from whom, and what is compared with what."""
 
+import argparse
 import dataclasses
 
 import pytest
@@ -8,6 +9,7 @@ from kdloss.chain import CONTINUED, SYSTEMS, link_config
 from kdloss.errors import ConfigError
 from kdloss.models import architectures, predicts_heatmaps
 from kdloss.recipes import EFFICIENTFAN, KD_LOSS, PRESETS, recipe
+from kdloss.training.command import recipe_for
 
 LINKS = ["none", "tough", "tolerant", CONTINUED, "kd-tough", "kd-tolerant", "kd-both", "finished"]
 FAN_LINKS = ["none", "teacher", "fa", "ps", "fa-ps"]
@@ -127,7 +129,26 @@ def test_heatmap_settings_are_for_heatmap_networks():
         KD_LOSS["cpu"].config("student", "300w", method="none", arch=arch) for arch in ("mobilefan", "mobilenetv2")
     )
     assert (heatmaps.heatmap_loss, points.heatmap_loss) == ("cross-entropy", "none")
-    assert set(heatmaps.differences(points)) == {"arch", "heatmap_loss", "heatmap_weight"}
+    assert set(heatmaps.differences(points)) == {"arch", "heatmap_loss", "heatmap_weight", "weights"}
+    # ImageNet weights that are selected for the recipe's own network fit few others.
+    assert (heatmaps.weights, points.weights) == ("imagenet-lite0", "none")
+    given = KD_LOSS["cpu"].config("student", "300w", method="none", arch="mobilenetv2", weights="imagenet-lite0")
+    assert given.weights == "imagenet-lite0"
+
+
+@pytest.mark.parametrize(
+    ("name", "arch", "recipes"),
+    [
+        ("cpu", None, KD_LOSS),
+        ("cpu", "mobilefan", KD_LOSS),
+        ("cpu", "efficientfan-lite0", KD_LOSS),
+        ("cpu", "mobilenetv2-0.5", KD_LOSS),
+        ("cpu", "efficientfan-b0", EFFICIENTFAN),
+        ("smoke", "mobilefan", EFFICIENTFAN),
+    ],
+)
+def test_whose_recipe_a_network_is_trained_by(name, arch, recipes):
+    assert recipe_for(argparse.Namespace(recipe=name, arch=arch)) is recipes[name]
 
 
 @every_chain
