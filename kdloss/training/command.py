@@ -51,7 +51,7 @@ def add_training_flags(parser):
 
 
 def recipe_for(args):
-    """The recipe that ``--recipe`` names: KD-Loss', or EfficientFAN's for heatmap networks that are not that recipe's."""
+    """The recipe that ``--recipe`` names: KD-Loss', or EfficientFAN's for heatmap networks that are not that one's."""
     own = recipe(args.recipe, KD_LOSS)
     if args.arch in (None, own.student["arch"], own.teacher["arch"]) or not predicts_heatmaps(args.arch):
         return own

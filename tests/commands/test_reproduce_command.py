@@ -174,6 +174,9 @@ def test_a_chain_can_be_cut_into_pieces(reproduced, again):
     assert "report:" in again(reproduced, "--minutes", "0.001")
     assert json.loads((reproduced / "results.json").read_text())["runs"]["kd-both"]["subsets"] == before
     shutil.rmtree(reproduced / "kd-both")
+    shutil.rmtree(reproduced / "kd-tolerant")
+    assert "kd-both: is the next run: run the same command" in again(reproduced, "--minutes", "0.001", status=75)
+    assert (reproduced / "kd-tolerant" / "finished.json").is_file()
     shutil.rmtree(reproduced / "teacher-views")
     text = again(reproduced, "--minutes", "0.00001", status=75)
     assert "on 0 of 1 rounds of views are stored: run the same command again to go on" in text
