@@ -14,6 +14,8 @@ from PIL import Image, ImageOps
 from kdloss.errors import DataError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+# Pillow's names of what these hold. It knows more, whatever a file's name says; PostScript among them starts a program.
+IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
 
 
 def read_image(source):
@@ -41,11 +43,11 @@ def read_image(source):
         raise DataError(f"{name}: empty file, expected an image")
     try:
         # Pillow warns about odd metadata and very large pictures; neither hinders reading.
-        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
             image.load()
             return _to_rgb(ImageOps.exif_transpose(image))
     except Image.UnidentifiedImageError:
-        raise DataError(f"{name}: not an image of a known format") from None
+        raise DataError(f"{name}: not an image of a known format ({', '.join(IMAGE_FORMATS)})") from None
     except Exception as error:  # decoders raise whatever a damaged file leads them to
         raise DataError(f"{name}: damaged or cut short ({error})") from error
 
