@@ -51,13 +51,46 @@ def integral_readout(logits):
     Returns:
         (B, N, 2) float32 unit coordinates, which may lie up to one heatmap pixel outside the map.
     """
-    side, count = logits.shape[1], logits.shape[3]
-    mass = ops.softmax(ops.reshape(ops.cast(logits, "float32"), (-1, side * side, count)), axis=1)
-    mass, place = ops.reshape(mass, (-1, side, side, count)), ops.arange(side, dtype="float32")[:, None]
-    # Sums, not a product of matrices: that would be rounded to 10 bits where hardware does so (TF32).
-    mean = ops.stack([ops.sum(ops.sum(mass, axis=axis) * place, axis=1) for axis in (1, 2)], axis=-1)
+    side = logits.shape[1]
+    mean = ops.stack([_mean(profile) for profile in _profiles(logits)], axis=-1)
     pixels = mean + _edge_shift(mean) - _edge_shift(side - 1 - mean)
     return to_unit(pixels, side)
+
+
+def heatmap_spread(logits):
+    """How wide each heatmap is: the standard deviation about its mean, which tells how sure the network is of a point.
+
+    Args:
+        logits: (B, side, side, N).
+
+    Returns:
+        (B, N) float32 unit coordinates: the root of the mean of both axes' variances. An ideal heatmap away from the
+        edge has SIGMA / side, a flat one about 0.29.
+    """
+    side = logits.shape[1]
+    variances = [
+        # About the mean, not as a difference of two large numbers, which could come out negative.
+        ops.sum(profile * ops.square(_places(side) - ops.expand_dims(_mean(profile), 1)), axis=1)
+        for profile in _profiles(logits)
+    ]
+    return ops.sqrt((variances[0] + variances[1]) / 2) / side
+
+
+def _profiles(logits):
+    """The mass of each heatmap along x and along y, (B, side, N) float32 each."""
+    side, count = logits.shape[1], logits.shape[3]
+    mass = ops.softmax(ops.reshape(ops.cast(logits, "float32"), (-1, side * side, count)), axis=1)
+    mass = ops.reshape(mass, (-1, side, side, count))
+    # Sums, not a product of matrices: that would be rounded to 10 bits where hardware does so (TF32).
+    return [ops.sum(mass, axis=axis) for axis in (1, 2)]
+
+
+def _mean(profile):
+    return ops.sum(profile * _places(profile.shape[1]), axis=1)
+
+
+def _places(side):
+    return ops.arange(side, dtype="float32")[:, None]
 
 
 def argmax_readout(logits):

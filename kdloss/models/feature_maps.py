@@ -1,8 +1,9 @@
-"""What a network says besides its points: the feature maps that distillation compares, and heatmaps."""
+"""What a network says besides its points: the feature maps that distillation compares, heatmaps, their spread."""
 
 import keras
 
 from kdloss.errors import ConfigError
+from kdloss.models.heatmap_networks import HeatmapReadout, HeatmapSpread
 from kdloss.models.regressors import HEAD
 
 STRIDES = (32, 16, 8, 4)
@@ -51,4 +52,21 @@ def observed(model, *, logits=False, maps=False):
         outputs["logits"] = model.get_layer(HEAD).output
     if maps:
         outputs["maps"] = feature_maps(model)
+    return keras.Model(model.input, outputs, name=model.name)
+
+
+def deployed(model):
+    """The same network with the outputs of its exported files.
+
+    Args:
+        model: images (B, S, S, 3) -> (B, N, 2) unit points.
+
+    Returns:
+        A model from images to a dict that shares every layer with ``model``: ``"points"``, and of a network with
+        heatmaps ``"spread"`` (B, N), see `kdloss.heatmaps.heatmap_spread`.
+    """
+    outputs = {"points": model.output}
+    for layer in model.layers:
+        if isinstance(layer, HeatmapReadout):
+            outputs["spread"] = HeatmapSpread(dtype="float32", name="spread")(layer.input)
     return keras.Model(model.input, outputs, name=model.name)

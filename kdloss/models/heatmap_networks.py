@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
-from kdloss.heatmaps import argmax_readout, integral_readout
+from kdloss.heatmaps import argmax_readout, heatmap_spread, integral_readout
 from kdloss.models.efficientnet_lite import SCALES, efficientnet_lite_trunk
 from kdloss.models.regressors import (
     HEAD,
@@ -68,6 +68,17 @@ class HeatmapReadout(layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"method": self.method}
+
+
+@keras.saving.register_keras_serializable("kdloss")
+class HeatmapSpread(layers.Layer):
+    """Logits (B, side, side, N) -> the spread of each heatmap (B, N) float32, see `kdloss.heatmaps.heatmap_spread`."""
+
+    def call(self, logits):
+        return heatmap_spread(logits)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], input_shape[3])
 
 
 def build_heatmap_network(arch, num_points, image_size, dropout, readout="integral"):

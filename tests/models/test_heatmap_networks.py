@@ -6,8 +6,8 @@ import pytest
 from keras import ops
 
 from kdloss.errors import ConfigError
-from kdloss.heatmaps import argmax_readout, integral_readout
-from kdloss.models import build_model, count_parameters, feature_maps, observed, predicts_heatmaps
+from kdloss.heatmaps import argmax_readout, heatmap_spread, integral_readout
+from kdloss.models import build_model, count_parameters, deployed, feature_maps, observed, predicts_heatmaps
 from kdloss.models.heatmap_networks import HeatmapReadout
 from kdloss.models.regressors import HEAD
 from kdloss.schemes import LandmarkScheme
@@ -185,6 +185,30 @@ def test_more_outputs_of_the_same_layers(tiny):
     assert found["logits"].shape == (2, 16, 16, 5)
     assert [x.shape for x in found["maps"]] == [(2, 2, 2, 8), (2, 4, 4, 8), (2, 8, 8, 8), (2, 16, 16, 8)]
     assert {id(weight) for weight in watched.weights} == {id(weight) for weight in tiny.weights}
+
+
+@pytest.mark.parametrize("readout", ["integral", "argmax"])
+def test_the_network_as_it_is_exported(readout, tiny, tmp_path):
+    model = build_model(FAN, 5, SIZE, readout=readout)
+    model.set_weights(tiny.get_weights())
+    exported = deployed(model)
+    found = exported(images())
+    assert list(found) == ["points", "spread"]
+    np.testing.assert_array_equal(numbers(found["points"]), numbers(model(images())))
+    logits = observed(model, logits=True)(images())["logits"]
+    np.testing.assert_allclose(numbers(found["spread"]), numbers(heatmap_spread(logits)), atol=1e-6)
+    assert (found["spread"].dtype, found["spread"].shape) == ("float32", (2, 5))
+    assert {id(weight) for weight in exported.weights} == {id(weight) for weight in model.weights}
+    exported.save(tmp_path / "exported.keras")
+    again = keras.saving.load_model(tmp_path / "exported.keras", safe_mode=True)
+    np.testing.assert_array_equal(numbers(again(images())["spread"]), numbers(found["spread"]))
+
+
+def test_a_regressor_is_exported_without_spread():
+    model = build_model(ARCH, 5, 32)
+    found = deployed(model)(images(size=32))
+    assert list(found) == ["points"]
+    np.testing.assert_array_equal(numbers(found["points"]), numbers(model(images(size=32))))
 
 
 def test_litert_runs_both_readouts_without_tensorflow_operations(tiny, tmp_path):
