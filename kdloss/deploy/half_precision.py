@@ -7,7 +7,6 @@ import h5py
 import numpy as np
 
 from asm.atomic import replacing
-from kdloss.training.checkpoint import save_model
 
 WEIGHTS = "model.weights.h5"
 # Rounding to 11 significant bits changes a number by 2^-12 of it, on average over sizes, and by 2^-11 at most.
@@ -20,6 +19,8 @@ def save_half(path, model, card):
     Args:
         path, model, card: see there. The file appears whole or not at all.
     """
+    from kdloss.training.checkpoint import save_model  # Keras, which those who read exported files can spare
+
     with replacing(path) as work:
         save_model(work, model, card)
         with zipfile.ZipFile(work) as whole:

@@ -1,22 +1,26 @@
 """LiteRT, the runtime of phones: networks as its files, and such files run in a network's place."""
 
+import contextlib
 import io
+import os
+import re
+import sys
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 
 import numpy as np
 
 from asm.atomic import replacing
+from kdloss.deploy.metadata import attach, exported, read_metadata
+from kdloss.deploy.signature import IMAGE, POINTS, SPREAD, image_signature, prepare_export
 from kdloss.errors import CheckpointError, ConfigError
 
-PRECISIONS = ("fp32", "fp16", "int8")
-OUTPUTS = "points"  # the layer that makes points of what the network says: it stays in float32 throughout
 
-
-def export_litert(model, path, precision="fp32", representative=None):
+def export_litert(model, path, precision="fp32", representative=None, card=None):
     """Writes a Keras model as a LiteRT file for one image at a time, of LiteRT's own operations alone.
 
-    The file takes float32 RGB 0..255 (1, S, S, 3) and yields float32 unit points (1, N, 2), whatever is inside.
+    The file takes ``image``, float32 RGB 0..255 (1, S, S, 3), and yields ``points``, float32 unit coordinates
+    (1, N, 2), and of a heatmap network ``spread``, float32 (1, N), whatever is inside: see `kdloss.models.deployed`.
 
     Args:
         model: images (B, S, S, 3) -> (B, N, 2) unit points.
@@ -28,31 +32,22 @@ def export_litert(model, path, precision="fp32", representative=None):
             with weights in 8 bits.
         representative: of ``int8``: an iterable of batches of images (B, S, S, 3), RGB 0..255, such as the network will
             see. They decide the scales of the activations; some hundred images are enough.
+        card: of the checkpoint: the file then holds it, see `kdloss.deploy.metadata`.
 
     Raises:
         ConfigError: an unknown precision, ``int8`` without images or without ai-edge-quantizer, or another back end
             than TensorFlow.
     """
-    import keras
-
-    if keras.backend.backend() != "tensorflow":
-        raise ConfigError(f"KERAS_BACKEND={keras.backend.backend()}: export to LiteRT needs tensorflow: unset it")
-    if precision not in PRECISIONS:
-        raise ConfigError(f"precision {precision}: expected one of {', '.join(PRECISIONS)}")
-    # One image at a time, as the file takes them.
-    images = [image[None].astype(np.float32) for batch in representative or () for image in np.asarray(batch)]
-    if precision == "int8" and not images:
-        raise ConfigError("precision int8: found no representative images, expected some hundred training crops")
-    image = keras.InputSpec(shape=(1, *model.input_shape[1:]), dtype="float32", name=_INPUT)
+    network, images = prepare_export(model, "LiteRT", precision, representative)
     with replacing(path) as work:
-        model.export(
-            str(work), format="litert", input_signature=[image], verbose=False, **_converter_options(precision)
-        )
+        network.export(
+            str(work), format="litert", input_signature=image_signature(network, 1), verbose=False,
+            **_converter_options(precision),
+        )  # fmt: skip
         if precision == "int8":
             work.write_bytes(_quantised(work.read_bytes(), images))
-
-
-_INPUT = "image"
+        if card is not None:
+            attach(work, exported(card, network, "litert", precision))
 
 
 def _converter_options(precision):
@@ -73,17 +68,27 @@ def _quantised(content, images):
     except ImportError:
         raise ConfigError("precision int8: ai-edge-quantizer is not installed: pip install ai-edge-quantizer") from None
     quantizer = Quantizer(content)
+    before_readout = f"^(?!.*({'|'.join(_readout(content))})).*$"
     for name in _WHOLE_NUMBERS:
         quantizer.add_static_config(
-            regex=f"^(?!.*{OUTPUTS}).*$", operation_name=Operation[name], activation_num_bits=8, weight_num_bits=8
+            regex=before_readout, operation_name=Operation[name], activation_num_bits=8, weight_num_bits=8
         )
     quantizer.add_weight_only_config(regex=".*", operation_name=Operation.FULLY_CONNECTED, num_bits=8)
     # It draws progress bars, and warns of the memory that it takes and of channels whose weights are all zero.
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         warnings.filterwarnings("ignore", "Warning: Enabling `experimental_preserve_all_tensors`", UserWarning)
         warnings.filterwarnings("ignore", "invalid value encountered in", RuntimeWarning)
-        seen = quantizer.calibrate({"serving_default": [{_INPUT: image} for image in images]}, num_threads=1)
+        seen = quantizer.calibrate({"serving_default": [{IMAGE: image[None]} for image in images]}, num_threads=1)
         return bytes(quantizer.quantize(seen).quantized_model)
+
+
+def _readout(content):
+    """Patterns of the names of what a read-out's operators yield: they name the layer, but for the last results, which
+    the converter names as outputs of the file."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    outputs = Interpreter(model_content=content, num_threads=1).get_output_details()
+    return [f"/{POINTS}", f"/{SPREAD}", *(re.escape(output["name"]) for output in outputs)]
 
 
 # What networks here are made of before their points.
@@ -111,24 +116,63 @@ class LiteRTModel:
         except ImportError:
             raise ConfigError("ai-edge-litert is not installed: pip install ai-edge-litert") from None
         try:
-            self._interpreter = Interpreter(str(path), num_threads=threads)
-            self._interpreter.allocate_tensors()
+            with _without_messages():
+                self._interpreter = Interpreter(str(path), num_threads=threads)
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise CheckpointError(f"{path}: no LiteRT file, or damaged ({error}): export it again") from error
-        (entry,), (result,) = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        self._entry, self._result = entry["index"], result["index"]
+        (entry,) = self._interpreter.get_input_details()
+        points, spread = _outputs(self._interpreter.get_output_details(), path)
+        self._entry, self._points, self._spread = entry["index"], points["index"], spread and spread["index"]
         self.input_shape = (None, *map(int, entry["shape"][1:]))
-        self.output_shape = (None, *map(int, result["shape"][1:]))
+        self.output_shape = (None, *map(int, points["shape"][1:]))
+        self.card = read_metadata(path)
 
     def predict_on_batch(self, images):
         """Images (B, S, S, 3) RGB 0..255 -> unit points (B, N, 2) float32, one image after the other."""
-        points = [self._predict(image) for image in np.asarray(images, np.float32)]
-        return np.concatenate(points) if points else np.zeros((0, *self.output_shape[1:]), np.float32)
+        return self.read(images)[0]
 
-    def _predict(self, image):
-        self._interpreter.set_tensor(self._entry, image[None])
-        self._interpreter.invoke()
-        return self._interpreter.get_tensor(self._result)
+    def read(self, images):
+        """The same points, and beside them the spread of their heatmaps (B, N) float32, or None if it has none."""
+        points = np.zeros((len(images), *self.output_shape[1:]), np.float32)
+        spread = None if self._spread is None else np.zeros(points.shape[:2], np.float32)
+        for i, image in enumerate(np.asarray(images, np.float32)):
+            self._interpreter.set_tensor(self._entry, image[None])
+            self._interpreter.invoke()
+            points[i] = self._interpreter.get_tensor(self._points)[0]
+            if spread is not None:
+                spread[i] = self._interpreter.get_tensor(self._spread)[0]
+        return points, spread
+
+
+@contextlib.contextmanager
+def _without_messages():
+    """LiteRT says which delegate it uses, from C, to the standard error and with no switch to turn that off. What is
+    wrong comes as an exception."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _outputs(details, path):
+    """Of the outputs of a file, that of the points and that of the spread or None. Their order and names differ from
+    converter to converter; their shapes do not.
+
+    Raises:
+        CheckpointError: it has no points.
+    """
+    points = [output for output in details if len(output["shape"]) == 3 and output["shape"][-1] == 2]
+    spread = [output for output in details if len(output["shape"]) == 2]
+    if len(points) != 1 or len(spread) > 1:
+        shapes = ", ".join(str(tuple(map(int, output["shape"]))) for output in details)
+        raise CheckpointError(f"{path}: yields {shapes}, expected points (1, N, 2) and perhaps their spread (1, N)")
+    return points[0], spread[0] if spread else None
 
 
 def litert_function(path, threads):

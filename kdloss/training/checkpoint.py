@@ -6,19 +6,16 @@ Nothing that is loaded can execute code: the network is built by name from the c
 import json
 import warnings
 import zipfile
-from pathlib import Path
 
 import keras
 import numpy as np
 
 from asm.atomic import replacing
-from kdloss import pretrained
+from kdloss.cards import CARD, checked_card
 from kdloss.errors import CheckpointError, ConfigError
+from kdloss.locate import EXPORTED, checkpoint_path
 from kdloss.models import build_model, predicts_heatmaps
 from kdloss.schemes import LandmarkScheme
-
-CARD = "kdloss.json"
-_CARD_FIELDS = ("arch", "dataset", "scheme", "image_size", "box")
 
 
 def save_model(path, model, card):
@@ -35,25 +32,6 @@ def save_model(path, model, card):
             archive.writestr(CARD, json.dumps(card, indent=1))
 
 
-def checkpoint_path(path):
-    """The file of a checkpoint that is named by a run folder, by the file itself, or as a shipped model.
-
-    Raises:
-        CheckpointError: there is none, or the shipped one is not as it was shipped.
-    """
-    path = Path(path)
-    if not path.exists() and str(path) in pretrained.names():
-        return pretrained.path(str(path))
-    if path.is_dir():
-        path = path / "best.keras"
-    if not path.is_file():
-        raise CheckpointError(
-            f"{path}: no such checkpoint: give a .keras file, a run folder that holds best.keras, or the name of a "
-            f"shipped model ({pretrained.shipped()})"
-        )
-    return path
-
-
 def read_card(path):
     """The card of a checkpoint, a dict.
 
@@ -68,10 +46,7 @@ def read_card(path):
         raise CheckpointError(f"{path}: holds no {CARD}, so it is no checkpoint of kdloss: train one first") from None
     except (zipfile.BadZipFile, ValueError, OSError) as error:
         raise CheckpointError(f"{path}: damaged ({error}): train it again or bring a whole copy") from error
-    missing = [name for name in _CARD_FIELDS if not isinstance(card, dict) or name not in card]
-    if missing:
-        raise CheckpointError(f"{path}: damaged (its {CARD} lacks {', '.join(missing)}): train it again")
-    return card
+    return checked_card(card, path, "train it again")
 
 
 def load_model(path, readout=None):
@@ -89,6 +64,8 @@ def load_model(path, readout=None):
         ConfigError: a read-out of a network that has none.
     """
     path = checkpoint_path(path)
+    if path.suffix in EXPORTED:
+        raise CheckpointError(f"{path}: an exported file, which is run as it is: give the checkpoint it was made from")
     card = read_card(path)
     if readout and not predicts_heatmaps(card["arch"]):
         raise ConfigError(f"--readout {readout}: {path} is a {card['arch']}, which has no heatmaps: leave it out")

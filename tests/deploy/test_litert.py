@@ -4,11 +4,11 @@ import keras
 import numpy as np
 import pytest
 
-from kdloss.deploy import litert
 from kdloss.deploy.litert import LiteRTModel, export_litert, litert_function
+from kdloss.deploy.signature import PRECISIONS, image_signature
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.geometry import BoxPolicy, FaceCrop
-from kdloss.models import build_model
+from kdloss.models import build_model, deployed
 from kdloss.models.regressors import HEAD
 from kdloss.prediction import predict_dataset
 from kdloss.training.checkpoint import load_model
@@ -38,14 +38,14 @@ def crops(faces):
 def files(model, crops, tmp_path_factory):
     """Precision -> file."""
     folder = tmp_path_factory.mktemp("litert")
-    for precision in litert.PRECISIONS:
+    for precision in PRECISIONS:
         given = {"representative": iter(np.split(crops, 2))} if precision == "int8" else {}
         export_litert(model, folder / f"{precision}.tflite", precision, **given)
     assert sorted(file.name for file in folder.iterdir()) == ["fp16.tflite", "fp32.tflite", "int8.tflite"]
-    return {precision: folder / f"{precision}.tflite" for precision in litert.PRECISIONS}
+    return {precision: folder / f"{precision}.tflite" for precision in PRECISIONS}
 
 
-@pytest.mark.parametrize("precision", litert.PRECISIONS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_points_are_those_of_the_network(precision, model, files, crops):
     runner = LiteRTModel(files[precision])
     assert runner.input_shape == model.input_shape
@@ -94,11 +94,60 @@ def test_a_heatmap_network(precision, pixels, faces, tmp_path):
     crops = [FaceCrop.from_box(box, MAPS_SIZE).image(face) for box, face in zip(boxes, faces.faces, strict=True)]
     images = np.stack(crops).astype("float32")
     given = {"representative": [images]} if precision == "int8" else {}
-    export_litert(model, tmp_path / "fan.tflite", precision, **given)
-    found = LiteRTModel(tmp_path / "fan.tflite").predict_on_batch(images)
-    expected = model.predict_on_batch(images)
-    assert MAPS_SIZE * np.abs(found - expected).mean() < pixels
-    assert MAPS_SIZE * np.std(expected) > 1  # the points are no heap in the middle
+    path = tmp_path / "fan.tflite"
+    export_litert(model, path, precision, **given)
+    points, spread = LiteRTModel(path).read(images)
+    expected = deployed(model).predict_on_batch(images)
+    assert MAPS_SIZE * np.abs(points - expected["points"]).mean() < pixels
+    assert MAPS_SIZE * np.std(expected["points"]) > 1  # the points are no heap in the middle
+    assert (spread.dtype, spread.shape) == (np.float32, (len(images), 5))
+    assert MAPS_SIZE * np.abs(spread - expected["spread"]).mean() < pixels
+    assert MAPS_SIZE * np.std(expected["spread"]) > 0.5
+    runner = interpreter.Interpreter(str(path), num_threads=1)
+    assert runner.get_signature_list() == {"serving_default": {"inputs": ["image"], "outputs": ["points", "spread"]}}
+    details = {output["index"]: output for output in runner.get_output_details()}
+    assert {output["dtype"] for output in details.values()} == {np.float32}
+    inside = operators(path)
+    assert inside.count("SOFTMAX") == 1  # of points and spread together
+    # All of the read-out is in float32, to the last operator.
+    assert not {"QUANTIZE", "DEQUANTIZE"}.intersection(inside[inside.index("SOFTMAX") :])
+
+
+def operators(path):
+    """The names of a file's operators, in the order in which they run."""
+    runner = interpreter.Interpreter(
+        str(path), num_threads=1,
+        experimental_op_resolver_type=interpreter.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )  # fmt: skip
+    return [operator["op_name"] for operator in runner._get_ops_details()]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_operators_are_litert_s_own(precision, files):
+    inside = operators(files[precision])
+    assert "CONV_2D" in inside
+    assert not [name for name in inside if name.startswith("Flex") or name == "CUSTOM"]
+
+
+def test_a_file_of_points_alone(model, files, crops, tmp_path):
+    """Of a regressor, or written before files told of the spread."""
+    points, spread = LiteRTModel(files["fp32"]).read(crops[:2])
+    assert spread is None
+    fan = randomise(build_model(FAN, 5, MAPS_SIZE))
+    fan.export(tmp_path / "old.tflite", format="litert", input_signature=image_signature(fan, 1), verbose=False)
+    images = np.random.default_rng(0).integers(0, 256, (2, MAPS_SIZE, MAPS_SIZE, 3)).astype("float32")
+    old = LiteRTModel(tmp_path / "old.tflite")
+    points, spread = old.read(images)
+    np.testing.assert_allclose(points, fan.predict_on_batch(images), atol=1e-4)
+    assert (spread, old.card) == (None, None)
+
+
+def test_a_file_of_something_else(tmp_path):
+    entry = keras.Input((8, 8, 3), name="image")
+    other = keras.Model(entry, keras.layers.Conv2D(2, 3)(entry))
+    other.export(tmp_path / "map.tflite", format="litert", input_signature=image_signature(other, 1), verbose=False)
+    with pytest.raises(CheckpointError, match=r"map\.tflite: yields \(1, 6, 6, 2\), expected points"):
+        LiteRTModel(tmp_path / "map.tflite")
 
 
 def test_refused(model, tmp_path, monkeypatch):
@@ -120,3 +169,7 @@ def test_a_file_that_is_none(files, tmp_path):
     (tmp_path / "text.tflite").write_text("no model")
     with pytest.raises(CheckpointError, match=r"text\.tflite: no LiteRT file"):
         LiteRTModel(tmp_path / "text.tflite")
+    whole = files["fp32"].read_bytes()
+    (tmp_path / "short.tflite").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match=r"short\.tflite: no LiteRT file, or damaged \([^\n]*$"):
+        LiteRTModel(tmp_path / "short.tflite")

@@ -1,0 +1,53 @@
+"""TensorFlow's SavedModel: networks as folders that TensorFlow Serving and TensorFlow.js take."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from kdloss.deploy.metadata import attach, exported
+from kdloss.deploy.signature import POINTS, SPREAD, image_signature, prepare_export
+from kdloss.errors import ConfigError, UserError
+
+
+def export_savedmodel(model, path, card=None):
+    """Writes a Keras model as a SavedModel in 32 bits for batches of any size, the folder whole or not at all.
+
+    Its signature ``serve`` takes ``image``, float32 RGB 0..255 (B, S, S, 3), and yields ``points``, float32 unit
+    coordinates (B, N, 2), and of a heatmap network ``spread``, float32 (B, N): see `kdloss.models.deployed`.
+
+    Args:
+        model: images (B, S, S, 3) -> (B, N, 2) unit points.
+        path: the folder to make.
+        card: of the checkpoint: the folder then holds it, see `kdloss.deploy.metadata`.
+
+    Raises:
+        ConfigError: the folder exists, or another back end than TensorFlow.
+    """
+    path, (network, _) = Path(path), prepare_export(model, "SavedModel")
+    if path.exists():
+        raise ConfigError(f"{path}: exists already: remove it, or give another place")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}): give another place") from error
+    try:
+        network.export(str(work), format="tf_saved_model", input_signature=image_signature(network), verbose=False)
+        if card is not None:
+            attach(work, exported(card, network, "savedmodel", "fp32"))
+        work.chmod(0o755)
+        os.replace(work, path)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def read_savedmodel(path, images):
+    """What a SavedModel yields of images (B, S, S, 3) RGB 0..255: points (B, N, 2), and spread (B, N) or None."""
+    import tensorflow as tf
+
+    network = tf.saved_model.load(str(path))  # its variables live as long as it
+    found = network.serve(np.asarray(images, np.float32))
+    return found[POINTS].numpy(), found[SPREAD].numpy() if SPREAD in found else None
