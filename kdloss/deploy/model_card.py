@@ -31,6 +31,7 @@ def model_card(card):
         f"## Use\n\n{_use(card)}",
         f"## Training\n\n{_training(card)}",
         f"## Numbers\n\n{_numbers(card)}",
+        *([f"## Confidence\n\n{_confidence(card)}"] if card.get("confidence") else []),
         f"## Limits\n\n{_limits(card)}",
         f"## Bias\n\n{_BIAS.get(card['data']['dataset'], _UNKNOWN)}",
         f"## Licence\n\nWeights: {card['licence']['weights']}. Code: {card['licence']['code']}.",
@@ -123,6 +124,34 @@ def _numbers(card):
             for subset in _distinct(card, split)
         ]
     return "\n\n".join(parts)
+
+
+def _confidence(card):
+    """What confidences are worth: the least and the most confident tenth of the points, and all."""
+    found = card["confidence"]
+    first = next(iter(found.values()))
+    columns = ("within", "rank correlation", "mean gap", "AUC", "least confident tenth", "most confident tenth")
+    rows = [
+        f"| `{file}` | {one['share_within']:.3f} | {one['spearman']:.2f} | {one['calibration_error']:.3f} | "
+        f"{_rounded(one['auc'])} | {_tenth(one['groups'][0])} | {_tenth(one['groups'][-1])} |"
+        for file, one in found.items()
+    ]
+    return (
+        "Each point comes with a confidence: the estimated probability that it lies within "
+        f"{100 * first['within']:g} % of the face box's side of where it was annotated, measured on validation faces. "
+        f"On the {first['faces']} faces of the test split: the share of points that do, the rank correlation of "
+        "confidence and error, the mean gap between confidence and that share over tenths of the points, the AUC, and "
+        "confidence, share and mean error (percent of the side) of the least and the most confident tenth.\n\n"
+        f"| file | {' | '.join(columns)} |\n| --- |{' ---: |' * len(columns)}\n" + "\n".join(rows)
+    )
+
+
+def _tenth(group):
+    return f"{group['confidence']:.2f}, {group['within']:.2f}, {group['error']:.2f}"
+
+
+def _rounded(auc):
+    return "-" if auc is None else f"{auc:.3f}"
 
 
 def _distinct(card, split):

@@ -9,25 +9,24 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from asm.atomic import write_whole
 from kdloss.datasets import dataset_spec
+from kdloss.deploy.calibration import measure_confidence, reliability
 from kdloss.deploy.half_precision import save_half
 from kdloss.deploy.litert import LiteRTModel, export_litert
 from kdloss.deploy.model_card import model_card
 from kdloss.deploy.origin import origin
+from kdloss.deploy.readers import KerasReader
+from kdloss.deploy.representative import representative_crops, spread_rows
 from kdloss.errors import ConfigError, UserError
 from kdloss.evaluation.evaluation import evaluate_loaded, load_checkpoint
 from kdloss.evaluation.provenance import machine_facts
 from kdloss.evaluation.robustness import measure_robustness
-from kdloss.geometry import FaceCrop
 from kdloss.pretrained import CARD, FILES, HALF, INT8, MODEL, describe
 from kdloss.runs import environment
 from kdloss.training.checkpoint import read_card
 
 ORIGINAL = "original"
-REPRESENTATIVE = 200  # training faces that decide the scales of int8
 ROBUSTNESS = 100  # test faces; each costs 78 predictions
 SPLITS = ("val", "test")
 _NUMBERS = ("n", "official_n", "complete", "nme_interocular", "nme_interpupil", "nme_box", "fr10", "auc10")
@@ -81,10 +80,13 @@ def publish(checkpoint, name, prepared, out, *, command, announce=lambda line: N
 
 
 def _write(work, loaded, described, prepared, name, facts, command, announce):
+    confidence = _confidence(loaded, prepared, announce)
+    described = described | ({"confidence": confidence.to_json()} if confidence else {})
     announce(f"writing {', '.join(FILES)}")
     save_half(work / MODEL, loaded.model, described)
-    export_litert(loaded.model, work / HALF, "fp16")
-    export_litert(loaded.model, work / INT8, "int8", representative_crops(prepared, loaded))
+    of_exports = described | {"source_sha256": describe(loaded.record["path"])["sha256"]}
+    export_litert(loaded.model, work / HALF, "fp16", card=of_exports)
+    export_litert(loaded.model, work / INT8, "int8", representative_crops(prepared, loaded), card=of_exports)
     models = {ORIGINAL: loaded, MODEL: load_checkpoint(work / MODEL, prepared.scheme)}
     models |= {file: replace(loaded, model=LiteRTModel(work / file)) for file in (HALF, INT8)}
     numbers, protocol = {}, {}
@@ -103,6 +105,7 @@ def _write(work, loaded, described, prepared, name, facts, command, announce):
         "points": prepared.scheme.num_points,
         "image_size": described["image_size"],
         "box": described["box"],
+        "confidence": _reliability(confidence, models, prepared) if confidence else None,
         "parameters": loaded.model.count_params(),
         "files": {file: describe(work / file) for file in FILES},
         **facts,
@@ -126,16 +129,20 @@ def _write(work, loaded, described, prepared, name, facts, command, announce):
     return card
 
 
-def representative_crops(prepared, loaded):
-    """Yields unvaried crops (1, S, S, 3) uint8 of training faces, evenly spaced over the split."""
-    size, boxes = loaded.model.input_shape[1], prepared.boxes(loaded.box)
-    for row in spread_rows(prepared.indices("train"), REPRESENTATIVE):
-        yield FaceCrop.from_box(boxes[row], size).image(prepared.faces[row])[None]
+def _confidence(loaded, prepared, announce):
+    """What is measured of the network's confidence on validation faces; None where nothing can be."""
+    try:
+        return measure_confidence(KerasReader(loaded.model), prepared, loaded.box)
+    except ConfigError as error:
+        announce(f"no confidence: {error}")
+        return None
 
 
-def spread_rows(rows, count):
-    """As many of the rows, at most, evenly spaced."""
-    return rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))]
+def _reliability(confidence, models, prepared):
+    """File -> what its confidence is worth on the test split."""
+    readers = {MODEL: KerasReader(models[MODEL].model)} | {file: models[file].model for file in (HALF, INT8)}
+    box = models[MODEL].box
+    return {file: reliability(reader, confidence, prepared, box) for file, reader in readers.items()}
 
 
 def licence(dataset):

@@ -1,7 +1,7 @@
 """Tables of recorded results inside Markdown files: blocks that a command writes and continuous integration compares.
 
 A block stands between two lines, ``<!-- results: NAME -->`` and ``<!-- end of results -->``; NAME is one of the tables
-that ``results.yml`` declares.
+that ``results.yml`` declares, or a JSON file beside the document that a command wrote with ``--json``.
 """
 
 import dataclasses
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from asm.atomic import write_whole
 from kdloss.errors import DataError
+from kdloss.evaluation.record_files import SUFFIX, record_tables
 from kdloss.evaluation.recorded import MeasuredDifference, MeasuredQuantity, MeasuredResult, PublishedResult
 from kdloss.evaluation.tables import Column, Row, Table, markdown_table, published_table, recorded_result, results_table
 
@@ -181,8 +182,9 @@ def _regenerated(path, recorded):
     lines = _lines(path)
     text, blocks, done = [], {}, 0
     for name, begin, end in _blocks(lines, path):
-        table = recorded_table(recorded, name)
-        block = ["", table.title, "", *markdown_table(table).split("\n"), ""]
+        beside = name.endswith(SUFFIX)
+        tables = record_tables(Path(path).parent / name) if beside else [recorded_table(recorded, name)]
+        block = [line for table in tables for line in ("", table.title, "", *markdown_table(table).split("\n"))] + [""]
         blocks[name] = lines[begin + 1 : end] == block
         text += [*lines[done : begin + 1], *block]
         done = end

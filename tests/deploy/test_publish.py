@@ -9,6 +9,7 @@ import pytest
 import kdloss
 from kdloss import evaluate, pretrained, publish
 from kdloss.deploy.litert import LiteRTModel
+from kdloss.deploy.metadata import read_metadata
 from kdloss.deploy.model_card import model_card
 from kdloss.deploy.origin import origin, portable_command
 from kdloss.errors import CheckpointError
@@ -115,13 +116,24 @@ def test_nothing_names_a_place_on_this_machine(published, workplace, run, faces)
     assert words == ["--data", "b", "--out=c", "runs/d", "e=f"]
 
 
-def test_the_files_work(published, run, faces):
+def test_the_files_work(published, run, faces, card):
     images = np.asarray(faces.faces[:4, :SIZE, :SIZE], np.float32)
     expected = load_model(run)[0].predict_on_batch(images)
     assert np.abs(load_model(published / "model.keras")[0].predict_on_batch(images) - expected).max() < 1e-3
-    assert read_card(published / "model.keras") == read_card(run)
+    described = read_card(published / "model.keras")
+    measured = described.pop("confidence", None)
+    assert described == read_card(run)
+    assert (measured is None) == (card["confidence"] is None)
     for file in ("fp16.tflite", "int8.tflite"):
         assert np.abs(LiteRTModel(published / file).predict_on_batch(images) - expected).max() < 0.02
+
+
+def test_the_files_say_what_they_are(published, run):
+    source = pretrained.describe(run / "best.keras")["sha256"]
+    for file, precision in (("fp16.tflite", "fp16"), ("int8.tflite", "int8")):
+        found = read_metadata(published / file)
+        assert (found.pop("export")["precision"], found.pop("source_sha256")) == (precision, source)
+        assert found.items() >= read_card(run).items()
 
 
 def test_a_shipped_name_is_a_checkpoint(shipped, published, faces, tmp_path, capsys):

@@ -1,0 +1,86 @@
+"""Measures what a network's confidence in its points is worth.
+
+    python -m kdloss.confidence --checkpoint runs/student --dataset 300w
+    python -m kdloss.confidence --checkpoint mobilenetv2-300w --dataset 300w --plot confidence.png
+
+A checkpoint's confidence is fitted on validation faces and stored beside it; shipped models and exported files carry
+theirs. Then the points of another split are sorted by confidence: larger has to mean less error.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from asm.atomic import write_whole
+from kdloss.data_location import find_prepared
+from kdloss.datasets import DATASETS
+from kdloss.errors import ConfigError, exits_on_user_error
+
+
+@exits_on_user_error
+def main(argv=None):
+    typed = sys.argv[1:] if argv is None else argv
+    args = _parser().parse_args(argv)
+    # Not before here: the network's libraries take seconds to load.
+    from kdloss.deploy.calibration import measure_confidence, reliability
+    from kdloss.deploy.confidence import Confidence, store_confidence
+    from kdloss.deploy.confidence_views import reliability_figure, reliability_table
+    from kdloss.deploy.readers import load_reader
+    from kdloss.evaluation.plots import figure_bytes
+    from kdloss.evaluation.table import text_table
+    from kdloss.geometry import BoxPolicy
+    from kdloss.locate import checkpoint_path
+    from kdloss.runs import environment
+    from kdloss.training.checkpoint import require_scheme
+
+    prepared, reader = find_prepared(args.dataset, args.data), load_reader(args.checkpoint)
+    require_scheme(reader.card, prepared.scheme, args.checkpoint)
+    policy, file = BoxPolicy.parse(reader.card["box"]), checkpoint_path(args.checkpoint)
+    if _carries(file):
+        if not reader.card.get("confidence"):
+            raise ConfigError(
+                f"{args.checkpoint}: holds no confidence: measure that of the checkpoint it was made from, then export "
+                "it again"
+            )
+        confidence = Confidence.from_json(reader.card["confidence"], prepared.scheme.num_points)
+    else:
+        confidence = measure_confidence(reader, prepared, policy)
+        print(f"wrote {store_confidence(file, confidence)}, measured on {confidence.faces} validation faces")
+    found = reliability(reader, confidence, prepared, policy, args.split)
+    found |= {"kind": "confidence", "checkpoint": args.checkpoint, "machine": environment()}
+    found |= {"command": f"python -m kdloss.confidence {shlex.join(typed)}", "date": time.strftime("%Y-%m-%d")}
+    print(text_table(reliability_table(found)))
+    if args.json:
+        write_whole(args.json, json.dumps(found, indent=1, allow_nan=False) + "\n")
+        print(f"wrote {args.json}")
+    if args.plot:
+        write_whole(args.plot, figure_bytes(reliability_figure(found)))
+        print(f"wrote {args.plot}")
+    return 0
+
+
+def _carries(file):
+    """Whether a file is one that carries its confidence, and beside which none is written."""
+    from kdloss import pretrained
+
+    return file.suffix != ".keras" or file.parent.parent == pretrained.ROOT
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="python -m kdloss.confidence", description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "--checkpoint", required=True, metavar="PATH_OR_NAME", help="run folder, .keras, .tflite, .onnx, shipped name"
+    )
+    parser.add_argument("--dataset", required=True, choices=list(DATASETS))
+    parser.add_argument("--data", help="prepared or official folder (default: KDLOSS_DATA/DATASET, data/DATASET)")
+    parser.add_argument("--split", choices=("test", "val"), default="test", help="on which it is shown")
+    parser.add_argument("--json", type=Path, help="file for all numbers")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="file for the picture")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,138 @@
+"""Confidence: a probability that falls as the signal grows, fitted, stored, read back, and shown."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdloss import confidence as command
+from kdloss import pretrained
+from kdloss.data_location import find_prepared
+from kdloss.deploy.calibration import measure_confidence, reliability
+from kdloss.deploy.confidence import (
+    SPREAD,
+    VIEWS,
+    WITHIN,
+    Confidence,
+    fit_confidence,
+    point_errors,
+    second_view,
+    store_confidence,
+    stored_confidence,
+    views_signal,
+)
+from kdloss.deploy.readers import load_reader
+from kdloss.errors import CheckpointError, ConfigError
+from kdloss.geometry import BoxPolicy, FaceCrop, to_unit
+
+PLAIN = Confidence(SPREAD, -2.0, (0.0, 1.0), WITHIN, 10)
+
+
+def test_golden():
+    # Logits 0 - 2 ln(1/e) = 2 and 1 - 2 ln(1) = 1.
+    assert PLAIN.of([np.exp(-1), 1.0]) == pytest.approx([0.880797078, 0.731058579])
+
+
+@given(st.lists(st.floats(1e-4, 1.0), min_size=2, max_size=2, unique=True), st.integers(0, 1))
+def test_a_weaker_signal_is_a_larger_confidence(signals, point):
+    low, high = (PLAIN.of(np.full(2, signal))[point] for signal in sorted(signals))
+    assert 0 < high <= low < 1
+    if np.log(max(signals) / min(signals)) > 1e-9:
+        assert high < low
+
+
+def test_the_fit_finds_the_probabilities():
+    rng = np.random.default_rng(0)
+    offsets = np.array([-4.0, -6.0, -5.0])
+    signal = np.exp(rng.normal(-3, 0.7, (4000, 3)))
+    probability = 1 / (1 + np.exp(-(offsets - 1.8 * np.log(signal))))
+    errors = np.where(rng.random(signal.shape) < probability, 0.01, 0.1)
+    found = fit_confidence(signal, errors, SPREAD)
+    assert (found.signal, found.within, found.faces) == (SPREAD, WITHIN, 4000)
+    assert found.slope == pytest.approx(-1.8, abs=0.1)
+    assert np.abs(found.of(signal) - probability).mean() < 0.015
+
+
+def test_a_signal_that_misleads_still_yields_confidences_that_fall():
+    rng = np.random.default_rng(0)
+    signal = np.exp(rng.normal(-3, 0.7, (200, 2)))
+    found = fit_confidence(signal, np.where(signal > np.median(signal), 0.01, 0.1), SPREAD)
+    assert found.slope < 0
+
+
+@pytest.mark.parametrize(("errors", "words"), [(0.0, "all points"), (1.0, "no points")])
+def test_nothing_to_tell_apart(errors, words):
+    with pytest.raises(ConfigError, match=words):
+        fit_confidence(np.ones((5, 2)), np.full((5, 2), errors), SPREAD)
+    with pytest.raises(ConfigError, match="no faces"):
+        fit_confidence(np.ones((0, 2)), np.ones((0, 2)), SPREAD)
+
+
+def test_errors_are_shares_of_the_box():
+    truth = np.array([[(0, 0), (40, 10)]], float)  # a side of 20
+    assert point_errors(np.add(truth, (3, 4)), truth) == pytest.approx(np.full((1, 2), 0.25))
+
+
+def test_how_far_points_move_between_views():
+    box, size = (10.0, 20.0, 100.0, 100.0), 50
+    first, second = FaceCrop.from_box(box, size), second_view(box, size)
+    points = np.array([(60.0, 70.0), (30.0, 90.0)])
+    units, seen = first.unit_points(points)[None], second.unit_points(np.add(points, [(0, 0), (3.0, 4.0)]))[None]
+    assert views_signal([first], units, [second], seen) == pytest.approx(np.array([[0, 0.05]]), abs=1e-9)
+    assert not np.allclose(to_unit(first.points(points), size), second.unit_points(points), atol=0.01)
+
+
+def test_json_and_back():
+    assert Confidence.from_json(json.loads(json.dumps(PLAIN.to_json())), 2).to_json() == PLAIN.to_json()
+    for change in ({"slope": 1.0}, {"offsets": [1.0]}, {"offsets": ["a", 1]}, {"signal": "mood"}, {"slope": None}):
+        with pytest.raises(CheckpointError, match="confidence: expected slope below zero and 2 offsets"):
+            Confidence.from_json(PLAIN.to_json() | change, 2)
+    with pytest.raises(CheckpointError):
+        Confidence.from_json([1], 2)
+
+
+def test_stored_beside_the_checkpoint(tmp_path):
+    checkpoint = tmp_path / "best.keras"
+    checkpoint.write_bytes(b"weights")
+    assert stored_confidence(checkpoint) is None
+    store_confidence(checkpoint, PLAIN)
+    assert Confidence.from_json(stored_confidence(checkpoint), 2).to_json() == PLAIN.to_json()
+    checkpoint.write_bytes(b"other weights")
+    assert stored_confidence(checkpoint) is None
+    (tmp_path / "confidence.json").write_text("{")
+    with pytest.raises(CheckpointError, match="damaged"):
+        stored_confidence(checkpoint)
+
+
+def test_the_command_on_a_regressor(run, faces, tmp_path, capsys):
+    shutil.copytree(run, tmp_path / "student")
+    words = ["--checkpoint", str(tmp_path / "student"), "--dataset", "300w", "--data", str(faces.path)]
+    files = ["--json", str(tmp_path / "found.json"), "--plot", str(tmp_path / "found.png")]
+    assert command.main([*words, "--split", "val", *files]) == 0
+    out = capsys.readouterr().out
+    assert "measured on 3 validation faces" in out
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["signal"] == VIEWS
+    assert found["points"] == 3 * 68
+    assert [group["confidence"] for group in found["groups"]] == sorted(g["confidence"] for g in found["groups"])
+    reader = load_reader(tmp_path / "student")
+    measured = Confidence.from_json(reader.card["confidence"], 68)
+    again = measure_confidence(reader, faces, BoxPolicy.parse(reader.card["box"]))
+    assert again.to_json() == measured.to_json()
+    assert (tmp_path / "found.png").stat().st_size > 10_000
+
+
+def test_larger_means_less_error_on_real_faces(raw_300w, tmp_path, monkeypatch):
+    monkeypatch.setenv("KDLOSS_DATA", str(tmp_path))
+    faces = find_prepared("300w", str(raw_300w))
+    for file in ("fp16.tflite", "int8.tflite"):
+        reader = load_reader(f"{pretrained.names()[0]}/{file}")
+        confidence = Confidence.from_json(reader.card["confidence"], 68)
+        assert confidence.signal == SPREAD
+        found = reliability(reader, confidence, faces, BoxPolicy.parse(reader.card["box"]), "val")
+        errors = [group["error"] for group in found["groups"]]
+        assert errors == sorted(errors, reverse=True)
+        assert found["spearman"] < -0.3
