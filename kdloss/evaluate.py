@@ -25,6 +25,7 @@ from kdloss.datasets import DATASETS
 from kdloss.detectors import DETECTORS, detector
 from kdloss.errors import ConfigError, DataError, UserError, exits_on_user_error
 from kdloss.evaluation.comparison import compare, comparison_lines, comparison_tables, distinct_labels
+from kdloss.evaluation.detected import detect_faces, detector_line, detector_record, evaluate_beside
 from kdloss.evaluation.evaluation import (
     MEAN_SHAPE,
     evaluate_loaded,
@@ -51,15 +52,22 @@ def main(argv=None):
     args.typed = sys.argv[1:] if argv is None else argv
     args.box = None if args.box is None else BoxPolicy.parse(args.box)
     _check(args)
+    # First, so that what is missing of it shows before all else.
+    args.finder = detector(args.detector, model=args.detector_model) if args.detector else None
     prepared = find_prepared(args.dataset, args.data)
     measured = [_measure(args, prepared, *entry) for entry in map(_labelled, _entries(args))]
     # The mean shape has its name already.
-    labels = distinct_labels([MEAN_SHAPE, *(evaluation.label for evaluation, _ in measured)])[1:]
-    evaluations = [replace(evaluation, label=label) for label, (evaluation, _) in zip(labels, measured, strict=True)]
-    models = [loaded for _, loaded in measured]
+    labels = distinct_labels([MEAN_SHAPE, *(evaluation.label for evaluation, _, _ in measured)])[1:]
+    evaluations = [replace(evaluation, label=label) for label, (evaluation, _, _) in zip(labels, measured, strict=True)]
+    models = [loaded for _, loaded, _ in measured]
     configuration = _configurations(labels, models) if args.report else {}
     baseline = _baseline(args, prepared, evaluations, models)
-    tables = _tables(evaluations, baseline)
+    beside, found = [], None
+    if args.detector and not args.compare:
+        (evaluation,), (_, loaded, faces) = evaluations, measured[0]
+        beside = evaluate_beside(prepared, loaded, faces, evaluation, **_how(args))
+        found = detector_record(faces, evaluation, beside)
+    tables = _tables([*evaluations, *beside], baseline)
     print("\n\n".join(map(text_table, tables)))
     out = args.out or _place(args, models[0])
     made = {
@@ -74,7 +82,10 @@ def main(argv=None):
         written, more = "comparison.json and ced.png", {"comparison": comparison, "lines": comparison_lines(comparison)}
     else:
         more = {"robustness": _robustness(args, prepared, models[0])} if args.robustness else {}
-        write_evaluation(out, evaluations[0], baseline, **more, **made)
+        write_evaluation(out, evaluations[0], baseline, **more, **({"detector": found} if found else {}), **made)
+        if found:
+            more["lines"] = [detector_line(found)]
+            print("\n" + more["lines"][0])
         written = "metrics.json, predictions.npz and ced.png"
     if args.report:
         from kdloss.evaluation.evaluation_report import write_evaluation_report
@@ -103,6 +114,8 @@ def _check(args):
     files = [holds_predictions(_labelled(entry)[1]) for entry in args.compare or ()] or [bool(args.predictions)]
     if args.detector and any(files):
         raise ConfigError("--detector: needs the models themselves, not files of points: give checkpoints alone")
+    if args.detector_model and not args.detector:
+        raise ConfigError(f"--detector-model {args.detector_model}: of which detector? Give --detector as well")
     if args.readout and any(files):
         raise ConfigError("--readout: needs heatmap networks, not files of points: leave it out")
     if args.missing and not (any(files) or args.detector):
@@ -122,7 +135,8 @@ def _labelled(entry):
 
 
 def _measure(args, prepared, label, path):
-    """The `Evaluation` of a checkpoint or predictions file, and the `LoadedModel` of the former."""
+    """The `Evaluation` of a checkpoint or predictions file; of the former also its `LoadedModel` and, with a detector,
+    the `DetectedFaces`."""
     if args.predictions or holds_predictions(path):
         missing = args.missing or "error"
         points, unused = load_predictions(path, prepared, prepared.indices(args.split), missing)
@@ -132,18 +146,18 @@ def _measure(args, prepared, label, path):
             print(f"{path}: {unused} of its faces are not in the {args.split} split and not counted")
         stated = {"box": args.box, "flip": args.flip_test}
         label = label or path.name
-        return evaluate_predicted(prepared, points, split=args.split, label=label, missing=missing, **stated), None
+        evaluation = evaluate_predicted(prepared, points, split=args.split, label=label, missing=missing, **stated)
+        return evaluation, None, None
     loaded = load_checkpoint(path, prepared.scheme, args.readout)
-    how = {
-        "box": args.box,
-        "split": args.split,
-        "batch_size": args.batch_size,
-        "flip": bool(args.flip_test),
-        "label": label,
-    }
-    if args.detector:
-        how |= {"detector": args.detector, "missing": args.missing or "skip"}
-    return evaluate_loaded(prepared, loaded, **how), loaded
+    how, faces = _how(args) | {"box": args.box, "label": label}, None
+    if args.finder:
+        faces = detect_faces(prepared, args.finder, args.box or loaded.box, split=args.split)
+        how |= {"boxes": faces.calibrated, "detector": args.detector, "missing": args.missing or "skip"}
+    return evaluate_loaded(prepared, loaded, **how), loaded, faces
+
+
+def _how(args):
+    return {"split": args.split, "batch_size": args.batch_size, "flip": bool(args.flip_test)}
 
 
 def _tables(evaluations, baseline):
@@ -172,7 +186,7 @@ def _robustness(args, prepared, loaded):
     how = {"batch_size": args.batch_size, "flip": bool(args.flip_test), "announce": print}
     found = measure_robustness(*what, **how) | {"detector": None}
     try:
-        found["detector"] = measure_detector(*what, detector(args.detector or DETECTOR), **how)
+        found["detector"] = measure_detector(*what, args.finder or detector(DETECTOR), **how)
     except UserError as error:  # not installed, or blind to these faces: the rest stands without it
         print(f"without a detector's boxes: {error}")
     print("\n".join(robustness_lines(found)))
@@ -255,6 +269,7 @@ def _parser():
         choices=list(DETECTORS),
         help="a detector's boxes, calibrated on training faces to stand for --box",
     )
+    parser.add_argument("--detector-model", metavar="FILE", help="of a detector that needs one (yunet)")
     parser.add_argument("--split", choices=["test", "val"], default="test")
     parser.add_argument(
         "--flip-test",

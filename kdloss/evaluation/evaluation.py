@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from kdloss import pretrained
-from kdloss.detectors import calibrate, detected_boxes, detector
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.evaluation import metrics
 from kdloss.evaluation.mean_shape import mean_shape_predictions
 from kdloss.evaluation.protocol import evaluate_points, missing_faces
 from kdloss.geometry import BoxPolicy, FaceCrop
+from kdloss.locate import EXPORTED, checkpoint_path
 from kdloss.prepared import PreparedDataset
 
 MEAN_SHAPE = "mean training shape"
@@ -142,10 +142,10 @@ class LoadedModel:
 
 
 def load_checkpoint(path, scheme, readout=None):
-    """Loads a checkpoint of this project or a published student as a `LoadedModel` for a landmark scheme.
+    """Loads a checkpoint, an exported file or a published student as a `LoadedModel` for a landmark scheme.
 
     Args:
-        path: of the checkpoint, or the name of a shipped model.
+        path: of the checkpoint or of a LiteRT or ONNX file, or the name of a shipped model or of one of its files.
         scheme: the `LandmarkScheme` of the faces.
         readout: see `kdloss.training.checkpoint.load_model`.
 
@@ -154,13 +154,15 @@ def load_checkpoint(path, scheme, readout=None):
         ConfigError: a read-out of a network that has none.
     """
     from kdloss.models.published_student import is_published_student
-    from kdloss.training.checkpoint import checkpoint_path, load_model, read_card, require_scheme
+    from kdloss.training.checkpoint import load_model, read_card, require_scheme
 
     given, path = str(path), checkpoint_path(path)
     if is_published_student(path):
         if readout:
             raise ConfigError(f"--readout {readout}: {path} is a published student, a regressor: leave it out")
         return _published_student(path, scheme)
+    if path.suffix in EXPORTED:
+        return _exported(path, given, scheme, readout)
     require_scheme(read_card(path), scheme, path)
     model, card = load_model(path, readout)
     record = _file_record(path) | {
@@ -175,6 +177,23 @@ def load_checkpoint(path, scheme, readout=None):
         record |= {"readout": readout}
         label += f", {readout} read-out"
     return LoadedModel(model, BoxPolicy.parse(card["box"]), label, record, run)
+
+
+def _exported(path, given, scheme, readout):
+    from kdloss.deploy.readers import load_reader
+    from kdloss.training.checkpoint import require_scheme
+
+    if readout:
+        raise ConfigError(f"--readout {readout}: {given} holds the read-out that it was exported with: leave it out")
+    reader = load_reader(path)
+    require_scheme(reader.card, scheme, path)
+    record = _file_record(path) | {
+        key: reader.card[key] for key in ("dataset", "arch", "kind", "method", "image_size") if key in reader.card
+    }
+    label = path.name
+    if path.parent.parent == pretrained.ROOT:
+        label = record["path"] = given
+    return LoadedModel(reader, BoxPolicy.parse(reader.card["box"]), label, record)
 
 
 def _published_student(path, scheme):
@@ -199,24 +218,33 @@ def _file_record(path):
 
 
 def evaluate_loaded(
-    prepared, loaded, *, box=None, split="test", batch_size=64, flip=False, label=None, detector=None, missing="error"
+    prepared,
+    loaded,
+    *,
+    box=None,
+    split="test",
+    batch_size=64,
+    flip=False,
+    label=None,
+    boxes=None,
+    detector=None,
+    missing="error",
 ):
-    """`evaluate_checkpoint` of a `LoadedModel`; ``detector`` names one whose boxes stand for those of ``box``."""
+    """`evaluate_checkpoint` of a `LoadedModel`.
+
+    Args:
+        prepared, loaded, box, split, batch_size, flip, label: see `evaluate_checkpoint`.
+        boxes: (n, 4) boxes of the faces of the split, in pixels of the stored crops, to cut instead of those of
+            ``box``; NaN for a face without box, which then has no prediction.
+        detector, missing: see `kdloss.evaluation.protocol.evaluate_points`.
+    """
     from kdloss.prediction import predict_crops
 
     box, rows = box or loaded.box, prepared.indices(split)
-    boxes, found = prepared.boxes(box)[rows], np.ones(len(rows), bool)
-    if detector:
-        boxes, found = _detected(prepared, rows, detector, box)
+    boxes = prepared.boxes(box)[rows] if boxes is None else boxes
+    found = np.isfinite(boxes).all(axis=1)
     crops = [FaceCrop.from_box(one, loaded.model.input_shape[1]) for one in boxes[found]]
     points = np.full((len(rows), prepared.scheme.num_points, 2), np.nan)
     points[found] = predict_crops(loaded.model, prepared, rows[found], crops, batch_size, flip=flip)
     protocol = {"box": box, "checkpoint": loaded.record, "flip": flip, "detector": detector}
     return evaluate_predicted(prepared, points, split=split, label=label or loaded.label, missing=missing, **protocol)
-
-
-def _detected(prepared, rows, name, box):
-    finder = detector(name)
-    calibration = calibrate(prepared, prepared.indices("train"), finder, box)
-    boxes, found = detected_boxes(prepared, rows, finder)
-    return calibration.apply(boxes), found

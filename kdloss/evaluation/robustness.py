@@ -7,12 +7,12 @@ face appears turned counter-clockwise. Predictions come back to the source image
 of the model alone.
 """
 
-from dataclasses import asdict
 from typing import NamedTuple
 
 import numpy as np
 
-from kdloss.detectors import MINIMUM_IOU, calibrate, detected_boxes
+from kdloss.detector_calibration import calibrate
+from kdloss.detectors import MINIMUM_IOU, detected_boxes
 from kdloss.errors import DataError
 from kdloss.evaluation import metrics
 from kdloss.evaluation.protocol import DETECTED
@@ -137,7 +137,7 @@ def measure_detector(model, prepared, rows, policy, detector, *, batch_size=64, 
 
             {"dataset", "synthetic", "n", "box", "normaliser", "flip_test", "detector", "minimum_iou", "n_found",
              "found", "nme_detector", "nme_policy", "box_shift", "box_scale",
-             "calibration": {"dx", "dy", "scale", "faces"}}
+             "calibration": {"dx", "dy", "scale", "faces", "scatter"}}
 
         ``found`` is a share, 0 to 1. Both NMEs (percent) are of the found faces: in the detector's calibrated boxes,
         and in the policy's. ``box_shift`` is the median distance of the two boxes' centres in sides of the policy's
@@ -183,7 +183,7 @@ def measure_detector(model, prepared, rows, policy, detector, *, batch_size=64, 
         "n_found": int(found.sum()),
         "found": float(found.mean()),
         **values,
-        "calibration": asdict(calibration),
+        "calibration": calibration.to_json(),
     }
 
 

@@ -1,6 +1,7 @@
-"""Stored calibrations of detectors: found by detector and scheme, measured anew, and right for real faces."""
+"""Calibrations of detectors: measured, stored, kept in files, and right for real faces."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -9,12 +10,22 @@ from data_prep.face import RawDataset
 from data_prep.w300 import read_300w
 from data_prep.writer import write_prepared
 from kdloss.datasets import DATASETS
-from kdloss.detector_calibration import CALIBRATIONS, LANDMARK_BOX, main, stored_calibration
-from kdloss.detectors import DETECTORS, Detector, calibrate, detector
-from kdloss.errors import ConfigError
-from kdloss.geometry import BoxPolicy
+from kdloss.detector_calibration import (
+    CALIBRATIONS,
+    LANDMARK_BOX,
+    BoxCalibration,
+    calibrate,
+    main,
+    read_calibration,
+    stored_calibration,
+    write_calibration,
+)
+from kdloss.detectors import DETECTORS, Detector, detector
+from kdloss.errors import ConfigError, DataError
+from kdloss.geometry import BoxPolicy, landmark_box
 from kdloss.prepared import PreparedDataset
 from kdloss.schemes import SCHEMES
+from tests.kdloss.test_detectors import Scripted, scored
 
 
 class Centred(Detector):
@@ -33,6 +44,71 @@ def test_it_belongs_to_a_detector_and_a_scheme():
         stored_calibration("lbp", SCHEMES["29"])
     with pytest.raises(ConfigError, match=r"detector centred: .*: none; the model reads scheme 68"):
         stored_calibration("centred", SCHEMES["68"])
+    with pytest.raises(ConfigError, match=r"--dataset wflw --detector yunet --detector-model FILE --out .*calibration"):
+        stored_calibration("yunet", SCHEMES["98"])
+
+
+def test_calibration_takes_out_what_all_boxes_share(faces):
+    rows, policy = faces.indices("train"), BoxPolicy("gt", 1.25)
+    wanted = faces.boxes(policy)
+    shared = BoxCalibration(dx=0.1, dy=-0.2, scale=1.5, faces=len(rows), scatter=(0, 0, 0))
+    side = wanted[:, 2:] / 1.5
+    centre = wanted[:, :2] + wanted[:, 2:] / 2 - side * [0.1, -0.2]
+    given = np.concatenate([centre - side / 2, side], axis=-1)
+    found = calibrate(faces, rows, Scripted([[scored(given[row])] for row in rows]), policy)
+    assert (found.dx, found.dy, found.scale) == pytest.approx((0.1, -0.2, 1.5), abs=1e-9)
+    assert found.scatter == pytest.approx((0, 0, 0), abs=1e-9)
+    assert found.faces == len(rows)
+    assert shared.apply(given) == pytest.approx(wanted)
+    assert np.isnan(shared.apply([np.nan] * 4)).all()
+
+
+def test_scatter_is_where_the_middle_half_of_the_faces_lies(faces):
+    rows, policy = np.arange(5), BoxPolicy("gt", 1.25)
+    wanted = faces.boxes(policy)[rows]
+    shift, size = np.array([-0.05, -0.01, 0.0, 0.03, 0.04]), np.exp([-0.06, -0.02, 0.01, 0.02, 0.03])
+    side = wanted[:, 2:] / size[:, None]
+    centre = wanted[:, :2] + wanted[:, 2:] / 2 - side * np.stack([shift, -2 * shift], axis=-1)
+    given = np.concatenate([centre - side / 2, side], axis=-1)
+    found = calibrate(faces, rows, Scripted([[scored(box)] for box in given]), policy)
+    # Of five faces the quartiles are the second and the fourth.
+    assert (found.dx, found.dy, found.scale, found.faces) == pytest.approx((0, 0, np.exp(0.01), 5), abs=1e-9)
+    assert found.scatter == pytest.approx((0.04, 0.08, 0.04))
+
+
+def test_calibrated_boxes_are_square():
+    tall = BoxCalibration(0.0, 0.5, 2.0, 1, (0, 0, 0)).apply([10.0, 20.0, 4.0, 9.0])
+    assert tall == pytest.approx([12 - 6, 24.5 + 3 - 6, 12, 12])
+
+
+def test_calibration_takes_training_faces_at_even_distances(faces):
+    seen = []
+
+    class Watching(Detector):
+        name = "watching"
+
+        def detect(self, image):
+            row = next(i for i in range(len(faces)) if np.array_equal(faces.faces[i], image))
+            seen.append(row)
+            return np.array([scored(landmark_box(faces.points[row]))])
+
+    found = calibrate(faces, np.arange(9), Watching(), BoxPolicy(), limit=3)
+    assert seen == [0, 4, 8]
+    assert found.faces == 3
+
+
+def test_a_detector_that_finds_nothing_cannot_be_calibrated(faces):
+    with pytest.raises(DataError, match="scripted found none of 2 training faces"):
+        calibrate(faces, [0, 1], Scripted([[], []]), BoxPolicy())
+
+
+def test_without_training_faces_the_detector_is_not_blamed(faces):
+    with pytest.raises(
+        DataError, match="has no training faces to calibrate the boxes of detector scripted on"
+    ) as caught:
+        calibrate(faces, np.array([], int), Scripted([]), BoxPolicy())
+    assert "another detector" not in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_landmark_boxes_grow_to_the_boxes_of_training(faces):
@@ -42,11 +118,77 @@ def test_landmark_boxes_grow_to_the_boxes_of_training(faces):
     assert wanted.grow(by_landmarks.apply(boxes)) == pytest.approx(direct.apply(boxes))
 
 
-def test_the_command_measures_it(faces, monkeypatch, capsys):
-    monkeypatch.setitem(DETECTORS, "centred", Centred)
-    assert main(["--dataset", "cofw", "--data", str(faces.path), "--detector", "centred"]) == 0
+class Bring(Centred):
+    """One that needs a file."""
+
+    name = "bring"
+    takes_model = True
+
+    def __init__(self, model=None):
+        self.model_sha256 = "ab" if model is None else str(model)
+
+
+def test_the_command_measures_and_keeps_it(faces, monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(DETECTORS, "bring", Bring)
+    out = tmp_path / "new" / "calibration.json"
+    what = ["--dataset", "cofw", "--data", str(faces.path), "--detector", "bring", "--detector-model", "cd"]
+    assert main(what) == 0
+    assert not out.exists()
+    assert main([*what, "--out", str(out)]) == 0
     measured = calibrate(faces, faces.indices("train"), Centred(), LANDMARK_BOX)
-    assert capsys.readouterr().out.endswith(f'("centred", "{faces.scheme.name}"): {measured}\n')
+    dx, _, log_scale = measured.scatter
+    text = capsys.readouterr().out
+    assert f"scheme 29, {measured.faces} faces" in text
+    assert f"dx {measured.dx:.4f} ({dx:.4f})" in text
+    assert f"scale {measured.scale:.4f} (its logarithm {log_scale:.4f})" in text
+    assert text.endswith(f"wrote {out}\n")
+    assert read_calibration(out, Bring("cd"), SCHEMES["29"]) == measured
+
+
+def test_a_kept_calibration_is_for_its_detector_its_model_file_and_its_scheme(tmp_path):
+    file, measured = tmp_path / "kept.json", BoxCalibration(0.1, -0.25, 1.5, 7, (0.1, 0.2, 0.3))
+    write_calibration(file, measured, Bring(), SCHEMES["68"])
+    assert read_calibration(file, Bring(), SCHEMES["68"]) == measured
+    for found, scheme, reason in (
+        (Centred(), "68", "was measured with detector bring, expected centred"),
+        (Bring("cd"), "68", "was measured with detector_model_sha256 ab, expected cd"),
+        (Bring(), "29", "was measured with scheme 68, expected 29: measure it: python -m .* --dataset cofw"),
+    ):
+        with pytest.raises(ConfigError, match=f"kept.json: {reason}"):
+            read_calibration(file, found, SCHEMES[scheme])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"dx": None}, "or damaged"),
+        ({"dy": "far"}, "or damaged"),
+        ({"dy": float("nan")}, "numbers that no calibration has"),
+        ({"scale": 0}, "numbers that no calibration has"),
+        ({"scale": float("inf")}, "numbers that no calibration has"),
+        ({"scatter": 0.1}, "or damaged"),
+        ({"scatter": [0.1, 0.2]}, "numbers that no calibration has"),
+        ({"faces": float("inf")}, "or damaged"),
+        (["dx"], "or damaged"),
+        ("{", "or damaged"),
+        (b"\xff\xfe", "or damaged"),
+        (None, r"cannot be read \(No such file"),
+    ],
+)
+def test_a_damaged_calibration_is_refused(tmp_path, change, reason):
+    file = tmp_path / "kept.json"
+    write_calibration(file, BoxCalibration(0.1, -0.25, 1.5, 7, (0.1, 0.2, 0.3)), Centred(), SCHEMES["68"])
+    if isinstance(change, dict):
+        file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    elif isinstance(change, list):
+        file.write_text(json.dumps(change))
+    elif change is None:
+        file.unlink()
+    else:
+        file.write_bytes(change if isinstance(change, bytes) else change.encode())
+    with pytest.raises(ConfigError, match=f"kept.json: .*{reason}.*: measure it: python -m") as caught:
+        read_calibration(file, Centred(), SCHEMES["68"])
+    assert "\n" not in str(caught.value)
 
 
 def test_real_faces_lie_as_stored(raw_300w, tmp_path):
@@ -58,3 +200,4 @@ def test_real_faces_lie_as_stored(raw_300w, tmp_path):
     stored = stored_calibration("lbp", SCHEMES["68"])
     assert (measured.dx, measured.dy) == pytest.approx((stored.dx, stored.dy), abs=0.03)
     assert measured.scale == pytest.approx(stored.scale, rel=0.05)
+    assert measured.scatter == pytest.approx(stored.scatter, abs=0.08)

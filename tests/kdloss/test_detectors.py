@@ -1,6 +1,7 @@
-"""Detectors: overlaps, which detection counts, calibration, and the cascade on a photograph."""
+"""Detectors: overlaps, which detection counts, the cascade on a photograph, and YuNet in OpenCV."""
 
 import itertools
+import subprocess
 import sys
 
 import numpy as np
@@ -10,10 +11,11 @@ from data_prep.face import RawDataset
 from data_prep.w300 import read_300w
 from data_prep.writer import write_prepared
 from kdloss.datasets import DATASETS
-from kdloss.detectors import BoxCalibration, Detector, box_iou, calibrate, detected_boxes, detector
-from kdloss.errors import ConfigError, DataError
-from kdloss.geometry import BoxPolicy, landmark_box
+from kdloss.detectors import Detector, box_iou, detected_boxes, detector
+from kdloss.errors import ConfigError
+from kdloss.geometry import landmark_box
 from kdloss.prepared import PreparedDataset
+from tests.kdloss.yunet_file import write_yunet
 
 
 class Scripted(Detector):
@@ -54,57 +56,8 @@ def test_the_detection_that_fits_best_counts_whatever_its_score(faces):
     assert lines == ["detector scripted: 4 of 4 faces, 2 found"]
 
 
-def test_calibration_takes_out_what_all_boxes_share(faces):
-    rows, policy = faces.indices("train"), BoxPolicy("gt", 1.25)
-    wanted = faces.boxes(policy)
-    shared = BoxCalibration(dx=0.1, dy=-0.2, scale=1.5, faces=len(rows))
-    side = wanted[:, 2:] / 1.5
-    centre = wanted[:, :2] + wanted[:, 2:] / 2 - side * [0.1, -0.2]
-    given = np.concatenate([centre - side / 2, side], axis=-1)
-    found = calibrate(faces, rows, Scripted([[scored(given[row])] for row in rows]), policy)
-    assert (found.dx, found.dy, found.scale) == pytest.approx((0.1, -0.2, 1.5), abs=1e-9)
-    assert found.faces == len(rows)
-    assert shared.apply(given) == pytest.approx(wanted)
-    assert np.isnan(shared.apply([np.nan] * 4)).all()
-
-
-def test_calibrated_boxes_are_square():
-    tall = BoxCalibration(0.0, 0.5, 2.0, 1).apply([10.0, 20.0, 4.0, 9.0])
-    assert tall == pytest.approx([12 - 6, 24.5 + 3 - 6, 12, 12])
-
-
-def test_calibration_takes_training_faces_at_even_distances(faces):
-    seen = []
-
-    class Watching(Detector):
-        name = "watching"
-
-        def detect(self, image):
-            row = next(i for i in range(len(faces)) if np.array_equal(faces.faces[i], image))
-            seen.append(row)
-            return np.array([scored(landmark_box(faces.points[row]))])
-
-    found = calibrate(faces, np.arange(9), Watching(), BoxPolicy(), limit=3)
-    assert seen == [0, 4, 8]
-    assert found.faces == 3
-
-
-def test_a_detector_that_finds_nothing_cannot_be_calibrated(faces):
-    with pytest.raises(DataError, match="scripted found none of 2 training faces"):
-        calibrate(faces, [0, 1], Scripted([[], []]), BoxPolicy())
-
-
-def test_without_training_faces_the_detector_is_not_blamed(faces):
-    with pytest.raises(
-        DataError, match="has no training faces to calibrate the boxes of detector scripted on"
-    ) as caught:
-        calibrate(faces, np.array([], int), Scripted([]), BoxPolicy())
-    assert "another detector" not in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
 def test_an_unknown_detector_is_named():
-    with pytest.raises(ConfigError, match="detector viola: expected one of lbp"):
+    with pytest.raises(ConfigError, match="detector viola: expected one of lbp, yunet"):
         detector("viola")
 
 
@@ -156,3 +109,86 @@ def test_most_real_faces_are_found(lbp, raw_300w, tmp_path):
     # The cascade's box begins above the brows and ends at the chin.
     below = boxes[found, 1] + boxes[found, 3] / 2 - landmark_box(prepared.points[found]) @ [0, 1, 0, 0.5]
     assert np.mean(below < 0) > 0.9
+
+
+def test_a_model_file_is_for_detectors_that_take_one():
+    pytest.importorskip("skimage")
+    with pytest.raises(ConfigError, match=r"detector lbp: takes no model file, found y\.onnx"):
+        detector("lbp", model="y.onnx")
+
+
+@pytest.fixture(scope="module")
+def yunet_file(tmp_path_factory):
+    return write_yunet(tmp_path_factory.mktemp("yunet") / "yunet.onnx")
+
+
+def picture(height, width, **squares):
+    """Grey, with squares of 8 pixels whose corner and colour are given."""
+    image = np.full((height, width, 3), 90, np.uint8)
+    for x, y, *colour in squares.values():
+        image[y : y + 8, x : x + 8] = colour
+    return image
+
+
+def test_yunet_finds_what_is_red_and_the_best_first(yunet_file):
+    found = detector("yunet", model=yunet_file)
+    # The sides are no multiples of 32, to which OpenCV pads.
+    seen = found.detect(
+        picture(150, 200, weak=(24, 64, 240, 0, 0), blue=(128, 24, 0, 0, 255), best=(120, 96, 255, 0, 0))
+    )
+    assert seen.dtype == np.float64
+    assert seen == pytest.approx(
+        np.array([[124 - 20, 100 - 30, 40, 60, 1.0], [28 - 20, 68 - 30, 40, 60, 240 / 255]]), abs=1e-3
+    )
+    # The next image has another size, and nothing in it.
+    nothing = found.detect(picture(90, 33))
+    assert nothing.shape == (0, 5)
+    assert found.detect(picture(8, 8, face=(0, 0, 255, 0, 0)))[:, :4] == pytest.approx(np.array([[-16, -26, 40, 60]]))
+
+
+def test_yunet_drops_weak_faces_and_those_upon_better_ones(yunet_file):
+    found = detector("yunet", model=yunet_file, photographs=True)
+    # A score of 0.88 is below the threshold; two faces 8 pixels apart overlap by more than is allowed.
+    image = picture(128, 128, weak=(16, 96, 225, 0, 0), face=(64, 32, 250, 0, 0), beside=(72, 32, 254, 0, 0))
+    assert found.detect(image)[:, :2] == pytest.approx(np.array([[76 - 20, 36 - 30]]))
+
+
+def test_the_environment_names_yunets_file_too(yunet_file, monkeypatch):
+    monkeypatch.setenv("KDLOSS_YUNET", str(yunet_file))
+    found = detector("yunet")
+    assert (found.name, len(found.model_sha256)) == ("yunet", 64)
+    monkeypatch.setenv("KDLOSS_YUNET", "elsewhere.onnx")
+    assert detector("yunet", model=yunet_file).model_sha256 == found.model_sha256
+
+
+def test_without_yunets_file_one_line_says_where_it_comes_from(yunet_file, tmp_path, monkeypatch, capfd):
+    monkeypatch.delenv("KDLOSS_YUNET", raising=False)
+    damaged, empty = tmp_path / "damaged.onnx", tmp_path / "empty.onnx"
+    damaged.write_bytes(yunet_file.read_bytes()[:-300])
+    empty.write_bytes(b"")
+    foreign = write_yunet(tmp_path / "foreign.onnx", without=["kps_8"])
+    for model, reason in (
+        (None, "found no model file"),
+        ("", "found no model file"),
+        (tmp_path / "none.onnx", "none.onnx: cannot be read (No such file"),
+        (tmp_path, "cannot be read (Is a directory"),
+        (damaged, "damaged.onnx: damaged, or not YuNet's"),
+        (empty, "empty.onnx: damaged, or not YuNet's"),
+        (foreign, "foreign.onnx: damaged, or not YuNet's"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            detector("yunet", model=model)
+        message = str(caught.value)
+        assert message.startswith("detector yunet: ")
+        assert reason in message
+        for said in ("face_detection_yunet_2023mar.onnx", "opencv_zoo", "--detector-model FILE", "KDLOSS_YUNET"):
+            assert said in message
+        assert "\n" not in message
+    assert capfd.readouterr().err == ""
+
+
+def test_opencv_stays_quiet_in_a_process_of_its_own(yunet_file):
+    code = "import sys, numpy; from kdloss.detectors import detector; d = detector('yunet', model=sys.argv[1]); "
+    code += "d.detect(numpy.zeros((64, 64, 3), 'uint8'))"
+    done = subprocess.run([sys.executable, "-c", code, str(yunet_file)], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")

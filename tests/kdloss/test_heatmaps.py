@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from keras import ops
 
 from kdloss.geometry import from_unit, to_unit
-from kdloss.heatmaps import SIGMA, argmax_readout, gaussian_heatmaps, gaussian_log_heatmaps, integral_readout
+from kdloss.heatmaps import (
+    SIGMA,
+    argmax_readout,
+    gaussian_heatmaps,
+    gaussian_log_heatmaps,
+    heatmap_spread,
+    integral_readout,
+)
 from kdloss.losses import heatmap_loss
 
 READOUTS = [integral_readout, argmax_readout]
@@ -114,6 +121,44 @@ def test_one_high_pixel_is_read_at_its_centre():
     logits = 10 * np.eye(64).reshape(1, 8, 8, 64)
     expected = np.stack([columns.ravel(), rows.ravel()], axis=-1)
     np.testing.assert_allclose(read(argmax_readout, logits), expected, atol=1e-6)
+
+
+def spread(logits):
+    """(N,) float64 heatmap pixels of the one map that is given."""
+    found = ops.convert_to_numpy(heatmap_spread(ops.convert_to_tensor(logits, dtype="float32")))
+    assert (found.dtype, found.shape) == (np.float32, (1, logits.shape[3]))
+    return found[0].astype(np.float64) * logits.shape[1]
+
+
+def test_the_spread_is_the_standard_deviation_of_the_formula():
+    """Far from the edge SIGMA; of wide and lopsided maps what numpy says in float64."""
+    assert spread(log_gaussians([(8, 8), (7.3, 9.6)], 16)) == pytest.approx([SIGMA, SIGMA], abs=1e-3)
+    maps = np.random.default_rng(0).normal(scale=3, size=(1, 16, 16, 5))
+    mass = np.exp(maps[0]) / np.exp(maps[0]).sum(axis=(0, 1))
+    rows, columns = np.mgrid[:16, :16][..., None]
+    means = [(mass * axis).sum(axis=(0, 1)) for axis in (rows, columns)]
+    variances = [
+        (mass * (axis - mean) ** 2).sum(axis=(0, 1)) for axis, mean in zip((rows, columns), means, strict=True)
+    ]
+    assert spread(maps) == pytest.approx(np.sqrt(np.mean(variances, axis=0)), rel=1e-5)
+
+
+@pytest.mark.parametrize("side", [16, 64])
+def test_the_spread_of_extreme_maps(side):
+    """One pixel: none, however far from the origin, where squares less squares would lose all digits; flat: uniform."""
+    peak = np.zeros((1, side, side, 2))
+    peak[0, -1, -1, 0] = peak[0, side // 3, side // 2, 1] = 1e4
+    assert spread(peak) == pytest.approx([0, 0], abs=1e-6)
+    assert spread(np.full((1, side, side, 1), -1e4)) == pytest.approx([np.sqrt((side**2 - 1) / 12)], rel=1e-5)
+    # Two far peaks: half their distance along the one axis, over the root of two axes.
+    two = np.full((1, side, side, 1), -1e4)
+    two[0, 3, [0, side - 1]] = 0
+    assert spread(two) == pytest.approx([(side - 1) / 2 / np.sqrt(2)], rel=1e-5)
+
+
+def test_the_spread_does_not_depend_on_the_side_of_the_map():
+    small, large = ((log_gaussians([(side / 2 - 0.5,) * 2], side) / (side / 8) ** 2) for side in (32, 64))
+    assert spread(small) / 32 == pytest.approx(spread(large) / 64, rel=1e-3)
 
 
 def test_argmax_takes_the_higher_of_two_peaks_and_the_mean_lies_between():

@@ -1,0 +1,141 @@
+"""What a detector costs a model: the same faces in its boxes, calibrated or as they come, and in the model's own."""
+
+import json
+
+import numpy as np
+import pytest
+
+from kdloss import evaluate
+from kdloss.detectors import DETECTORS, Detector
+from kdloss.evaluation.detected import detect_faces, detector_line, detector_record, evaluate_beside
+from kdloss.evaluation.evaluation import LoadedModel, evaluate_loaded
+from kdloss.geometry import BoxPolicy, FaceCrop, landmark_box
+from tests.kdloss.yunet_file import write_yunet
+
+BOX = BoxPolicy("gt", 1.25)
+SHIPPED = "mobilenetv2-300w"  # the command tells the size of the file of a network
+
+
+class Half(Detector):
+    """Sees boxes of half the side of the true landmark boxes and off by a tenth, and not the faces in ``blind``."""
+
+    name = "half"
+
+    def __init__(self, prepared, blind=()):
+        self.prepared, self.blind = prepared, blind
+
+    def detect(self, image):
+        row = next(i for i in range(len(self.prepared)) if np.array_equal(self.prepared.faces[i], image))
+        if row in self.blind:
+            return np.empty((0, 5))
+        x, y, width, height = BoxPolicy("gt", 1.0).grow(landmark_box(self.prepared.points[row].astype(np.float64)))
+        side = width * 0.7
+        return np.array([[x + 0.15 * width + 0.1 * side, y + 0.15 * height, side, side, 1.0]])
+
+
+class Middle:
+    """A network of points in the middle half of its crop, whatever that shows."""
+
+    def __init__(self, points):
+        self.input_shape = (None, 32, 32, 3)
+        self.unit = np.random.default_rng(3).uniform(-0.25, 0.25, (points, 2)).astype(np.float32)
+
+    def predict_on_batch(self, images):
+        return np.repeat(self.unit[None], len(images), axis=0)
+
+
+@pytest.fixture
+def loaded(faces_300w):
+    return LoadedModel(Middle(faces_300w.scheme.num_points), BOX, "middle", {"path": SHIPPED, "sha256": None})
+
+
+def test_a_shared_difference_costs_nothing_once_calibrated(faces_300w, loaded):
+    rows = faces_300w.indices("test")
+    faces = detect_faces(faces_300w, Half(faces_300w, blind=rows[:2]), BOX)
+    assert faces.found.tolist() == [False, False, *[True] * 6]
+    assert faces.calibrated[2:] == pytest.approx(faces_300w.boxes(BOX)[rows[2:]], abs=1e-3)
+    assert faces.uncalibrated[2:] == pytest.approx(BOX.grow(faces.boxes[2:]))
+
+    main = evaluate_loaded(faces_300w, loaded, boxes=faces.calibrated, detector="half", missing="skip")
+    again, own, uncalibrated = evaluate_beside(faces_300w, loaded, faces, main, split="test")
+    usual = evaluate_loaded(faces_300w, loaded)
+    assert main.rows.tolist() == own.rows.tolist() == uncalibrated.rows.tolist()
+    assert main.errors == pytest.approx(usual.errors[2:], abs=1e-5)
+    assert own.errors == pytest.approx(usual.errors[2:], abs=1e-9)
+    assert not np.allclose(uncalibrated.errors, own.errors, rtol=0.05)
+    boxes = [one.metrics["protocol"]["box"] for one in (main, own, uncalibrated)]
+    assert boxes == ["half as gt:1.25", "gt:1.25", "half uncalibrated as gt:1.25"]
+
+    record = detector_record(faces, main, [again, own, uncalibrated])
+    assert (record["name"], record["n"], record["n_found"], record["n_missed"]) == ("half", 8, 6, 2)
+    assert record["nme"]["policy"] == pytest.approx(100 * own.errors.mean())
+    assert record["nme"]["policy"] == pytest.approx(own.metrics["subsets"]["full"]["nme_interocular"])
+    assert record["median"]["uncalibrated"] == pytest.approx(100 * np.median(uncalibrated.errors))
+    assert record["calibration"] == faces.calibration.to_json()
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    line = detector_line(record)
+    assert line.startswith("Detector half: 6 of 8 faces found, 2 missed; interocular NME of those found ")
+    assert (
+        f"{record['nme']['uncalibrated']:.2f} % (median {record['median']['uncalibrated']:.2f} %) in its boxes" in line
+    )
+
+
+def test_faces_that_count_as_failures_leave_the_comparison_to_those_found(faces_300w, loaded):
+    faces = detect_faces(faces_300w, Half(faces_300w, blind=faces_300w.indices("test")[:2]), BOX)
+    main = evaluate_loaded(faces_300w, loaded, boxes=faces.calibrated, detector="half", missing="fail")
+    beside = evaluate_beside(faces_300w, loaded, faces, main)
+    assert (len(main.errors), len(beside[0].errors)) == (8, 6)
+    nme = detector_record(faces, main, beside)["nme"]
+    assert nme["calibrated"] == pytest.approx(nme["policy"], abs=1e-3)
+
+
+def test_the_command_prints_and_records_it(faces_300w, loaded, monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(DETECTORS, "half", lambda: Half(faces_300w, blind=faces_300w.indices("test")[:1]))
+    monkeypatch.setattr(DETECTORS["half"], "takes_model", False, raising=False)
+    monkeypatch.setattr(evaluate, "load_checkpoint", lambda *_: loaded)
+    what = ["--dataset", "300w", "--data", str(faces_300w.path), "--checkpoint", "any", "--out", str(tmp_path)]
+    assert evaluate.main([*what, "--detector", "half", "--report"]) == 0
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    text = capsys.readouterr().out
+    line = detector_line(found["detector"])
+    assert "7 of 8 faces found, 1 missed" in line
+    for said in (line, "the same faces in gt:1.25", "in boxes of half uncalibrated"):
+        assert said in text
+    assert "7 of 8 faces found, 1 missed" in (tmp_path / "report.html").read_text()
+    assert found["subsets"]["full"]["nme_interocular"] == pytest.approx(found["detector"]["nme"]["calibrated"])
+    # A model in its own boxes has none of it.
+    assert evaluate.main(what) == 0
+    assert "detector" not in json.loads((tmp_path / "metrics.json").read_text())
+
+
+def test_a_detectors_model_file_reaches_it(faces_300w, loaded, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(evaluate, "load_checkpoint", lambda *_: loaded)
+    what = ["--dataset", "300w", "--data", str(faces_300w.path), "--checkpoint", "any", "--out", str(tmp_path)]
+    file = str(write_yunet(tmp_path / "yunet.onnx"))
+    assert evaluate.main([*what, "--detector", "yunet", "--detector-model", file]) == 2
+    # It was loaded, and looked at faces of noise.
+    assert "detector yunet found none of 18 training faces" in capsys.readouterr().err
+    for wrong, reason in (
+        (["--detector-model", file], "of which detector"),
+        (["--detector", "lbp", "--detector-model", file], "detector lbp: takes no model file"),
+        (["--detector", "yunet", "--detector-model", "none.onnx"], "detector yunet: none.onnx: cannot be read"),
+    ):
+        assert evaluate.main([*what, *wrong]) == 2
+        error = capsys.readouterr().err
+        assert reason in error
+        assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("reach", "moves"), [(0.4, True), (0.2, False)])
+def test_faces_are_read_once_more_around_the_landmarks_found(faces_300w, loaded, reach, moves):
+    """Unless those are so far off that the box around them is of something else."""
+    loaded.model.unit = np.random.default_rng(3).uniform(-reach, reach, loaded.model.unit.shape).astype(np.float32)
+    faces = detect_faces(faces_300w, Half(faces_300w), BOX)
+    main = evaluate_loaded(faces_300w, loaded, boxes=faces.calibrated, detector="half")
+    again = evaluate_beside(faces_300w, loaded, faces, main)[0]
+    assert np.allclose(again.points, main.points) != moves
+    if moves:
+        crops = [FaceCrop.from_box(box, 32) for box in faces.calibrated]
+        boxes = np.stack([BOX.grow(landmark_box(crop.inverse_unit(loaded.model.unit))) for crop in crops])
+        expected = evaluate_loaded(faces_300w, loaded, boxes=boxes)
+        assert again.points == pytest.approx(expected.points, abs=1e-2)
