@@ -1,5 +1,6 @@
 """`python -m kdloss.predict`: photographs, faces, files. The network is random; where it looks is what is tested."""
 
+import csv
 import json
 import os
 import subprocess
@@ -81,7 +82,9 @@ def test_as_typed(tmp_path):
     assert list(record) == ["image", "model", "detector", "faces"]
     assert (record["image"], record["model"], record["detector"]) == ("astronaut.png", "model.keras", "lbp")
     (face,) = record["faces"]
-    assert list(face) == ["box", "score", "landmarks"]
+    assert list(face) == ["box", "score", "landmarks", "confidence"]
+    assert face["confidence"] is None
+    assert "model.keras: its confidence was never measured" in finished.stderr
     assert holds(face["box"], EYES_AND_MOUTH)
     assert face["box"][2] == pytest.approx(FACE[2], rel=0.25)
     assert face["score"] >= LbpDetector.FEWEST_IN_PHOTOGRAPHS
@@ -90,7 +93,21 @@ def test_as_typed(tmp_path):
         drawn = np.array(overlay)
     changed = np.argwhere((drawn != astronaut()).any(axis=2))[:, ::-1]
     assert len(changed) > 100
-    assert sorted(path.name for path in Path("predictions").iterdir()) == ["astronaut.json", "astronaut.png"]
+    assert sorted(path.name for path in Path("predictions").iterdir()) == [
+        "astronaut.json",
+        "astronaut.png",
+        "faces.csv",
+    ]
+    with open("predictions/faces.csv", newline="", encoding="utf-8") as table:
+        (row,) = csv.DictReader(table)
+    assert (row["image"], row["face"]) == ("astronaut.png", "0")
+    assert [float(row[name]) for name in ("box_x", "box_y", "box_width", "box_height", "score")] == [
+        *face["box"],
+        face["score"],
+    ]
+    points = [[float(row[f"{axis}{i}"]) for axis in "xy"] for i in range(68)]
+    assert points == face["landmarks"]
+    assert row["c0"] == ""
 
 
 def test_what_cannot_be_read_does_not_stop_the_rest(checkpoint, capsys, monkeypatch):
@@ -105,11 +122,17 @@ def test_what_cannot_be_read_does_not_stop_the_rest(checkpoint, capsys, monkeypa
     lines = errors(capsys)
     assert len(lines) == 3
     for line, words in zip(
-        lines, ["text.jpg: not an image", "huge.png: too large", "absent.jpg: cannot be"], strict=True
+        lines,
+        [
+            "text.jpg: not an image",
+            "huge.png: 700 x 700 is too large, expected 0.4 million pixels",
+            "absent.jpg: cannot be",
+        ],
+        strict=True,
     ):
         assert words in line
     written = [path.relative_to("predictions").as_posix() for path in sorted(Path("predictions").rglob("*.*"))]
-    assert written == ["in/dot.json", "in/good.json"]
+    assert written == ["faces.csv", "in/dot.json", "in/good.json"]
     assert found("predictions/in/dot.json")["faces"] == []
     assert len(found("predictions/in/good.json")["faces"]) == 1
 
@@ -169,7 +192,7 @@ def test_boxes_that_are_none(text, words, capsys):
 def test_a_whole_image_is_the_crop(checkpoint):
     crop = astronaut()[60:200, 156:296]  # reduced by 4 before it is cut: begins at a multiple of 4
     save("crop.png", crop)
-    assert main(["crop.png", "--whole", "--checkpoint", str(checkpoint)]) == 0
+    assert main(["crop.png", "--detector", "whole", "--checkpoint", str(checkpoint)]) == 0
     record = found("predictions/crop.json")
     (face,) = record["faces"]
     assert (record["detector"], face["box"], face["score"]) == ("whole", [-0.5, -0.5, 140, 140], None)
@@ -210,7 +233,7 @@ def test_photographs_are_not_overwritten(capsys):
     before = Path("in/a.jpg").read_bytes()
     assert main(["in", "--out", "in"]) == 2
     (line,) = errors(capsys)
-    assert "would overwrite a photograph" in line
+    assert "would overwrite it" in line
     assert Path("in/a.jpg").read_bytes() == before
 
 
@@ -220,9 +243,9 @@ def test_an_empty_folder_and_a_model_of_other_points(checkpoint, tmp_path, capsy
     save("a.png", np.zeros((20, 20, 3), np.uint8))
     assert main(["a.png", "--checkpoint", str(write_checkpoint(tmp_path / "29.keras", dataset="cofw"))]) == 2
     assert main(["a.png", "--checkpoint", str(write_checkpoint(tmp_path / "box.keras", box="dataset:1.1"))]) == 2
-    assert main(["a.png", "--checkpoint", "29.keras", "--whole"]) == 0
+    assert main(["a.png", "--checkpoint", "29.keras", "--detector", "whole"]) == 0
     empty, points, box = errors(capsys)
-    assert "holds no images" in empty
+    assert "holds no photographs or videos" in empty
     assert "landmark schemes: 68; the model reads scheme 29: give" in points
     assert "was trained in dataset:1.1" in box
 

@@ -1,0 +1,35 @@
+"""Small videos of real encoders, and their frames."""
+
+import cv2
+import numpy as np
+
+from kdloss.video import VideoFile
+
+SIZE = (96, 64)
+
+
+def picture(i, size=SIZE):
+    """Frame number i, as bright as it is late; RGB, red to the left."""
+    image = np.full((size[1], size[0], 3), 2 * i, np.uint8)
+    image[:, : size[0] // 2, 0] = 200
+    return image
+
+
+def write_video(path, count=50, fps=25, codec="mp4v", size=SIZE):
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), fps, size)
+    assert writer.isOpened()
+    for i in range(count):
+        writer.write(picture(i, size)[..., ::-1])
+    writer.release()
+    return path
+
+
+def read_frames(path):
+    with VideoFile(path) as video:
+        return list(video.frames())
+
+
+def cut(path, share):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    return path

@@ -1,0 +1,146 @@
+"""Cameras: a real stream over HTTP, and recordings that are interrupted."""
+
+import http.server
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from kdloss.camera import Camera
+from kdloss.errors import ConfigError, DataError
+from kdloss.predict_video import predict_video
+from kdloss.video import CutShort
+from tests.deploy.scripted_landmarker import ScriptedLandmarker
+from tests.deploy.small_videos import picture, read_frames
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def landmarker():
+    return ScriptedLandmarker(np.array([20.0, 16, 40, 40]))
+
+
+class Stream(http.server.BaseHTTPRequestHandler):
+    """Pictures without end, as network cameras send them; ``/short`` ends after 40."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        try:
+            for i in range(40 if "short" in self.path else 10**6):
+                jpeg = cv2.imencode(".jpg", picture(i % 100, (320, 240))[..., ::-1])[1].tobytes()
+                self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(jpeg))
+                self.wfile.write(jpeg + b"\r\n")
+                time.sleep(0.02)
+        except OSError:
+            pass  # the reader has gone
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def address():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stream) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_network_camera(tmp_path, address, landmarker):
+    camera = Camera(f"camera:http://user:secret@{address}/stream")
+    summary = predict_video(landmarker, camera, tmp_path, frames=8)
+    assert summary.record.name == f"camera-http-{address.replace('.', '-').replace(':', '-')}-stream.json"
+    text = summary.record.read_text()
+    assert "secret" not in text
+    record = json.loads(text)
+    assert record["video"] == f"camera:http://{address}/stream"
+    assert record["size"] == [320, 240]
+    times = [frame["time"] for frame in record["frames"]]
+    assert times[0] == 0
+    assert (np.diff(times) > 0).all()
+    assert len(times) == 8
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_camera_that_goes_away(tmp_path, address, landmarker):
+    with pytest.raises(CutShort, match="gives no more pictures"):
+        predict_video(landmarker, Camera(f"http://{address}/short"), tmp_path)
+    assert json.loads(next(tmp_path.glob("*.json")).read_text())["cut_short"] is True
+
+
+def test_of_frames_that_come_meanwhile_the_newest_is_next(address):
+    with Camera(f"http://{address}/stream") as camera:
+        frames = camera.frames()
+        _, before = next(frames)
+        time.sleep(0.5)
+        _, after = next(frames)
+    # Each is 2 brighter than the last, from 198 on to 0. Had they queued up, this would be the second one.
+    assert (after[:, 200:].mean() - before[:, 200:].mean()) % 200 > 6
+
+
+def test_ctrl_c_ends_a_recording_in_order(tmp_path, address):
+    code = """
+import sys
+from kdloss.camera import Camera
+from kdloss.predict_video import predict_video
+from tests.deploy.scripted_landmarker import ScriptedLandmarker
+summary = predict_video(
+    ScriptedLandmarker([20, 16, 40, 40]),
+    Camera(sys.argv[1]),
+    sys.argv[2],
+    progress=lambda *how: print(*how, flush=True),
+)
+print("whole", summary.frames)
+"""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-c", code, f"camera:http://{address}/stream", str(tmp_path)]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        for _ in range(5):
+            assert process.stdout.readline().endswith(" None\n")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (0, "")
+    (record,) = tmp_path.glob("*.json")
+    frames = json.loads(record.read_text())["frames"]
+    assert len(frames) >= 5
+    assert out.splitlines()[-1] == f"whole {len(frames)}"
+    assert read_frames(record.with_suffix(".mp4"))
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_second_ctrl_c_interrupts_at_once(tmp_path, address, landmarker):
+    def press(done, total):
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_video(landmarker, Camera(f"http://{address}/stream"), tmp_path, progress=press)
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("place", ["camera:", "camera:front", "camera:film.mp4", "camera:-1"])
+def test_what_is_no_camera(place):
+    with pytest.raises(ConfigError, match=f"^{place}: expected camera:NUMBER"):
+        Camera(place)
+
+
+def test_a_device_that_is_not_there():
+    with pytest.raises(DataError, match=r"^camera:/dev/no-video: cannot be opened"), Camera("camera:/dev/no-video"):
+        pass

@@ -1,0 +1,52 @@
+"""What is looked at, and what its results are called."""
+
+from pathlib import Path
+
+import pytest
+
+from kdloss.errors import ConfigError, DataError
+from kdloss.sources import find_sources
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("in/a.jpg", "in/a.MP4", "in/deep/b.png", "in/deep/.hidden.png", "in/notes.txt", "other/c.webm"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+
+
+def described(asked, **how):
+    return [(source.name, source.result, source.kind) for source in find_sources(asked, **how)]
+
+
+def test_folders_files_and_cameras_in_the_order_asked():
+    assert described(["camera:0", "in", "other/c.webm", "in/a.jpg", "absent.jpg"]) == [
+        ("camera:0", "camera-0", "camera"),
+        ("in/a.MP4", "in/a.MP4", "video"),
+        ("in/a.jpg", "in/a.jpg", "photograph"),
+        ("in/deep/b.png", "in/deep/b", "photograph"),
+        ("other/c.webm", "other/c", "video"),
+        ("absent.jpg", "absent", "photograph"),
+    ]
+
+
+def test_one_folder_is_the_root_of_its_names():
+    assert [name for name, *_ in described(["in"])] == ["a.MP4", "a.jpg", "deep/b.png"]
+    assert [name for name, *_ in described(["in"], skipped="in/deep")] == ["a.MP4", "a.jpg"]
+    assert [name for name, *_ in described(["in/deep"], skipped="in/deep")] == ["b.png"]
+
+
+def test_a_camera_alone():
+    (camera,) = find_sources(["camera:rtsp://user:secret@10.0.0.7/stream"])
+    assert camera.kind == "camera"
+    assert "secret" not in camera.name + camera.result
+    assert camera.path == "camera:rtsp://user:secret@10.0.0.7/stream"
+
+
+def test_what_is_none():
+    Path("empty").mkdir()
+    with pytest.raises(DataError, match="empty: holds no photographs or videos"):
+        find_sources(["empty"])
+    with pytest.raises(ConfigError, match="camera:: expected camera:NUMBER"):
+        find_sources(["camera:"])

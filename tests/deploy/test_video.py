@@ -1,0 +1,297 @@
+"""Videos: real files of OpenCV's encoders, whole and damaged, and what is written of them."""
+
+import csv
+import json
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from kdloss.errors import ConfigError, DataError, UserError
+from kdloss.predict_video import predict_video
+from kdloss.video import CutShort, OverlayVideo, VideoFile
+from tests.deploy.scripted_landmarker import ScriptedLandmarker
+from tests.deploy.small_videos import SIZE, cut, picture, read_frames, write_video
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+FACE = np.array([20.0, 16, 40, 40])
+
+
+def collect_times(frames, times):
+    for seconds, _ in frames:
+        times.append(seconds)
+
+
+def run(code, *arguments, **how):
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False, **how)
+
+
+@pytest.fixture
+def landmarker():
+    return ScriptedLandmarker(FACE, sure=0.9)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.mp4", "mp4v"), ("a.mov", "mp4v"), ("a.avi", "MJPG"), ("a.mkv", "MJPG"), ("a.webm", "VP90")]
+)
+def test_reads_frames_upright_in_rgb_with_their_times(tmp_path, name, codec):
+    with VideoFile(write_video(tmp_path / name, count=12, codec=codec)) as video:
+        assert (video.name, video.result, video.size, video.fps, video.total) == (name, "a", SIZE, 25, 12)
+        frames = list(video.frames())
+    assert [time for time, _ in frames] == pytest.approx(np.arange(12) / 25, abs=2e-3)
+    for i, (_, image) in enumerate(frames):
+        assert image.shape == (64, 96, 3)
+        assert image.dtype == np.uint8
+        assert image[20:40, 60:80].mean() == pytest.approx(2 * i, abs=6)
+        assert image[20:40, 10:30, 0].mean() == pytest.approx(200, abs=10)
+
+
+def test_turns_frames_as_the_camera_was_held(tmp_path):
+    path = write_video(tmp_path / "phone.mp4", count=3)
+    content = bytearray(path.read_bytes())
+    matrix = content.find(b"tkhd") + 44
+    assert struct.unpack(">9i", content[matrix : matrix + 36])[0] == 1 << 16
+    # Shown after a quarter turn clockwise.
+    content[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, SIZE[1] << 16, 0, 1 << 30)
+    path.write_bytes(content)
+    with VideoFile(path) as video:
+        assert video.size == (64, 96)
+        (_, image), *_ = video.frames()
+    assert image[10:30, 20:40, 0].mean() == pytest.approx(200, abs=10)
+    assert image[60:80, 20:40, 0].mean() < 50
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read"),
+        (b"", "an empty file"),
+        (b"no video at all\n" * 100, "no video that can be opened"),
+        (bytes(range(256)) * 30, "no video that can be opened"),
+    ],
+)
+def test_what_is_no_video(tmp_path, content, words):
+    path = tmp_path / "film.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=words), VideoFile(path):
+        pass
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.avi", "MJPG"), ("a.webm", "VP90"), ("a.mkv", "mp4v")])
+def test_a_video_that_was_cut_short_says_so_after_its_frames(tmp_path, name, codec):
+    with VideoFile(cut(write_video(tmp_path / name, codec=codec), 0.6)) as video:
+        times = []
+        with pytest.raises(CutShort, match=r"ends after [01]\.\d of 2\.0 seconds"):
+            collect_times(video.frames(), times)
+    assert 15 < len(times) < 35
+
+
+def test_an_mp4_without_its_index_cannot_be_opened(tmp_path):
+    with pytest.raises(DataError, match="no video that can be opened"):
+        read_frames(cut(write_video(tmp_path / "a.mp4"), 0.9))
+
+
+def test_a_frame_less_than_announced_is_nothing_to_speak_of(tmp_path):
+    path = write_video(tmp_path / "a.avi", codec="MJPG")
+    content = bytearray(path.read_bytes())
+    for tag, offset in ((b"avih", 8 + 16), (b"strh", 8 + 32)):
+        where = content.find(tag) + offset
+        assert struct.unpack("<i", content[where : where + 4]) == (50,)
+        content[where : where + 4] = struct.pack("<i", 53)
+    path.write_bytes(content)
+    with VideoFile(path) as video:
+        assert video.total == 53
+        assert len(list(video.frames())) == 50
+
+
+def test_times_increase_whatever_the_file_says(tmp_path, monkeypatch):
+    path, stamps = write_video(tmp_path / "a.mp4", count=5), iter([40.0, 0.0, 0.0, 500.0, 0.0])
+
+    class Stamped:
+        def __init__(self, *how):
+            self.capture = real(*how)
+
+        def get(self, what):
+            return next(stamps) if what == cv2.CAP_PROP_POS_MSEC else self.capture.get(what)
+
+        def __getattr__(self, name):
+            return getattr(self.capture, name)
+
+    real = cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", Stamped)
+    assert [time for time, _ in read_frames(path)] == pytest.approx([0, 0.04, 0.08, 0.12, 0.5])
+
+
+def test_an_overlay_shows_each_frame_once_and_pads_odd_sides(tmp_path):
+    with OverlayVideo(tmp_path / "a.mp4", 30000 / 1001) as overlay:
+        for i in range(40):
+            # As cameras stamp them: not quite evenly.
+            overlay.write(picture(i, (95, 63)), (i + 0.3 * (-1) ** i) * 1001 / 30000)
+    frames = read_frames(tmp_path / "a.mp4")
+    assert [round(image[:, 60:].mean() / 2) for _, image in frames] == pytest.approx(list(range(40)), abs=2)
+    assert frames[0][1].shape == (64, 96, 3)
+    assert frames[30][0] == pytest.approx(30 / 29.97, abs=0.01)
+
+
+def test_an_overlay_keeps_pace_with_frames_that_come_when_they_like(tmp_path):
+    with OverlayVideo(tmp_path / "a.mp4", 10) as overlay:
+        for i, seconds in enumerate([0.0, 0.02, 0.04, 1.0, 2.0, 1e6]):
+            overlay.write(picture(20 * i), seconds)
+    frames = read_frames(tmp_path / "a.mp4")
+    shown = np.array([round(image[:, 60:].mean() / 40) for _, image in frames])
+    assert 10 <= np.argmax(shown == 3) <= 11
+    assert 20 <= np.argmax(shown == 4) <= 21
+    assert len(shown) < 140
+
+
+def test_an_overlay_on_a_full_disk_is_none(tmp_path):
+    code = """
+import resource, signal, sys
+import numpy as np
+from kdloss.video import OverlayVideo
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+with OverlayVideo(sys.argv[1], 25) as overlay:
+    for i in range(100):
+        overlay.write(np.random.default_rng(i).integers(0, 256, (240, 320, 3), np.uint8), i / 25)
+"""
+    finished = run(code, tmp_path / "a.mp4")
+    assert finished.returncode == 1
+    assert finished.stderr.splitlines()[-1].startswith("asm.errors.UserError: the overlay cannot be written whole")
+
+
+def test_overlays_that_cannot_be(tmp_path):
+    with pytest.raises(ConfigError, match="8192 x 16"), OverlayVideo(tmp_path / "a.mp4", 25) as overlay:
+        overlay.write(np.zeros((16, 8192, 3), np.uint8), 0.0)
+    with pytest.raises(UserError, match="cannot be written"), OverlayVideo(tmp_path / "no" / "a.mp4", 25) as overlay:
+        overlay.write(picture(0), 0.0)
+
+
+def test_writes_record_table_and_overlay(tmp_path, landmarker):
+    path, done = write_video(tmp_path / "talk.mp4", count=20), []
+    out = tmp_path / "out"
+    summary = predict_video(landmarker, VideoFile(path), out, detect_every=8, progress=lambda *how: done.append(how))
+    assert (summary.frames, summary.faces, summary.record) == (20, 1, out / "talk.json")
+    assert done == [(i + 1, 20) for i in range(20)]
+    assert sorted(file.name for file in out.iterdir()) == ["talk.csv", "talk.json", "talk.mp4"]
+
+    record = json.loads(summary.record.read_text(encoding="utf-8"))
+    frames = record.pop("frames")
+    assert record == {
+        "video": "talk.mp4",
+        "model": "scripted",
+        "detector": "scripted",
+        "smoothed": True,
+        "fps": 25.0,
+        "size": [96, 64],
+        "cut_short": False,
+    }
+    assert [frame["frame"] for frame in frames] == list(range(20))
+    assert [frame["time"] for frame in frames] == pytest.approx(np.arange(20) / 25)
+    for frame in frames:
+        (face,) = frame["faces"]
+        assert list(face) == ["track", "box", "score", "landmarks", "confidence"]
+        assert (face["track"], face["box"], face["confidence"]) == (0, FACE.tolist(), [0.9] * 5)
+        assert face["score"] == (None if frame["frame"] % 8 else 9.0)
+
+    with open(out / "talk.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["frame"], row["time"], row["track"]) for row in rows[:2]] == [("0", "0.0", "0"), ("1", "0.04", "0")]
+    assert [float(rows[5][name]) for name in ("box_x", "box_y", "box_width", "box_height")] == FACE.tolist()
+    assert len(rows) == 20
+
+    overlay = read_frames(out / "talk.mp4")
+    assert len(overlay) == 20
+    factor = overlay[0][1].shape[0] // 64  # small frames are enlarged
+    changed = (
+        np.abs(overlay[0][1].astype(int) - np.kron(picture(0), np.ones((factor, factor, 1), int))).max(axis=2) > 60
+    )
+    assert changed[15 * factor : 18 * factor, 22 * factor : 58 * factor].any()
+    assert not changed[:, 70 * factor :].any()
+
+
+def test_no_overlay_no_smoothing_and_so_many_frames(tmp_path, landmarker):
+    path, done = write_video(tmp_path / "talk.mp4", count=20), []
+    summary = predict_video(
+        landmarker,
+        VideoFile(path, "talks/talk.mp4", "talks/talk"),
+        tmp_path / "out",
+        smooth=False,
+        overlay=False,
+        frames=3,
+        progress=lambda *how: done.append(how),
+    )
+    assert done == [(1, 3), (2, 3), (3, 3)]
+    assert sorted(file.name for file in (tmp_path / "out/talks").iterdir()) == ["talk.csv", "talk.json"]
+    record = json.loads(summary.record.read_text())
+    assert (record["video"], record["smoothed"], record["cut_short"], len(record["frames"])) == (
+        "talks/talk.mp4",
+        False,
+        False,
+        3,
+    )
+
+
+def test_what_was_read_of_a_cut_video_is_kept_whole(tmp_path, landmarker):
+    path = cut(write_video(tmp_path / "a.avi", codec="MJPG"), 0.6)
+    with pytest.raises(CutShort, match=r"a\.avi: ends after .* frames -> .*a\.json"):
+        predict_video(landmarker, VideoFile(path), tmp_path / "out")
+    record = json.loads((tmp_path / "out/a.json").read_text())
+    assert record["cut_short"] is True
+    assert 15 < len(record["frames"]) < 35
+    assert len(read_frames(tmp_path / "out/a.mp4")) == len(record["frames"])
+
+
+def test_nothing_is_left_of_what_fails_or_is_interrupted(tmp_path, landmarker):
+    def interrupt(done, total):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    path = write_video(tmp_path / "a.mp4")
+    with pytest.raises(KeyboardInterrupt):
+        predict_video(landmarker, VideoFile(path), tmp_path / "out", progress=interrupt)
+    with pytest.raises(DataError):
+        predict_video(landmarker, VideoFile(tmp_path / "absent.mp4"), tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+    with pytest.raises(ConfigError, match="would overwrite"):
+        predict_video(landmarker, VideoFile(path), tmp_path)
+    with pytest.raises(ConfigError, match="--frames 0"):
+        predict_video(landmarker, VideoFile(path), tmp_path / "out", frames=0)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.mp4", "out"]
+
+
+def test_libraries_keep_their_messages_to_themselves(tmp_path):
+    code = """
+import sys
+from kdloss.camera import Camera
+from kdloss.errors import DataError
+from kdloss.video import VideoFile
+for source in (*map(VideoFile, sys.argv[1:]), Camera("camera:63"), Camera("camera:http://127.0.0.1:9/")):
+    try:
+        with source:
+            print(sum(1 for _ in source.frames()))
+    except DataError as error:
+        print(error)
+"""
+    text = tmp_path / "text.mp4"
+    text.write_text("no video\n" * 99)
+    paths = [
+        cut(write_video(tmp_path / name, codec=codec), 0.6) for name, codec in (("a.mp4", "mp4v"), ("a.mkv", "XVID"))
+    ]
+    finished = run(code, text, *paths)
+    assert finished.stderr == ""
+    lines = finished.stdout.splitlines()
+    assert len(lines) == 5
+    assert "text.mp4: no video" in lines[0]
+    assert "a.mp4: no video" in lines[1]
+    assert "a.mkv: ends after" in lines[2]
+    assert lines[3] == "camera:63: cannot be opened: is it there, and does no other program use it?"
+    assert lines[4].startswith("camera:http://127.0.0.1:9/: cannot be opened")
