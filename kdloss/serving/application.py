@@ -1,0 +1,106 @@
+"""The web application: the page, what it may ask, and what it is told."""
+
+import asyncio
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from kdloss.errors import DataError
+from kdloss.serving.models import parse_boxes
+from kdloss.serving.protection import Protection
+
+PAGE = Path(__file__).parent / "page"
+LARGEST_BODY = 20 * 10**6  # bytes
+MOST_WAITING = 16  # requests for one model; each may hold a whole body
+PATIENCE = 30  # seconds for a body to arrive
+
+
+def application(models, hosts, *, largest_body=LARGEST_BODY, most_waiting=MOST_WAITING):
+    """The ASGI application.
+
+    Nothing is written to disk, and of the disk nothing but the files in ``page/`` is read.
+
+    Args:
+        models: `ServedModel`\\ s of different names; the first is the one that the page begins with.
+        hosts: names that requests may call this host, as in their ``Host`` header without the port. Another name is
+            refused: a page elsewhere that points its own name here (DNS rebinding) gets no answer. ``*``: any.
+        largest_body: bytes of a picture's file.
+        most_waiting: how many requests may wait for one model.
+    """
+    models = {model.name: model for model in models}
+
+    async def page(request):
+        return FileResponse(PAGE / "index.html")
+
+    async def describe(request):
+        return JSONResponse([model.description() for model in models.values()])
+
+    async def landmarks(request):
+        name = request.query_params.get("model", next(iter(models)))
+        if name not in models:
+            raise HTTPException(404, f"model {name}: expected one of {', '.join(models)}")
+        boxes = request.query_params.get("boxes")
+        boxes = None if boxes is None else parse_boxes(boxes)
+        model = models[name]
+        if model.waiting >= most_waiting:
+            raise HTTPException(503, f"{name}: {most_waiting} requests wait already: try again", {"Retry-After": "1"})
+        # Counted before its body is read: so many bodies, and no more, are held at a time.
+        model.waiting += 1
+        try:
+            body = await _body(request, largest_body)
+            async with model.lock:
+                return JSONResponse(await run_in_threadpool(model.answer, body, boxes))
+        finally:
+            model.waiting -= 1
+
+    return Starlette(
+        routes=[
+            Route("/", page),
+            Route("/api/models", describe),
+            Route("/api/landmarks", landmarks, methods=["POST"]),
+            Mount("/static", StaticFiles(directory=PAGE)),
+        ],
+        middleware=[
+            Middleware(Protection),
+            Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
+        ],
+        exception_handlers={
+            HTTPException: lambda request, error: _refusal(error.status_code, error.detail, error.headers),
+            DataError: lambda request, error: _refusal(400, str(error)),
+            ClientDisconnect: lambda request, error: Response(status_code=400),  # nobody reads it
+            Exception: lambda request, error: _refusal(500, "internal error: the server's terminal shows it"),
+        },
+    )
+
+
+def _refusal(status, text, headers=None):
+    return JSONResponse({"error": " ".join(text.split())}, status, headers)
+
+
+async def _body(request, largest):
+    """The body of a request.
+
+    Raises:
+        HTTPException: it is larger than allowed, or does not arrive.
+    """
+    too_large = HTTPException(413, f"image: expected a file of {largest / 1e6:g} MB at most: scale it down")
+    if int(request.headers.get("content-length", 0)) > largest:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(PATIENCE):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > largest:
+                    raise too_large
+    except TimeoutError:
+        raise HTTPException(408, f"image: did not arrive within {PATIENCE} seconds") from None
+    return bytes(body)

@@ -1,0 +1,157 @@
+"""What the page asks: landmarkers that answer pictures with what JSON says of their faces."""
+
+import asyncio
+import json
+import os
+import time
+from pathlib import PurePath
+
+import numpy as np
+
+from kdloss.errors import ConfigError, DataError
+from kdloss.face_records import face_record
+from kdloss.photographs import read_photograph
+
+MOST_BOXES = 32
+
+
+class ServedModel:
+    """A `Landmarker` under the name that the page shows.
+
+    Attributes:
+        name: unique among those of the page.
+        lock: an `asyncio.Lock`: who calls `answer` holds it, as a landmarker serves one at a time.
+        waiting: how many requests wait for it or have it.
+    """
+
+    def __init__(self, name, landmarker):
+        self.name, self.lock, self.waiting = name, asyncio.Lock(), 0
+        self._landmarker = landmarker
+        self._detection = landmarker.detector = _Timed(landmarker.detector)
+        # The first prediction of a network takes longer than all that follow.
+        landmarker.whole(np.zeros((32, 32, 3), np.uint8))
+
+    def description(self):
+        """What the page needs to know of it, for JSON."""
+        scheme, reader = self._landmarker.scheme, self._landmarker.reader
+        return {
+            "name": self.name,
+            "arch": reader.card["arch"],
+            "dataset": reader.card["dataset"],
+            "points": scheme.num_points,
+            "image_size": reader.input_shape[1],
+            "detector": self._landmarker.detector.name,
+            "skeleton": [list(line) for line in scheme.skeleton],
+        }
+
+    def answer(self, data, boxes=None):
+        """The faces of a picture.
+
+        Args:
+            data: the bytes of an image file.
+            boxes: (k, 4) landmark boxes, pixels of the picture; None: the detector finds the faces.
+
+        Returns:
+            A dict for JSON; its faces are those of `kdloss.predict`.
+
+        Raises:
+            DataError: the picture is none, or boxes that do not lie in it.
+        """
+        started = time.perf_counter()
+        image = read_photograph(data)
+        read = time.perf_counter()
+        self._detection.seconds = None
+        if boxes is None:
+            faces = self._landmarker.detect(image)
+        else:
+            faces = self._landmarker.in_boxes(image, _inside(boxes, image))
+        ended = time.perf_counter()
+        detection = self._detection.seconds
+        return {
+            "image": {"width": image.shape[1], "height": image.shape[0]},
+            "model": self.name,
+            "detector": self._landmarker.detector.name if boxes is None else "boxes",
+            "milliseconds": {
+                "read": _milliseconds(read - started),
+                "detection": None if detection is None else _milliseconds(detection),
+                "landmarks": _milliseconds(ended - read - (detection or 0)),
+                "total": _milliseconds(ended - started),
+            },
+            "faces": [face_record(face) for face in faces],
+        }
+
+
+class _Timed:
+    """A detector whose last call was timed: ``seconds``."""
+
+    def __init__(self, detector):
+        self.name, self.seconds, self._detector = detector.name, None, detector
+
+    def detect(self, image):
+        started = time.perf_counter()
+        found = self._detector.detect(image)
+        self.seconds = time.perf_counter() - started
+        return found
+
+
+def _milliseconds(seconds):
+    return round(1000 * seconds, 2)
+
+
+def parse_boxes(text):
+    """Boxes of a request, ``[[x, y, width, height], ...]`` -> (k, 4) float64.
+
+    Raises:
+        DataError: not of that form, or more than `MOST_BOXES`.
+    """
+    try:
+        found = json.loads(text)
+        boxes = np.zeros((0, 4)) if found == [] else np.array(found, np.float64)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        boxes = np.zeros(0)
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all() or (boxes[:, 2:] <= 0).any():
+        raise DataError(
+            "boxes: expected [[x, y, width, height], ...] in pixels of the upright image, widths and heights above zero"
+        )
+    if len(boxes) > MOST_BOXES:
+        raise DataError(f"boxes: found {len(boxes)}, expected {MOST_BOXES} at most")
+    return boxes
+
+
+def _inside(boxes, image):
+    """The boxes, once each is known to show a part of the image and to be no larger than a face in it can be.
+
+    Raises:
+        DataError: it is not.
+    """
+    height, width = image.shape[:2]
+    outside = ((boxes[:, :2] > (width, height)) | (boxes[:, :2] + boxes[:, 2:] < 0)).any(axis=1)
+    if (outside | (boxes[:, 2:] > 4 * max(width, height)).any(axis=1)).any():
+        raise DataError(f"boxes: expected boxes that lie in the image, {width} x {height} pixels")
+    return boxes
+
+
+def shown_names(checkpoints):
+    """Short names that tell checkpoints apart: of a path as many of its last parts as that takes.
+
+    Args:
+        checkpoints: names of shipped models and paths.
+
+    Returns:
+        A list of as many names.
+
+    Raises:
+        ConfigError: one is named twice.
+    """
+    # A shipped model's name is a name, not a place: it stays as it is.
+    parts = [PurePath(os.path.abspath(c)).parts if os.path.exists(c) else (c,) for c in checkpoints]
+    for checkpoint, own in zip(checkpoints, parts, strict=True):
+        if parts.count(own) > 1:
+            raise ConfigError(f"--checkpoint {checkpoint}: named {parts.count(own)} times: name each model once")
+
+    def length(own):
+        """How many of its last parts no other has."""
+        others = [other for other in parts if other != own]
+        return next((n for n in range(1, len(own)) if all(other[-n:] != own[-n:] for other in others)), len(own))
+
+    return ["/".join(own[-length(own) :]) for own in parts]

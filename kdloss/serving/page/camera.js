@@ -1,0 +1,76 @@
+// The camera's frames, one at a time, and where their faces were a moment ago.
+
+const LONGEST = 640; // pixels of a frame's longer side
+const DETECT_EVERY = 10; // frames; in between a face is looked for where it was
+const LOST = 0.3; // mean confidence below which it is taken for lost
+
+export class Camera {
+  #stream = null;
+  #video;
+
+  constructor(video) {
+    this.#video = video;
+  }
+
+  get running() {
+    return this.#stream !== null;
+  }
+
+  async start() {
+    // Browsers hide it from pages that come neither from this machine nor through https.
+    if (!navigator.mediaDevices) throw new Error("The browser gives the camera only to localhost and to https pages.");
+    const stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: LONGEST } } }).catch(error => {
+      throw new Error(error.name === "NotAllowedError" ? "The camera may not be used: allow it in the browser."
+        : error.name === "NotFoundError" ? "There is no camera." : `The camera cannot be used: ${error.message}`);
+    });
+    this.#stream = stream;
+    this.#video.srcObject = stream;
+    await this.#video.play();
+  }
+
+  stop() {
+    this.#stream?.getTracks().forEach(track => track.stop());
+    this.#stream = this.#video.srcObject = null;
+  }
+
+  // The frame that is to be seen now: {bitmap, width, height, blob}, small, the blob a JPEG.
+  async frame() {
+    const { videoWidth, videoHeight } = this.#video;
+    const factor = Math.min(1, LONGEST / Math.max(videoWidth, videoHeight));
+    const canvas = document.createElement("canvas");
+    canvas.width = Math.round(videoWidth * factor);
+    canvas.height = Math.round(videoHeight * factor);
+    canvas.getContext("2d").drawImage(this.#video, 0, 0, canvas.width, canvas.height);
+    const blob = await new Promise(resolve => canvas.toBlob(resolve, "image/jpeg", 0.9));
+    return { bitmap: canvas, width: canvas.width, height: canvas.height, blob };
+  }
+}
+
+// Where a model looks for the faces of the next frame.
+export class Track {
+  #boxes = null;
+  #age = 0;
+
+  // Boxes to send with a frame, or null: then the detector looks.
+  next() {
+    return this.#age < DETECT_EVERY ? this.#boxes : null;
+  }
+
+  saw({ image, faces, detector }) {
+    this.#age = detector === "boxes" ? this.#age + 1 : 0;
+    const boxes = faces.filter(seen).map(box).filter(([x, y, width, height]) =>
+      width >= 8 && height >= 8 && x + width > 0 && y + height > 0 && x < image.width && y < image.height);
+    this.#boxes = boxes.length ? boxes : null;
+  }
+}
+
+function seen({ confidence }) {
+  return !confidence || confidence.reduce((sum, value) => sum + value, 0) / confidence.length >= LOST;
+}
+
+// The box around a face's landmarks, which is what models are trained in.
+function box({ landmarks }) {
+  const [x, y] = [0, 1].map(axis => landmarks.map(point => point[axis]));
+  const low = [Math.min(...x), Math.min(...y)];
+  return [...low, Math.max(...x) - low[0], Math.max(...y) - low[1]];
+}

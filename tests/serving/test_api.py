@@ -1,0 +1,241 @@
+"""What the running server answers, over HTTP."""
+
+import json
+import subprocess
+import sys
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_prep.images import read_image
+from kdloss.face_records import face_record
+from kdloss.landmarker import Landmarker
+from kdloss.serving.application import LARGEST_BODY, PAGE
+from tests.serving.conftest import MODELS, file_of
+
+EYES_AND_MOUTH = np.array([(203, 102), (247, 103), (224, 144)])  # of the astronaut
+
+
+def timeless(answer):
+    """An answer without what differs from run to run."""
+    return {name: value for name, value in answer.items() if name != "milliseconds"}
+
+
+def test_models_are_described(server):
+    status, headers, body = server.ask("GET", "/api/models")
+    assert (status, headers["Cache-Control"]) == (200, "no-store")
+    found = json.loads(body)
+    assert [model["name"] for model in found] == list(MODELS)
+    for model in found:
+        skeleton = model.pop("skeleton")
+        assert skeleton[0] == list(range(17))
+        expected = {"arch": "mobilefan", "dataset": "300w", "points": 68, "image_size": 192, "detector": "lbp"}
+        assert model == expected | {"name": model["name"]}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_answers_are_what_the_landmarker_finds(server, photograph, name):
+    status, answer = server.landmarks(photograph, model=name)
+    assert status == 200
+    landmarker = Landmarker.load(name, threads=1)
+    faces = [face_record(face) for face in landmarker.detect(read_image(photograph))]
+    expected = {"image": {"width": 512, "height": 512}, "model": name, "detector": "lbp", "faces": faces}
+    assert timeless(answer) == expected
+    (face,) = faces
+    points = np.array(face["landmarks"])
+    found = np.array([points[36:42].mean(axis=0), points[42:48].mean(axis=0), points[48:68].mean(axis=0)])
+    assert np.abs(found - EYES_AND_MOUTH).max() < 6
+    times = answer["milliseconds"]
+    assert set(times) == {"read", "detection", "landmarks", "total"}
+    assert times["total"] == pytest.approx(times["read"] + times["detection"] + times["landmarks"], abs=0.05)
+
+
+def test_the_first_model_answers_if_none_is_named(server, photograph):
+    assert server.landmarks(photograph)[1]["model"] == MODELS[0]
+
+
+def test_boxes_take_the_place_of_the_detector(server, photograph):
+    boxes = [[180, 88, 90, 90], [300, 300, 60, 80]]
+    status, answer = server.landmarks(photograph, boxes=json.dumps(boxes))
+    assert status == 200
+    assert (answer["detector"], answer["milliseconds"]["detection"]) == ("boxes", None)
+    faces = Landmarker.load(MODELS[0], None, threads=1).in_boxes(read_image(photograph), boxes)
+    assert answer["faces"] == [face_record(face) for face in faces]
+    assert server.landmarks(photograph, boxes="[]")[1]["faces"] == []
+
+
+def test_coordinates_are_those_of_the_upright_picture(server, astronaut):
+    upright = np.ascontiguousarray(astronaut[:300])
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
+    stored = np.ascontiguousarray(np.rot90(upright))
+    expected = server.landmarks(file_of(upright, "PNG"))[1]
+    assert len(expected["faces"]) == 1
+    assert timeless(server.landmarks(file_of(stored, "PNG", exif=exif))[1]) == timeless(expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (40, 60), (1, 5000), (5000, 3)])
+def test_a_picture_without_a_face_is_no_error(server, shape):
+    status, answer = server.landmarks(file_of(np.full((*shape, 3), 128, np.uint8), "PNG"))
+    assert status == 200
+    assert (answer["image"], answer["faces"]) == ({"width": shape[1], "height": shape[0]}, [])
+
+
+def header_only(width, height):
+    """A PNG file that states a size and ends there."""
+    content = bytearray(file_of(np.zeros((1, 1, 3), np.uint8), "PNG"))
+    content[16:24] = width.to_bytes(4) + height.to_bytes(4)
+    # Pillow checks the sum over what the header states.
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4)
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "empty file"),
+        (b"no picture at all", "not an image of a known format"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", "not an image of a known format"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image of a known format"),
+        (file_of(np.zeros((64, 64, 3), np.uint8), "GIF"), "not an image of a known format"),
+        (file_of(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))[:900], "damaged or cut short"),
+        (header_only(10000, 10000), "10000 x 10000 is too large"),
+        (header_only(100000, 100000), "million pixels at most"),
+        (header_only(40000, 1), "40000 x 1 is too large"),
+    ],
+    ids=["empty", "text", "eps", "svg", "gif", "cut", "large", "huge", "long"],
+)
+def test_what_is_no_picture_is_refused_in_one_line(server, body, words):
+    status, answer = server.landmarks(body)
+    assert status == 400
+    assert list(answer) == ["error"]
+    assert words in answer["error"]
+    assert "\n" not in answer["error"]
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        "", "no json", "{}", "5", "[1, 2, 3, 4]", "[[1, 2, 3]]", '[["a", 1, 2, 3]]', "[[1, 2, 0, 4]]",
+        "[[1, 2, 3, -4]]", "[[1, 2, NaN, 4]]", "[[1, 2, 1e999, 4]]", "[[1, 2, 3, 4], [1, 2]]", "[" * 9000,
+        "[[600, 0, 9, 9]]", "[[0, -50, 9, 9]]", "[[0, 0, 1e9, 1e9]]", json.dumps([[1, 1, 9, 9]] * 33),
+    ],
+)  # fmt: skip
+def test_boxes_that_are_none_are_refused(server, photograph, boxes):
+    status, answer = server.landmarks(photograph, boxes=boxes)
+    assert status == 400
+    assert answer["error"].startswith("boxes: ")
+
+
+def test_a_body_over_the_limit_is_refused(server):
+    stated = {"Content-Length": str(LARGEST_BODY + 1)}
+    assert server.landmarks(b"", stated) == (413, {"error": "image: expected a file of 20 MB at most: scale it down"})
+    parts = [b"\0" * 10**6] * (LARGEST_BODY // 10**6) + [b"\0"]
+    assert server.landmarks(parts, {"Transfer-Encoding": "chunked"})[0] == 413
+    # One byte less is read, and found to be no picture.
+    assert server.landmarks(parts[:-1], {"Transfer-Encoding": "chunked"})[0] == 400
+
+
+def test_what_there_is_not_is_told_as_json(server, photograph):
+    status, answer = server.landmarks(photograph, model="nobody")
+    assert (status, answer) == (404, {"error": f"model nobody: expected one of {', '.join(MODELS)}"})
+    for method, path, expected in [
+        ("GET", "/api/landmarks", 405),
+        ("POST", "/api/models", 405),
+        ("POST", "/", 405),
+        ("DELETE", "/static/app.js", 405),
+        ("GET", "/api/nothing", 404),
+        ("GET", "/static/nothing.js", 404),
+        ("GET", "/static/", 404),
+    ]:
+        status, _, body = server.ask(method, path)
+        assert status == expected, (method, path)
+        assert list(json.loads(body)) == ["error"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../../../setup.cfg",
+        "/static/../application.py",
+        "/static/%2e%2e/application.py",
+        "/static/%2e%2e%2fapplication.py",
+        "/static/..%5capplication.py",
+        "/static/....//application.py",
+        "/static//etc/passwd",
+        "/static/%2fetc/passwd",
+        "/static/%252e%252e/application.py",
+        "/static/app.js%00.css",
+        "//etc/passwd",
+    ],
+)
+def test_no_file_outside_of_the_page_is_read(server, path):
+    status, _, body = server.ask("GET", path)
+    assert status in (400, 404), body
+
+
+def test_the_page_and_its_files_come_with_their_protection(server):
+    for path in ("/", *(f"/static/{file.name}" for file in PAGE.iterdir())):
+        status, headers, body = server.ask("GET", path)
+        assert status == 200
+        assert body == (PAGE / (path.rpartition("/")[2] or "index.html")).read_bytes()
+        policy = headers["Content-Security-Policy"]
+        assert "default-src 'self'" in policy
+        assert "unsafe" not in policy
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "no-referrer"
+
+
+def test_nothing_of_the_page_comes_from_elsewhere():
+    for file in PAGE.iterdir():
+        text = file.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert "http://" not in text, file
+        assert "https://" not in text, file
+
+
+def test_other_names_for_this_host_are_refused(server):
+    for host in ("localhost", f"localhost:{server.port}", "127.0.0.1", f"[::1]:{server.port}"):
+        assert server.ask("GET", "/", host=host)[0] == 200, host
+    for host in ("faces.invalid", f"faces.invalid:{server.port}", "localhost.faces.invalid", "127.0.0.1.nip.io", ""):
+        assert server.ask("GET", "/", host=host)[0] == 400, host
+
+
+def test_pages_of_other_origins_are_refused(server, photograph):
+    own = {"Origin": server.address.rstrip("/"), "Sec-Fetch-Site": "same-origin"}
+    assert server.landmarks(photograph, own, boxes="[]")[0] == 200
+    for foreign in (
+        {"Origin": "http://faces.invalid"},
+        {"Origin": "null"},
+        {"Origin": f"http://localhost:{server.port}"},  # another origin than 127.0.0.1
+        {"Origin": f"https://127.0.0.1:{server.port}"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "http://[", "Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ):
+        status, answer = server.landmarks(photograph, foreign, boxes="[]")
+        assert (status, answer) == (403, {"error": "a page of another origin may not ask this one"}), foreign
+
+
+def test_many_at_once_are_answered_as_one_is(server, photograph):
+    expected = {name: timeless(server.landmarks(photograph, model=name)[1]) for name in MODELS}
+    with ThreadPoolExecutor(8) as pool:
+        names = [MODELS[i % 2] for i in range(8)]
+        answers = list(pool.map(lambda name: server.landmarks(photograph, model=name), names))
+    assert [(status, timeless(answer)) for status, answer in answers] == [(200, expected[name]) for name in names]
+
+
+def test_nothing_is_written(server, photograph):
+    assert server.landmarks(photograph)[0] == 200
+    assert list(server.folder.iterdir()) == []
+
+
+def test_the_port_in_use_is_told_in_one_line(server):
+    command = [sys.executable, "-m", "kdloss.serve", "--port", str(server.port)]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert finished.stderr.startswith(f"error: --host 127.0.0.1 --port {server.port}: cannot listen there (Address alr")
+    assert finished.stderr.count("\n") == 1
