@@ -1,4 +1,4 @@
-"""A process that runs networks with a number of threads, which TensorFlow takes but once in a process's life."""
+"""Processes of their own: what runs in one has its threads, which TensorFlow takes but once in a process's life."""
 
 import contextlib
 import multiprocessing
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from kdloss.benchmarking.runtimes import RUNTIMES
-from kdloss.errors import ConfigError
+from kdloss.errors import ConfigError, UserError
 
 
 @dataclass(frozen=True)
@@ -23,19 +23,22 @@ class Job:
     file: Path
 
 
-class Worker:
-    """Runs jobs, one at a time, when asked; a context manager that ends the process.
+class Server:
+    """A process that answers questions, one at a time; a context manager that ends it.
 
     Args:
-        threads: of every runtime.
-        jobs: a list of `Job`; each is opened when it is first run.
+        named: what messages call it.
+        serve: a function of a module, run in the process: takes a connection, which yields questions and takes an
+            answer to each until it ends with `EOFError`, and ``more``. A `UserError` while it answers ends it.
+        more: arguments of ``serve``.
+        advice: what to do where memory is short.
     """
 
-    def __init__(self, threads, jobs):
+    def __init__(self, named, serve, *more, advice):
         context = multiprocessing.get_context("spawn")
-        self.threads = threads
+        self._named, self._advice = named, advice
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, threads, jobs), daemon=True)
+        self._process = context.Process(target=_uninterrupted, args=(serve, theirs, *more), daemon=True)
         self._process.start()
         theirs.close()  # so that the end of the process is the end of the pipe
 
@@ -54,36 +57,75 @@ class Worker:
         self._process.join()
         self._process.close()
 
+    def ask(self, *question):
+        """The answer to a question.
+
+        Raises:
+            ConfigError: the system has ended the process.
+            UserError: the process says so.
+        """
+        try:
+            self._connection.send(question)
+            answer = self._connection.recv()
+        except (EOFError, OSError):
+            self._process.join()
+            if self._process.exitcode >= 0:
+                raise RuntimeError(f"{self._named} failed, see above") from None
+            raise ConfigError(
+                f"{self._named} was ended by signal {-self._process.exitcode}, most likely for want of memory: "
+                f"{self._advice}"
+            ) from None
+        if isinstance(answer, UserError):
+            raise answer
+        return answer
+
+
+def _uninterrupted(serve, connection, *more):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to handle
+    with connection, contextlib.suppress(EOFError):
+        try:
+            serve(connection, *more)
+        except UserError as error:
+            connection.send(error)
+
+
+class Worker(Server):
+    """Runs jobs, one at a time, when asked.
+
+    Args:
+        threads: of every runtime.
+    """
+
+    def __init__(self, threads):
+        advice = "measure smaller networks, or give a smaller --batch-size"
+        super().__init__(f"the process with {threads} threads", _serve, threads, advice=advice)
+        self.threads = threads
+
     def seconds(self, job, batch_size, count):
-        """Seconds of each of ``count`` runs of a job, by its number, on batches of noise.
+        """Seconds of each of ``count`` runs of a `Job` on batches of noise. Its file is opened when it first runs.
 
         Raises:
             ConfigError: the system has ended the process.
         """
-        try:
-            self._connection.send((job, batch_size, count))
-            return self._connection.recv()
-        except (EOFError, OSError):
-            self._process.join()
-            if self._process.exitcode >= 0:
-                raise RuntimeError(f"the process with {self.threads} threads failed, see above") from None
-            raise ConfigError(
-                f"the process with {self.threads} threads was ended by signal {-self._process.exitcode}, most likely "
-                f"for want of memory: measure fewer networks at a time, or give a smaller --batch-size"
-            ) from None
+        return self.ask(job, batch_size, count)
+
+    def close(self, job):
+        """Lets go of a job's file and of the memory that it takes."""
+        self.ask(job, 0, 0)
 
 
-def _serve(connection, threads, jobs):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to handle
-    functions, images = {}, np.random.default_rng(0)
-    with connection, contextlib.suppress(EOFError):
-        while True:
-            number, batch_size, count = connection.recv()
-            job = jobs[number]
-            if number not in functions:
-                functions[number] = RUNTIMES[job.runtime].function(job.file, threads)
-            batch = images.integers(0, 256, (batch_size, job.image_size, job.image_size, 3)).astype(np.float32)
-            connection.send([_seconds(functions[number], batch) for _ in range(count)])
+def _serve(connection, threads):
+    models, images = {}, np.random.default_rng(0)
+    while True:
+        job, batch_size, count = connection.recv()
+        if not count:
+            models.pop(job, None)
+            connection.send(None)
+            continue
+        if job not in models:
+            models[job] = RUNTIMES[job.runtime].read(job.file, threads)
+        batch = images.integers(0, 256, (batch_size, job.image_size, job.image_size, 3)).astype(np.float32)
+        connection.send([_seconds(models[job].predict_on_batch, batch) for _ in range(count)])
 
 
 def _seconds(function, batch):

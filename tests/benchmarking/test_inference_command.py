@@ -15,34 +15,29 @@ import keras
 import numpy as np
 import pytest
 
+from kdloss import benchmark
 from kdloss.__main__ import main as kdloss
 from kdloss.benchmark import main
-from kdloss.benchmarking.networks import trained
-from kdloss.benchmarking.runtimes import RUNTIMES
+from kdloss.benchmarking import networks
+from kdloss.benchmarking.networks import Network, trained
+from kdloss.benchmarking.runtimes import RUNTIMES, USUAL, usual_runtimes
 from kdloss.benchmarking.tables import inference_tables
 from kdloss.benchmarking.worker import Job, Worker
 from kdloss.deploy.litert import export_litert, litert_function
-from kdloss.errors import ConfigError
+from kdloss.errors import CheckpointError, ConfigError
 from kdloss.evaluation.table import text_table
-from kdloss.models import build_model, published_student
-from kdloss.models.regressors import HEAD, REGRESSORS
+from kdloss.models import architectures, build_model, published_student
+from kdloss.models.regressors import HEAD
 from kdloss.schemes import SCHEMES
 from kdloss.training.checkpoint import save_model
-from tests.training.tiny_chain import ARCH, SIZE, TINY
+from tests.training.tiny_chain import ARCH, SIZE
 
-QUICK = ["--rounds", "5", "--images", "2", "--batch-size", "3"]
+QUICK = ["--rounds", "5", "--images", "2", "--batch-size", "3", "--processes", "0"]
 LITERT = ["--runtime", "litert"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def tiny():
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setitem(REGRESSORS, ARCH, TINY)
-        yield
-
-
 @pytest.fixture(scope="module")
-def model(tiny):
+def model(tiny_networks):
     return build_model(ARCH, 29, SIZE)
 
 
@@ -68,17 +63,21 @@ def _macs(side, points):
 
 
 def _check_spreads(rows):
+    assert rows[0]["reference_ms_of_rounds"] == rows[0]["ms_of_rounds"]
     for row in rows:
-        ms, first = row["ms_of_rounds"], rows[0]["ms_of_rounds"]
+        ms, first = row["ms_of_rounds"], row["reference_ms_of_rounds"]
+        if row["model"] == rows[0]["model"]:  # another network has rounds of its own
+            assert first == rows[0]["ms_of_rounds"]
         ratios = [a / b for a, b in zip(ms, first, strict=True)]
-        for name, values in (("ms", ms), ("ratio", ratios)):
+        rates = row["images_per_second_of_rounds"]
+        for name, values in (("ms", ms), ("ratio", ratios), ("images_per_second", rates)):
             expected = {"median": statistics.median(values), "low": min(values), "high": max(values)}
             assert row[name] == pytest.approx(expected)
 
 
-def test_every_runtime(tmp_path, capsys):
+def test_the_usual_runtimes(tmp_path, capsys):
     file = tmp_path / "new" / "inference.json"
-    words = ["--arch", ARCH, "--image-size", "32", "--json", str(file), *QUICK]
+    words = ["--arch", ARCH, "--image-size", "32", "--threads", "1", "--json", str(file), *QUICK]
     assert kdloss(["benchmark", "inference", *words]) == 0
     record = json.loads(file.read_text(encoding="utf-8"))
     parameters = build_model(ARCH, 68, 32).count_params()
@@ -93,29 +92,30 @@ def test_every_runtime(tmp_path, capsys):
             "checkpoint": None,
         }
     ]
-    in_keras, in_litert = record["rows"]
-    assert (in_keras["runtime"], in_keras["threads"]) == ("keras", 1)
-    assert (in_litert["runtime"], in_litert["threads"], in_litert["images_per_second"]) == ("litert", 1, None)
-    assert all(3.9 * parameters < 1e6 * row["megabytes"] < 4 * parameters + 100_000 for row in record["rows"])
-    assert 0 < in_keras["images_per_second"]["low"] <= in_keras["images_per_second"]["median"]
-    assert len(in_keras["ms_of_rounds"]) == 5
+    assert [(row["runtime"], row["threads"]) for row in record["rows"]] == [(name, 1) for name in USUAL]
+    assert [(file["model"], file["runtime"]) for file in record["files"]] == [("tiny, 32 px", name) for name in USUAL]
+    assert all(3.9 * parameters < 1e6 * file["megabytes"] < 4 * parameters + 100_000 for file in record["files"])
+    assert all(file["memory"] is None and file["accuracy"] is None for file in record["files"])
+    assert all(len(row["ms_of_rounds"]) == 5 for row in record["rows"])
     _check_spreads(record["rows"])
-    assert record["settings"] == {"threads": [1], "rounds": 5, "images": 2, "batch_size": 3}
-    assert set(record["runtimes"]) == {"tensorflow", "ai-edge-litert"}
+    timed = {"threads": [1], "rounds": 5, "images": 2, "batch_size": 3}
+    assert record["settings"] == timed | {"processes": 0, "dataset": None, "split": None}
+    assert set(record["runtimes"]) == {"tensorflow", "ai-edge-litert", "onnxruntime"}
     assert record["command"] == f"python -m kdloss.benchmark inference {' '.join(words)}"
     assert {"processor", "cores", "packages", "backend"} <= set(record["machine"])
     printed = capsys.readouterr().out
-    assert text_table(inference_tables(record)[1]) in printed
+    assert "\n\n".join(map(text_table, inference_tables(record))) in printed
     assert "random weights" in printed
     assert f"wrote {file}" in printed
 
 
 def test_several_networks_and_threads(run, litert_file, monkeypatch, capsys, tmp_path):
     # Export takes seconds, and is the test's above.
-    copied = replace(RUNTIMES["litert"], write=lambda model, path: shutil.copy(litert_file, path))
+    copied = replace(RUNTIMES["litert"], write=lambda model, path, representative: shutil.copy(litert_file, path))
     monkeypatch.setitem(RUNTIMES, "litert", copied)
     words = ["--arch", ARCH, "--image-size", "32", "32", "--points", "5", "--checkpoint", str(run), *QUICK]
-    assert main(["inference", *words, *LITERT, "--threads", "1", "2", "--json", str(tmp_path / "a.json")]) == 0
+    words += ["--threads", "1", "2", "1"]
+    assert main(["inference", *words, *LITERT, "--json", str(tmp_path / "a.json")]) == 0
     record = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
     labels = ["tiny, 32 px", "tiny, 32 px (2)", "student, 32 px"]
     assert [model["label"] for model in record["models"]] == labels
@@ -143,6 +143,16 @@ def test_litert_runs_the_same_network(litert_file, model):
         (["--arch", ARCH, "--points", "0"], "number of points is 0: expected"),
         (["--checkpoint", "absent"], "absent: no such checkpoint: "),
         (["--threads", "1", "0"], "--threads 0: expected 1 at least"),
+        (["--threads", "1", "two"], "--threads two: expected numbers, or all"),
+        (["--processes", "-1"], "--processes -1: expected 0 at least"),
+        (["--data", "faces"], "--data faces: of which data set?"),
+        (["--plot", "a.png"], "--plot: accuracy needs trained networks and faces: "),
+        (["--plot", "a.png", "--dataset", "300w"], "--plot: accuracy needs trained networks and faces: "),
+        (
+            ["--plot", "a.jpg", "--dataset", "300w", "--checkpoint", "x"],
+            "--plot a.jpg: expected a name that ends in .png",
+        ),
+        (["--dataset", "300w", "--data", "nowhere"], "--data nowhere: no such folder: "),
         (["--rounds", "4"], "--rounds 4: expected 5 at least"),
         (["--images", "0"], "--images 0: expected 1 at least"),
         (["--batch-size", "0"], "--batch-size 0: expected 1 at least"),
@@ -180,11 +190,39 @@ def test_a_published_student(tmp_path, monkeypatch):
     assert described["checkpoint"]["kind"] == "published student"
 
 
-def test_without_litert_the_message_says_what_to_type(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
-    assert main(["inference"]) == 2
-    error = "error: ai-edge-litert is not installed: pip install '.[litert]', or leave it out with --runtime keras\n"
-    assert capsys.readouterr().err == error
+@pytest.mark.parametrize(
+    ("runtime", "module", "error"),
+    [
+        ("litert", "ai_edge_litert", "ai-edge-litert is not installed: pip install '.[litert]'"),
+        ("litert-int8", "ai_edge_quantizer", "ai-edge-quantizer is not installed: pip install '.[litert]'"),
+        ("onnx", "onnxruntime", "onnxruntime is not installed: pip install '.[onnx]'"),
+        ("onnx-int8", "tf2onnx", "tf2onnx is not installed: pip install '.[onnx]'"),
+    ],
+)
+def test_what_is_not_installed_says_what_to_type(runtime, module, error, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, module, None)
+    assert main(["inference", "--runtime", "keras", runtime]) == 2
+    assert capsys.readouterr().err == f"error: {error}, or leave it out of --runtime\n"
+
+
+def test_nobody_has_to_install_what_was_not_asked_for(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    found, lines = usual_runtimes()
+    assert found == ["keras", "litert"]
+    assert lines == ["left out: ONNX fp32, which is not installed: pip install '.[onnx]', or leave it out of --runtime"]
+
+
+def test_threads(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5, 6}, raising=False)
+    args = benchmark._parser().parse_args(["inference"])
+    assert [benchmark._threads(text) for text in args.threads] == [1, 3]
+
+
+def test_all_architectures(monkeypatch):
+    monkeypatch.setattr(networks, "fresh", lambda arch, points, size: Network(f"{arch}, {size} px", arch, None))
+    args = benchmark._parser().parse_args(["inference", "--arch", "all", "--image-size", "64", "96"])
+    found = benchmark._networks(args, None)
+    assert [network.arch for network in found] == [arch for arch in architectures() for _ in range(2)]
 
 
 def test_other_back_ends_are_refused(monkeypatch, capsys):
@@ -195,35 +233,50 @@ def test_other_back_ends_are_refused(monkeypatch, capsys):
 
 def test_a_process_that_the_system_ends_is_one_clear_line(litert_file):
     job = Job("tiny", SIZE, "litert", litert_file)
-    with Worker(2, [job]) as worker:
-        assert len(worker.seconds(0, 1, 3)) == 3
+    with Worker(2) as worker:
+        assert len(worker.seconds(job, 1, 3)) == 3
         os.kill(worker.pid, signal.SIGKILL)
         with pytest.raises(ConfigError, match=r"the process with 2 threads was ended by signal 9, .* --batch-size"):
-            worker.seconds(0, 1, 3)
+            worker.seconds(job, 1, 3)
+
+
+def test_a_job_that_is_closed_opens_its_file_anew(litert_file, tmp_path):
+    job = Job("tiny", SIZE, "litert", shutil.copy(litert_file, tmp_path))
+    with Worker(1) as worker:
+        worker.seconds(job, 1, 1)
+        Path(job.file).unlink()
+        worker.seconds(job, 1, 1)
+        worker.close(job)
+        with pytest.raises(CheckpointError, match="no LiteRT file, or damaged"):
+            worker.seconds(job, 1, 1)
 
 
 def test_a_run_that_fails_says_so(tmp_path):
-    job = Job("tiny", SIZE, "litert", tmp_path / "absent.tflite")
-    with Worker(1, [job]) as worker, pytest.raises(RuntimeError, match="the process with 1 threads failed, see above"):
-        worker.seconds(0, 1, 1)
+    job = Job("tiny", SIZE, "no such runtime", tmp_path / "absent.tflite")
+    with Worker(1) as worker, pytest.raises(RuntimeError, match="the process with 1 threads failed, see above"):
+        worker.seconds(job, 1, 1)
 
 
 def test_tables_tell_of_accelerators_and_leave_out_what_does_not_apply():
     model = {"label": "a", "arch": "a", "image_size": 64, "points": 5, "parameters": 2_500_000, "macs": 1_250_000}
     spread = {"median": 2.0, "low": 1.0, "high": 3.0}
-    row = {"model": "a", "runtime": "keras", "threads": 1, "megabytes": 9.87, "ms": spread, "ratio": spread}
+    row = {"model": "a", "runtime": "keras", "threads": 1, "ms": spread, "ratio": spread, "images_per_second": spread}
+    file = {"model": "a", "runtime": "keras", "megabytes": 9.87, "memory": None, "accuracy": None}
     record = {
         "models": [model | {"checkpoint": {"path": "a.keras"}}],
-        "rows": [row | {"images_per_second": None}],
-        "settings": {"rounds": 5, "images": 2, "batch_size": 4},
+        "files": [file],
+        "rows": [row],
+        "settings": {"rounds": 5, "images": 2, "batch_size": 4, "processes": 0, "dataset": None},
         "runtimes": {"tensorflow": "9.9"},
         "machine": {"processor": "", "platform": "Linux", "cores": 2, "accelerators": ["GPU:0"]},
     }
-    networks, times = map(text_table, inference_tables(record))
+    networks, files, times = map(text_table, inference_tables(record))
     assert "2.50" in networks
     assert "1.2 " in networks
     assert "a.keras" in networks
     assert "random" not in networks
+    assert files.splitlines()[2].split() == ["network", "runtime", "file", "MB"]
+    assert files.splitlines()[4].split() == ["a", "Keras", "9.87"]
     assert "Linux, 2 cores; tensorflow 9.9" in times
     assert "Keras ran on GPU:0: CUDA_VISIBLE_DEVICES=-1" in times
-    assert times.splitlines()[4].split() == ["a", "Keras", "1", "9.87", "2.00", "1.00", "3.00", "2.000", "-"]
+    assert times.splitlines()[4].split() == ["a", "Keras", "1", "2.00", "1.00", "3.00", "2.000", "2.0"]

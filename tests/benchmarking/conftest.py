@@ -1,0 +1,33 @@
+"""Rendered faces, and a run folder with a tiny student of 68 points in random weights, whatever they read."""
+
+import pytest
+
+from kdloss.models import build_model
+from kdloss.schemes import SCHEMES
+from kdloss.training.checkpoint import save_model
+from tests.training.tiny_chain import ARCH, SIZE, use_tiny_networks, write_faces
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tiny_networks():
+    with pytest.MonkeyPatch.context() as patch:
+        use_tiny_networks(patch)
+        yield
+
+
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory):
+    """26 rendered faces in the 300-W layout: 17 to train, 3 to validate, 6 to test."""
+    return write_faces(tmp_path_factory.mktemp("faces"))
+
+
+@pytest.fixture(scope="session")
+def student(tmp_path_factory):
+    """A run folder of 300-W."""
+    folder = tmp_path_factory.mktemp("runs") / "student"
+    card = {"arch": ARCH, "dataset": "300w", "scheme": SCHEMES["68"].to_json(), "image_size": SIZE, "box": "gt:1.25"}
+    with pytest.MonkeyPatch.context() as patch:
+        use_tiny_networks(patch)
+        save_model(folder / "best.keras", build_model(ARCH, 68, SIZE), card)
+    (folder / "config.json").touch()
+    return folder
