@@ -2,9 +2,6 @@
 
 import csv
 import json
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +9,7 @@ import cv2
 import h5py
 import numpy as np
 
+from asm.atomic import new_folder
 from data_prep.cofw import VARIABLES
 from data_prep.face import SYNTHETIC_MARK
 from data_prep.points98 import to_29, to_68
@@ -80,9 +78,7 @@ def write_layout(layout, out, *, count, test_count=None, seed=0, size=200, progr
     out = Path(out)
     if out.exists():
         raise DataError(f"{out}: exists already: give another --out, or remove it first")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with new_folder(out) as work:
         jobs = [(split, i) for split, n in zip(SPLITS, (count, test_count), strict=True) for i in range(n)]
         counts = _write(layout, work, progress(jobs), _Renderer(seed, size), {"train": count, "test": test_count})
         mark = {
@@ -95,10 +91,6 @@ def write_layout(layout, out, *, count, test_count=None, seed=0, size=200, progr
             "attributes": "attributes.csv",
         }
         (work / SYNTHETIC_MARK).write_text(json.dumps(mark, indent=2) + "\n", encoding="utf-8")
-        work.chmod(0o755)
-        os.replace(work, out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return counts
 
 

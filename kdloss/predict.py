@@ -29,7 +29,7 @@ from kdloss.detectors import DETECTORS
 from kdloss.errors import ConfigError, DataError, exits_on_user_error
 from kdloss.face_records import csv_header, csv_row, face_record
 from kdloss.given_boxes import GivenBoxes
-from kdloss.landmarker import Landmarker
+from kdloss.landmarker_options import add_landmarker_options, load_landmarker
 from kdloss.overlay import draw_faces
 from kdloss.photographs import read_photograph
 from kdloss.predict_video import predict_video
@@ -38,7 +38,7 @@ from kdloss.tracking import DETECT_EVERY
 from kdloss.video import VideoFile
 
 DEFAULT_MODEL = "mobilenetv2-300w"
-DETECTOR, BOXES, WHOLE = "lbp", "boxes", "whole"
+BOXES, WHOLE = "boxes", "whole"
 TABLE = "faces.csv"
 
 
@@ -107,15 +107,7 @@ def main(argv=None):
     sources = find_sources(args.sources, skipped=args.out)
     _check(args, sources)
     boxes = None if args.boxes is None else GivenBoxes(args.boxes)
-    given = boxes or args.detector == WHOLE
-    landmarker = Landmarker.load(
-        args.checkpoint,
-        None if given else args.detector or DETECTOR,
-        detector_model=args.detector_model,
-        detector_calibration=args.detector_calibration,
-        device=args.device,
-        threads=args.threads,
-    )
+    landmarker = load_landmarker(args, args.checkpoint, detects=not (boxes or args.detector == WHOLE))
     if landmarker.confidence is None:
         print(
             f"{args.checkpoint}: its confidence was never measured, so none is stated: python -m kdloss.confidence "
@@ -260,24 +252,13 @@ def _parser():
         metavar="PATH_OR_NAME",
         help="run folder, .keras, .tflite or .onnx file, or the name of a shipped model (default: %(default)s)",
     )
-    parser.add_argument(
-        "--detector",
-        choices=[*DETECTORS, BOXES, WHOLE],
-        help=f"what finds the faces (default: {DETECTOR}); whole: each image is one face, cut as the model's crops",
-    )
-    parser.add_argument("--detector-model", metavar="FILE", help="model file of a detector that needs one (yunet)")
-    parser.add_argument(
-        "--detector-calibration",
-        metavar="FILE",
-        help="of python -m kdloss.detector_calibration --out, where the package knows none",
-    )
+    how = "what finds the faces; whole: each image is one face, cut as the model's crops"
+    add_landmarker_options(parser, [*DETECTORS, BOXES, WHOLE], how)
     parser.add_argument(
         "--boxes",
         metavar="FILE",
         help="known landmark boxes: JSON, image name -> list of [x, y, width, height]",
     )
-    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="default: %(default)s")
-    parser.add_argument("--threads", type=int, help="of LiteRT and ONNX files (default: one for each core)")
     parser.add_argument("--out", type=Path, default=Path("predictions"), help="folder (default: %(default)s)")
     parser.add_argument("--no-overlay", action="store_true", help="JSON and CSV alone, no pictures and videos")
     film = parser.add_argument_group("videos and cameras")

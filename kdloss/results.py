@@ -4,6 +4,7 @@
     python -m kdloss.results add runs/student/evaluation-300w --id student-2 --label "student, second seed"
     python -m kdloss.results add-chain runs/reproduce-300w-gpu/results.json --prefix 300w-gpu
     python -m kdloss.results add-robustness runs/student/evaluation-300w --of student-2 --prefix student-2
+    python -m kdloss.results add-detector evaluation/300w-student --of student-2 --prefix student-2-lbp
     python -m kdloss.results add-throughput throughput.json --of student-2 --prefix student-2
     python -m kdloss.results write
     python -m kdloss.results check
@@ -21,7 +22,7 @@ from kdloss.evaluation.generated import block_names, check_blocks, dataset_table
 from kdloss.evaluation.recorded import FILE, load_recorded
 from kdloss.evaluation.recorded_fields import KINDS
 from kdloss.evaluation.recording import add_entries, chain_entries, evaluation_entry, model_file_facts
-from kdloss.evaluation.recording_quantities import robustness_entries, throughput_entries
+from kdloss.evaluation.recording_quantities import detector_entries, robustness_entries, throughput_entries
 from kdloss.evaluation.tables import text_table
 
 HERE = Path("docs/results/results.yml")
@@ -154,6 +155,7 @@ def _parser():
     one.set_defaults(run=add_chain)
     for name, source, entries, about in (
         ("add-robustness", "folder", robustness_entries, "append the box robustness of an evaluation folder"),
+        ("add-detector", "folder", detector_entries, "append what a detector's boxes cost, from an evaluation folder"),
         ("add-throughput", "file", throughput_entries, "append the --json of benchmarks/evaluation_throughput.py"),
     ):
         one = commands.add_parser(name, parents=[shared, where], help=about)

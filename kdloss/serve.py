@@ -13,12 +13,11 @@ import signal
 import socket
 import sys
 
-from kdloss.deploy.readers import DEVICES
 from kdloss.detectors import DETECTORS
 from kdloss.errors import ConfigError, exits_on_user_error
+from kdloss.landmarker_options import add_landmarker_options, load_landmarker
 
 MODELS = ("mobilenetv2-300w", "mobilenetv2-300w/int8.tflite")
-DETECTOR = "lbp"
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -48,20 +47,8 @@ def main(argv=None):
                 file=sys.stderr,
                 flush=True,
             )
-        from kdloss.landmarker import Landmarker
-
         models = [
-            ServedModel(
-                name,
-                Landmarker.load(
-                    checkpoint,
-                    args.detector,
-                    detector_model=args.detector_model,
-                    detector_calibration=args.detector_calibration,
-                    device=args.device,
-                    threads=args.threads,
-                ),
-            )
+            ServedModel(name, load_landmarker(args, checkpoint))
             for name, checkpoint in zip(names, checkpoints, strict=True)
         ]
         config = uvicorn.Config(
@@ -131,18 +118,10 @@ def _parser():
         metavar="NAME_OR_PATH",
         help="a model to show; several: give it several times (default: the shipped one in 16 and in 8 bits)",
     )
-    parser.add_argument(
-        "--detector", choices=list(DETECTORS), default=DETECTOR, help="what finds the faces (default: %(default)s)"
-    )
-    parser.add_argument("--detector-model", metavar="FILE", help="of detectors that need a file of their own")
-    parser.add_argument("--detector-calibration", metavar="FILE", help="of python -m kdloss.detector_calibration --out")
+    add_landmarker_options(parser, list(DETECTORS), "what finds the faces")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s, this machine)")
     parser.add_argument(
         "--port", type=_whole_number(0, 65535), default=8000, help="0: any that is free (default: %(default)s)"
-    )
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="what networks run on (default: %(default)s)")
-    parser.add_argument(
-        "--threads", type=_whole_number(1, 1024), metavar="N", help="of LiteRT and ONNX files (default: all cores)"
     )
     return parser
 

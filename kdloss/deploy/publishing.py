@@ -2,14 +2,11 @@
 
 import datetime
 import json
-import os
 import re
-import shutil
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from asm.atomic import write_whole
+from asm.atomic import new_folder, write_whole
 from kdloss.datasets import dataset_spec
 from kdloss.deploy.calibration import measure_confidence, reliability
 from kdloss.deploy.half_precision import save_half
@@ -18,7 +15,7 @@ from kdloss.deploy.model_card import model_card
 from kdloss.deploy.origin import origin
 from kdloss.deploy.readers import KerasReader
 from kdloss.deploy.representative import representative_crops, spread_rows
-from kdloss.errors import ConfigError, UserError
+from kdloss.errors import ConfigError
 from kdloss.evaluation.evaluation import evaluate_loaded, load_checkpoint
 from kdloss.evaluation.provenance import machine_facts
 from kdloss.evaluation.robustness import measure_robustness
@@ -65,18 +62,8 @@ def publish(checkpoint, name, prepared, out, *, command, announce=lambda line: N
         raise ConfigError(f"{out}: exists already: remove it, or give another --out")
     loaded = load_checkpoint(checkpoint, prepared.scheme)
     facts = origin(loaded.run, prepared)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror or error}): give another place") from error
-    try:
-        card = _write(work, loaded, read_card(checkpoint), prepared, name, facts, command, announce)
-        work.chmod(0o755)
-        os.replace(work, out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return card
+    with new_folder(out) as work:
+        return _write(work, loaded, read_card(checkpoint), prepared, name, facts, command, announce)
 
 
 def _write(work, loaded, described, prepared, name, facts, command, announce):

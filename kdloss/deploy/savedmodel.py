@@ -1,15 +1,13 @@
 """TensorFlow's SavedModel: networks as folders that TensorFlow Serving and TensorFlow.js take."""
 
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from asm.atomic import new_folder
 from kdloss.deploy.metadata import attach, exported
 from kdloss.deploy.signature import POINTS, SPREAD, image_signature, prepare_export
-from kdloss.errors import ConfigError, UserError
+from kdloss.errors import ConfigError
 
 
 def export_savedmodel(model, path, card=None):
@@ -29,19 +27,10 @@ def export_savedmodel(model, path, card=None):
     path, (network, _) = Path(path), prepare_export(model, "SavedModel")
     if path.exists():
         raise ConfigError(f"{path}: exists already: remove it, or give another place")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}): give another place") from error
-    try:
+    with new_folder(path) as work:
         network.export(str(work), format="tf_saved_model", input_signature=image_signature(network), verbose=False)
         if card is not None:
             attach(work, exported(card, network, "savedmodel", "fp32"))
-        work.chmod(0o755)
-        os.replace(work, path)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def read_savedmodel(path, images):

@@ -1,4 +1,5 @@
-"""New quantities for ``results.yml``: box robustness and throughput, as the commands that measure them wrote them."""
+"""New quantities for ``results.yml``: box robustness, a detector's boxes and throughput, as the commands that measure
+them wrote them."""
 
 from pathlib import Path
 
@@ -22,18 +23,36 @@ def robustness_entries(folder, of, prefix, **stated):
         DataError: no box robustness there, or one of another checkpoint or other faces.
         ConfigError: a field that neither the folder nor ``stated`` tells.
     """
+    return _evaluation_entries(folder, of, prefix, stated, "robustness", _of_robustness)
+
+
+def detector_entries(folder, of, prefix, **stated):
+    """The quantities of a model in a detector's boxes: how many faces it finds, and the NME of those found.
+
+    Args:
+        folder: holds the ``metrics.json`` of ``kdloss.evaluate --detector``.
+        of, prefix, stated: see `robustness_entries`.
+
+    Raises:
+        DataError: no detector there, or one of another checkpoint or other faces.
+        ConfigError: see `robustness_entries`.
+    """
+    return _evaluation_entries(folder, of, prefix, stated, "detector", _of_a_detector)
+
+
+def _evaluation_entries(folder, of, prefix, stated, part, quantities_of):
+    """The quantities that a part of ``metrics.json`` holds."""
     path = Path(folder) / "metrics.json"
     metrics, run = read_evaluation(path)
-    if not metrics.get("robustness"):
-        raise DataError(f"{path}: holds no robustness: run python -m kdloss.evaluate with --robustness")
+    if not metrics.get(part):
+        raise DataError(f"{path}: holds no {part}: run python -m kdloss.evaluate with --{part}")
     try:
-        found, protocol = metrics["robustness"], metrics["protocol"]
+        protocol = metrics["protocol"]
         _check_same(path, of, metrics["dataset"], protocol["split"], protocol["synthetic"], protocol["checkpoint"])
         shared = {"of": of.id} | circumstances(path, metrics, run) | told(stated)
-        quantities = list(_robustness(found))
-        quantities += _in_detector_boxes(found["detector"]) if found.get("detector") else []
+        quantities = list(quantities_of(metrics[part]))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise DataError(f"{path}: robustness: not as kdloss.evaluate writes it ({error!r})") from error
+        raise DataError(f"{path}: {part}: not as kdloss.evaluate writes it ({error!r})") from error
     return _quantities(quantities, prefix, shared, path)
 
 
@@ -69,6 +88,12 @@ def _quantities(quantities, prefix, shared, path):
     return [completed(one | shared | {"id": f"{prefix}-{one['id']}"}, QUANTITY, path) for one in quantities]
 
 
+def _of_robustness(found):
+    yield from _robustness(found)
+    if found.get("detector"):
+        yield from _in_detector_boxes(found["detector"])
+
+
 def _robustness(found):
     """The quantities of `kdloss.evaluation.robustness.measure_robustness`, without what they share."""
     nme, shift, turn = _nme(found), found["shift"], found["scale_rotation"]
@@ -95,6 +120,22 @@ def _robustness(found):
         ratio = {"id": "robust-ratio", "what": f"{nme} in perturbed boxes over that in the own"}
         yield ratio | of | {"value": found["robust_ratio"], "unit": "times"}
     yield {"id": "worst-nme", "what": f"{nme} in the worst perturbed box", "value": worst, "note": f"box {where}"} | of
+
+
+def _of_a_detector(found):
+    """The quantities of `kdloss.evaluation.detected.detector_record`, without what they share."""
+    share = {"id": "found", "what": f"faces that detector {found['name']} finds", "unit": "%", "n": found["n"]}
+    yield share | {"value": 100 * found["n_found"] / found["n"], "note": DETECTED}
+    where = {
+        "policy": f"in the box {found['box']}",
+        "calibrated": f"in calibrated boxes of detector {found['name']}",
+        "again": "in boxes around the landmarks read there, as predict reads a face",
+        "uncalibrated": f"in boxes of detector {found['name']} taken for landmark boxes",
+    }
+    for kind, words in where.items():
+        what = f"NME ({found['normaliser']}) of the faces found, {words}"
+        one = {"id": f"{kind}-nme", "what": what, "unit": "%", "n": found["n_found"], "value": found["nme"][kind]}
+        yield one | {"note": f"median of the faces {found['median'][kind]:.2f} %"}
 
 
 def _nme(found):

@@ -208,6 +208,38 @@ def test_robustness_that_cannot_be_added(record, capsys, changed, parts):
     assert record.read_text() == RECORD
 
 
+def detected_metrics(**changed):
+    kinds = {"calibrated": 4.4, "again": 3.9, "policy": 3.7, "uncalibrated": 4.5}
+    found = {
+        "name": "lbp",
+        "box": "gt:1.25",
+        "n": 554,
+        "n_found": 548,
+        "n_missed": 6,
+        "normaliser": "interocular",
+        "nme": kinds,
+        "median": {kind: value - 0.5 for kind, value in kinds.items()},
+        "calibration": {},
+    }
+    return robust_metrics(robustness=None) | {"detector": found} | changed
+
+
+def test_what_a_detector_costs_is_added(record, capsys):
+    Path("metrics.json").write_text(json.dumps(detected_metrics()))
+    found = added(record, capsys, "add-detector", ".")
+    assert {name: (one.value, one.unit, one.n) for name, one in found.items()} == {
+        "p-found": (98.916968, "%", 554),
+        "p-policy-nme": (3.7, "%", 548),
+        "p-calibrated-nme": (4.4, "%", 548),
+        "p-again-nme": (3.9, "%", 548),
+        "p-uncalibrated-nme": (4.5, "%", 548),
+    }
+    assert found["p-again-nme"].note == "median of the faces 3.40 %"
+    for changed, part in (({"detector": None}, "holds no detector"), ({"detector": {"n": 3}}, "not as kdloss")):
+        Path("metrics.json").write_text(json.dumps(detected_metrics(**changed)))
+        assert part in added(record, capsys, "add-detector", ".", status=2)
+
+
 THROUGHPUT = {
     "dataset": "300w",
     "n": 554,

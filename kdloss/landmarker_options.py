@@ -1,0 +1,37 @@
+"""How commands are told which model reads faces, and what finds them: the options, and the landmarker they ask for."""
+
+from kdloss.deploy.readers import DEVICES
+
+DETECTOR = "lbp"
+
+
+def add_landmarker_options(parser, detectors, detector_help):
+    """Adds ``--detector``, ``--detector-model``, ``--detector-calibration``, ``--device`` and ``--threads``.
+
+    Args:
+        parser: an `argparse.ArgumentParser`.
+        detectors: the names that may be chosen; detector_help: what the command says of them.
+    """
+    parser.add_argument("--detector", choices=detectors, help=f"{detector_help} (default: {DETECTOR})")
+    parser.add_argument("--detector-model", metavar="FILE", help="model file of a detector that needs one (yunet)")
+    parser.add_argument(
+        "--detector-calibration",
+        metavar="FILE",
+        help="of python -m kdloss.detector_calibration --out, where the package knows none",
+    )
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="default: %(default)s")
+    parser.add_argument("--threads", type=int, help="of LiteRT and ONNX files (default: one for each core)")
+
+
+def load_landmarker(args, checkpoint, *, detects=True):
+    """The `Landmarker` of a checkpoint, by parsed options; ``detects``: whether it needs a detector."""
+    from kdloss.landmarker import Landmarker
+
+    return Landmarker.load(
+        checkpoint,
+        (args.detector or DETECTOR) if detects else None,
+        detector_model=args.detector_model,
+        detector_calibration=args.detector_calibration,
+        device=args.device,
+        threads=args.threads,
+    )
