@@ -45,11 +45,12 @@ def read_image(source):
         # Pillow warns about odd metadata and very large pictures; neither hinders reading.
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)
+            return _to_rgb(image)
     except Image.UnidentifiedImageError:
-        raise DataError(f"{name}: not an image of a known format ({', '.join(IMAGE_FORMATS)})") from None
+        raise DataError(f"{name}: not an image of a known format ({', '.join(IMAGE_FORMATS)}): convert it") from None
     except Exception as error:  # decoders raise whatever a damaged file leads them to
-        raise DataError(f"{name}: damaged or cut short ({error})") from error
+        raise DataError(f"{name}: damaged or cut short ({error}): bring a whole copy") from error
 
 
 def _to_rgb(image):
@@ -63,4 +64,4 @@ def _to_rgb(image):
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-    return np.array(image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))

@@ -69,7 +69,7 @@ class Camera:
         self._first = self._next()
         if self._first is None:
             self._close()
-            raise DataError(f"{self.name}: gives no picture")
+            raise DataError(f"{self.name}: gives no picture: does no other program use it?")
         self.size = self._first[1].shape[1::-1]
         self._main = threading.current_thread() is threading.main_thread()
         if self._main:
@@ -87,7 +87,7 @@ class Camera:
             yield frame[0] - begin, cv2.cvtColor(frame[1], cv2.COLOR_BGR2RGB)
             frame = self._next()
         if not self._interrupted:
-            raise CutShort(f"{self.name}: gives no more pictures")
+            raise CutShort(f"{self.name}: gives no more pictures: is it still there?")
 
     def _next(self):
         """(time, picture) of the newest frame that was not taken yet; None if none comes, or after an interrupt."""

@@ -37,8 +37,14 @@ class Detector(ABC):
     model_sha256 = None
 
     @classmethod
-    def for_photographs(cls, **given):
-        """The detector as it suits whole photographs, with small faces and much that is none."""
+    def for_photographs(cls, smallest, **given):
+        """The detector as it suits whole photographs, with much that is no face.
+
+        Args:
+            smallest: side of the smallest face searched for, a share of the image's shorter side; detectors that find
+                faces of all sizes at once need not be told.
+            given: ``model`` of detectors that take one.
+        """
         return cls(**given)
 
     @abstractmethod
@@ -93,8 +99,8 @@ class LbpDetector(Detector):
         self._cascade = Cascade(lbp_frontal_face_cascade_filename())
 
     @classmethod
-    def for_photographs(cls):
-        return cls(cls.SMALLEST_IN_PHOTOGRAPHS, cls.FEWEST_IN_PHOTOGRAPHS)
+    def for_photographs(cls, smallest=SMALLEST_IN_PHOTOGRAPHS):
+        return cls(smallest, cls.FEWEST_IN_PHOTOGRAPHS)
 
     def detect(self, image):
         largest = min(image.shape[:2])
@@ -197,13 +203,17 @@ def _quiet_opencv():
 DETECTORS = {"lbp": LbpDetector, "yunet": YunetDetector}
 
 
-def detector(name, *, photographs=False, model=None):
+SMALLEST_FACE = LbpDetector.SMALLEST_IN_PHOTOGRAPHS
+
+
+def detector(name, *, photographs=False, model=None, smallest=SMALLEST_FACE):
     """The `Detector` of a name.
 
     Args:
         name: one of `DETECTORS`.
         photographs: set for whole photographs; else for stored crops (one large face each).
         model: the detector's model file, for those that need one; None: see the detector's class.
+        smallest: of photographs, see `Detector.for_photographs`.
 
     Raises:
         ConfigError: no such detector, what it needs is missing, or a model file for one that takes none.
@@ -214,7 +224,7 @@ def detector(name, *, photographs=False, model=None):
     if model is not None and not kind.takes_model:
         raise ConfigError(f"detector {name}: takes no model file, found {model}: leave it out")
     given = {"model": model} if kind.takes_model else {}
-    return kind.for_photographs(**given) if photographs else kind(**given)
+    return kind.for_photographs(smallest, **given) if photographs else kind(**given)
 
 
 def box_iou(a, b):

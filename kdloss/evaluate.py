@@ -232,9 +232,10 @@ def _place(args, loaded):
     words = [args.dataset, "compared" if args.compare else "", Path(args.predictions or "").stem]
     words += [args.split if args.split != "test" else "", "flip" if args.flip_test else "", args.detector or ""]
     words.append(args.readout or "")
-    # A shipped model lies in no run, and its folder is not to be written to.
-    shipped = loaded and not args.compare and loaded.record["path"] in pretrained.names()
-    words.append(loaded.record["path"] if shipped else "")
+    # Shipped models and exported files lie in no run; the folder of the former is not to be written to.
+    if loaded and not args.compare and not loaded.run:
+        path = loaded.record["path"]
+        words.append(path.replace("/", "-") if path.split("/")[0] in pretrained.names() else Path(path).name)
     if loaded and args.box not in (None, loaded.box):
         words.append(str(args.box).replace(":", "-"))
     name = "-".join(word for word in words if word)

@@ -10,6 +10,29 @@ from kdloss.errors import DataError
 _EXPECTED = 'expected {"image name": [[x, y, width, height], ...], ...} in pixels of the upright images'
 
 
+_LARGEST = 4  # sides of the image
+
+
+def checked_boxes(boxes, image):
+    """Boxes (k, 4) as they are, once each is known to hold a part of the image and to be no larger than a face can be.
+
+    Raises:
+        DataError: one is not.
+    """
+    height, width = image.shape[:2]
+    low, sides = boxes[:, :2], boxes[:, 2:]
+    sound = (
+        np.isfinite(boxes).all(axis=1) & (sides > 0).all(axis=1) & (sides <= _LARGEST * max(width, height)).all(axis=1)
+    )
+    sound[sound] = ((low < (width, height)) & (low + sides > 0)).all(axis=1)[sound]
+    if not sound.all():
+        wrong = ", ".join(f"{number:g}" for number in boxes[np.argmin(sound)])
+        raise DataError(
+            f"box [{wrong}]: expected one that lies in the image, {width} x {height} pixels, at least in part"
+        )
+    return boxes
+
+
 class GivenBoxes:
     """The boxes of a file.
 

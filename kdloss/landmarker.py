@@ -14,15 +14,16 @@ from kdloss import pretrained
 from kdloss.deploy.confidence import Confidence
 from kdloss.deploy.readers import load_reader, read_faces
 from kdloss.detector_calibration import read_calibration, stored_calibration
-from kdloss.detectors import box_iou
+from kdloss.detectors import SMALLEST_FACE, box_iou
 from kdloss.detectors import detector as detector_of
-from kdloss.errors import ConfigError
+from kdloss.errors import ConfigError, DataError
 from kdloss.geometry import BoxPolicy, landmark_box
+from kdloss.given_boxes import checked_boxes
 from kdloss.schemes import LandmarkScheme
 
-# Detectors see a photograph with its shorter side at most this long, pixels: more costs time and finds smaller faces
-# alone, which the detectors' own limits exclude.
-DETECTION_SIDE = 480
+# Detectors see a photograph with its shorter side at most this long, pixels, or so long that the smallest face searched
+# for has `SMALLEST_SEEN`: more costs time and finds smaller faces alone, which the detectors' own limits exclude.
+DETECTION_SIDE, SMALLEST_SEEN = 480, 32
 # A detection whose landmarks are less sure on average is no face. In 452 pictures, each put together of four of 300-W's
 # training images, that leaves out 112 of 171 other things that lbp finds, and 6 of 1585 faces (mobilenetv2-300w, which
 # has seen these faces); on 201 validation faces 99 % are surer than 0.40.
@@ -62,17 +63,18 @@ class Landmarker:
         detector: a `kdloss.detectors.Detector`, or None: then `detect` needs boxes that others found.
     """
 
-    def __init__(self, name, reader, detector=None, detector_calibration=None):
+    def __init__(self, name, reader, detector=None, *, detector_calibration=None, smallest_face=SMALLEST_FACE):
         """
         Args:
             name, reader, detector: see above.
-            detector_calibration: see `load`.
+            detector_calibration, smallest_face: see `load`.
 
         Raises:
             ConfigError: the detector's boxes cannot stand for those that the model was trained in.
             CheckpointError: what the reader's card says of its confidence is damaged.
         """
         self.name, self.reader, self.detector = name, reader, detector
+        self._side = max(DETECTION_SIDE, round(SMALLEST_SEEN / smallest_face))
         self.scheme, self.policy = LandmarkScheme.from_json(reader.card["scheme"]), BoxPolicy.parse(reader.card["box"])
         measured = reader.card.get("confidence")
         self.confidence = Confidence.from_json(measured, self.scheme.num_points) if measured else None
@@ -96,6 +98,7 @@ class Landmarker:
         *,
         detector_model=None,
         detector_calibration=None,
+        smallest_face=SMALLEST_FACE,
         device="auto",
         threads=None,
     ):
@@ -107,6 +110,8 @@ class Landmarker:
             detector: one of `kdloss.detectors.DETECTORS`, or None.
             detector_model: file of a detector that does not come with a library, such as ``yunet``.
             detector_calibration: file of ``python -m kdloss.detector_calibration --out``; None: what the package knows.
+            smallest_face: side of the smallest face searched for in photographs, a share of the shorter side, 0.02 to
+                1: smaller faces cost time (of lbp 0.05 five times that of 0.1).
             device, threads: see `kdloss.deploy.readers.load_reader`.
 
         Raises:
@@ -114,10 +119,14 @@ class Landmarker:
             ConfigError: no such detector or device, not installed, or not calibrated for the model.
         """
         # First, so that what is missing of it shows before a network is loaded.
-        found = detector_of(detector, photographs=True, model=detector_model) if detector else None
+        if not 0.02 <= smallest_face <= 1:
+            raise ConfigError(f"--smallest-face {smallest_face}: expected a share of the shorter side, 0.02 to 1")
+        how = {"photographs": True, "model": detector_model, "smallest": smallest_face}
+        found = detector_of(detector, **how) if detector else None
         shipped = str(name_or_path) in pretrained.names() and device != "gpu"
         file = f"{name_or_path}/{pretrained.HALF}" if shipped else name_or_path
-        return cls(str(name_or_path), load_reader(file, device=device, threads=threads), found, detector_calibration)
+        reader, how = load_reader(file, device=device, threads=threads), {"smallest_face": smallest_face}
+        return cls(str(name_or_path), reader, found, detector_calibration=detector_calibration, **how)
 
     def detect(self, image):
         """Finds the faces of an image and their landmarks.
@@ -133,9 +142,11 @@ class Landmarker:
 
         Raises:
             ConfigError: loaded without a detector.
+            DataError: no such image.
         """
         if self.detector is None:
             raise ConfigError(f"{self.name}: loaded without a detector: name one, or give boxes to in_boxes")
+        _check_image(image)
         found = self._detections(image)
         faces = self.in_boxes(image, self._calibration.apply(found[:, :4]), found[:, 4].tolist())
         kept = []
@@ -169,13 +180,19 @@ class Landmarker:
 
         Returns:
             A list of k `Face`\\ s.
+
+        Raises:
+            DataError: no image, or boxes that hold no part of it or are far larger, see
+                `kdloss.given_boxes.checked_boxes`.
         """
-        boxes = np.reshape(np.asarray(boxes, np.float64), (-1, 4))
+        _check_image(image)
+        boxes = checked_boxes(np.reshape(np.asarray(boxes, np.float64), (-1, 4)), image)
         return self._faces(image, boxes, self.policy.grow(boxes), scores or [None] * len(boxes))
 
     def whole(self, image):
         """The `Face` of an image that is already cut as the model's crops are; widened to a square if it was trained
         in squares."""
+        _check_image(image)
         height, width = image.shape[:2]
         # Pixel centres lie at integers, so the image begins half a pixel before the first.
         boxes = np.array([(-0.5, -0.5, width, height)])
@@ -184,7 +201,7 @@ class Landmarker:
 
     def _detections(self, image):
         """(k, 5) detector's boxes in pixels of the image, and scores; searched for in a smaller copy of large ones."""
-        factor = min(image.shape[:2]) / DETECTION_SIDE
+        factor = min(image.shape[:2]) / self._side
         if factor <= 1:
             return self.detector.detect(image)
         height, width = (max(1, round(side / factor)) for side in image.shape[:2])
@@ -199,3 +216,15 @@ class Landmarker:
         landmarks, signal = read_faces(self.reader, [image] * len(boxes), cut_from, wanted)
         confidence = [None] * len(boxes) if signal is None else self.confidence.of(signal)
         return [Face(*face) for face in zip(boxes, scores, landmarks, confidence, strict=True)]
+
+
+def _check_image(image):
+    """
+    Raises:
+        DataError: no (H, W, 3) uint8 array with pixels in it.
+    """
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise DataError(f"image: found {found}, expected a numpy array (H, W, 3), uint8, RGB from 0 to 255")
+    if not image.size:
+        raise DataError(f"image: found {image.shape[1]} x {image.shape[0]} pixels, expected one at least")

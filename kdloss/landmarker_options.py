@@ -1,12 +1,14 @@
 """How commands are told which model reads faces, and what finds them: the options, and the landmarker they ask for."""
 
 from kdloss.deploy.readers import DEVICES
+from kdloss.detectors import SMALLEST_FACE
 
 DETECTOR = "lbp"
 
 
 def add_landmarker_options(parser, detectors, detector_help):
-    """Adds ``--detector``, ``--detector-model``, ``--detector-calibration``, ``--device`` and ``--threads``.
+    """Adds ``--detector``, ``--detector-model``, ``--detector-calibration``, ``--smallest-face``, ``--device`` and
+    ``--threads``.
 
     Args:
         parser: an `argparse.ArgumentParser`.
@@ -18,6 +20,14 @@ def add_landmarker_options(parser, detectors, detector_help):
         "--detector-calibration",
         metavar="FILE",
         help="of python -m kdloss.detector_calibration --out, where the package knows none",
+    )
+    parser.add_argument(
+        "--smallest-face",
+        type=float,
+        default=SMALLEST_FACE,
+        metavar="SHARE",
+        help="side of the smallest face searched for, of the image's shorter side; less takes longer (default: "
+        "%(default)s)",
     )
     parser.add_argument("--device", choices=DEVICES, default="auto", help="default: %(default)s")
     parser.add_argument("--threads", type=int, help="of LiteRT and ONNX files (default: one for each core)")
@@ -32,6 +42,7 @@ def load_landmarker(args, checkpoint, *, detects=True):
         (args.detector or DETECTOR) if detects else None,
         detector_model=args.detector_model,
         detector_calibration=args.detector_calibration,
+        smallest_face=args.smallest_face,
         device=args.device,
         threads=args.threads,
     )

@@ -25,7 +25,7 @@ def checkpoint_path(path):
         path = path / "best.keras"
     if not path.is_file():
         raise CheckpointError(
-            f"{path}: no such checkpoint: give a .keras file, a run folder that holds best.keras, or the name of a "
-            f"shipped model ({pretrained.shipped()})"
+            f"{path}: no such checkpoint: give a .keras file, a run folder that holds best.keras, an exported file "
+            f"({', '.join(EXPORTED)}), or the name of a shipped model ({pretrained.shipped()})"
         )
     return path

@@ -29,6 +29,7 @@ from kdloss.detectors import DETECTORS
 from kdloss.errors import ConfigError, DataError, exits_on_user_error
 from kdloss.face_records import csv_header, csv_row, face_record
 from kdloss.given_boxes import GivenBoxes
+from kdloss.interruption import deferred_interrupt
 from kdloss.landmarker_options import add_landmarker_options, load_landmarker
 from kdloss.overlay import draw_faces
 from kdloss.photographs import read_photograph
@@ -95,10 +96,13 @@ def find_faces(finder, photographs):
             ahead = pool.submit(finder.read, photographs[number]) if number < len(photographs) else None
             try:
                 image, given = reading.result()
+                faces = finder.faces(image, given)
             except DataError as error:
-                yield photograph, None, error
+                # The name, where the error does not begin with the file's.
+                named = str(error).startswith((photograph.name, str(photograph.path)))
+                yield photograph, None, error if named else DataError(f"{photograph.name}: {error}")
                 continue
-            yield photograph, image, finder.faces(image, given)
+            yield photograph, image, faces
 
 
 @exits_on_user_error
@@ -127,19 +131,25 @@ def _photographs(args, finder, photographs):
     if not photographs:
         return 0
     failed = 0
-    with replacing(args.out / TABLE) as work, open(work, "w", newline="", encoding="utf-8") as table:
+    with (
+        deferred_interrupt() as interruption,
+        replacing(args.out / TABLE) as work,
+        open(work, "w", newline="", encoding="utf-8") as table,
+        _progress(len(photographs), "photograph") as bar,
+    ):
         rows = csv.writer(table)
         rows.writerow(csv_header(finder.landmarker.scheme.num_points, "image", "face"))
-        with _progress(len(photographs), "photograph") as bar:
-            for photograph, image, faces in find_faces(finder, photographs):
-                bar.update()
-                if image is None:
-                    failed += 1
-                    _complain(faces)
-                    continue
+        for photograph, image, faces in find_faces(finder, photographs):
+            bar.update()
+            if image is None:
+                failed += 1
+                _complain(faces)
+            else:
                 records = [face_record(face) for face in faces]
                 rows.writerows(csv_row(record, photograph.name, i) for i, record in enumerate(records))
                 _write(args, photograph, image, faces, records, finder)
+            if interruption.asked:
+                break
     return failed
 
 
@@ -198,6 +208,9 @@ def _check(args, sources):
         raise ConfigError("--detector boxes: expected --boxes FILE beside it, the boxes of each image")
     if args.boxes is not None and args.detector not in (None, BOXES):
         raise ConfigError(f"--boxes {args.boxes}: with --detector {args.detector}: give one of them")
+    for name, value in (("frames", args.frames), ("detect-every", args.detect_every)):
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} {value}: expected 1 frame at least")
     films = [source for source in sources if source.kind != "photograph"]
     if films and (args.boxes is not None or args.detector == WHOLE):
         raise ConfigError(

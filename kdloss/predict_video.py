@@ -9,6 +9,7 @@ from pathlib import Path
 from asm.atomic import replacing
 from kdloss.errors import ConfigError
 from kdloss.face_records import csv_header, csv_row, face_record
+from kdloss.interruption import deferred_interrupt
 from kdloss.overlay import draw_faces
 from kdloss.tracking import DETECT_EVERY, FaceTracker
 from kdloss.video import CutShort, OverlayVideo
@@ -58,7 +59,7 @@ def predict_video(
     original = getattr(source, "path", None)
     if overlay and original and film.exists() and original.exists() and film.samefile(original):
         raise ConfigError(f"--out {out}: the overlay would overwrite {original}: give another folder, or --no-overlay")
-    with source, contextlib.ExitStack() as files:
+    with deferred_interrupt() as interruption, source, contextlib.ExitStack() as files:
         head = {
             "video": source.name,
             "model": landmarker.name,
@@ -74,7 +75,7 @@ def predict_video(
         drawn = overlay and files.enter_context(OverlayVideo(files.enter_context(replacing(film)), source.fps))
         expected = source.total if frames is None else min(frames, source.total or frames)
         count, coming, cut_short = 0, source.frames(), None
-        while count != frames:
+        while count != frames and not interruption.asked:
             try:
                 time, image = next(coming)
                 if image.shape[1::-1] != source.size:
@@ -94,7 +95,7 @@ def predict_video(
             count += 1
             if progress:
                 progress(count, expected)
-        recorder.close(cut_short is not None)
+        recorder.close(cut_short is not None or interruption.asked)
     if cut_short:
         raise CutShort(f"{cut_short} The results of {count} frames -> {record}")
     return VideoSummary(count, tracker.count, record)

@@ -83,8 +83,8 @@ def _listening(host, port):
         raise ConfigError(f"--host {host}: no such address ({error.strerror}): give one of this machine's") from None
     except OSError as error:
         raise ConfigError(
-            f"--host {host} --port {port}: cannot listen there ({error.strerror}): give another port, or 0 for any "
-            "that is free"
+            f"--host {host} --port {port}: cannot listen there ({error.strerror}): give another port, 0 for any "
+            "that is free, or an address of this machine"
         ) from None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data_prep.images import IMAGE_SUFFIXES
 from kdloss.camera import PREFIX, Camera
-from kdloss.errors import DataError
+from kdloss.errors import ConfigError, DataError
 from kdloss.video import VIDEO_SUFFIXES
 
 
@@ -42,12 +42,14 @@ def find_sources(asked, skipped=None):
         A list of `Source`\\ s, in the order of ``asked`` and in sorted order within folders, each once.
 
     Raises:
-        ConfigError: a camera that cannot be one.
+        ConfigError: an empty name, or a camera that cannot be one.
         DataError: a folder without photographs and videos.
     """
     roots, found = [], []
     skipped = Path(os.path.abspath(skipped)) if skipped else None
     for one in map(str, asked):
+        if not one:
+            raise ConfigError("an empty name among what is to be read: expected a file, a folder or a camera")
         path = Path(os.path.abspath(one))
         if one.startswith(PREFIX):
             found.append(one)

@@ -81,7 +81,8 @@ class FaceTracker:
             time: seconds, later than that of the last frame.
 
         Returns:
-            A list of `TrackedFace`\\ s in the order of their ids.
+            A list of `TrackedFace`\\ s in the order of their ids. A face that the network is unsure of is followed for
+            some frames, in which it is not shown.
         """
         self._follow(image)
         self._undetected += 1
@@ -89,7 +90,7 @@ class FaceTracker:
             self._detect(image)
             self._undetected = 0
         self._time = time
-        return [track.shown(time) for track in self._tracks]
+        return [track.shown(time) for track in self._tracks if not _unsure(track.face)]
 
     def _follow(self, image):
         if not self._tracks:

@@ -47,8 +47,9 @@ def _files_table(record):
     if settings["processes"]:
         columns += [Column("peak", "peak MB", 0), Column("above", "above the runtime", 0)]
         notes += [
-            "peak MB: the most memory of a process that opens the file and runs 3 images on one thread, median of "
-            f"{settings['processes']} processes; above the runtime: less what importing the runtime took",
+            f"peak MB: of a process that opens the file and runs 3 images on one thread (median of "
+            f"{settings['processes']})",
+            "above the runtime: the same without what importing the runtime took",
         ]
     measured = [file["accuracy"] for file in record["files"] if file["accuracy"]]
     if measured:

@@ -107,7 +107,8 @@ class OnnxModel:
         shapes = {value.name: value.shape for value in (*self._session.get_inputs(), *self._session.get_outputs())}
         if IMAGE not in shapes or POINTS not in shapes:
             raise CheckpointError(
-                f"{path}: takes and yields {', '.join(shapes)}, expected {IMAGE} and {POINTS}: export it again"
+                f"{path}: takes and yields {', '.join(shapes)}, expected {IMAGE} and {POINTS}: give a file of "
+                "python -m kdloss.export"
             )
         self._outputs = [name for name in (POINTS, SPREAD) if name in shapes]
         self.input_shape = (None, *shapes[IMAGE][1:])

@@ -45,7 +45,9 @@ def read_card(path):
     except KeyError:
         raise CheckpointError(f"{path}: holds no {CARD}, so it is no checkpoint of kdloss: train one first") from None
     except (zipfile.BadZipFile, ValueError, OSError) as error:
-        raise CheckpointError(f"{path}: damaged ({error}): train it again or bring a whole copy") from error
+        raise CheckpointError(
+            f"{path}: damaged, or no checkpoint ({error}): give a .keras file of kdloss, or bring a whole copy"
+        ) from error
     return checked_card(card, path, "train it again")
 
 

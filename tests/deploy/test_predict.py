@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,8 @@ from PIL import Image
 
 from kdloss import landmarker
 from kdloss.datasets import DATASETS
-from kdloss.detectors import DETECTORS, LbpDetector
+from kdloss.detectors import DETECTORS, LbpDetector, box_iou
+from kdloss.errors import ConfigError, DataError
 from kdloss.landmarker import Landmarker
 from kdloss.models import build_model
 from kdloss.models.regressors import REGRESSORS
@@ -271,3 +273,69 @@ def test_large_photographs_are_searched_in_a_smaller_copy(checkpoint, monkeypatc
 
 def test_stored_crops_are_searched_as_before():
     assert (DETECTORS["lbp"]().smallest, DETECTORS["lbp"]().fewest) == (0.3, 1)
+
+
+def test_boxes_that_lie_nowhere_are_errors_of_their_photograph(checkpoint, capsys):
+    save("in/a.png")
+    save("in/b.png")
+    for wrong in ([178, 86, 1e300, 1e300], [1e5, 2, 3, 4], [-50, 2, 3, 4]):
+        Path("boxes.json").write_text(json.dumps({"a.png": [wrong], "b.png": [FACE]}))
+        assert main(["in", "--boxes", "boxes.json", "--checkpoint", str(checkpoint), "--no-overlay"]) == 2
+        (line,) = errors(capsys)
+        assert line.startswith("error: a.png: box [")
+        assert "lies in the image, 512 x 512 pixels" in line
+        assert len(found("predictions/b.json")["faces"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (np.zeros((9, 9)), "found float64 (9, 9)"),
+        (np.zeros((9, 9, 4), np.uint8), "found uint8 (9, 9, 4)"),
+        (np.zeros((9, 9, 3), np.float32), "found float32 (9, 9, 3)"),
+        ("photo.jpg", "found str"),
+        (np.zeros((0, 9, 3), np.uint8), "found 9 x 0 pixels"),
+    ],
+)
+def test_what_is_no_image_is_told(checkpoint, image, words):
+    reader = Landmarker.load(checkpoint)
+    for read in (reader.detect, reader.whole, lambda image: reader.in_boxes(image, [FACE])):
+        with pytest.raises(DataError) as error:
+            read(image)
+        assert words in str(error.value)
+
+
+@pytest.mark.parametrize("box", [[0, 0, 0, 5], [0, 0, -3, 5], [np.nan, 0, 5, 5], [0, 0, np.inf, 5]])
+def test_what_is_no_box_is_told(checkpoint, box):
+    with pytest.raises(DataError, match=r"box \["):
+        Landmarker.load(checkpoint, detector=None).in_boxes(astronaut(), [FACE, box])
+
+
+def test_ctrl_c_keeps_what_was_found(checkpoint, monkeypatch):
+    for name in "abc":
+        save(f"in/{name}.png")
+    monkeypatch.setattr("kdloss.predict._say", lambda line: signal.raise_signal(signal.SIGINT))
+    assert main(["in", "--checkpoint", str(checkpoint), "--no-overlay"]) == 130
+    assert sorted(path.name for path in Path("predictions").iterdir()) == ["a.json", "faces.csv"]
+    assert len(Path("predictions/faces.csv").read_text().splitlines()) == 2
+
+
+def test_smaller_faces_where_they_are_asked_for(checkpoint):
+    """A face of a twentieth of the shorter side, which by default is not searched for."""
+    small = Image.fromarray(astronaut()[60:220, 140:300]).resize((86, 86), Image.Resampling.LANCZOS)
+    image = Image.new("RGB", (1280, 960), (150, 150, 150))
+    image.paste(small, (600, 400))
+    box = np.array([600 + 40 * 86 / 160, 400 + 26 * 86 / 160, 50, 50])
+    assert Landmarker.load(checkpoint).detect(np.asarray(image)) == []
+    faces = Landmarker.load(checkpoint, smallest_face=0.04).detect(np.asarray(image))
+    assert max(float(box_iou(face.box, box)) for face in faces) > 0.5
+    with pytest.raises(ConfigError, match=r"--smallest-face 0\.01: expected a share"):
+        Landmarker.load(checkpoint, smallest_face=0.01)
+
+
+@pytest.mark.parametrize("words", [["--frames", "0"], ["--detect-every", "0"], [""]])
+def test_told_before_anything_is_read(words, checkpoint, capsys):
+    save("a.png")
+    assert main(["a.png", *words, "--checkpoint", str(checkpoint)]) == 2
+    assert len(errors(capsys)) == 1
+    assert not Path("predictions").exists()

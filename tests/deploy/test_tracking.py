@@ -146,12 +146,14 @@ def test_with_confidence_that_decides():
     landmarker.blind = True
     assert film.frames(3 * MOST_MISSED_ROUNDS) == [0]
     landmarker.sure = UNSURE - 0.01
-    assert film.frames(UNSURE_FRAMES - 1) == [0]
+    assert film.frames(UNSURE_FRAMES - 1) == []  # followed still, but not shown
     landmarker.sure = 0.8  # only for a moment, such as a hand before the face
-    film.frames()
+    assert film.frames() == [0]
     landmarker.sure = UNSURE - 0.01
-    assert film.frames(UNSURE_FRAMES - 1) == [0]
+    film.frames(UNSURE_FRAMES)
+    landmarker.sure = 0.8  # too late
     assert film.frames() == []
+    landmarker.sure = UNSURE - 0.01
     landmarker.blind = False  # what the network does not take for a face begins no track
     assert film.frames() == []
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -295,3 +296,19 @@ for source in (*map(VideoFile, sys.argv[1:]), Camera("camera:63"), Camera("camer
     assert "a.mkv: ends after" in lines[2]
     assert lines[3] == "camera:63: cannot be opened: is it there, and does no other program use it?"
     assert lines[4].startswith("camera:http://127.0.0.1:9/: cannot be opened")
+
+
+def test_ctrl_c_keeps_what_was_found(tmp_path, landmarker):
+    path = write_video(tmp_path / "film.mp4")
+
+    def press(done, total):
+        if done == 7:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_video(landmarker, VideoFile(path), tmp_path / "out", progress=press)
+    found = json.loads((tmp_path / "out" / "film.json").read_text())
+    assert found["cut_short"] is True
+    assert len(found["frames"]) == 7
+    assert len(read_frames(tmp_path / "out" / "film.mp4")) == 7
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -241,7 +241,8 @@ def test_the_repository_is_up_to_date():
     pages = [REPOSITORY / "README.md", *sorted(RECORD.parent.glob("*.md"))]
     assert [(page.name, name) for page in pages for name in check_blocks(page, record)] == []
     # Whoever takes a marker away by accident hears of it.
-    assert sorted(name for page in pages for name in block_names(page)) == sorted(record.tables)
+    names = [name for page in pages for name in block_names(page)]
+    assert sorted(name for name in names if not name.endswith(".json")) == sorted(record.tables)
 
 
 def test_the_package_carries_the_record_of_the_repository():
