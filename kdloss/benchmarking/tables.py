@@ -27,13 +27,14 @@ def _networks_table(record):
                 "points": model["points"],
                 "parameters": model["parameters"] and model["parameters"] / 1e6,
                 "macs": model["macs"] and model["macs"] / 1e6,
-                "weights": model["checkpoint"]["path"] if model["checkpoint"] else "random",
+                "weights": model["checkpoint"]["sha256"][:8] if model["checkpoint"] else "random",
             },
         )
         for model in record["models"]
     ]
     notes = [
-        "MACs: multiply-accumulates of one image in convolutions and dense layers; element-wise work is not counted"
+        "MACs: multiply-accumulates of one image in convolutions and dense layers; element-wise work is not counted",
+        "weights: the first digits of the checkpoint's SHA-256",
     ]
     if not all(model["checkpoint"] for model in record["models"]):
         notes.append("random weights: good for costs, not for landmarks")

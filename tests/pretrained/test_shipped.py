@@ -59,8 +59,8 @@ def test_an_unknown_name_is_one_clear_line(make_prepared, tmp_path, monkeypatch,
     assert evaluate.main(["--dataset", "300w", "--data", str(faces.path), "--checkpoint", "mobilenetv9"]) == 2
     errors = capsys.readouterr().err
     assert errors == (
-        "error: mobilenetv9: no such checkpoint: give a .keras file, a run folder that holds best.keras, or the name "
-        f"of a shipped model ({pretrained.shipped()})\n"
+        "error: mobilenetv9: no such checkpoint: give a .keras file, a run folder that holds best.keras, an exported "
+        f"file (.tflite, .onnx), or the name of a shipped model ({pretrained.shipped()})\n"
     )
     with pytest.raises(CheckpointError, match=r"mobilenetv9: no such shipped model: expected (one of|none)"):
         pretrained.path("mobilenetv9")
