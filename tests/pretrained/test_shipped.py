@@ -51,6 +51,9 @@ def test_they_load_and_are_evaluated_by_name(make_prepared, tmp_path, monkeypatc
         assert evaluate.main(words) == 0
         assert (tmp_path / "evaluation" / f"{card['data']['dataset']}-{name}" / "metrics.json").is_file()
         assert f"\n{name} " in capsys.readouterr().out
+        words[-1] = f"{name}/{pretrained.INT8}"
+        assert evaluate.main(words) == 0
+        assert (tmp_path / "evaluation" / f"{card['data']['dataset']}-{name}-{pretrained.INT8}").is_dir()
 
 
 def test_an_unknown_name_is_one_clear_line(make_prepared, tmp_path, monkeypatch, capsys):
