@@ -22,7 +22,6 @@ import shlex
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from asm.atomic import write_whole
@@ -87,14 +86,15 @@ def inference(args):
     for runtime in runtimes:
         versions |= RUNTIMES[runtime].check()
     prepared = find_prepared(args.dataset, args.data) if args.dataset else None
-    networks = _networks(args, prepared)
-    for network in networks:
-        versions |= RUNTIMES[network.runtime].check() if network.runtime else {}
+    plans = _plans(args, prepared)
+    for plan in plans:
+        versions |= RUNTIMES[plan.runtime].check() if plan.runtime else {}
     settings = {name: getattr(args, name) for name in ("threads", "rounds", "images", "batch_size")}
     files = []
 
     def prepared_jobs(folder):
-        for number, network in enumerate(networks):
+        for number, plan in enumerate(plans):
+            network = plan.network()
             if not network.file:
                 _print(f"{network.label}: writing {', '.join(RUNTIMES[runtime].title for runtime in runtimes)}")
             place = Path(folder) / str(number)
@@ -103,12 +103,17 @@ def inference(args):
             files.extend(_files(args, network, jobs, prepared))
             yield jobs
 
-    _print(f"{len(networks)} networks in turns: 1 round to warm up, {args.rounds} that count")
+    _print(f"{len(plans)} networks in turns: 1 round to warm up, {args.rounds} that count")
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(prepared_jobs(folder), **settings, announce=_print)
     settings |= {"processes": args.processes, "dataset": args.dataset, "split": args.split if args.dataset else None}
-    described = [network.describe() for network in networks]
-    return {"models": described, "files": files, "rows": rows, "settings": settings, "runtimes": versions}
+    return {
+        "models": [plan.described for plan in plans],
+        "files": files,
+        "rows": rows,
+        "settings": settings,
+        "runtimes": versions,
+    }
 
 
 def _files(args, network, jobs, prepared):
@@ -132,17 +137,19 @@ def _files(args, network, jobs, prepared):
     ]
 
 
-def _networks(args, prepared):
+def _plans(args, prepared):
     """What is measured, by distinct labels: fresh networks at every size, then trained ones at their own."""
-    from kdloss.benchmarking.networks import fresh, trained  # Keras, which a process that runs LiteRT alone can spare
+    # Keras, which a process that runs LiteRT alone can spare.
+    from kdloss.benchmarking.networks import Plan, fresh, trained
     from kdloss.models import architectures
 
     archs = args.arch or ([] if args.checkpoint else ARCHITECTURES)
     archs = architectures() if "all" in archs else archs
-    networks = [fresh(arch, args.points, size) for arch in archs for size in args.image_size]
-    networks += [trained(path, prepared and prepared.scheme) for path in args.checkpoint]
-    labels = distinct_labels([network.label for network in networks])
-    return [replace(network, label=label) for network, label in zip(networks, labels, strict=True)]
+    makers = [functools.partial(fresh, arch, args.points, size) for arch in archs for size in args.image_size]
+    makers += [functools.partial(trained, path, prepared and prepared.scheme) for path in args.checkpoint]
+    plans = [Plan.of(make) for make in makers]
+    labels = distinct_labels([plan.described["label"] for plan in plans])
+    return [plan.labelled(label) for plan, label in zip(plans, labels, strict=True)]
 
 
 def predict(args):

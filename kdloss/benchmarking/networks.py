@@ -1,10 +1,12 @@
 """The networks that are measured: fresh ones by name, trained ones by checkpoint or by exported file."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
+import keras
 import numpy as np
 
 from kdloss.benchmarking.macs import count_macs
@@ -69,6 +71,36 @@ class Network:
         side = self.image_size
         coarse = noise.integers(0, 256, (PATTERNS, 8, 8, 3)).astype(np.uint8)
         return [cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR)[None] for image in coarse]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A `Network` that is made when its turn comes: many at once would not fit into memory.
+
+    Args:
+        make: returns the network.
+        described: what `Network.describe` says of it.
+        runtime: see `Network`.
+    """
+
+    make: Callable
+    described: dict
+    runtime: str | None
+
+    @classmethod
+    def of(cls, make):
+        """The plan of what ``make`` returns; what is wrong with it shows here, not when its turn comes."""
+        network = make()
+        return cls(make, network.describe(), network.runtime)
+
+    def labelled(self, label):
+        """The same under another label."""
+        return replace(self, described=self.described | {"label": label})
+
+    def network(self):
+        """The `Network`, in the place of any before it."""
+        keras.utils.clear_session(free_memory=True)
+        return replace(self.make(), label=self.described["label"])
 
 
 def fresh(arch, num_points, image_size):

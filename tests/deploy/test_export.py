@@ -80,7 +80,7 @@ def test_the_verb(capsys):
         ({"--out": "a.bin"}, "--out a.bin: expected a name that ends in .onnx, as --format onnx wants"),
         ({"--out": "there.onnx"}, "there.onnx: exists already: remove it, or give another --out"),
         ({"--checkpoint": "absent"}, "absent: no such checkpoint: give a .keras file"),
-        ({"--checkpoint": "broken.keras"}, "broken.keras: damaged (File is not a zip file)"),
+        ({"--checkpoint": "broken.keras"}, "broken.keras: damaged, or no checkpoint (File is not a zip file)"),
         ({"--checkpoint": "there.onnx"}, "there.onnx: expected a .keras checkpoint, or a run folder"),
         ({"--precision": "int8"}, "data/300w: no prepared 300w faces there"),
         ({"--precision": "int8", "--data": "absent"}, "--data absent: no such folder"),
