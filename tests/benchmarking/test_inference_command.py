@@ -219,10 +219,21 @@ def test_threads(monkeypatch):
 
 
 def test_all_architectures(monkeypatch):
-    monkeypatch.setattr(networks, "fresh", lambda arch, points, size: Network(f"{arch}, {size} px", arch, None))
+    built = []
+
+    def fresh(arch, points, size):
+        built.append(arch)
+        return Network(f"{arch}, {size} px", arch, build_model(ARCH, 5, SIZE))
+
+    monkeypatch.setattr(networks, "fresh", fresh)
     args = benchmark._parser().parse_args(["inference", "--arch", "all", "--image-size", "64", "96"])
-    found = benchmark._networks(args, None)
-    assert [network.arch for network in found] == [arch for arch in architectures() for _ in range(2)]
+    plans = benchmark._plans(args, None)
+    assert [plan.described["arch"] for plan in plans] == [arch for arch in architectures() for _ in range(2)]
+    assert len({plan.described["label"] for plan in plans}) == len(plans)
+    # None is kept: each is made anew when its turn comes.
+    before = len(built)
+    assert plans[3].network().label == plans[3].described["label"]
+    assert built[before:] == [architectures()[1]]
 
 
 def test_other_back_ends_are_refused(monkeypatch, capsys):
