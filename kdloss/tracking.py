@@ -113,7 +113,7 @@ class FaceTracker:
             track = _nearest(box, self._tracks, SAME_FACE)
             if track:
                 track.confirm(face)
-            elif not _unsure(face) and _side(box) >= _SMALLEST:
+            elif not _unsure(face) and _side(box) >= _SMALLEST and _share_inside(box, image.shape) >= _INSIDE:
                 self._tracks.append(_Track(self.count, face, self._smooth))
                 self.count += 1
         self._tracks = [track for track in self._tracks if not track.given_up]

@@ -3,20 +3,10 @@
 import pytest
 
 from kdloss.training.fit import train
-from tests.training.tiny_chain import tiny_config, use_tiny_networks, write_faces
+from tests.training import rendered_faces
+from tests.training.tiny_chain import tiny_config, use_tiny_networks
 
-
-@pytest.fixture(autouse=True, scope="module")
-def tiny_networks():
-    with pytest.MonkeyPatch.context() as patch:
-        use_tiny_networks(patch)
-        yield
-
-
-@pytest.fixture(scope="session")
-def faces(tmp_path_factory):
-    """26 rendered faces in the 300-W layout: 17 to train, 3 to validate, 6 to test."""
-    return write_faces(tmp_path_factory.mktemp("faces"))
+faces, tiny_networks = rendered_faces.faces, rendered_faces.tiny_networks
 
 
 @pytest.fixture(scope="session")
