@@ -4,6 +4,9 @@ import numpy as np
 
 from asm.errors import UserError
 
+# Squares of larger numbers, and their sums, leave what float64 holds exactly, and further on what it holds at all.
+LARGEST = np.float64(1e15)
+
 
 def checked_points(points, what, num_points=None):
     """``points`` as float64 (..., N, 2), x then y.
@@ -17,7 +20,11 @@ def checked_points(points, what, num_points=None):
         UserError: not numbers, another shape, another N, NaN or infinite.
     """
     try:
-        array = np.asarray(points, dtype=np.float64)
+        array = np.asarray(points)
+        if array.dtype.kind == "c":
+            raise TypeError("complex ones")
+        with np.errstate(invalid="ignore", over="ignore"):  # what comes of those is refused below
+            array = array.astype(np.float64, copy=False)
     except (TypeError, ValueError) as error:
         raise UserError(f"{what}: not an array of numbers ({error}): expected (..., N, 2)") from error
     expected = f"(..., {'N' if num_points is None else num_points}, 2)"
@@ -25,8 +32,11 @@ def checked_points(points, what, num_points=None):
         raise UserError(f"{what}: found an array of shape {array.shape}, expected {expected}, x then y")
     if num_points is not None and array.shape[-2] != num_points:
         raise UserError(f"{what}: found {array.shape[-2]} points a shape, expected {num_points}: use the same scheme")
-    finite = np.isfinite(array)
-    if not finite.all():
-        bad = int((~finite.all(axis=(-2, -1))).sum())
-        raise UserError(f"{what}: NaN or infinite coordinates in {bad} shape(s), expected finite ones: leave those out")
+    usable = np.abs(array) < LARGEST
+    if not usable.all():
+        bad = int((~usable.all(axis=(-2, -1))).sum())
+        raise UserError(
+            f"{what}: NaN or infinite coordinates, or beyond {LARGEST:g}, in {bad} shape(s), expected finite ones: "
+            "leave those out"
+        )
     return array

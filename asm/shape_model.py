@@ -5,21 +5,22 @@ lambda, b = E'(s - mean), b_i clipped to +-3 sqrt(lambda_i), s' = mean + E b.
 """
 
 import json
-import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from asm.array_files import read_npz
 from asm.atomic import replacing
 from asm.errors import UserError
-from asm.points import checked_points
+from asm.points import LARGEST, checked_points
 from asm.procrustes import fit_similarity, generalised_procrustes
 
 FORMAT = "asm.shape_model"
 VERSION = 1
 
+# A model of 1000 points and all of their modes has 32 MB.
+_MOST_BYTES = 256 << 20
 # Standard deviations below this share of the coordinates are rounding, not modes.
 _ROUNDING = 1e-10
 
@@ -161,7 +162,7 @@ class ShapeModel:
             arrays["reference"] = self.reference
         header = {"format": np.array(FORMAT), "version": np.array(VERSION)}
         with replacing(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **header, **arrays, metadata=np.array(json.dumps(self.metadata)))
+            np.savez(file, **header, **arrays, metadata=np.array(json.dumps(self.metadata)), allow_pickle=False)
 
     @classmethod
     def load(cls, path):
@@ -174,12 +175,9 @@ class ShapeModel:
         if not path.is_file():
             raise UserError(f"{path}: no such file, expected a shape model: make one with python -m asm fit")
         try:
-            # Opened here, because numpy leaves the file of a damaged archive open.
-            with open(path, "rb") as file:
-                archive = np.load(file, allow_pickle=False)
-                stored = {name: archive[name] for name in archive.files} if hasattr(archive, "files") else {}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise UserError(f"{path}: not a readable .npz, expected a shape model: fit it again") from error
+            stored = read_npz(path, _MOST_BYTES)
+        except ValueError as error:
+            raise UserError(f"{path}: not a readable .npz, so not a shape model ({error}): fit it again") from error
         if str(stored.get("format")) != FORMAT:
             raise UserError(f"{path}: not a shape model: make one with python -m asm fit")
         if str(stored.get("version")) != str(VERSION):
@@ -187,14 +185,14 @@ class ShapeModel:
         try:
             fields = {name: stored[name] for name in ("mean", "modes", "spectrum")}
             return cls(**fields, reference=stored.get("reference"), metadata=json.loads(str(stored["metadata"])))
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, RecursionError) as error:
             raise UserError(f"{path}: damaged ({error}): fit it again") from error
 
     def _problem(self):
         """What is wrong with the arrays, or None."""
         arrays = [self.mean, self.modes, self.spectrum] + ([] if self.reference is None else [self.reference])
-        if any(array.dtype.kind != "f" or not np.isfinite(array).all() for array in arrays):
-            return "its arrays must be finite floats"
+        if any(array.dtype.kind != "f" or not (np.abs(array) < LARGEST).all() for array in arrays):
+            return f"its arrays must be finite floats below {LARGEST:g}"
         if self.mean.ndim != 2 or self.mean.shape[1:] != (2,):
             return f"found a mean of shape {self.mean.shape}, expected (N, 2)"
         if self.modes.ndim != 3 or self.modes.shape[1:] != self.mean.shape or not len(self.modes):

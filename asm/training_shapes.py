@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from asm.array_files import map_npy
 from asm.errors import UserError
 
 # The unit of prepared shapes: the crop that is this many times the longer side of the landmark box.
@@ -82,7 +83,7 @@ def _read_manifest(path):
         usable = manifest["size"] > 0 and manifest["crop_scale"] > 0 and {"name", "skeleton"} <= set(manifest["scheme"])
     except FileNotFoundError:
         raise UserError(f"{path}: missing, so not a prepared folder: make one with python -m data_prep") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: damaged ({type(error).__name__}: {error}): prepare the set again") from error
     if not usable:
         raise UserError(f"{path}: expected size and crop_scale > 0 and a scheme's name and skeleton: prepare it again")
@@ -104,6 +105,6 @@ def _open_array(path):
     if not path.is_file():
         raise UserError(f"{path}: no such file or folder, expected points (n, N, 2) in a .npy, or a prepared folder")
     try:
-        return np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError, EOFError) as error:
+        return map_npy(path)
+    except ValueError as error:
         raise UserError(f"{path}: not a readable .npy of numbers ({error}): write it with numpy.save") from error

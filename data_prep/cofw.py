@@ -5,19 +5,21 @@ ones W x H), ``phis`` is 87 x n (29 x, 29 y, 29 occlusion flags) and ``bboxes`` 
 positions are 1-based.
 """
 
+import functools
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from data_prep.face import Face, RawDataset, SkippedFace, as_points
+from data_prep.face import Face, FacesOnDisk, RawDataset, SkippedFace, as_points
 from kdloss.datasets import DATASETS, dataset_scheme
 from kdloss.errors import DataError
+from kdloss.hdf5_files import foreign_part, read_dataset
 
 # Split -> names of its images, points and boxes.
 VARIABLES = {"train": ("IsTr", "phisTr", "bboxesTr"), "test": ("IsT", "phisT", "bboxesT")}
-# What h5py raises where a file holds something else than expected.
-_DAMAGE = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError)
+# h5py raises whatever damaged structures, or others than expected, lead it to.
+_DAMAGE = Exception
 
 
 def read_cofw(source):
@@ -37,8 +39,13 @@ def read_cofw(source):
         for split, path in files.items()
         if split not in present
     ]
-    entries = (entry for split, path in present.items() for entry in _read_faces(path, split, *annotations[split]))
-    return RawDataset(scheme, sum(len(phis) for phis, _ in annotations.values()), entries, warnings=tuple(warnings))
+    images = {split: _Images(path, split) for split, path in present.items()}
+    described = [
+        (images[split], number, phi, box)
+        for split in present
+        for number, (phi, box) in enumerate(zip(*annotations[split], strict=True), start=1)
+    ]
+    return RawDataset(scheme, FacesOnDisk(described, _read_face), warnings=tuple(warnings))
 
 
 def _open(path):
@@ -47,8 +54,13 @@ def _open(path):
             start = file.read(20)
         if start.startswith(b"MATLAB 5.0"):
             raise DataError(f"{path}: a MATLAB v5 file, expected v7.3 as released: save it again with -v7.3")
-        return h5py.File(path, "r")
-    except OSError as error:
+        file = h5py.File(path, "r")
+        if foreign := foreign_part(file):
+            raise DataError(f"{path}: {foreign}: bring a file that holds all itself")
+        return file
+    except DataError:
+        raise
+    except _DAMAGE as error:
         raise DataError(f"{path}: cut short or not a MATLAB v7.3 (HDF5) file ({error}): fetch it again") from error
 
 
@@ -59,8 +71,8 @@ def _read_annotations(path, split, num_points):
         if absent:
             raise DataError(f"{path}: found {', '.join(file) or 'nothing'}, expected {', '.join(absent)} in it")
         try:
-            count = file[images_name].size
-            phis, boxes = (np.array(file[name], np.float64).T for name in (phis_name, boxes_name))
+            count = read_dataset(file[images_name]).size
+            phis, boxes = (_numbers(file[name]) for name in (phis_name, boxes_name))
         except _DAMAGE as error:
             raise DataError(f"{path}: damaged ({error}): fetch it again") from error
     for name, array, columns in ((phis_name, phis, 3 * num_points), (boxes_name, boxes, 4)):
@@ -69,16 +81,36 @@ def _read_annotations(path, split, num_points):
     return phis, boxes
 
 
-def _read_faces(path, split, phis, boxes):
-    with _open(path) as file:
-        references = file[VARIABLES[split][0]][()].reshape(-1)
-        for number, (reference, phi, box) in enumerate(zip(references, phis, boxes, strict=True), start=1):
-            yield _read_face(file, path, f"{split}/{number:04d}", split, reference, phi, box)
+def _numbers(dataset):
+    found = read_dataset(dataset)
+    if found.dtype.kind not in "fiu":
+        raise ValueError(f"{dataset.name} is of {found.dtype}, expected numbers")
+    with np.errstate(invalid="ignore", over="ignore"):  # faces of such numbers are skipped
+        return found.astype(np.float64).T
 
 
-def _read_face(file, path, name, split, reference, phi, box):
+class _Images:
+    """The images of a file, which is opened when the first is read."""
+
+    def __init__(self, path, split):
+        self.path, self.split = path, split
+
+    @functools.cached_property
+    def _file(self):
+        file = _open(self.path)
+        return file, read_dataset(file[VARIABLES[self.split][0]]).reshape(-1)
+
+    def __getitem__(self, number):
+        """The data set of image ``number``, from 1."""
+        file, references = self._file
+        return file[references[number - 1]]
+
+
+def _read_face(images, number, phi, box):
+    path, split = images.path, images.split
+    name = f"{split}/{number:04d}"
     try:
-        image = _image(file[reference])
+        image = _image(images[number])
         x, y, occluded = phi.reshape(3, -1)
         points = as_points(np.stack([x, y], axis=-1) - 1)
     except _DAMAGE as error:
@@ -91,7 +123,7 @@ def _image(dataset):
     shape, kind = dataset.shape, dataset.dtype
     if kind != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[0] in (1, 3))) or 0 in shape:
         raise ValueError(f"found an array of {shape} {kind}, expected an image: 3 x W x H or W x H of uint8")
-    pixels = dataset[()].T
+    pixels = read_dataset(dataset).T
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))

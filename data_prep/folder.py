@@ -8,11 +8,12 @@ the faces, always the same ones, is kept for testing.
 
 import collections
 import hashlib
+import os
 import re
 from pathlib import Path, PurePosixPath
 
 from data_prep.coco import Annotation, read_coco
-from data_prep.face import SYNTHETIC_MARK, Face, RawDataset, SkippedFace
+from data_prep.face import SYNTHETIC_MARK, Face, FacesOnDisk, RawDataset, SkippedFace
 from data_prep.images import read_image
 from data_prep.pts import paired_files, read_pts
 from kdloss.errors import DataError
@@ -50,11 +51,10 @@ def read_folder(source, json=None):
     groups = _groups(annotations)
     splits, warnings = _splits(annotations, groups)
     roots = (source, Path(json).parent) if json else (source,)
-    entries = (
-        _read_face(roots, face, num_points, split, group)
-        for face, split, group in zip(annotations, splits, groups, strict=True)
-    )
-    return RawDataset(_scheme(source, num_points, names), len(annotations), entries, warnings=warnings)
+    described = [
+        (roots, face, num_points, split, group) for face, split, group in zip(annotations, splits, groups, strict=True)
+    ]
+    return RawDataset(_scheme(source, num_points, names), FacesOnDisk(described, _read_face), warnings=warnings)
 
 
 def _pts_annotations(source):
@@ -89,7 +89,10 @@ def _only_json(source):
 def _scheme(source, num_points, names):
     path = source / NAMES_FILE
     if path.is_file():
-        names = [name.strip() for name in path.read_text(encoding="utf-8-sig").splitlines() if name.strip()]
+        try:
+            names = [name.strip() for name in path.read_text(encoding="utf-8-sig").splitlines() if name.strip()]
+        except (OSError, UnicodeError) as error:
+            raise DataError(f"{path}: no text in UTF-8 ({error}): write one name a line") from error
         if len(names) != num_points:
             raise DataError(f"{path}: found {len(names)} names, expected {num_points}, one for each point")
     elif str(num_points) in SCHEMES:
@@ -143,7 +146,8 @@ def _read_face(roots, face, num_points, split, group):
         return SkippedFace(face.name, face.problem)
     if len(face.points) != num_points:
         return SkippedFace(face.name, f"has {len(face.points)} points, expected {num_points} as most faces have")
-    path = next((root / face.path for root in roots if (root / face.path).is_file()), roots[0] / face.path)
+    # Of a name that no disk takes, isfile says that there is no such file.
+    path = next((root / face.path for root in roots if os.path.isfile(root / face.path)), roots[0] / face.path)
     try:
         image = read_image(path)
     except DataError as error:

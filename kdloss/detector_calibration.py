@@ -162,7 +162,7 @@ def read_calibration(path, detector, scheme):
         is_from = {name: record[name] for name in ("detector", "detector_model_sha256", "scheme")}
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}): {anew}") from error
-    except (ValueError, KeyError, TypeError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ConfigError(f"{path}: no calibration of a detector, or damaged: {anew}") from error
     if not (all(map(math.isfinite, [*numbers, *scatter])) and len(scatter) == 3 and found.scale > 0):
         raise ConfigError(f"{path}: holds numbers that no calibration has: {anew}")

@@ -46,7 +46,7 @@ class GivenBoxes:
             found = json.loads(self.path.read_text(encoding="utf-8"))
         except OSError as error:
             raise DataError(f"--boxes {path}: cannot be read ({error.strerror})") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"--boxes {path}: no JSON ({error}): {_EXPECTED}") from error
         if not isinstance(found, dict):
             raise DataError(f"--boxes {path}: holds a {type(found).__name__}, {_EXPECTED}")

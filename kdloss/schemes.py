@@ -76,15 +76,38 @@ class LandmarkScheme:
 
     @classmethod
     def from_json(cls, data):
-        return cls(
-            name=data["name"],
-            names=tuple(data["names"]),
-            parts={part: tuple(points) for part, points in data["parts"].items()},
-            skeleton=tuple(tuple(line) for line in data["skeleton"]),
-            ocular=tuple(data["ocular"]) if data["ocular"] else None,
-            pupils=tuple(tuple(side) for side in data["pupils"]) if data["pupils"] else None,
-            mirrorable=data["mirrorable"],
-        )
+        """The scheme of a dict that JSON gave, whoever wrote it.
+
+        Raises:
+            DataError: not what `to_json` makes.
+        """
+        try:
+            scheme = cls(
+                name=data["name"],
+                names=tuple(data["names"]),
+                parts={part: tuple(points) for part, points in data["parts"].items()},
+                skeleton=tuple(tuple(line) for line in data["skeleton"]),
+                ocular=tuple(data["ocular"]) if data["ocular"] else None,
+                pupils=tuple(tuple(side) for side in data["pupils"]) if data["pupils"] else None,
+                mirrorable=data["mirrorable"],
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"a scheme that none is ({type(error).__name__}: {error})") from error
+        if problem := scheme._problem():
+            raise DataError(f"a scheme that none is ({problem})")
+        return scheme
+
+    def _problem(self):
+        """What of a scheme that was read is none, or None."""
+        texts = (self.name, *self.names, *self.parts)
+        if not self.names or not all(isinstance(text, str) for text in texts) or not isinstance(self.mirrorable, bool):
+            return "names that are no texts, or no points"
+        lines = [*self.parts.values(), *self.skeleton, self.ocular or (), *(self.pupils or ())]
+        if any(type(i) is not int or not 0 <= i < self.num_points for line in lines for i in line):
+            return f"parts or lines with other points than its {self.num_points}"
+        if len(self.ocular or (0, 0)) != 2 or len(self.pupils or (0, 0)) != 2:
+            return "ocular and pupils that are no pairs"
+        return None
 
     @classmethod
     def plain(cls, num_points, names=None):

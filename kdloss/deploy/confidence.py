@@ -151,7 +151,7 @@ def stored_confidence(checkpoint):
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         of = found.pop("sha256")
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"{file}: damaged ({error}): measure it again with python -m kdloss.confidence"
         ) from error

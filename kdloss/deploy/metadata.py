@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from asm.atomic import write_whole
-from kdloss.cards import CARD, checked_card
+from kdloss.cards import CARD, archived_card, parsed_card
 from kdloss.deploy.confidence import stored_confidence
 from kdloss.deploy.signature import IMAGE, POINTS, SPREAD
 from kdloss.errors import CheckpointError, ConfigError
@@ -91,10 +91,9 @@ def read_metadata(path):
         raise CheckpointError(f"{path}: no such file: give an exported file, or the folder of a SavedModel")
     try:
         text = _read(path)
-        card = None if text is None else json.loads(text)
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise CheckpointError(f"{path}: damaged ({error}): export it again or bring a whole copy") from error
-    return None if text is None else checked_card(card, path, REMEDY)
+    return None if text is None else parsed_card(text, path, REMEDY)
 
 
 def _read(path):
@@ -108,8 +107,7 @@ def _read(path):
         if CARD.encode() in path.read_bytes():
             raise ValueError(f"cut short within its {CARD}")
         return None
-    with zipfile.ZipFile(path) as archive:
-        return archive.read(CARD).decode() if CARD in archive.namelist() else None
+    return archived_card(path)
 
 
 def _onnx_property(path):
@@ -136,5 +134,6 @@ def _with_archive(content, text):
         for info, member in others:
             if info.filename != CARD:
                 archive.writestr(info, member)
-        archive.writestr(CARD, text)
+        # Without the hour, so that the same export gives the same bytes.
+        archive.writestr(zipfile.ZipInfo(CARD), text)
     return result.getvalue()

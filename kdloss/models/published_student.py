@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from kdloss.errors import CheckpointError
+from kdloss.hdf5_files import foreign_part
 from kdloss.models.registry import build_model
 from kdloss.models.regressors import HEAD
 
@@ -59,7 +60,7 @@ def load_published_student(path) -> keras.Model:
         raise CheckpointError(f"{path}: no such file: give the .h5 of a published student") from None
     except CheckpointError:
         raise
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # h5py's, of damaged structures
+    except Exception as error:  # h5py raises whatever damaged structures lead it to
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path}: damaged, or no HDF5 file ({reason}): bring a whole copy") from error
 
@@ -86,35 +87,19 @@ def _datasets(path, file):
     The numbers of all of them lie in the file itself: links that could lead out of it, which Keras never writes, and
     datasets stored elsewhere are refused before any is followed.
     """
-    arrays = {}
-
-    def collect(name, item):
-        if isinstance(item, h5py.Group):
-            _check_links(path, item)
-        elif isinstance(item, h5py.Dataset):
-            if item.external or item.is_virtual:
-                raise CheckpointError(f"{path}: {item.name!r} is stored in another file: bring a file that holds all")
-            arrays[name] = item
-
-    _check_links(path, file)
+    if foreign := foreign_part(file):
+        raise CheckpointError(f"{path}: {foreign}: bring a file that holds all weights itself")
     weights = file.get("model_weights", file)
     if not isinstance(weights, h5py.Group):
         raise CheckpointError(f"{path}: model_weights is no group of layers: {_EXPECTED}")
-    _check_links(path, weights)
+    arrays = {}
+
+    def collect(name, item):
+        if isinstance(item, h5py.Dataset):
+            arrays[name] = item
+
     weights.visititems(collect)
     return arrays
-
-
-def _check_links(path, group):
-    """Refuses soft and external links; a soft one may lead to an external one."""
-    for name in group:
-        link = group.get(name, getlink=True)
-        if not isinstance(link, h5py.HardLink):
-            target = f"{link.filename}:{link.path}" if isinstance(link, h5py.ExternalLink) else link.path
-            place = f"{group.name.rstrip('/')}/{name}"
-            raise CheckpointError(
-                f"{path}: {place!r} is a link to {target!r}: bring a file that holds all weights itself"
-            )
 
 
 def _num_points(path, arrays):

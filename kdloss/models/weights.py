@@ -10,18 +10,13 @@ import keras
 import numpy as np
 
 from kdloss.errors import CheckpointError, ConfigError
+from kdloss.hdf5_files import foreign_part
 from kdloss.models.lite_weights import FILES, lite_path, load_lite_weights
 from kdloss.models.regressors import HEAD, IMAGENET_STD, standardise
 
 _DOWNLOAD_TIMEOUT = 20  # seconds without an answer
-_LOADING_ERRORS = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    RuntimeError,
-)
+# Keras and h5py raise whatever a damaged file leads them to.
+_LOADING_ERRORS = Exception
 
 
 def find_weights(weights, imagenet_file, imagenet_url):
@@ -95,9 +90,15 @@ def _imagenet_path(file, url):
 
 def _load_h5(model, trunk, path):
     try:
+        with h5py.File(path) as file:
+            foreign = foreign_part(file)
+        if foreign:
+            raise CheckpointError(f"{path}: {foreign}: bring a file that holds all weights itself")
         # keras warns about its own containers where layers are missing; what matters it raises as an error.
         with warnings.catch_warnings(action="ignore", category=UserWarning):
             (model if _holds_head_of(model, path) else trunk).load_weights(path)
+    except CheckpointError:
+        raise
     except _LOADING_ERRORS as error:
         raise CheckpointError(
             f"{path}: damaged, or not the weights of {model.name}; expected a file of this architecture "

@@ -275,6 +275,6 @@ def test_the_examples_of_the_guide(language, file, faces_300w, rows, good, tmp_p
     examples = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
     example = next(text for text in examples if text.startswith(language))
     monkeypatch.chdir(tmp_path)
-    exec(example, {"names": good["names"].tolist(), "points": good["points"].tolist()})
+    exec(example, {"names": good["names"].tolist(), "points": good["points"].tolist()})  # noqa: S102  of the guide
     points, _ = load_predictions(tmp_path / file, faces_300w, rows)
     assert np.array_equal(points, good["points"])

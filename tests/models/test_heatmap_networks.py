@@ -211,6 +211,7 @@ def test_a_regressor_is_exported_without_spread():
     np.testing.assert_array_equal(numbers(found["points"]), numbers(model(images(size=32))))
 
 
+@pytest.mark.tensorflow("converts to LiteRT")
 def test_litert_runs_both_readouts_without_tensorflow_operations(tiny, tmp_path):
     interpreter = pytest.importorskip("ai_edge_litert.interpreter")
     logits = tiny.get_layer(HEAD).output
