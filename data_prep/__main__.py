@@ -2,11 +2,12 @@
 
 python -m data_prep 300w --source RAW --out data/300w
 python -m data_prep folder --source MY_FACES --json labels.json --out data/mine
+python -m data_prep check data/300w
 python -m data_prep synthetic --layout cofw --count 400 --test-count 100 --seed 0 --out RAW
+python -m data_prep unpack WFLW_images.tar.gz WFLW_annotations.tar.gz --out RAW
 """
 
 import argparse
-import signal
 import sys
 
 from data_prep.prepare import READERS, prepare, print_progress
@@ -18,7 +19,7 @@ LAYOUTS = ("300w", "cofw", "wflw")
 def parser():
     """The command line."""
     top = argparse.ArgumentParser(prog="python -m data_prep", description="Prepares raw data sets of faces.")
-    commands = top.add_subparsers(dest="command", required=True, metavar="{300w,cofw,wflw,folder,synthetic}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in READERS:
         command = commands.add_parser(name, help=f"prepare a {name} data set")
         command.add_argument("--source", required=True, help="folder of the raw data set")
@@ -28,14 +29,22 @@ def parser():
             "--crop-scale", type=float, default=2.0, help="side of a crop over the longer side of its landmarks (2.0)"
         )
         command.add_argument("--overwrite", action="store_true", help="replace an existing prepared folder")
+        command.add_argument("--processes", type=int, metavar="N", help="that cut faces (default: the cores there are)")
         if name == "folder":
             command.add_argument("--json", help="COCO-style annotation file (found by itself if it is the only one)")
+    check = commands.add_parser("check", help="read all of a prepared folder, and say whether it is what was written")
+    check.add_argument("prepared", help="prepared folder")
+    check.add_argument("--processes", type=int, metavar="N", help="that read pictures (default: the cores there are)")
     synthetic = commands.add_parser("synthetic", help="render faces and write them in an official layout")
     synthetic.add_argument("--layout", choices=LAYOUTS, required=True)
     synthetic.add_argument("--count", type=int, required=True, help="training faces")
     synthetic.add_argument("--test-count", type=int, help="test faces (a quarter of --count)")
     synthetic.add_argument("--seed", type=int, default=0)
     synthetic.add_argument("--out", required=True, help="folder to make")
+    unpacked = commands.add_parser("unpack", help="unpack archives of a data set into a new folder, and nowhere else")
+    unpacked.add_argument("archives", nargs="+", metavar="ARCHIVE", help=".zip, .tar, .tar.gz or .tgz")
+    unpacked.add_argument("--out", required=True, help="folder to make")
+    unpacked.add_argument("--most-gb", type=float, default=100.0, help="largest size together, unpacked, in GB (100)")
     return top
 
 
@@ -45,6 +54,12 @@ def main(argv=None):
     args = parser().parse_args(argv)
     if args.command == "synthetic":
         return _render(args)
+    if args.command == "unpack":
+        return _unpack(args)
+    if args.processes is not None and not 1 <= args.processes <= 1024:
+        raise ConfigError(f"--processes {args.processes}: expected 1 to 1024")
+    if args.command == "check":
+        return _check(args)
     if not 16 <= args.size <= 2048:
         raise ConfigError(f"--size {args.size}: expected 16 to 2048 pixels")
     if not 1.0 <= args.crop_scale <= 5.0:
@@ -57,8 +72,18 @@ def main(argv=None):
         size=args.size,
         crop_scale=args.crop_scale,
         overwrite=args.overwrite,
+        processes=args.processes,
         **options,
     )
+    return 0
+
+
+def _check(args):
+    from data_prep.check import check_prepared
+
+    prepared = check_prepared(args.prepared, args.processes)
+    content = prepared.manifest["content"]
+    print(f"{prepared.path}: all well: {len(prepared)} faces of {prepared.dataset}, content {content}")
     return 0
 
 
@@ -79,7 +104,21 @@ def _render(args):
     return 0
 
 
+def _unpack(args):
+    from data_prep.archives import unpack
+
+    if not args.most_gb > 0:
+        raise ConfigError(f"--most-gb {args.most_gb:g}: expected a size above 0")
+    files, written = unpack(_announced(args.archives), args.out, most_bytes=args.most_gb * 1e9)
+    print(f"unpacked {files} files, {written / 1e6:.1f} MB, to {args.out}")
+    return 0
+
+
+def _announced(archives):
+    for archive in archives:
+        print(f"unpacking {archive}", file=sys.stderr, flush=True)
+        yield archive
+
+
 if __name__ == "__main__":
-    # Python dies of SIGTERM without cleaning up; this way the unfinished folder is removed.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     raise SystemExit(main())

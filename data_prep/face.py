@@ -1,6 +1,6 @@
 """What a reader of a raw data set yields: a face, or the reason why there is none."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,19 +61,41 @@ class SkippedFace:
 
 
 @dataclass(frozen=True)
+class FacesOnDisk(Sequence):
+    """Faces that are read when they are asked for, so that memory does not grow with the data set.
+
+    Args:
+        described: for each face, what ``read`` takes.
+        read: makes of it a `Face` or a `SkippedFace`.
+    """
+
+    described: Sequence[tuple]
+    read: Callable[..., Face | SkippedFace]
+
+    def __len__(self):
+        return len(self.described)
+
+    def __getitem__(self, number):
+        return self.read(*self.described[number])
+
+
+@dataclass(frozen=True)
 class RawDataset:
     """An official layout, opened by its reader.
 
     Args:
         scheme: of the points.
-        total: how many faces and skipped faces ``entries`` will yield.
-        entries: reads the files one by one, so that memory does not grow with the data set.
+        entries: its faces and skipped faces, by number. Opened again it has the same at the same numbers.
         synthetic: the folder says that its faces were rendered.
         warnings: one line each, printed and kept in the manifest.
     """
 
     scheme: LandmarkScheme
-    total: int
-    entries: Iterator[Face | SkippedFace]
+    entries: Sequence[Face | SkippedFace]
     synthetic: bool = False
     warnings: tuple[str, ...] = ()
+
+    @property
+    def total(self):
+        """How many faces and skipped faces there are."""
+        return len(self.entries)

@@ -1,15 +1,25 @@
 """From a raw data set to a prepared folder, and what is said about it on the way."""
 
 import dataclasses
+import hashlib
 import importlib
+import json
 import sys
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
+import PIL
+
+from data_prep.chunks import CHUNK
 from data_prep.face import SYNTHETIC_MARK
+from data_prep.processes import usable_cores
+from data_prep.source_state import state_of
 from data_prep.writer import write_prepared
 from kdloss.datasets import dataset_spec
 from kdloss.errors import DataError
+from kdloss.manifest import VERSION, file_hash
 
 # Imported when asked for: h5py takes longer to load than a small data set takes to prepare.
 READERS = {
@@ -19,6 +29,8 @@ READERS = {
     "folder": ("data_prep.folder", "read_folder"),
 }
 _LISTED = 5
+# To start a process takes as long as to cut some hundred faces.
+_FACES_A_PROCESS = 256
 
 
 def open_raw(dataset, source, **options):
@@ -43,8 +55,12 @@ def open_raw(dataset, source, **options):
     return dataclasses.replace(raw, synthetic=(source / SYNTHETIC_MARK).is_file())
 
 
-def prepare(dataset, source, out, *, size=256, crop_scale=2.0, overwrite=False, progress=None, **options):
+def prepare(
+    dataset, source, out, *, size=256, crop_scale=2.0, overwrite=False, processes=None, progress=None, **options
+):
     """Prepares a raw data set and prints what was found, beside the official counts.
+
+    A run that was killed or interrupted goes on when it is called again in the same way.
 
     Args:
         dataset, source, options: see `open_raw`.
@@ -52,6 +68,7 @@ def prepare(dataset, source, out, *, size=256, crop_scale=2.0, overwrite=False, 
         size: side of the stored crops, pixels.
         crop_scale: side of a stored crop over the longer side of the landmark box; leaves room for rotation.
         overwrite: replaces an existing prepared folder.
+        processes: how many cut faces; as many as there are cores by default, if there is work for them.
         progress: called with an iterator and its length, returns an iterator; `print_progress` by default.
 
     Returns:
@@ -63,6 +80,8 @@ def prepare(dataset, source, out, *, size=256, crop_scale=2.0, overwrite=False, 
     show = progress or print_progress
     try:
         raw = open_raw(dataset, source, **options)
+        texts = {name: str(value) for name, value in options.items() if value is not None}
+        reopen = {"dataset": dataset, "source": str(source), "options": texts}
         manifest = write_prepared(
             raw,
             dataset_spec(dataset),
@@ -71,13 +90,24 @@ def prepare(dataset, source, out, *, size=256, crop_scale=2.0, overwrite=False, 
             size=size,
             crop_scale=crop_scale,
             overwrite=overwrite,
-            progress=lambda entries: show(entries, raw.total),
+            progress=lambda done: show(done, raw.total),
+            key=_key(reopen, size, crop_scale),
+            reopen=reopen,
+            processes=processes or max(1, min(usable_cores(), raw.total // _FACES_A_PROCESS)),
         )
     except OSError as error:  # no permission, no space left
         raise DataError(f"{error.filename or out}: {error.strerror or error}") from error
     print("\n".join(count_report(manifest)))
     print(f"wrote {manifest['count']} faces to {out}")
     return manifest
+
+
+def _key(reopen, size, crop_scale):
+    """What the prepared faces depend on: the raw ones, how they are cut, and what reads and cuts them."""
+    files = [state_of(reopen["source"]), *(file_hash(path) for path in reopen["options"].values())]
+    facts = {"files": files, "size": size, "crop_scale": crop_scale, "format": VERSION, "chunk": CHUNK}
+    facts |= {"numpy": np.__version__, "cv2": cv2.__version__, "pillow": PIL.__version__}
+    return hashlib.sha256(json.dumps([reopen["dataset"], facts]).encode()).hexdigest()[:16]
 
 
 def count_report(manifest):

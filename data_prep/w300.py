@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from data_prep.face import Face, RawDataset, SkippedFace
+from data_prep.face import Face, FacesOnDisk, RawDataset, SkippedFace
 from data_prep.images import read_image
 from data_prep.pts import paired_files, read_pts
 from kdloss.datasets import DATASETS, dataset_scheme
@@ -24,11 +24,9 @@ def read_300w(source):
     found = {part: paired_files(source / part) for part in parts if (source / part).is_dir()}
     if not found:
         raise DataError(f"{source}: found none of {', '.join(parts)}: expected the official folders of 300-W")
-    entries = (
-        _read_face(source, part, parts[part], scheme, *files) for part, pairs in found.items() for files in pairs
-    )
+    described = [(source, part, parts[part], scheme, *files) for part, pairs in found.items() for files in pairs]
     absent = [_absent(part, parts[part], counts[parts[part]][part]) for part in parts if not found.get(part)]
-    return RawDataset(scheme, sum(map(len, found.values())), entries, warnings=tuple(absent))
+    return RawDataset(scheme, FacesOnDisk(described, _read_face), warnings=tuple(absent))
 
 
 def photograph(stem):

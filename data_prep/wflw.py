@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.face import Face, RawDataset, SkippedFace, as_points
+from data_prep.face import Face, FacesOnDisk, RawDataset, SkippedFace, as_points
 from data_prep.images import read_image
 from kdloss.datasets import DATASETS, dataset_scheme
 from kdloss.errors import DataError
@@ -48,8 +48,10 @@ def read_wflw(source):
         for split, path in lists.items()
         if path is None
     ]
-    entries = (entry for split in lines for entry in _read_faces(source, lists[split], lines[split], split, scheme))
-    return RawDataset(scheme, sum(map(len, lines.values())), entries, warnings=tuple(warnings))
+    described = [
+        (source, lists[split], split, scheme, *line) for split in lines for line in _with_first_of_kind(lines[split])
+    ]
+    return RawDataset(scheme, FacesOnDisk(described, _read_face), warnings=tuple(warnings))
 
 
 def parse_coordinates(words, num_points):
@@ -95,17 +97,16 @@ def _read_lines(path):
     return [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
 
 
-def _read_faces(source, path, lines, split, scheme):
+def _with_first_of_kind(lines):
+    """Number, text, and the number of the first line of the same text, of each line."""
     first_of = {}
-    for number, line in lines:
-        first = first_of.setdefault(line, number)
-        if first != number:
-            yield SkippedFace(f"{path.name}:{number}", f"repeats line {first}")
-        else:
-            yield _read_face(source, f"{path.name}:{number}", number, line, split, scheme)
+    return [(number, line, first_of.setdefault(line, number)) for number, line in lines]
 
 
-def _read_face(source, where, number, line, split, scheme):
+def _read_face(source, path, split, scheme, number, line, first):
+    where = f"{path.name}:{number}"
+    if first != number:
+        return SkippedFace(where, f"repeats line {first}")
     try:
         face = parse_line(line, scheme.num_points)
         image = read_image(source / IMAGES / face.path)

@@ -1,12 +1,13 @@
 """From ``--data`` and ``--dataset`` to an opened prepared data set."""
 
-import hashlib
 import os
 from pathlib import Path
 
 from data_prep.prepare import prepare
+from data_prep.source_state import state_of
 from kdloss.errors import DataError
-from kdloss.prepared import PreparedDataset, is_prepared
+from kdloss.manifest import is_prepared
+from kdloss.prepared import PreparedDataset
 
 
 def data_root():
@@ -43,17 +44,7 @@ def find_prepared(dataset, data=None, size=256):
 def _prepare_into_cache(dataset, source, size):
     if not source.is_dir():
         raise DataError(f"--data {source}: no such folder: give a prepared or an official {dataset} folder")
-    folder = data_root() / "cache" / f"{dataset}-{size}-{_state_of(source)}"
+    folder = data_root() / "cache" / f"{dataset}-{size}-{state_of(source)[:10]}"
     if not is_prepared(folder):
         prepare(dataset, source, folder, size=size)
     return folder
-
-
-def _state_of(source):
-    """A key that changes when the folder is another, or a file in it comes, goes or changes."""
-    source = source.resolve()
-    digest = hashlib.sha256(str(source).encode())
-    for path in sorted(source.rglob("*")):
-        state = path.stat()
-        digest.update(f"{path.relative_to(source)}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:10]

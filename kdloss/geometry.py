@@ -28,10 +28,15 @@ def transform_points(matrix, points):
     return points @ matrix[:, :2].T + matrix[:, 2]
 
 
+def transform_each(matrices, points):
+    """Applies the (n, 2, 3) affine matrices to points (n, N, 2), each to its own; as `transform_points` to the bit."""
+    return points @ np.swapaxes(matrices[:, :, :2], 1, 2) + matrices[:, None, :, 2]
+
+
 def invert(matrix):
-    """The inverse of a (2, 3) affine matrix, as (2, 3)."""
-    linear = np.linalg.inv(matrix[:, :2])
-    return np.concatenate([linear, -linear @ matrix[:, 2:]], axis=1)
+    """The inverse of a (..., 2, 3) affine matrix, as (..., 2, 3)."""
+    linear = np.linalg.inv(matrix[..., :2])
+    return np.concatenate([linear, -linear @ matrix[..., 2:]], axis=-1)
 
 
 def compose(outer, inner):

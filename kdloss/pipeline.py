@@ -1,5 +1,6 @@
 """From prepared faces to batches of views: numpy, tf.data, or a Keras PyDataset, all through the same code."""
 
+import functools
 import math
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,6 +26,7 @@ class ViewBatches:
         stored: name -> for each round (m, N, 2) unit points of the views themselves, such as cached teachers' outputs.
         seed: of the order and of the views.
         rounds: views are drawn anew every epoch, or (a number) repeat after this many epochs.
+        part: ``(i, n)``: of each batch only the i-th of n equal parts is drawn; the others are other processes'.
 
     Raises:
         ConfigError: the batch is larger than the set.
@@ -43,6 +45,7 @@ class ViewBatches:
         stored=None,
         seed=0,
         rounds=None,
+        part=(0, 1),
     ):
         if batch_size > len(rows):
             raise ConfigError(f"--batch-size {batch_size}: larger than the {len(rows)} faces: give a smaller one")
@@ -50,7 +53,7 @@ class ViewBatches:
         self.augment = augment or AugmentConfig()
         self.targets = {"hard": prepared.points} if targets is None else targets
         self.stored = stored or {}
-        self.seed, self.rounds = seed, rounds
+        self.seed, self.rounds, self.part = seed, rounds, part
         self.boxes = prepared.boxes(policy or BoxPolicy())
         self.permutation = prepared.scheme.mirror if prepared.scheme.mirrorable else None
 
@@ -86,10 +89,20 @@ class ViewBatches:
         return image, points
 
     def batch(self, epoch, step):
-        """Batch ``step`` of an epoch: (B, S, S, 3) uint8 and a dict name -> (B, N, 2) float32 unit points."""
-        order = np.random.default_rng([self.seed, 1 << 32, epoch]).permutation(len(self.rows))
-        positions = order[step * self.batch_size : (step + 1) * self.batch_size]
-        return self._stack(positions, self.round(epoch))
+        """Batch ``step`` of an epoch: (B, S, S, 3) uint8 and a dict name -> (B, N, 2) float32 unit points.
+
+        Of a part of it, with fewer faces.
+        """
+        number, parts = self.part
+        return self._stack(np.split(self._positions(epoch, step), parts)[number], self.round(epoch))
+
+    def faces_of(self, epoch, step):
+        """Names of the faces of batch ``step`` of an epoch, in its order."""
+        return self.prepared.table["name"][self.rows[self._positions(epoch, step)]].tolist()
+
+    def _positions(self, epoch, step):
+        order = _order(self.seed, epoch, len(self.rows))
+        return order[step * self.batch_size : (step + 1) * self.batch_size]
 
     def in_order(self, round_=0):
         """Yields all faces once, in the order of ``rows``; the last batch may be smaller."""
@@ -107,6 +120,13 @@ class ViewBatches:
         return sorted({*self.targets, *self.stored})
 
 
+@functools.lru_cache(maxsize=2)  # batches of an epoch, and of the next one, are drawn by several threads
+def _order(seed, epoch, count):
+    order = np.random.default_rng([seed, 1 << 32, epoch]).permutation(count)
+    order.flags.writeable = False
+    return order
+
+
 class KerasBatches(keras.utils.PyDataset):
     """`ViewBatches` for any back end of Keras; needs no TensorFlow. Endless: give ``fit`` its ``steps_per_epoch``.
 
@@ -115,15 +135,15 @@ class KerasBatches(keras.utils.PyDataset):
 
     Args:
         batches: a `ViewBatches`.
-        first_epoch: where training starts or resumes.
+        first_step: where training starts or resumes, counted through all epochs.
         threads: how many batches are drawn ahead, each by a thread.
     """
 
     num_batches = None
 
-    def __init__(self, batches, first_epoch=0, threads=1):
+    def __init__(self, batches, first_step=0, threads=1):
         super().__init__()
-        self.batches, self.first = batches, first_epoch * batches.steps
+        self.batches, self.first = batches, first_step
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads)
         self._ahead = {}
@@ -136,11 +156,11 @@ class KerasBatches(keras.utils.PyDataset):
         return self._ahead.pop(number).result()
 
 
-def tf_dataset(batches, first_epoch, last_epoch):
-    """`ViewBatches` of epochs [first, last) as one tf.data.Dataset of (images, points), prefetched.
+def tf_dataset(batches, first_step, last_step):
+    """`ViewBatches` of steps [first, last), counted through all epochs, as one tf.data.Dataset of (images, points).
 
-    Batches come in order however many threads draw them, so a run is the same under the same seed. On a GPU the
-    next batches wait in its memory.
+    Batches are drawn ahead, and come in order however many threads draw them, so a run is the same under the same
+    seed. On a GPU the next batches wait in its memory.
     """
     import tensorflow as tf
 
@@ -157,18 +177,24 @@ def tf_dataset(batches, first_epoch, last_epoch):
             unit.set_shape((batches.batch_size, points, 2))
         return images, dict(zip(names, drawn, strict=True))
 
-    dataset = tf.data.Dataset.range(first_epoch * batches.steps, last_epoch * batches.steps)
+    dataset = tf.data.Dataset.range(first_step, last_step)
     dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    if tf.config.list_physical_devices("GPU"):
+    # Several replicas divide the batches themselves.
+    if not tf.distribute.has_strategy() and tf.config.list_physical_devices("GPU"):
         return dataset.apply(tf.data.experimental.prefetch_to_device("/GPU:0", buffer_size=2))
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
-def training_data(batches, first_epoch, last_epoch):
-    """What ``model.fit`` takes, for the active back end: tf.data on TensorFlow, a PyDataset elsewhere."""
+def training_data(batches, first_step, last_step):
+    """What ``model.fit`` takes, for the active back end: tf.data on TensorFlow, a PyDataset elsewhere.
+
+    Args:
+        batches: a `ViewBatches`.
+        first_step, last_step: the steps [first, last), counted through all epochs.
+    """
     if keras.backend.backend() == "tensorflow":
-        return tf_dataset(batches, first_epoch, last_epoch)
-    return KerasBatches(batches, first_epoch, threads=max(1, math.ceil(_cores() / 2)))
+        return tf_dataset(batches, first_step, last_step)
+    return KerasBatches(batches, first_step, threads=max(1, math.ceil(_cores() / 2)))
 
 
 def _cores():

@@ -1,37 +1,43 @@
-"""Prepared faces: a folder that is read by memory map, the same for every data set.
+"""Prepared faces: a folder, the same for every data set, whose pictures are read one by one.
 
-manifest.json   version, data set, scheme, counts, what was skipped, hash of the content
+manifest.json   version, data set, scheme, counts, what was skipped, hashes (see `kdloss.manifest`)
 faces.npy       (n, S, S, 3) uint8 RGB; each a square around the landmark box, ``crop_scale`` times its longer side
 points.npy      (n, N, 2) float32, pixels of those crops
 to_image.npy    (n, 2, 3) float64, crop pixels -> pixels of the source image
 occluded.npy    (n, N) bool, only where the data set says
+digests.npy     (n, 32) uint8, SHA-256 of each face's pixels
 table.csv       name, split, source, group, dataset box in source pixels, one column a subset
 """
 
-import csv
 import functools
-import json
 from pathlib import Path
 
 import numpy as np
 
+from asm.array_files import read_npy
 from kdloss.errors import DataError
-from kdloss.geometry import invert, landmark_box, transform_points
+from kdloss.face_table import BOX_COLUMNS, SUBSET_PREFIX, read_table
+from kdloss.geometry import invert, landmark_box, transform_each
+from kdloss.manifest import check_small_files, read_manifest
+from kdloss.row_file import RowFile
 from kdloss.schemes import LandmarkScheme
 
-VERSION = 1
 SPLITS = ("train", "val", "test")
-BOX_COLUMNS = ("box_x", "box_y", "box_width", "box_height")
-SUBSET_PREFIX = "subset_"
-_FACTS = ("dataset", "scheme", "count", "size", "crop_scale", "synthetic", "content")
+# So many faces at a time where all of them in source pixels would be more than is wanted of them.
+_FACES = 4096
+# No point of a crop lies so many pixels away, and no picture has as many.
+_FAR = 1e9
 
 
 class PreparedDataset:
     """A prepared folder, opened. Nothing but the table and the points is read into memory.
 
+    It is as it was written: that is checked when it opens. Of the pictures only the size is, which takes no time;
+    ``python -m data_prep check`` reads them all.
+
     Attributes:
         path, manifest, scheme: where it is, what it says of itself, its landmark scheme.
-        faces: (n, S, S, 3) uint8, memory-mapped.
+        faces: a `RowFile` of (n, S, S, 3) uint8: ``faces[i]`` reads one face.
         points: (n, N, 2) float32, crop pixels.
         to_image: (n, 2, 3) float64.
         occluded: (n, N) bool or None.
@@ -45,20 +51,31 @@ class PreparedDataset:
             DataError: not a prepared folder, of another version, damaged, or with points that are not finite.
         """
         self.path = Path(path)
-        self.manifest = _read_manifest(self.path)
+        self.manifest = read_manifest(self.path)
         self.scheme = _read_scheme(self.path, self.manifest)
-        self.faces = self._load("faces.npy", mmap_mode="r")
+        check_small_files(self.path, self.manifest)
+        self.faces = self._load("faces.npy", RowFile)
         self.points = self._load("points.npy")
         self.to_image = self._load("to_image.npy")
         has_flags = (self.path / "occluded.npy").exists()
         self.occluded = self._load("occluded.npy") if has_flags else None
-        self.table = self._read_table()
+        self.table = read_table(self.path / "table.csv")
         n, size = self.manifest["count"], self.manifest["size"]
-        expected = {"faces": (n, size, size, 3), "points": (n, self.scheme.num_points, 2), "to_image": (n, 2, 3)}
-        for name, shape in expected.items():
-            found = getattr(self, name).shape
-            if found != shape:
-                raise DataError(f"{self.path / name}.npy: found shape {found}, expected {shape}: prepare the set again")
+        expected = {
+            "faces": (np.uint8, (n, size, size, 3)),
+            "points": (np.float32, (n, self.scheme.num_points, 2)),
+            "to_image": (np.float64, (n, 2, 3)),
+            "occluded": (bool, (n, self.scheme.num_points)),
+        }
+        for name, (dtype, shape) in expected.items():
+            found = getattr(self, name)
+            if found is None:
+                continue
+            for what, has, wanted in (("shape", found.shape, shape), ("type", found.dtype, np.dtype(dtype))):
+                if has != wanted:
+                    raise DataError(
+                        f"{self.path / name}.npy: found {what} {has}, expected {wanted}: prepare the set again"
+                    )
         if len(self.table["name"]) != n:
             raise DataError(f"{self.path}/table.csv: found {len(self.table['name'])} rows, expected {n}: prepare again")
         lost = ~np.isfinite(self.points).all(axis=(1, 2))
@@ -68,6 +85,8 @@ class PreparedDataset:
                 f"{self.table['name'][lost.argmax()]}), expected finite ones: mend or leave out these faces, and "
                 "prepare the set again"
             )
+        if not (np.abs(self.points) < _FAR).all() or not _invertible(self.to_image).all():
+            raise DataError(f"{self.path}: holds points or transforms that no picture has: prepare the set again")
 
     def __len__(self):
         return self.manifest["count"]
@@ -104,8 +123,12 @@ class PreparedDataset:
 
     @functools.cached_property
     def source_points(self):
-        """(n, N, 2) float64: the landmarks in pixels of their source images."""
-        return np.stack([transform_points(m, p) for m, p in zip(self.to_image, self.points, strict=True)])
+        """(n, N, 2) float64: all landmarks in pixels of their source images, from then on in memory."""
+        return self.source_points_of(slice(None))
+
+    def source_points_of(self, rows):
+        """(m, N, 2) float64: the landmarks of the faces ``rows`` in pixels of their source images."""
+        return transform_each(self.to_image[rows], self.points[rows])
 
     def boxes(self, policy):
         """(n, 4) boxes to cut by a `BoxPolicy`, in pixels of the *stored crops*.
@@ -114,14 +137,15 @@ class PreparedDataset:
             DataError: the policy wants the data set's boxes and a face has none.
         """
         if policy.source == "gt":
-            source = landmark_box(self.source_points)
+            starts = range(0, len(self), _FACES)
+            source = np.concatenate([landmark_box(self.source_points_of(slice(i, i + _FACES))) for i in starts])
         else:
             source = np.stack([self.table[column] for column in BOX_COLUMNS], axis=-1)
             if np.isnan(source).any():
                 missing = int(np.isnan(source).any(axis=-1).sum())
                 raise DataError(f"--box {policy}: {missing} of {len(self)} faces have no box of their own: use gt:1.25")
         box = policy.grow(source)
-        corner = np.stack([transform_points(invert(m), b[:2]) for m, b in zip(self.to_image, box, strict=True)])
+        corner = transform_each(invert(self.to_image), box[:, None, :2])[:, 0]
         return np.concatenate([corner, box[:, 2:] / self.to_image[:, 0, :1]], axis=-1)
 
     def require(self, dataset=None, scheme=None):
@@ -143,60 +167,23 @@ class PreparedDataset:
     def _split_counts(self):
         return ", ".join(f"{split} {int((self.table['split'] == split).sum())}" for split in SPLITS)
 
-    def _load(self, name, **how):
+    def _load(self, name, read=read_npy):
         try:
-            return np.load(self.path / name, allow_pickle=False, **how)
-        except (OSError, ValueError, EOFError) as error:
+            return read(self.path / name)
+        except (OSError, ValueError) as error:
             raise DataError(f"{self.path / name}: unreadable ({error}): prepare the set again") from error
 
-    def _read_table(self):
-        path = self.path / "table.csv"
-        if not path.exists():
-            raise DataError(f"{path}: missing: prepare the set again")
-        try:
-            with open(path, newline="", encoding="utf-8") as file:
-                reader = csv.DictReader(file)
-                rows = list(reader)
-            missing = {"name", "split", "source"} - set(reader.fieldnames or ())
-            if missing or not rows:
-                raise ValueError(f"no column {min(missing)}" if missing else "no rows")
-            return {key: _column(key, [row[key] for row in rows]) for key in reader.fieldnames}
-        except (ValueError, csv.Error) as error:
-            raise DataError(f"{path}: damaged ({error}): prepare the set again") from error
 
-
-def _column(key, values):
-    if key in BOX_COLUMNS:
-        return np.array([float(value) if value else np.nan for value in values])
-    if key.startswith(SUBSET_PREFIX):
-        return np.array([value == "1" for value in values], bool)
-    return np.array(values)
-
-
-def is_prepared(path):
-    """True if a folder looks like a prepared data set."""
-    return (Path(path) / "manifest.json").is_file()
-
-
-def _read_manifest(path):
-    if not path.is_dir():
-        raise DataError(f"{path}: no such folder: give --data a prepared or an official data set")
-    try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        version = manifest["version"]
-    except FileNotFoundError:
-        raise DataError(f"{path}: no manifest.json in it, so not a prepared set: run python -m data_prep") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}/manifest.json: damaged ({error}): prepare the set again") from error
-    if version != VERSION:
-        raise DataError(f"{path}: prepared format version {version}, expected {VERSION}: prepare the set again")
-    if missing := [fact for fact in _FACTS if fact not in manifest]:
-        raise DataError(f"{path}/manifest.json: damaged (no {missing[0]}): prepare the set again")
-    return manifest
+def _invertible(matrices):
+    """(n,) bool: which of (n, 2, 3) transforms lead from pixels to pixels, and back."""
+    with np.errstate(all="ignore"):
+        determinants = matrices[:, 0, 0] * matrices[:, 1, 1] - matrices[:, 0, 1] * matrices[:, 1, 0]
+        scaled = np.minimum(matrices[:, 0, 0], np.abs(determinants)) > 1 / _FAR
+        return (np.abs(matrices) < _FAR).all(axis=(1, 2)) & scaled
 
 
 def _read_scheme(path, manifest):
     try:
         return LandmarkScheme.from_json(manifest["scheme"])
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{path}/manifest.json: damaged (scheme without {error}): prepare the set again") from error
+    except DataError as error:
+        raise DataError(f"{path}/manifest.json: damaged ({error}): prepare the set again") from error

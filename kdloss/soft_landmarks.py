@@ -10,15 +10,25 @@ import numpy as np
 
 from asm import ShapeModel
 from kdloss.errors import ConfigError
-from kdloss.geometry import FaceCrop
+from kdloss.geometry import from_unit, invert, to_unit, transform_each
+
+# So many faces at a time where all their shapes would be more than is wanted of them.
+_FACES = 4096
 
 
 def unit_shapes(prepared, policy):
     """(n, N, 2) float64: the landmarks of all prepared faces in unit coordinates of their unvaried crops."""
-    boxes = prepared.boxes(policy)
-    return np.stack(
-        [FaceCrop.from_box(b, 1).unit_points(p.astype(np.float64)) for b, p in zip(boxes, prepared.points, strict=True)]
-    )
+    return _unit(_unit_crops(prepared, policy), prepared.points)
+
+
+def mean_shape(prepared, policy, rows):
+    """(N, 2) float64: the mean of the `unit_shapes` of the faces ``rows``, but few of them in memory at a time."""
+    crops, total = _unit_crops(prepared, policy), []
+    for start in range(0, len(rows), _FACES):
+        part = rows[start : start + _FACES]
+        # One after the other, as the mean of them all adds them: the same to the bit.
+        total = [np.add.reduce([*total, *_unit(crops[part], prepared.points[part])], axis=0)]
+    return total[0] / len(rows)
 
 
 def fit_shape_model(prepared, policy, variance):
@@ -53,7 +63,17 @@ def soft_points(prepared, model, policy):
             f"fit one with python -m asm fit --data {prepared.path}"
         )
     soft = model.soften(unit_shapes(prepared, policy))
+    return transform_each(invert(_unit_crops(prepared, policy)), from_unit(soft, 1)).astype(np.float32)
+
+
+def _unit(crops, points):
+    return to_unit(transform_each(crops, points.astype(np.float64)), 1)
+
+
+def _unit_crops(prepared, policy):
+    """(n, 2, 3): from the stored crops to crops of one pixel, as `FaceCrop.from_box` has them."""
     boxes = prepared.boxes(policy)
-    return np.stack([FaceCrop.from_box(b, 1).inverse_unit(p) for b, p in zip(boxes, soft, strict=True)]).astype(
-        np.float32
-    )
+    matrices = np.zeros((len(boxes), 2, 3))
+    matrices[:, (0, 1), (0, 1)] = 1 / boxes[:, 2:]
+    matrices[:, :, 2] = -boxes[:, :2] / boxes[:, 2:] - 0.5
+    return matrices

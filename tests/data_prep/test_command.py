@@ -13,6 +13,7 @@ from PIL import Image
 from data_prep.__main__ import main
 from kdloss.errors import DataError
 from kdloss.prepared import PreparedDataset
+from tests.data_prep.many_faces import content
 
 
 def test_a_folder_is_prepared_and_counted(tmp_path, faces_300w, command, opened):
@@ -149,6 +150,9 @@ def test_synthetic_faces_pass_through_the_real_readers(tmp_path, capsys, layout)
     assert (len(data), len(data.indices("test")), data.synthetic) == (6, 2, True)
     assert data.manifest["skipped"] == []
     assert f"{layout} (synthetic, " in capsys.readouterr().out
+    # Opened once more by another process, they are the same.
+    assert main([layout, "--source", raw, "--out", f"{out} too", "--size", "32", "--processes", "2"]) == 0
+    assert content(tmp_path / "out too") == content(tmp_path / "out")
 
 
 def test_synthetic_count_out_of_range(tmp_path, fails):
@@ -172,7 +176,7 @@ def test_prepared_folder_of_another_version_scheme_or_data_set(prepared):
     path = prepared / "manifest.json"
     manifest = json.loads(path.read_text())
     path.write_text(json.dumps({**manifest, "version": 99}))
-    with pytest.raises(DataError, match="prepared format version 99, expected 1"):
+    with pytest.raises(DataError, match="prepared format version 99, expected 2"):
         PreparedDataset(prepared)
 
 

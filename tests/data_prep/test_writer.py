@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.face import Face, RawDataset, SkippedFace
+from data_prep.face import Face, FacesOnDisk, RawDataset, SkippedFace
 from data_prep.prepare import count_report, open_raw, prepare, print_progress
 from data_prep.writer import write_prepared
 from kdloss.datasets import DATASETS
@@ -25,8 +25,7 @@ SPEC = DATASETS["folder"]
 
 
 def make(entries, **options):
-    entries = list(entries)
-    return RawDataset(LandmarkScheme.plain(5), len(entries), iter(entries), **options)
+    return RawDataset(LandmarkScheme.plain(5), list(entries), **options)
 
 
 @pytest.fixture
@@ -151,11 +150,12 @@ def test_an_error_half_way_leaves_nothing_and_keeps_what_was_there(tmp_path, fac
     write_prepared(make([face("a")]), SPEC, tmp_path / "out", source="x", size=16)
     before = (tmp_path / "out" / "manifest.json").read_text()
 
-    def broken():
-        yield face("b")
-        raise KeyboardInterrupt
+    def broken(number):
+        if number:
+            raise KeyboardInterrupt
+        return face("b")
 
-    raw = RawDataset(LandmarkScheme.plain(5), 2, broken())
+    raw = RawDataset(LandmarkScheme.plain(5), FacesOnDisk([(0,), (1,)], broken))
     with pytest.raises(KeyboardInterrupt):
         write_prepared(raw, SPEC, tmp_path / "out", source="x", overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -198,12 +198,15 @@ def test_a_killed_run_leaves_no_prepared_folder(tmp_path, write_face, opened, ho
     assert run.returncode != 0
     assert "Traceback" not in errors
     assert not (folder / "out").exists()
+    assert [path.name for path in folder.iterdir()] == [".out.preparing"]
     if how != signal.SIGKILL:
-        assert list(folder.iterdir()) == []
+        assert run.returncode == 143
+        assert f"{folder / 'out'}: what is done is kept: run the same command again to go on" in errors
     (source / "5.png").unlink()
     manifest = prepare("folder", source, folder / "out", size=16)
     assert manifest["count"] == 7
     assert len(PreparedDataset(folder / "out")) == 7
+    assert [path.name for path in folder.iterdir()] == ["out"]
 
 
 def test_synthetic_mark_and_report(tmp_path, faces_300w, capsys):
@@ -235,13 +238,13 @@ def test_memory_does_not_grow_with_the_faces(tmp_path, face):
     """Images are dropped as they are written: at most two are alive at any time."""
     images, most = [], 0
 
-    def faces():
+    def read(i):
         nonlocal most
-        for i in range(30):
-            one = face(str(i), seed=i)
-            images.append(weakref.ref(one.image))
-            most = max(most, sum(image() is not None for image in images))
-            yield one
+        one = face(str(i), seed=i)
+        images.append(weakref.ref(one.image))
+        most = max(most, sum(image() is not None for image in images))
+        return one
 
-    write_prepared(RawDataset(LandmarkScheme.plain(5), 30, faces()), SPEC, tmp_path / "out", source="x", size=16)
+    raw = RawDataset(LandmarkScheme.plain(5), FacesOnDisk([(i,) for i in range(30)], read))
+    write_prepared(raw, SPEC, tmp_path / "out", source="x", size=16)
     assert most <= 2

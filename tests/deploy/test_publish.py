@@ -117,7 +117,7 @@ def test_nothing_names_a_place_on_this_machine(published, workplace, run, faces)
 
 
 def test_the_files_work(published, run, faces, card):
-    images = np.asarray(faces.faces[:4, :SIZE, :SIZE], np.float32)
+    images = np.asarray(faces.faces[:4][:, :SIZE, :SIZE], np.float32)
     expected = load_model(run)[0].predict_on_batch(images)
     assert np.abs(load_model(published / "model.keras")[0].predict_on_batch(images) - expected).max() < 1e-3
     described = read_card(published / "model.keras")

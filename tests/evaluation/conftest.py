@@ -49,7 +49,7 @@ def make_prepared(tmp_path_factory):
             *make_faces(scheme, train, "train", seed=1, occluded=occluded),
             *make_faces(scheme, test, "test", seed=2, subsets=subsets, occluded=occluded),
         ]
-        raw = RawDataset(scheme, len(faces), iter(faces), synthetic=synthetic)
+        raw = RawDataset(scheme, faces, synthetic=synthetic)
         out = tmp_path_factory.mktemp("prepared") / dataset
         write_prepared(raw, spec, out, source="random faces", size=32)
         return PreparedDataset(out)

@@ -65,7 +65,7 @@ def ramp_faces(tmp_path_factory):
     image = np.stack([x, y, np.full_like(x, 255)], axis=-1).astype(np.uint8)
     faces = [Face(f"{i}.png", image, points, "test", "ramps", f"{i}") for i in range(2)]
     out = tmp_path_factory.mktemp("ramps") / "300w"
-    write_prepared(RawDataset(SCHEMES["68"], 2, iter(faces)), DATASETS["300w"], out, source="ramps", size=160)
+    write_prepared(RawDataset(SCHEMES["68"], faces), DATASETS["300w"], out, source="ramps", size=160)
     return PreparedDataset(out), points.astype(np.float64)
 
 

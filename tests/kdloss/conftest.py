@@ -56,7 +56,7 @@ def make_prepared(tmp_path_factory):
             *_random_faces(scheme, test, "test", 2 * seed + 1, box, occluded),
         ]
         out = tmp_path_factory.mktemp("prepared") / dataset
-        write_prepared(RawDataset(scheme, len(faces), iter(faces)), DATASETS[dataset], out, source="random", size=size)
+        write_prepared(RawDataset(scheme, faces), DATASETS[dataset], out, source="random", size=size)
         return PreparedDataset(out)
 
     return make
@@ -134,7 +134,7 @@ def dotted_faces(tmp_path_factory):
             shown.append((i, *best))
             faces.append(Face(f"{i}.png", image, points.astype(np.float32), "train", "dots", f"{i}"))
         out = tmp_path_factory.mktemp("dots") / dataset
-        write_prepared(RawDataset(scheme, count, iter(faces)), DATASETS[dataset], out, source="dots", size=96)
+        write_prepared(RawDataset(scheme, faces), DATASETS[dataset], out, source="dots", size=96)
         made[dataset, custom] = PreparedDataset(out), np.array(shown)
         return made[dataset, custom]
 

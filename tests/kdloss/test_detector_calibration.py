@@ -194,7 +194,7 @@ def test_a_damaged_calibration_is_refused(tmp_path, change, reason):
 def test_real_faces_lie_as_stored(raw_300w, tmp_path):
     pytest.importorskip("skimage")
     raw = read_300w(raw_300w)
-    some = RawDataset(raw.scheme, 60, itertools.islice(raw.entries, 60))
+    some = RawDataset(raw.scheme, list(itertools.islice(raw.entries, 60)))
     write_prepared(some, DATASETS["300w"], tmp_path / "300w", source="300-W")
     measured = calibrate(PreparedDataset(tmp_path / "300w"), np.arange(60), detector("lbp"), LANDMARK_BOX)
     stored = stored_calibration("lbp", SCHEMES["68"])

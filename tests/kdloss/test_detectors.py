@@ -101,7 +101,7 @@ def test_windows_are_grouped_and_counted(lbp):
 
 def test_most_real_faces_are_found(lbp, raw_300w, tmp_path):
     raw = read_300w(raw_300w)
-    some = RawDataset(raw.scheme, 40, itertools.islice(raw.entries, 40))
+    some = RawDataset(raw.scheme, list(itertools.islice(raw.entries, 40)))
     write_prepared(some, DATASETS["300w"], tmp_path / "300w", source="300-W")
     prepared = PreparedDataset(tmp_path / "300w")
     boxes, found = detected_boxes(prepared, np.arange(40), lbp)

@@ -16,6 +16,7 @@ from kdloss.geometry import (
     landmark_box,
     mirror_points,
     to_unit,
+    transform_each,
     transform_points,
 )
 from kdloss.schemes import SCHEMES
@@ -214,3 +215,12 @@ def test_a_stretched_crop_keeps_image_and_points_together(dots):
         draw_dot(image, channel, point)
     crop = FaceCrop.from_box(BoxPolicy.parse("paper").grow(landmark_box(points)), 80, rotation=0.3)
     np.testing.assert_allclose(find_dots(crop.image(image)), crop.points(points), atol=0.05)
+
+
+def test_many_matrices_at_once_are_each_on_its_own_to_the_bit():
+    rng = np.random.default_rng(0)
+    matrices, points = rng.normal(0, 50, (500, 2, 3)), rng.normal(0, 100, (500, 29, 2))
+    for kind in (np.float64, np.float32):
+        expected = [transform_points(*pair) for pair in zip(matrices, points.astype(kind), strict=True)]
+        np.testing.assert_array_equal(transform_each(matrices, points.astype(kind)), expected)
+    np.testing.assert_array_equal(invert(matrices), [invert(matrix) for matrix in matrices])

@@ -185,7 +185,7 @@ def test_a_batch_larger_than_the_set_is_refused(faces):
 def test_augmentation_is_the_same_inside_tf_data_to_the_bit(faces, name):
     batches = views_of(faces, augment=AUGMENTS[name], seed=5)
     eager = [batches.batch(epoch, step) for epoch in (2, 3) for step in range(batches.steps)]
-    dataset = tf_dataset(batches, 2, 4)
+    dataset = tf_dataset(batches, 2 * 3, 4 * 3)
     mapped = [(images.numpy(), {key: value.numpy() for key, value in points.items()}) for images, points in dataset]
     assert len(mapped) == len(eager) == 6
     assert all(same(first, second) for first, second in zip(eager, mapped, strict=True))
@@ -211,8 +211,28 @@ def test_tf_data_names_shapes_and_types(faces):
 @pytest.mark.parametrize("name", AUGMENTS)
 def test_a_keras_dataset_gives_the_same_batches(faces, name):
     batches = views_of(faces, augment=AUGMENTS[name], seed=5)
-    data = KerasBatches(batches, first_epoch=2)
+    data = KerasBatches(batches, first_step=2 * batches.steps)
     assert all(same(data[step], batches.batch(2, step)) for step in range(batches.steps))
+
+
+def test_batches_begin_at_any_step(faces):
+    """As they do where a run was interrupted in the middle of an epoch."""
+    batches = views_of(faces, augment=augmentation("strong"), seed=5)
+    assert batches.steps == 3
+    expected = [batches.batch(epoch, step) for epoch, step in ((1, 2), (2, 0))]
+    data = KerasBatches(batches, first_step=5)
+    assert all(same(data[number], batch) for number, batch in enumerate(expected))
+    drawn = [(images.numpy(), {"hard": points["hard"].numpy()}) for images, points in tf_dataset(batches, 5, 7)]
+    assert len(drawn) == 2
+    assert all(same(first, second) for first, second in zip(drawn, expected, strict=True))
+
+
+def test_a_batch_tells_the_names_of_its_faces(faces):
+    batches = views_of(faces, faces.indices("train"), augment=None, targets=None)
+    images, _ = batches.batch(4, 1)
+    name_of = {batches.view(i, 4)[0].tobytes(): faces.table["name"][row] for i, row in enumerate(batches.rows)}
+    assert batches.faces_of(4, 1) == [name_of[image.tobytes()] for image in images]
+    assert batches.faces_of(4, 0) != batches.faces_of(4, 1)
 
 
 def test_training_on_tensorflow_reads_tf_data(faces):
@@ -222,7 +242,7 @@ def test_training_on_tensorflow_reads_tf_data(faces):
     if keras.backend.backend() != "tensorflow":
         pytest.skip("another back end of Keras is active")
     batches = views_of(faces)
-    data = training_data(batches, 1, 2)
+    data = training_data(batches, batches.steps, 2 * batches.steps)
     assert isinstance(data, tensorflow.data.Dataset)
     images, points = next(iter(data))
     assert same((images.numpy(), {"hard": points["hard"].numpy()}), batches.batch(1, 0))
@@ -264,7 +284,7 @@ for cores in (1, 8):
     pipeline._cores = lambda: cores
     probe = Probe()
     probe.compile(optimizer="sgd", run_eagerly=True)
-    data = pipeline.training_data(batches, 3, 6)
+    data = pipeline.training_data(batches, 3 * batches.steps, 6 * batches.steps)
     probe.fit(data, initial_epoch=3, epochs=6, steps_per_epoch=batches.steps, shuffle=False, verbose=0)
     print(probe.seen == tuple((e, s) for e in (3, 4, 5) for s in range(batches.steps)), probe.seen)
 print(keras.backend.backend(), "tensorflow" in sys.modules)

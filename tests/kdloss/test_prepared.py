@@ -1,4 +1,4 @@
-"""Prepared folders as they are read: whole, checked, and by memory map."""
+"""Prepared folders as they are read: whole and checked."""
 
 import json
 import shutil
@@ -10,8 +10,10 @@ from data_prep.face import Face, RawDataset
 from data_prep.writer import write_prepared
 from kdloss.datasets import DATASETS
 from kdloss.errors import DataError
-from kdloss.geometry import BoxPolicy, FaceCrop, landmark_box
-from kdloss.prepared import PreparedDataset, is_prepared
+from kdloss.geometry import BoxPolicy, FaceCrop, invert, landmark_box, transform_points
+from kdloss.manifest import is_prepared, write_manifest
+from kdloss.prepared import PreparedDataset
+from kdloss.row_file import RowFile
 from kdloss.schemes import SCHEMES
 
 
@@ -31,9 +33,10 @@ def refusal(path):
     return message
 
 
-def rewrite_manifest(folder, **changes):
+def reseal(folder, **changes):
+    """Writes a manifest that fits the files as they now are, as somebody who makes a prepared folder by hand does."""
     manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps(manifest | changes))
+    write_manifest(folder, manifest | changes)
 
 
 def test_what_was_written_is_read(faces):
@@ -49,10 +52,11 @@ def test_what_was_written_is_read(faces):
     assert set(faces.table["source"][faces.indices("test")]) == {"test faces"}
 
 
-def test_faces_are_mapped_and_read_only(faces):
-    assert isinstance(faces.faces, np.memmap)
+def test_faces_are_read_one_by_one_and_read_only(faces):
+    assert isinstance(faces.faces, RowFile)
+    np.testing.assert_array_equal(faces.faces[3], np.load(faces.path / "faces.npy")[3])
     with pytest.raises(ValueError, match="read-only"):
-        faces.faces[0, 0, 0, 0] = 1
+        faces.faces[0][0, 0, 0] = 1
 
 
 def test_occlusion_flags_are_read_where_there_are_any(faces, make_prepared):
@@ -67,8 +71,8 @@ def test_points_come_back_to_the_source_image(tmp_path):
     rng = np.random.default_rng(0)
     originals = rng.uniform(200, 1800, (4, 68, 2)).astype(np.float32)
     picture = np.zeros((2000, 2000, 3), np.uint8)
-    raw = (Face(f"{i}", picture, points, "train", "x", f"{i}") for i, points in enumerate(originals))
-    write_prepared(RawDataset(SCHEMES["68"], 4, raw), DATASETS["300w"], tmp_path / "out", source="x", size=32)
+    raw = [Face(f"{i}", picture, points, "train", "x", f"{i}") for i, points in enumerate(originals)]
+    write_prepared(RawDataset(SCHEMES["68"], raw), DATASETS["300w"], tmp_path / "out", source="x", size=32)
     prepared = PreparedDataset(tmp_path / "out")
     np.testing.assert_allclose(prepared.source_points, originals, atol=1e-3)
     assert prepared.source_points.dtype == np.float64
@@ -85,6 +89,21 @@ def test_boxes_in_the_stored_crop_are_those_in_the_source(faces, text):
         expected = FaceCrop.from_box(wanted, 24).points(source[row])
         found = FaceCrop.from_box(boxes[row], 24).points(faces.points[row].astype(float))
         np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("text", ["gt:1.25", "paper", "dataset:1.1"])
+@pytest.mark.parametrize("block", [5, 4096])
+def test_all_boxes_at_once_are_those_one_by_one_to_the_bit(faces, monkeypatch, text, block):
+    """Stored outputs of teachers are found again by the bytes of the boxes."""
+    monkeypatch.setattr("kdloss.prepared._FACES", block)
+    policy, found = BoxPolicy.parse(text), faces.boxes(BoxPolicy.parse(text))
+    for row, matrix in enumerate(faces.to_image):
+        points = transform_points(matrix, faces.points[row])
+        np.testing.assert_array_equal(faces.source_points[row], points)
+        own = [faces.table[f"box_{name}"][row] for name in ("x", "y", "width", "height")]
+        box = policy.grow(landmark_box(points) if policy.source == "gt" else own)
+        expected = [*transform_points(invert(matrix), box[:2]), *box[2:] / matrix[0, 0]]
+        np.testing.assert_array_equal(found[row], expected)
 
 
 def test_a_set_without_boxes_has_none_to_cut(make_prepared):
@@ -121,19 +140,51 @@ def test_no_folder_and_no_manifest(tmp_path, faces):
 
 
 def test_another_version_is_refused(folder):
-    rewrite_manifest(folder, version=0)
-    assert "prepared format version 0, expected 1: prepare the set again" in refusal(folder)
+    reseal(folder, version=1)
+    assert "prepared format version 1, expected 2: prepare the set again" in refusal(folder)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"dataset": "cofw"}', '{"version": 1}', "\x00\xff"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"dataset": "cofw"}', '{"version": 2}', "\x00\xff"])
 def test_a_damaged_manifest_is_refused(folder, text):
     (folder / "manifest.json").write_bytes(text.encode("latin-1"))
     assert "manifest.json: damaged" in refusal(folder)
 
 
 def test_a_manifest_with_half_a_scheme_is_refused(folder):
-    rewrite_manifest(folder, scheme={"name": "29"})
+    reseal(folder, scheme={"name": "29"})
     assert "manifest.json: damaged" in refusal(folder)
+
+
+@pytest.mark.parametrize("changes", [{"count": 12}, {"content": "0" * 16}, {"source": "elsewhere"}])
+def test_a_manifest_that_was_changed_is_refused(folder, changes):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest))  # another spelling of the same is none
+    assert len(PreparedDataset(folder)) == 13
+    (folder / "manifest.json").write_text(json.dumps(manifest | changes))
+    assert "manifest.json: changed since it was written (its hash is another): prepare the set" in refusal(folder)
+
+
+@pytest.mark.parametrize("fact", ["count", "files", "scheme"])
+def test_a_manifest_without_a_fact_or_with_one_of_another_kind_is_refused(folder, fact):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for changed in ({**manifest, fact: "x"}, {key: value for key, value in manifest.items() if key != fact}):
+        (folder / "manifest.json").write_text(json.dumps(changed))
+        assert f"manifest.json: damaged (no {fact}): prepare the set again" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", ["points.npy", "to_image.npy", "digests.npy", "table.csv"])
+def test_one_changed_bit_is_noticed(folder, name):
+    content = bytearray((folder / name).read_bytes())
+    content[-3] ^= 1
+    (folder / name).write_bytes(content)
+    assert f"{name}: damaged (its hash is not the manifest's): prepare the set again" in refusal(folder)
+    (folder / name).unlink()
+    assert f"{name}: missing: prepare the set again" in refusal(folder)
+
+
+def test_a_file_that_the_manifest_does_not_know_is_refused(folder):
+    np.save(folder / "occluded.npy", np.zeros((13, 29), bool))
+    assert "occluded.npy: damaged (its hash is not the manifest's)" in refusal(folder)
 
 
 @pytest.mark.parametrize("name", ["faces.npy", "points.npy", "to_image.npy"])
@@ -146,6 +197,7 @@ def test_a_damaged_array_is_refused(folder, name, damage):
         np.save(path, np.array([{}], dtype=object), allow_pickle=True)
     else:
         path.write_bytes(path.read_bytes()[:-50] if damage == "cut" else b"")
+    reseal(folder)
     message = refusal(folder)
     assert f"{name}: unreadable" in message
     assert "prepare the set again" in message
@@ -153,6 +205,7 @@ def test_a_damaged_array_is_refused(folder, name, damage):
 
 def test_arrays_that_do_not_fit_together_are_refused(folder):
     np.save(folder / "points.npy", np.zeros((13, 68, 2), np.float32))
+    reseal(folder)
     assert "points.npy: found shape (13, 68, 2), expected (13, 29, 2): prepare the set again" in refusal(folder)
 
 
@@ -161,6 +214,7 @@ def test_points_that_are_not_finite_are_refused(folder, faces):
     points[4, 7, 1] = np.nan
     points[9] = np.inf
     np.save(folder / "points.npy", points)
+    reseal(folder)
     message = refusal(folder)
     assert "points.npy: 2 of 13 faces have NaN or infinite points" in message
     assert f"the first: {faces.table['name'][4]})" in message
@@ -171,8 +225,10 @@ def test_a_short_or_missing_table_is_refused(folder):
     path = folder / "table.csv"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:-2]))
+    reseal(folder)
     assert "table.csv: found 11 rows, expected 13" in refusal(folder)
     path.unlink()
+    reseal(folder)
     assert "table.csv: missing" in refusal(folder)
 
 
@@ -189,6 +245,7 @@ def test_a_short_or_missing_table_is_refused(folder):
 )
 def test_a_damaged_table_is_refused(folder, content):
     (folder / "table.csv").write_bytes(content)
+    reseal(folder)
     message = refusal(folder)
     assert "table.csv: damaged" in message
     assert "prepare the set again" in message

@@ -5,7 +5,7 @@ import pytest
 
 from kdloss.errors import ConfigError
 from kdloss.geometry import BoxPolicy, FaceCrop
-from kdloss.soft_landmarks import fit_shape_model, soft_points, unit_shapes
+from kdloss.soft_landmarks import fit_shape_model, mean_shape, soft_points, unit_shapes
 
 POLICIES = [BoxPolicy.parse(text) for text in ("gt:1.25", "dataset:1.1", "paper")]
 policies = pytest.mark.parametrize("policy", POLICIES, ids=str)
@@ -21,6 +21,25 @@ def test_unit_shapes_are_shares_of_the_box(faces, policy):
     np.testing.assert_allclose(shapes, expected, atol=1e-6)
     if str(policy) == "gt:1.25":
         np.testing.assert_allclose(np.ptp(shapes, axis=1).max(axis=-1), 1 / 1.25, atol=1e-6)
+
+
+@policies
+def test_all_faces_at_once_are_the_faces_one_by_one_to_the_bit(faces, policy):
+    crops = [FaceCrop.from_box(box, 1) for box in faces.boxes(policy)]
+    one_by_one = [crop.unit_points(points.astype(np.float64)) for crop, points in zip(crops, faces.points, strict=True)]
+    np.testing.assert_array_equal(unit_shapes(faces, policy), one_by_one)
+    model = fit_shape_model(faces, policy, 0.9)
+    soft = model.soften(np.stack(one_by_one))
+    expected = [crop.inverse_unit(points) for crop, points in zip(crops, soft, strict=True)]
+    np.testing.assert_array_equal(soft_points(faces, model, policy), np.float32(expected))
+
+
+@pytest.mark.parametrize("block", [1, 2, 4, 4096])
+def test_the_mean_shape_is_that_of_all_at_once_to_the_bit(faces, monkeypatch, block):
+    monkeypatch.setattr("kdloss.soft_landmarks._FACES", block)
+    rows = faces.indices("train")
+    expected = unit_shapes(faces, POLICIES[0])[rows].mean(axis=0)
+    np.testing.assert_array_equal(mean_shape(faces, POLICIES[0], rows), expected)
 
 
 @policies

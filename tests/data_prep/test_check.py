@@ -1,0 +1,72 @@
+"""``python -m data_prep check``: all of a prepared folder is read, and damage is named."""
+
+import numpy as np
+import pytest
+
+from data_prep.__main__ import main
+from kdloss.manifest import read_manifest, write_manifest
+from kdloss.prepared import PreparedDataset
+
+
+@pytest.fixture
+def prepared(tmp_path, faces_300w):
+    assert main(["300w", "--source", str(faces_300w), "--out", str(tmp_path / "out"), "--size", "16"]) == 0
+    return tmp_path / "out"
+
+
+def change_faces(prepared, rows):
+    faces = np.load(prepared / "faces.npy")
+    faces[rows, 15, 15, 2] ^= 1
+    np.save(prepared / "faces.npy", faces)
+
+
+def test_what_was_written_is_well(prepared, capsys):
+    capsys.readouterr()
+    assert main(["check", str(prepared), "--processes", "2"]) == 0
+    content = read_manifest(prepared)["content"]
+    assert capsys.readouterr().out == f"{prepared}: all well: 14 faces of 300w, content {content}\n"
+
+
+@pytest.mark.parametrize(("rows", "rest"), [([4], ""), ([0, 3, 9, 13, 5], " and 2 more")])
+def test_changed_pixels_are_found_and_their_faces_named(prepared, fails, rows, rest):
+    change_faces(prepared, rows)
+    data = PreparedDataset(prepared)  # which reads no picture
+    names = ", ".join(data.table["name"][sorted(rows)[:3]])
+    assert fails("check", prepared) == (
+        f"error: {prepared}/faces.npy: damaged: {len(rows)} of 14 faces are not those that were written "
+        f"({names}{rest}): prepare the set again"
+    )
+
+
+def test_pixels_and_digests_of_other_faces_are_noticed(prepared, fails):
+    """Somebody swaps two faces with their digests and writes a manifest that fits: the content is another."""
+    for name in ("faces", "digests"):
+        array = np.load(prepared / f"{name}.npy")
+        array[[0, 1]] = array[[1, 0]]
+        np.save(prepared / f"{name}.npy", array)
+    write_manifest(prepared, read_manifest(prepared))
+    assert "manifest.json: its content hash is of other faces" in fails("check", prepared)
+
+
+@pytest.mark.parametrize("name", ["points.npy", "table.csv", "manifest.json", "digests.npy"])
+def test_other_damage_is_one_line_too(prepared, fails, name):
+    path = prepared / name
+    path.write_bytes(path.read_bytes()[:-9])
+    assert f"{name}: damaged" in fails("check", prepared)
+    path.unlink()
+    assert name in fails("check", prepared)
+
+
+@pytest.mark.parametrize("digests", [None, np.zeros((13, 32), np.uint8), np.zeros((14, 32))])
+def test_digests_that_are_missing_or_do_not_fit(prepared, fails, digests):
+    (prepared / "digests.npy").unlink()
+    if digests is not None:
+        np.save(prepared / "digests.npy", digests)
+    write_manifest(prepared, read_manifest(prepared))
+    assert "digests.npy: unreadable" in fails("check", prepared)
+
+
+def test_what_is_no_prepared_folder(tmp_path, fails):
+    assert "no such folder" in fails("check", tmp_path / "nowhere")
+    assert "not a prepared set" in fails("check", tmp_path)
+    assert "--processes 0: expected 1 to 1024" in fails("check", tmp_path, "--processes", 0)
