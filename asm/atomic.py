@@ -1,31 +1,52 @@
-"""Writing a file or a folder whole or not at all."""
+"""Writing a file or a folder whole or not at all, and what a killed process leaves of one that it had begun."""
 
 import contextlib
+import errno
+import functools
 import os
+import platform
+import re
 import shutil
-import tempfile
 from pathlib import Path
 
 from asm.errors import UserError
 
+_HOST = re.sub(r"[^\w-]", "-", platform.node())
+# .NAME.HOST-PID.partial and the suffix of NAME, from which many writers choose their format
+_PARTIAL = re.compile(rf"\..+\.{re.escape(_HOST)}-(\d+)\.partial(\.[^.]+)?")
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+# With less than this many bytes left, a disk is full.
+_FULL = 1 << 16
+
 
 @contextlib.contextmanager
-def replacing(path):
+def replacing(path, durable=False):
     """Yields a temporary sibling of ``path`` that takes its place when the block ends well, and is removed otherwise.
 
-    The sibling keeps the suffix, from which many writers choose their format. Missing folders are made.
+    The sibling keeps the suffix. Missing folders are made.
+
+    Args:
+        path: of the file.
+        durable: waits until the content is on the disk before it takes its place, so that a power cut, too, leaves
+            the old file or the new one. For what hours of work went into.
 
     Raises:
         UserError: the file can't be written there.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers_once(os.path.abspath(path.parent))
         yield temporary
+        if durable:
+            _flush(temporary)
         os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}): give another place") from error
+    except UserError:
+        raise
+    except Exception as error:
+        _explain(path, error)
+        raise
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -42,20 +63,86 @@ def new_folder(path):
         UserError: the folder can't be made there.
     """
     path = Path(path)
+    work = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}): give another place") from error
-    try:
+        _remove_leftovers_once(os.path.abspath(path.parent))
+        shutil.rmtree(work, ignore_errors=True)  # of a process that had this number before
+        work.mkdir()
         yield work
-        work.chmod(0o755)
         os.replace(work, path)
+    except UserError:
+        raise
+    except Exception as error:
+        _explain(path, error)
+        raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def write_whole(path, content):
+def write_whole(path, content, durable=False):
     """Writes a text (as UTF-8) or bytes to ``path``, whole or not at all; see `replacing`."""
-    with replacing(path) as work:
+    with replacing(path, durable) as work:
         work.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+def remove_leftovers(folder):
+    """Removes what processes of this machine that no longer live had begun to write directly in a folder.
+
+    Nothing but `replacing` and `new_folder` makes files of such names, and a file that a living process writes stays.
+    Both call it for each folder before they first write into it.
+
+    Args:
+        folder: need not exist.
+    """
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(folder):
+            begun = _PARTIAL.fullmatch(entry.name)
+            if begun and not _lives(int(begun[1])):
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    os.unlink(entry.path)
+
+
+_remove_leftovers_once = functools.cache(remove_leftovers)
+
+
+def _beside(path):
+    return path.with_name(f".{path.stem}.{_HOST}-{os.getpid()}.partial{path.suffix}")
+
+
+def _flush(path):
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def _lives(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
+
+
+def _explain(path, error):
+    """Raises what the user needs to know of an error in writing; called while what was written still takes its room.
+
+    On a full disk libraries raise errors of many kinds, or say only that fewer bytes went out than they had.
+    """
+    if getattr(error, "errno", None) in _NO_SPACE or _is_full(path.parent):
+        raise UserError(f"{path}: no space left on the disk: make room, then run the same command again") from error
+    if isinstance(error, OSError):
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}): give another place") from error
+
+
+def _is_full(folder):
+    try:
+        return shutil.disk_usage(folder).free < _FULL
+    except OSError:
+        return False

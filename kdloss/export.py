@@ -37,7 +37,6 @@ def main(argv=None):
         )
     if args.out and suffix and args.out.suffix != suffix:
         raise ConfigError(f"--out {args.out}: expected a name that ends in {suffix}, as --format {args.format} wants")
-    _refuse_existing(args.out)
     # Not before here: the network's libraries take seconds to load.
     from kdloss.deploy.metadata import with_confidence
     from kdloss.evaluation.evaluation import load_checkpoint
@@ -47,26 +46,47 @@ def main(argv=None):
     file = checkpoint_path(args.checkpoint)
     if file.suffix != ".keras":
         raise CheckpointError(f"{file}: expected a .keras checkpoint, or a run folder: others are not exported")
-    card = with_confidence(read_card(file), file)
+    card = with_confidence(read_card(file), file) | {"source_sha256": describe(file)["sha256"]}
     prepared = None
     if args.dataset or args.data or args.precision == "int8":
         prepared = find_prepared(args.dataset or card["dataset"], args.data)
         require_scheme(card, prepared.scheme, args.checkpoint)
+    if args.precision == "int8":
+        card |= {"calibrated_on": prepared.manifest["content"]}
+    if args.out:
+        _check_existing(args.out, card, args)
     loaded = load_checkpoint(args.checkpoint, LandmarkScheme.from_json(card["scheme"]))
     out = args.out or Path(f"{loaded.label}-{args.precision if suffix else args.format}{suffix}")
-    _refuse_existing(out)
-    card |= {"source_sha256": describe(file)["sha256"]}
+    made = _check_existing(out, card, args)
     crops, faces = _crops(prepared, loaded)
-    _write(args, loaded.model, out, crops, card)
-    print(f"wrote {out}: {_bytes(out) / 1e6:.2f} MB (the checkpoint: {_bytes(file) / 1e6:.2f} MB)", flush=True)
+    if not made:
+        _write(args, loaded.model, out, crops, card)
+    done = "made before" if made else "wrote"
+    print(f"{done} {out}: {_bytes(out) / 1e6:.2f} MB (the checkpoint: {_bytes(file) / 1e6:.2f} MB)", flush=True)
     for line in _differences(args.format, loaded.model, out, crops[:: -(-len(crops) // CHECKED)], faces):
         print(line)
     return 0
 
 
-def _refuse_existing(out):
-    if out and out.exists():
+def _check_existing(out, card, args):
+    """True if ``out`` is what this command makes: a run of it was cut off after the writing, or is repeated.
+
+    Raises:
+        ConfigError: something else is there.
+    """
+    from kdloss.deploy.metadata import read_metadata
+
+    if not out.exists():
+        return False
+    try:
+        found = read_metadata(out) or {}
+    except (CheckpointError, ImportError):
+        found = {}
+    export = found.get("export", {})
+    same = (export.get("format"), export.get("precision")) == (args.format, args.precision)
+    if not same or any(found.get(fact) != card.get(fact) for fact in ("source_sha256", "calibrated_on", "confidence")):
         raise ConfigError(f"{out}: exists already: remove it, or give another --out")
+    return True
 
 
 def _crops(prepared, loaded):

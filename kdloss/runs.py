@@ -1,5 +1,6 @@
 """Run folders: where results lie, which are finished, and how a command finds the one it needs."""
 
+import itertools
 import json
 import os
 import platform
@@ -19,17 +20,18 @@ def runs_root():
     return Path(os.environ.get("KDLOSS_RUNS", "runs"))
 
 
-def new_run_folder(name):
-    """A folder of that name below `runs_root` that does not exist yet: ``name``, ``name-2``, ``name-3`` ..."""
-    root, number = runs_root(), 1
-    while (folder := root / (name if number == 1 else f"{name}-{number}")).exists():
-        number += 1
-    return folder
+def run_folders(name):
+    """Yields ``name``, ``name-2``, ``name-3`` ... below `runs_root`; the last that it yields does not exist yet."""
+    for number in itertools.count(1):
+        folder = runs_root() / (name if number == 1 else f"{name}-{number}")
+        yield folder
+        if not folder.exists():
+            return
 
 
 def finish(folder, results):
     """Marks a run as finished, with its results, a dict for JSON."""
-    write_whole(Path(folder) / FINISHED, json.dumps(results, indent=1))
+    write_whole(Path(folder) / FINISHED, json.dumps(results, indent=1), durable=True)
 
 
 def finished(folder):
@@ -89,7 +91,7 @@ def _finished_runs(dataset, role):
             try:
                 record = json.loads(config.read_text(encoding="utf-8"))
                 run, seen = (record["dataset"], record["kind"]), (record["image_size"], record["box"])
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue  # not a configuration of this project
             if run == (dataset, role):
                 found.append((marker.stat().st_mtime, best, seen))

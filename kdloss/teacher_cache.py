@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from asm.array_files import map_npy
 from asm.atomic import replacing
 from kdloss.errors import DataError
 from kdloss.prediction import predict_batch
@@ -45,16 +46,16 @@ def cached_teacher(teacher, checkpoint, batches, folder, deadline=None):
             started = time.monotonic()
             drawn = batches.in_order(round_)
             points = [predict_batch(teacher, images, batches.batch_size) for images, _ in drawn]
-            with replacing(path) as work:
-                np.save(work, np.concatenate(points).astype(np.float32))
+            with replacing(path, durable=True) as work:
+                np.save(work, np.concatenate(points).astype(np.float32), allow_pickle=False)
             took = time.monotonic() - started
     return [_read(place / f"{round_:04d}.npy") for round_ in range(batches.rounds)]
 
 
 def _read(path):
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        return map_npy(path)
+    except ValueError as error:
         raise DataError(f"{path}: damaged ({error}): delete it, it is made again") from error
 
 

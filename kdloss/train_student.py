@@ -10,7 +10,7 @@ from kdloss.errors import exits_on_user_error
 from kdloss.losses import KD_PRESETS
 from kdloss.runs import find_checkpoint, find_teachers
 from kdloss.training.checkpoint import read_card
-from kdloss.training.command import add_training_flags, overrides, recipe_for, run_training
+from kdloss.training.command import add_training_flags, distributed, overrides, recipe_for, run_training
 from kdloss.training.config import METHODS
 
 # Flags of one way of distilling: given without it they would do nothing.
@@ -46,7 +46,13 @@ def main(argv=None):
     for name, term in _FEATURES.items():
         if getattr(args, name) is not None and term not in terms:
             parser.error(f"--{name.replace('_', '-')} belongs to --method {term}")
+    with distributed(args) as distribution:
+        config = _config(args, terms)
+        return run_training(config, args, f"{config.dataset}-student-{config.method}-{config.arch}", distribution)
 
+
+def _config(args, terms):
+    """The `TrainConfig`: flags, the teachers they name or the newest, and what goes with these."""
     changes = overrides(args) | {"method": args.method, "tough": args.tough, "tolerant": args.tolerant}
     changes |= {"feature_teacher": args.feature_teacher}
     if "kd-loss" in terms:
@@ -68,8 +74,7 @@ def main(argv=None):
         card = read_card(teacher)
         changes = {"image_size": card["image_size"], "box": card["box"]} | changes
     part = "student" if args.method == "none" else "distilled"
-    config = recipe_for(args).config(part, args.dataset, **changes)
-    return run_training(config, args, f"{config.dataset}-student-{config.method}-{config.arch}")
+    return recipe_for(args).config(part, args.dataset, **changes)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import argparse
 
 from asm import ShapeModel
 from kdloss.errors import exits_on_user_error
-from kdloss.training.command import add_training_flags, overrides, recipe_for, run_training
+from kdloss.training.command import add_training_flags, distributed, overrides, recipe_for, run_training
 
 
 @exits_on_user_error
@@ -24,9 +24,10 @@ def main(argv=None):
         parser.error("--shape and --variance make soft landmarks, which only --kind tolerant learns")
     if args.shape and args.variance:
         parser.error("--variance: the model of --shape has its own; give one of the two")
-    config = recipe_for(args).config(args.kind, args.dataset, **changes)
-    shape = ShapeModel.load(args.shape) if args.shape else None
-    return run_training(config, args, f"{config.dataset}-{config.kind}-{config.arch}", shape)
+    with distributed(args) as distribution:
+        config = recipe_for(args).config(args.kind, args.dataset, **changes)
+        shape = ShapeModel.load(args.shape) if args.shape else None
+        return run_training(config, args, f"{config.dataset}-{config.kind}-{config.arch}", distribution, shape)
 
 
 if __name__ == "__main__":

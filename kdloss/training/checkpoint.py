@@ -4,18 +4,24 @@ Nothing that is loaded can execute code: the network is built by name from the c
 """
 
 import json
+import math
 import warnings
 import zipfile
 
 import keras
 import numpy as np
 
+from asm.array_files import read_npz
 from asm.atomic import replacing
-from kdloss.cards import CARD, checked_card
+from kdloss.cards import CARD, archived_card, parsed_card
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.locate import EXPORTED, checkpoint_path
 from kdloss.models import build_model, predicts_heatmaps
 from kdloss.schemes import LandmarkScheme
+from kdloss.training.progress import Progress
+
+# No variable takes more bytes a number; logs of thousands of epochs take some megabytes.
+_BYTES, _MOST_PROGRESS = 8, 64 << 20
 
 
 def save_model(path, model, card):
@@ -26,7 +32,7 @@ def save_model(path, model, card):
         model: from `kdloss.models.build_model`.
         card: a dict for JSON with at least ``arch``, ``dataset``, ``scheme``, ``image_size``, ``box``.
     """
-    with replacing(path) as work:
+    with replacing(path, durable=True) as work:
         model.save(work)
         with zipfile.ZipFile(work, "a") as archive:
             archive.writestr(CARD, json.dumps(card, indent=1))
@@ -40,15 +46,14 @@ def read_card(path):
     """
     path = checkpoint_path(path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            card = json.loads(archive.read(CARD))
-    except KeyError:
-        raise CheckpointError(f"{path}: holds no {CARD}, so it is no checkpoint of kdloss: train one first") from None
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
+        text = archived_card(path)
+    except ValueError as error:
         raise CheckpointError(
             f"{path}: damaged, or no checkpoint ({error}): give a .keras file of kdloss, or bring a whole copy"
         ) from error
-    return checked_card(card, path, "train it again")
+    if text is None:
+        raise CheckpointError(f"{path}: holds no {CARD}, so it is no checkpoint of kdloss: train one first")
+    return parsed_card(text, path, "train it again")
 
 
 def load_model(path, readout=None):
@@ -77,8 +82,9 @@ def load_model(path, readout=None):
         # Keras warns about its own containers where layers are missing; what matters it raises as an error.
         with warnings.catch_warnings(action="ignore", category=UserWarning):
             model.load_weights(path)
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path}: its weights do not load ({error}): train it again") from error
+    except Exception as error:  # Keras, h5py and the archive raise whatever damaged bytes lead them to
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise CheckpointError(f"{path}: its weights do not load ({reason}): train it again") from error
     return model, card
 
 
@@ -102,29 +108,31 @@ def save_state(path, variables, progress):
     Args:
         path: the ``.npz`` file.
         variables: Keras variables: weights, seed generators and optimizer, in a fixed order.
-        progress: a dict for JSON: epoch, best score and so on.
+        progress: a `Progress`.
     """
     arrays = {f"v{i:05d}": keras.ops.convert_to_numpy(variable) for i, variable in enumerate(variables)}
-    with replacing(path) as work:
-        np.savez(work, progress=np.array(json.dumps(progress)), **arrays)
+    arrays |= {f"m{i:05d}": value for i, value in enumerate(progress.metrics)}
+    with replacing(path, durable=True) as work:
+        np.savez(work, progress=np.array(json.dumps(progress.to_json())), **arrays, allow_pickle=False)
 
 
 def load_state(path, variables):
-    """Reads `save_state`'s file back into the variables; returns the progress.
+    """Reads `save_state`'s file back into the variables; returns the `Progress`.
 
     Raises:
         CheckpointError: damaged, or the variables are others.
     """
+    room = sum(math.prod(variable.shape) for variable in variables) * _BYTES + _MOST_PROGRESS
     try:
-        # np.load leaves a damaged file open; opened here, it is closed.
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            progress = json.loads(str(file["progress"]))
-            arrays = [file[f"v{i:05d}"] for i in range(len(file.files) - 1)]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path}: damaged ({error}): start the run anew without --resume") from error
-    shapes = [tuple(array.shape) for array in arrays]
-    if shapes != [tuple(variable.shape) for variable in variables]:
-        raise CheckpointError(f"{path}: holds the state of another network: start the run anew without --resume")
-    for variable, array in zip(variables, arrays, strict=True):
-        variable.assign(array)
+        file = read_npz(path, room)
+        values, metrics = ([file[name] for name in sorted(file) if name.startswith(kind)] for kind in "vm")
+        progress = Progress.from_json(json.loads(str(file["progress"])), metrics)
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise CheckpointError(f"{path}: damaged ({error}): remove the run, and start it anew") from error
+    if any(value.dtype.kind not in "fiub" for value in (*values, *metrics)):
+        raise CheckpointError(f"{path}: damaged (holds what are no numbers): remove the run, and start it anew")
+    if [tuple(value.shape) for value in values] != [tuple(variable.shape) for variable in variables]:
+        raise CheckpointError(f"{path}: holds the state of another network: give the run another folder")
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
     return progress

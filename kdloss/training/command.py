@@ -8,8 +8,9 @@ from kdloss.datasets import DATASETS
 from kdloss.errors import ConfigError
 from kdloss.models import predicts_heatmaps
 from kdloss.recipes import EFFICIENTFAN, KD_LOSS, PRESETS, recipe
-from kdloss.runs import new_run_folder
+from kdloss.runs import run_folders
 from kdloss.training.config import HEATMAP_LOSSES, PRECISIONS
+from kdloss.training.run_folder import is_cut_off
 
 OVERRIDES = (
     "arch", "loss", "heatmap_loss", "heatmap_weight", "image_size", "box", "augment", "weights", "epochs", "batch_size",
@@ -48,6 +49,13 @@ def add_training_flags(parser):
     parser.add_argument("--ema", type=float, metavar="MOMENTUM", help="average the weights, such as 0.998; 0: off")
     parser.add_argument("--precision", choices=PRECISIONS)
     parser.add_argument("--seed", type=int)
+    parser.add_argument(
+        "--distribute",
+        metavar="WHERE",
+        help="devices: all of this machine; HOST:PORT: several processes or machines (docs/scale.md)",
+    )
+    parser.add_argument("--processes", type=int, metavar="N", help="how many processes there are, with HOST:PORT")
+    parser.add_argument("--process", type=int, metavar="I", help="which of them this is, from 0; 0 is at HOST:PORT")
 
 
 def recipe_for(args):
@@ -63,7 +71,19 @@ def overrides(args):
     return {name: value for name in OVERRIDES if (value := getattr(args, name)) is not None}
 
 
-def run_training(config, args, name, shape=None):
+def _folder_of(config, name):
+    """Of the run that was cut off and is made by the same command, or a new one."""
+    return next(folder for folder in run_folders(name) if not folder.exists() or is_cut_off(folder, config))
+
+
+def distributed(args):
+    """The context of ``--distribute``; it comes before everything that looks for accelerators."""
+    from kdloss.training.distribution import distribution
+
+    return distribution(args.distribute, args.processes, args.process)
+
+
+def run_training(config, args, name, distribution, shape=None):
     """Trains, prints where the result is, and returns the exit status."""
     from kdloss.training.fit import train
 
@@ -71,13 +91,22 @@ def run_training(config, args, name, shape=None):
         raise ConfigError("--resume: which run? name its folder with --out")
     if args.heatmap_weight is not None and config.heatmap_loss == "none":
         raise ConfigError("--heatmap-weight: this run has no heatmap loss: leave it out, or give --heatmap-loss")
-    prepared = find_prepared(config.dataset, args.data)
-    folder = args.out or new_run_folder(name)
+    with distribution.first_alone():
+        prepared = find_prepared(config.dataset, args.data)
+    folder = Path(distribution.share(str(args.out or _folder_of(config, name))))
+    begun = ", goes on" if (folder / "config.json").exists() else ""
     kept = "synthetic faces" if prepared.synthetic else "faces"
-    print(
-        f"{config.kind}: {config.arch} at {config.image_size} px on {len(prepared.indices('train'))} {kept} of "
-        f"{config.dataset} (validation: {len(prepared.indices('val'))}), {config.epochs} epochs -> {folder}"
+    among = f" on {distribution.devices} devices" if distribution.devices > 1 else ""
+    if distribution.is_first:
+        print(
+            f"{config.kind}: {config.arch} at {config.image_size} px on {len(prepared.indices('train'))} {kept} of "
+            f"{config.dataset} (validation: {len(prepared.indices('val'))}), {config.epochs} epochs{among}{begun} "
+            f"-> {folder}"
+        )
+    verbose = None if distribution.is_first else 0
+    results = train(
+        config, prepared, folder, resume=args.resume, shape=shape, verbose=verbose, distribution=distribution
     )
-    results = train(config, prepared, folder, resume=args.resume, shape=shape)
-    print(f"best validation NME {results['val_nme']:.3f} % -> {folder / 'best.keras'}")
+    if distribution.is_first:
+        print(f"best validation NME {results['val_nme']:.3f} % -> {folder / 'best.keras'}")
     return 0

@@ -1,31 +1,36 @@
 """One training run, straight down: data, network, teachers, objective, fit, best checkpoint."""
 
-import json
+import contextlib
+import dataclasses
 import sys
 
 import keras
 
-from asm.atomic import write_whole
+from asm.locks import held
 from kdloss.augment import augmentation
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.evaluation.metrics import available_normalisers, image_errors, nme
 from kdloss.geometry import BoxPolicy
+from kdloss.interruption import deferred_interrupt
 from kdloss.models import build_model, feature_maps, predicts_heatmaps
 from kdloss.pipeline import ViewBatches, training_data
 from kdloss.prediction import predict_dataset
-from kdloss.runs import environment, finish, finished
-from kdloss.soft_landmarks import fit_shape_model, soft_points, unit_shapes
+from kdloss.runs import finish, finished, machine
+from kdloss.soft_landmarks import fit_shape_model, mean_shape, soft_points
 from kdloss.teacher_cache import cached_teacher
 from kdloss.training.checkpoint import checkpoint_path, load_model, load_state, require_scheme
-from kdloss.training.config import TrainConfig
 from kdloss.training.deadline import OutOfTime
+from kdloss.training.distribution import OneDevice
 from kdloss.training.feature_distillation import FeatureDistillation
 from kdloss.training.objectives import objective_for
-from kdloss.training.recorder import RunRecorder, state_variables
+from kdloss.training.optimizer import optimizer_for
+from kdloss.training.progress import Progress
+from kdloss.training.recorder import RunFollower, RunRecorder, state_variables
+from kdloss.training.run_folder import check_run_folder, start_run_folder
 from kdloss.training.trainer import DistillationTrainer
 
 
-def train(config, prepared, folder, *, resume=False, shape=None, verbose=None, deadline=None):
+def train(config, prepared, folder, *, resume=False, shape=None, verbose=None, deadline=None, distribution=None):
     """Trains one network.
 
     Args:
@@ -33,27 +38,37 @@ def train(config, prepared, folder, *, resume=False, shape=None, verbose=None, d
         prepared: the `PreparedDataset` of ``config.dataset``.
         folder: the run folder (`pathlib.Path`): config.json, environment.json, metrics.jsonl, history.csv,
             tensorboard/, last/ (to resume from) and best.keras.
-        resume: goes on where the run in ``folder`` stopped; a finished run is left as it is.
+        resume: takes a finished run in ``folder`` as it is. One that was cut off is gone on with in any case.
         shape: a `asm.ShapeModel` for soft landmarks; fitted on the training faces by default.
         verbose: Keras' progress: 0 silent, 1 bar, 2 a line an epoch; None is a bar on a terminal, else lines.
         deadline: a `Deadline`; no epoch is begun that would end after it.
+        distribution: of `kdloss.training.distribution.distribution`; one device by default.
 
     Returns:
         The run's results: ``val_nme`` in percent, ``epochs``, ``seconds``.
 
     Raises:
         ConfigError, CheckpointError, DataError: what a user can mend.
-        OutOfTime: the deadline came first; ``resume`` goes on.
+        OutOfTime: the deadline came first; the same call goes on.
+        KeyboardInterrupt, Terminated: a signal asked for it; the step is done and saved, and the same call goes on.
     """
-    _check_folder(folder, config, resume)
-    if results := finished(folder):
+    distribution = distribution or OneDevice()
+    distribution.check(config.batch_size)
+    distribution.require_same(_facts(config, prepared))
+    if distribution.is_first:
+        check_run_folder(folder, config, resume)
+    if results := distribution.share(finished(folder)):
         return results
     if config.heatmap_loss != "none" and not predicts_heatmaps(config.arch):
         raise ConfigError(f"--heatmap-loss {config.heatmap_loss}: {config.arch} regresses points: leave it out")
     keras.backend.clear_session()
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.precision)
+    with distribution.scope():
+        return _train(config, prepared, folder, shape, verbose, deadline, distribution)
 
+
+def _train(config, prepared, folder, shape, verbose, deadline, distribution):
     policy = BoxPolicy.parse(config.box)
     train_rows, val_rows = prepared.indices("train"), prepared.indices("val")
     targets = {"hard": prepared.points}
@@ -68,6 +83,7 @@ def train(config, prepared, folder, *, resume=False, shape=None, verbose=None, d
         "targets": targets,
         "seed": config.seed,
         "rounds": config.teacher_views or None,
+        "part": distribution.part,
     }
     batches = ViewBatches(prepared, train_rows, **views)
 
@@ -76,97 +92,110 @@ def train(config, prepared, folder, *, resume=False, shape=None, verbose=None, d
         prepared.scheme.num_points,
         config.image_size,
         weights=config.weights,
-        mean_shape=unit_shapes(prepared, policy)[train_rows].mean(axis=0),
+        mean_shape=mean_shape(prepared, policy, train_rows),
     )
+    distribution.synchronise(student)
     teachers = _load_teachers(config, prepared)
     features = {}
     if feature_teacher := teachers.pop("feature-teacher", None):
         features["feature_teacher"] = feature_teacher
         features["feature_distillation"] = _feature_distillation(config, student, feature_teacher)
-    _start_folder(folder, config)
-    if shape is not None:
-        shape.save(folder / "shape.npz")
-    online = teachers
-    if config.teacher_views:
-        online = {}
-        batches.stored = {
-            role: cached_teacher(
-                model, checkpoint_path(config.teachers[role]), batches, folder.parent / "teacher-views", deadline
+    with _run_folder(folder, config, shape) if distribution.is_first else contextlib.nullcontext():
+        online = teachers
+        if config.teacher_views:
+            online = {}
+            with distribution.first_alone():
+                batches.stored = {
+                    role: cached_teacher(
+                        model,
+                        checkpoint_path(config.teachers[role]),
+                        batches,
+                        folder.parent / "teacher-views",
+                        deadline,
+                    )
+                    for role, model in teachers.items()
+                }
+        objective, terms = objective_for(config)
+        features["replicas"] = distribution.replicas
+        trainer = DistillationTrainer(student, objective, online, logits=config.heatmap_loss != "none", **features)
+        trainer.track_terms(terms)
+        trainer.compile(optimizer=optimizer_for(config, batches.steps), jit_compile=_jit())
+        trainer.optimizer.build(trainer.trainable_variables)
+
+        progress = Progress()
+        if state := distribution.shared_file(folder / "last" / "state.npz"):
+            progress = load_state(state, state_variables(trainer))
+        with deferred_interrupt() as interruption:
+            recorder = (RunRecorder if distribution.is_first else RunFollower)(
+                folder,
+                _card(config, prepared),
+                _validation(config, prepared, policy, val_rows),
+                ema=config.ema > 0,
+                progress=progress,
+                deadline=deadline,
+                interruption=interruption,
+                faces_of=batches.faces_of,
+                distribution=distribution,
             )
-            for role, model in teachers.items()
+            _fit(trainer, batches, recorder, config.epochs, verbose)
+        if recorder.out_of_time and progress.epoch < config.epochs:
+            raise OutOfTime(f"{folder}: {progress.epoch} of {config.epochs} epochs are done")
+        results = {
+            "val_nme": progress.best,
+            "epochs": progress.epoch,
+            "seconds": round(sum(row["seconds"] for row in progress.rows), 1),
+            "train_faces": len(train_rows),
+            "val_faces": len(val_rows),
+            "synthetic": prepared.synthetic,
         }
-    objective, terms = objective_for(config)
-    trainer = DistillationTrainer(student, objective, online, logits=config.heatmap_loss != "none", **features)
-    trainer.track_terms(terms)
-    trainer.compile(optimizer=_optimizer(config, batches.steps), jit_compile=_jit())
-    trainer.optimizer.build(trainer.trainable_variables)
-
-    truth = prepared.source_points[val_rows]
-    normaliser = available_normalisers(prepared.scheme)[0]
-
-    def validate(network):
-        predicted = predict_dataset(network, prepared, val_rows, policy, config.batch_size)
-        return nme(image_errors(predicted, truth, prepared.scheme, normaliser))
-
-    first, rows, best = 0, [], float("inf")
-    state = folder / "last" / "state.npz"
-    if resume and state.exists():
-        progress = load_state(state, state_variables(trainer))
-        first, rows, best = progress["epoch"], progress["rows"], progress["best"]
-    recorder = RunRecorder(
-        folder, _card(config, prepared), validate, ema=config.ema > 0, rows=rows, best=best, deadline=deadline
-    )
-    if first < config.epochs:
-        trainer.fit(
-            training_data(batches, first, config.epochs),
-            initial_epoch=first,
-            epochs=config.epochs,
-            steps_per_epoch=batches.steps,
-            callbacks=[recorder],
-            verbose=(1 if sys.stdout.isatty() else 2) if verbose is None else verbose,
-            shuffle=False,
-        )
-    if len(recorder.rows) < config.epochs:
-        raise OutOfTime(f"{folder}: {len(recorder.rows)} of {config.epochs} epochs are done")
-    results = {
-        "val_nme": recorder.best,
-        "epochs": len(recorder.rows),
-        "seconds": round(sum(row["seconds"] for row in recorder.rows), 1),
-        "train_faces": len(train_rows),
-        "val_faces": len(val_rows),
-        "synthetic": prepared.synthetic,
-    }
-    finish(folder, results)
+        if distribution.is_first:
+            finish(folder, results)
     return results
 
 
-def _check_folder(folder, config, resume):
-    stored = folder / "config.json"
-    if stored.exists():
-        try:
-            changed = TrainConfig.from_json(stored.read_text(encoding="utf-8")).differences(config)
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"{stored}: damaged ({error}): give --out another folder") from error
-        if not resume:
-            raise ConfigError(f"--out {folder}: holds a run already: give another folder, or --resume to go on with it")
-        if changed:
-            raise ConfigError(
-                f"--resume {folder}: {', '.join(changed)} differ from those the run was started with: "
-                f"leave them out, or start a new run"
+@contextlib.contextmanager
+def _run_folder(folder, config, shape):
+    """Held while the run lasts, with what is written before it."""
+    start_run_folder(folder, config)
+    with held(folder):
+        if shape is not None:
+            shape.save(folder / "shape.npz")
+        yield
+
+
+def _facts(config, prepared):
+    """What must be the same in all processes of a run."""
+    versions = {name: found for name, found in machine()["packages"].items() if name in ("keras", "jax")}
+    return dataclasses.asdict(config) | {"prepared faces": prepared.manifest["content"]} | versions
+
+
+def _fit(trainer, batches, recorder, epochs, verbose):
+    """Trains the epochs that are left. If the first was cut off, its remaining steps are a fit of their own."""
+    progress = recorder.progress
+    with contextlib.closing(recorder):
+        while progress.epoch < epochs and not recorder.out_of_time:
+            last = progress.epoch + 1 if progress.step else epochs
+            trainer.fit(
+                training_data(batches, progress.epoch * batches.steps + progress.step, last * batches.steps),
+                initial_epoch=progress.epoch,
+                epochs=last,
+                steps_per_epoch=batches.steps - progress.step,
+                callbacks=[recorder],
+                verbose=(1 if sys.stdout.isatty() else 2) if verbose is None else verbose,
+                shuffle=False,
             )
-        return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"--out {folder}: exists and is no run folder: give another")
 
 
-def _start_folder(folder, config):
-    """Only when nothing speaks against the run any more: one that is refused leaves nothing behind."""
-    stored = folder / "config.json"
-    if stored.exists():
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "environment.json", json.dumps(environment(), indent=1))
-    write_whole(stored, config.to_json())
+def _validation(config, prepared, policy, rows):
+    """``validate(network)``: NME in percent on the faces ``rows``."""
+    truth = prepared.source_points_of(rows)
+    normaliser = available_normalisers(prepared.scheme)[0]
+
+    def validate(network):
+        predicted = predict_dataset(network, prepared, rows, policy, config.batch_size)
+        return nme(image_errors(predicted, truth, prepared.scheme, normaliser))
+
+    return validate
 
 
 def _load_teachers(config, prepared):
@@ -214,35 +243,6 @@ def _card(config, prepared):
         "train_content": prepared.manifest["content"],
         "seed": config.seed,
     }
-
-
-def _optimizer(config, steps):
-    optimizer = keras.optimizers.AdamW(
-        _schedule(config, steps),
-        weight_decay=config.weight_decay,
-        use_ema=config.ema > 0,
-        ema_momentum=config.ema or 0.99,
-    )
-    # Decay shrinks kernels; offsets and normalisation gains have nothing to gain from it.
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
-
-
-def _schedule(config, steps):
-    schedules = keras.optimizers.schedules
-    if config.schedule == "inverse-time":
-        return schedules.InverseTimeDecay(config.learning_rate, decay_steps=1, decay_rate=1e-4)
-    if config.schedule == "steps":
-        ends = [max(1, round(share * config.epochs)) * steps for share in (3 / 8, 5 / 8)]
-        return schedules.PiecewiseConstantDecay(ends, [config.learning_rate * 0.1**n for n in range(3)])
-    total, warmup = config.epochs * steps, round(config.warmup_epochs * steps)
-    return schedules.CosineDecay(
-        config.learning_rate / 100 if warmup else config.learning_rate,
-        decay_steps=max(1, total - warmup),
-        alpha=0.01,
-        warmup_target=config.learning_rate if warmup else None,
-        warmup_steps=warmup,
-    )
 
 
 def _jit():

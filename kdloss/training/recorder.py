@@ -1,8 +1,9 @@
-"""The callback that ends each epoch: validate, keep the best, write the log, save the state to resume from."""
+"""The callback that follows a run: looks at every step, and ends each epoch with validation, log and saved state."""
 
 import csv
 import io
 import json
+import shutil
 import time
 from contextlib import contextmanager
 
@@ -10,13 +11,15 @@ import keras
 import numpy as np
 
 from asm.atomic import write_whole
-from kdloss.errors import UserError
+from kdloss.interruption import Interruption
 from kdloss.training.checkpoint import save_model, save_state
 from kdloss.training.deadline import Deadline
+from kdloss.training.distribution import OneDevice
+from kdloss.training.divergence import LossWatch, TrainingDiverged
+from kdloss.training.progress import Progress
 
-
-class TrainingDiverged(UserError):
-    """The loss is no longer a number."""
+# An epoch that takes longer is saved on the way.
+SAVE_EVERY = 600.0
 
 
 class RunRecorder(keras.callbacks.Callback):
@@ -27,47 +30,141 @@ class RunRecorder(keras.callbacks.Callback):
         card: the card of the checkpoint.
         validate: ``validate(network) -> float``: NME in percent on the validation faces.
         ema: whether the optimizer keeps a moving average of the weights, which then is validated and kept.
-        rows: the epochs that a resumed run has behind it.
-        best: their best score.
+        progress: a `Progress`: what a resumed run has behind it.
         deadline: a `Deadline`; training stops at the end of an epoch after which the next would be late.
+        interruption: an `Interruption`; training stops after the step in which it was asked for.
+        faces_of: ``faces_of(epoch, step)``: names of the faces of a batch.
+        distribution: a `OneDevice` or what takes its place: all processes stop at the same step, the first one writes.
     """
 
-    def __init__(self, folder, card, validate, *, ema=False, rows=(), best=float("inf"), deadline=None):
+    def __init__(
+        self,
+        folder,
+        card,
+        validate,
+        *,
+        ema=False,
+        progress=None,
+        deadline=None,
+        interruption=None,
+        faces_of=None,
+        distribution=None,
+    ):
         super().__init__()
-        from tensorboard.summary import Writer
-
         self.folder, self.card, self.validate, self.ema = folder, card, validate, ema
-        self.rows, self.best = list(rows), best
+        self.progress = progress or Progress()
         self.deadline = deadline or Deadline()
-        self.writer = Writer(str(folder / "tensorboard"))
+        self.interruption = interruption or Interruption()
+        self.distribution = distribution or OneDevice()
+        self.watch = LossWatch(folder, faces_of, self.progress.first_loss)
+        self.out_of_time = False
+        self._open()
+        self._keep_in_mind()
+
+    @property
+    def rows(self):
+        """The epochs that are done, one dict each."""
+        return self.progress.rows
+
+    @property
+    def best(self):
+        """The best validation NME of them."""
+        return self.progress.best
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.started = time.monotonic()
+        self.started = self.saved = time.monotonic()
+        self.before, self.earlier = self.progress.step, self.progress.seconds
+        self.watch.sum = self.progress.loss_sum
+        if self.progress.metrics:
+            for variable, value in zip(self.model.metrics_variables, self.progress.metrics, strict=True):
+                variable.assign(value)
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = self.before + batch
+        self.watch.check(self.progress.epoch, step, float(logs["loss"]))
+        # The last step of an epoch is saved with what ends it.
+        if batch + 1 == self.params["steps"]:
+            return
+        asked = self._asked()
+        if asked or time.monotonic() - self.saved > SAVE_EVERY:
+            self._save_within_epoch(step + 1)
+        if asked:
+            self._stop(f"step {step + 1} of epoch {self.progress.epoch + 1}")
 
     def on_epoch_end(self, epoch, logs=None):
-        self._require_number("loss", logs["loss"], epoch)
-        seconds = time.monotonic() - self.started
+        seconds = self._seconds()
         student = self.model.student
         with self._averaged_weights():
             logs["val_nme"] = float(self.validate(student))
             self._require_number("validation NME", logs["val_nme"], epoch)
             if logs["val_nme"] < self.best:
-                self.best = logs["val_nme"]
-                save_model(self.folder / "best.keras", student, self.card | {"epoch": epoch + 1, "val_nme": self.best})
+                self.progress.best = logs["val_nme"]
+                self._save_best(student, epoch)
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         row = {"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()}
         self.rows.append(row | {"learning_rate": rate, "seconds": round(seconds, 2)})
-        write_history(self.folder, self.rows)
-        for name, value in self.rows[-1].items():
-            self.writer.add_scalar(name, value, epoch + 1)
-        self.writer.flush()
-        progress = {"epoch": epoch + 1, "best": self.best, "rows": self.rows}
-        save_state(self.folder / "last" / "state.npz", state_variables(self.model), progress)
-        if not self.deadline.leaves(time.monotonic() - self.started):
-            self.model.stop_training = True
+        self._log()
+        self.progress.end_epoch(self.watch.first)
+        self._save()
+        if self._asked():
+            self._stop(f"the end of epoch {epoch + 1}")
+        self._keep_in_mind()
+        if self.distribution.agree(not self.deadline.leaves(time.monotonic() - self.started)):
+            self.model.stop_training = self.out_of_time = True
 
-    def on_train_end(self, logs=None):
+    def close(self):
+        """Ends what it writes to."""
         self.writer.close()
+
+    def _asked(self):
+        """Whether a signal has asked any process to stop; each of them then stops here."""
+        self.interruption.number = self.distribution.agree(self.interruption.number) or None
+        return self.interruption.asked
+
+    def _keep_in_mind(self):
+        epochs = self.progress.epoch
+        where = f"the end of epoch {epochs}" if epochs else "its beginning"
+        self.distribution.keep(f"{self.folder} is saved as of {where}")
+
+    def _save_within_epoch(self, step):
+        if keras.backend.backend() == "jax":
+            self.model.jax_state_sync()
+        metrics = [keras.ops.convert_to_numpy(variable) for variable in self.model.metrics_variables]
+        self.progress.stay(step, self._seconds(), self.watch.sum, self.watch.first, metrics)
+        self._save()
+        self.saved = time.monotonic()
+
+    def _save(self):
+        save_state(self.folder / "last" / "state.npz", state_variables(self.model), self.progress)
+
+    def _stop(self, where):
+        self.interruption.stop(f"{self.folder} is saved at {where}: run the same command again to go on")
+
+    def _seconds(self):
+        """That the steps of this epoch took, those before an interruption included."""
+        return self.earlier + time.monotonic() - self.started
+
+    def _open(self):
+        from tensorboard.summary import Writer
+
+        # Written anew: what a killed run noted of an epoch that it did not save would stand there twice.
+        shutil.rmtree(self.folder / "tensorboard", ignore_errors=True)
+        self.writer = Writer(str(self.folder / "tensorboard"))
+        for row in self.rows:
+            self._note(row)
+
+    def _log(self):
+        write_history(self.folder, self.rows)
+        self._note(self.rows[-1])
+
+    def _save_best(self, student, epoch):
+        with self.distribution.plain(student):
+            save_model(self.folder / "best.keras", student, self.card | {"epoch": epoch + 1, "val_nme": self.best})
+
+    def _note(self, row):
+        for name, value in row.items():
+            self.writer.add_scalar(name, value, row["epoch"])
+        self.writer.flush()
 
     def _require_number(self, name, value, epoch):
         if not np.isfinite(value):
@@ -92,6 +189,25 @@ class RunRecorder(keras.callbacks.Callback):
         finally:
             for weight, value in zip(weights, kept, strict=True):
                 weight.assign(value)
+
+
+class RunFollower(RunRecorder):
+    """What `RunRecorder` does in the processes that write nothing: it counts, validates and stops as that one does."""
+
+    def _open(self):
+        pass
+
+    def close(self):
+        pass
+
+    def _log(self):
+        pass
+
+    def _save_best(self, student, epoch):
+        pass
+
+    def _save(self):
+        pass
 
 
 def state_variables(trainer):

@@ -21,14 +21,24 @@ class DistillationTrainer(keras.Model):
         logits: whether the objective asks for the logits of the student's heatmaps.
         feature_teacher: the frozen network whose feature maps the student follows, or None.
         feature_distillation: the `FeatureDistillation` that compares them.
+        replicas: how many parts of a batch have a loss of their own, of which the back end takes the sum.
     """
 
     def __init__(
-        self, student, objective, teachers=None, *, logits=False, feature_teacher=None, feature_distillation=None
+        self,
+        student,
+        objective,
+        teachers=None,
+        *,
+        logits=False,
+        feature_teacher=None,
+        feature_distillation=None,
+        replicas=1,
     ):
         super().__init__()
         self.student = student
         self.objective = objective
+        self.replicas = replicas
         self.teachers = dict(teachers or {})
         self.feature_teacher = feature_teacher
         self.feature_distillation = feature_distillation
@@ -62,4 +72,5 @@ class DistillationTrainer(keras.Model):
             terms |= self.feature_distillation(y_pred["maps"], followed["maps"])
         for name, tracker in self.term_trackers.items():
             tracker.update_state(terms[name])
-        return sum(terms.values())
+        loss = sum(terms.values())
+        return loss if self.replicas == 1 else loss / self.replicas

@@ -55,14 +55,29 @@ def test_what_it_writes_and_prints(form, precision, file, most, run, faces, work
     mean, largest, count, which = DIFFERENCE.fullmatch(points).groups()
     assert float(mean) <= float(largest) < most
     assert (int(count), which) == ((9, "300w training") if precision == "int8" else (16, "rendered"))
-    images = np.asarray(faces.faces[:4, :SIZE, :SIZE])
+    images = np.asarray(faces.faces[:4][:, :SIZE, :SIZE])
     found, _ = READ[form](file, images)
     expected = load_model(run)[0].predict_on_batch(images.astype("float32"))
     assert SIZE * np.abs(found - expected).max() < 2 * most
     card = read_metadata(file)
     assert card.pop("source_sha256") == pretrained.describe(run / "best.keras")["sha256"]
     assert (card["export"]["format"], card.pop("export")["precision"]) == (form, precision)
+    assert card.pop("calibrated_on", None) == (faces.manifest["content"] if precision == "int8" else None)
     assert card == read_card(run)
+
+
+def test_a_command_that_is_repeated_leaves_what_it_made(run, workplace, capsys):
+    """As one does that was killed between writing the file and comparing it."""
+    words = ["--checkpoint", str(run), "--format", "litert"]
+    assert export.main(words) == 0
+    before = Path("student-fp32.tflite").read_bytes()
+    first = capsys.readouterr().out.splitlines()
+    assert export.main([*words, "--out", "student-fp32.tflite"]) == 0
+    again = capsys.readouterr().out.splitlines()
+    assert again == ["made before " + first[0].removeprefix("wrote "), first[1]]
+    assert Path("student-fp32.tflite").read_bytes() == before
+    assert export.main([*words, "--precision", "fp16", "--out", "student-fp32.tflite"]) == 2
+    assert "student-fp32.tflite: exists already" in capsys.readouterr().err
 
 
 def test_the_verb(capsys):

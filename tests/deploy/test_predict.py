@@ -22,6 +22,7 @@ from kdloss.models.regressors import REGRESSORS
 from kdloss.predict import main
 from kdloss.schemes import SCHEMES
 from kdloss.training.checkpoint import save_model
+from kdloss.video import OverlayVideo
 from tests.training.tiny_chain import ARCH, SIZE, TINY
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -339,3 +340,44 @@ def test_told_before_anything_is_read(words, checkpoint, capsys):
     assert main(["a.png", *words, "--checkpoint", str(checkpoint)]) == 2
     assert len(errors(capsys)) == 1
     assert not Path("predictions").exists()
+
+
+def test_films_are_read_after_photographs_and_a_damaged_one_does_not_stop_the_rest(checkpoint, capsys):
+    save("a.png")
+    Path("damaged.mp4").write_bytes(b"no film")
+    with OverlayVideo(Path("film.mp4"), 25) as film:
+        for i in range(4):
+            film.write(astronaut(), i / 25)
+    assert main(["damaged.mp4", "a.png", "film.mp4", "--frames", "3", "--checkpoint", str(checkpoint)]) == 2
+    captured = capsys.readouterr()
+    photograph, film = captured.out.splitlines()
+    assert photograph == "a.png: 1 face -> predictions/a.json"
+    assert film.startswith("film.mp4: 3 frames, ")
+    assert film.endswith(" -> predictions/film.json")
+    (line,) = (line for line in captured.err.splitlines() if line.startswith("error: "))
+    assert "damaged.mp4" in line
+    frames = found("predictions/film.json")["frames"]
+    assert len(frames) == 3
+    # Later boxes stand where the random network looked before.
+    assert any(holds(face["box"], EYES_AND_MOUTH) for face in frames[0]["faces"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["a.mp4", "--detector", "whole"], "a.mp4: whole are of photographs"),
+        (["a.mp4", "--boxes", "boxes.json"], "a.mp4: boxes are of photographs"),
+        (["a.png", "faces.mp4"], "faces.mp4: its table would be faces.csv"),
+        (["predictions/a.png"], "the overlay of a.png would overwrite it"),
+        (["a.png", "--detector", "boxes"], "--detector boxes: expected --boxes FILE beside it"),
+        (["a.png", "--boxes", "boxes.json", "--detector", "lbp"], "--boxes boxes.json: with --detector lbp"),
+        (["a.png", "--checkpoint", ""], "--checkpoint: empty"),
+    ],
+)
+def test_options_that_do_not_go_together(words, message, capsys):
+    for name in ("a.png", "a.mp4", "faces.mp4", "predictions/a.png", "boxes.json"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).touch()
+    assert main(words) == 2
+    (line,) = errors(capsys)
+    assert message in line

@@ -153,7 +153,9 @@ def test_an_overlay_keeps_pace_with_frames_that_come_when_they_like(tmp_path):
     assert len(shown) < 140
 
 
-def test_an_overlay_on_a_full_disk_is_none(tmp_path):
+def test_an_overlay_on_a_full_disk_is_none(tmp_path, monkeypatch):
+    # What make test records of the process would not fit either.
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
     code = """
 import resource, signal, sys
 import numpy as np

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kdloss.errors import ConfigError
-from kdloss.runs import environment, find_checkpoint, find_teachers, finish, finished, new_run_folder, runs_root
+from kdloss.runs import environment, find_checkpoint, find_teachers, finish, finished, run_folders, runs_root
 
 
 @pytest.fixture(autouse=True)
@@ -43,19 +43,13 @@ def test_the_environment_names_the_folder_of_all_runs(root, monkeypatch):
     assert runs_root() == Path("runs")
 
 
-def test_a_new_run_folder_is_always_new(root):
-    seen = set()
-    for _ in range(5):
-        folder = new_run_folder("tough-300w")
-        assert not folder.exists()
-        assert folder not in seen
-        seen.add(folder)
-        folder.mkdir(parents=True)
-    assert {folder.name for folder in seen} == {"tough-300w", *(f"tough-300w-{i}" for i in range(2, 6))}
-    (root / "tough-300w-3").rmdir()
-    assert new_run_folder("tough-300w").name == "tough-300w-3"
+def test_run_folders_are_numbered_up_to_one_that_is_new(root):
+    assert [folder.name for folder in run_folders("tough-300w")] == ["tough-300w"]
+    for name in ("tough-300w", "tough-300w-2", "tough-300w-4"):
+        (root / name).mkdir(parents=True)
     (root / "a-file").write_text("")
-    assert new_run_folder("a-file").name == "a-file-2"
+    assert [folder.name for folder in run_folders("tough-300w")] == ["tough-300w", "tough-300w-2", "tough-300w-3"]
+    assert [folder.name for folder in run_folders("a-file")] == ["a-file", "a-file-2"]
 
 
 def test_a_run_is_finished_when_it_says_so(tmp_path):

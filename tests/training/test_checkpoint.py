@@ -21,6 +21,7 @@ from kdloss.training.checkpoint import (
     save_model,
     save_state,
 )
+from kdloss.training.progress import Progress
 from tests.training.tiny_chain import ARCH, SIZE, arrays, same
 
 
@@ -145,16 +146,21 @@ def test_state_comes_back_to_the_bit(model, tmp_path):
     variables = [*model.variables, *optimizer.variables]
     before = arrays(variables)
     path = tmp_path / "last" / "state.npz"
-    save_state(path, variables, {"epoch": 2, "best": 4.25})
+    rows = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}]
+    accumulated = [np.float32(1.5), np.arange(3, dtype=np.float32)]
+    progress = Progress(2, 4.25, rows, step=3, seconds=0.5, loss_sum=0.1, metrics=accumulated, first_loss=0.75)
+    save_state(path, variables, progress)
     for variable in variables:
         variable.assign(keras.ops.zeros_like(variable.value))
-    assert load_state(path, variables) == {"epoch": 2, "best": 4.25}
+    loaded = load_state(path, variables)
+    assert loaded.to_json() == progress.to_json()
+    assert same(loaded.metrics, accumulated)
     assert same(arrays(variables), before)
 
 
 def test_a_state_that_does_not_fit(model, tmp_path):
     path = tmp_path / "state.npz"
-    save_state(path, model.variables, {"epoch": 1})
+    save_state(path, model.variables, Progress())
     with pytest.raises(CheckpointError, match="another network"):
         load_state(path, model.variables[:-1])
     with pytest.raises(CheckpointError, match="another network"):
@@ -166,18 +172,29 @@ def test_a_state_that_does_not_fit(model, tmp_path):
             load_state(path, model.variables)
 
 
+@pytest.mark.parametrize("changes", [{"epoch": 2}, {"step": -1}, {"epoch": "x"}, {"rows": None}, {"momentum": 1}])
+def test_a_state_that_contradicts_itself(changes, model, tmp_path):
+    save_state(tmp_path / "state.npz", model.variables, Progress())
+    with np.load(tmp_path / "state.npz", allow_pickle=False) as file:
+        kept = dict(file)
+    kept["progress"] = np.array(json.dumps(Progress().to_json() | changes))
+    np.savez(tmp_path / "state.npz", **kept)
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_state(tmp_path / "state.npz", model.variables)
+
+
 def test_a_state_cut_short_leaves_the_one_before(model, tmp_path, monkeypatch):
     path = tmp_path / "state.npz"
-    save_state(path, model.variables, {"epoch": 1})
+    save_state(path, model.variables, Progress())
 
     def full(place, **content):
         place.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint.np, "savez", full)
-    with pytest.raises(UserError, match="No space left"):
-        save_state(path, model.variables, {"epoch": 2})
-    assert load_state(path, model.variables) == {"epoch": 1}
+    with pytest.raises(UserError, match="no space left"):
+        save_state(path, model.variables, Progress(1, 3.0, [{"epoch": 1}]))
+    assert load_state(path, model.variables) == Progress()
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -43,7 +43,7 @@ def heatmap_runs(faces, tmp_path_factory):
 
         def save(path, variables, progress):
             save_state(path, variables, progress)
-            if progress["epoch"] == 1:
+            if progress.epoch == 1:
                 shutil.copytree(folder / "student", folder / "stopped")
 
         patch.setattr(recorder, "save_state", save)

@@ -55,7 +55,7 @@ def test_a_run_folder_holds_all_that_was_promised(name, runs, faces):
     config = TrainConfig.from_json((run / "config.json").read_text())
     assert config == (student_config(runs) if name == "student" else tiny_config(name))
     environment = json.loads((run / "environment.json").read_text())
-    assert environment["backend"] == "tensorflow"
+    assert environment["backend"] == keras.backend.backend()
     assert environment["packages"]["keras"] == keras.__version__
 
 
@@ -110,7 +110,7 @@ faces, folder, config = map(Path, sys.argv[1:])
 save_state = recorder.save_state
 
 def killed_in_epoch_2(path, variables, progress):
-    if progress["epoch"] == 2:
+    if progress.epoch == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     save_state(path, variables, progress)
 

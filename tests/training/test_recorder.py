@@ -49,7 +49,7 @@ def fit(faces, folder, validate, ema):
     recorder = RunRecorder(folder, card, validate, ema=ema)
     watcher = Watcher()
     trainer.fit(
-        training_data(batches, 0, 2),
+        training_data(batches, 0, 2 * batches.steps),
         epochs=2,
         steps_per_epoch=batches.steps,
         callbacks=[watcher, recorder, back_to_training(watcher)],
@@ -98,7 +98,7 @@ def test_only_a_better_epoch_is_kept(faces, tmp_path):
 
 def test_a_loss_that_is_no_number_stops_the_run(faces, tmp_path):
     config = tiny_config(learning_rate=1e30, warmup_epochs=0.0, loss="l2", epochs=3)
-    with pytest.raises(TrainingDiverged, match=r"loss (nan|inf) in epoch \d, expected a number: lower") as raised:
+    with pytest.raises(TrainingDiverged, match=r"loss (nan|inf|\S+e\+\d+) in epoch \d, batch \d \(") as raised:
         train(config, faces, tmp_path / "run", verbose=0)
     assert isinstance(raised.value, UserError)
     assert not (tmp_path / "run" / "finished.json").exists()

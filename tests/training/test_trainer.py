@@ -59,7 +59,7 @@ def test_teachers_stay_bit_identical_while_the_student_learns(source, faces, run
     statistics = arrays(trainer.student.non_trainable_variables)
     assert [v.path for v in trainer.trainable_variables] == [v.path for v in trainer.student.trainable_variables]
     batches = draw(faces)
-    data = source(batches, 0, 2) if source is training_data else source(batches)
+    data = source(batches, 0, 2 * batches.steps) if source is training_data else source(batches)
     history = trainer.fit(data, epochs=2, steps_per_epoch=batches.steps, verbose=0, shuffle=False).history
     for role, teacher in teachers.items():
         # All variables: weights, batch normalisation's statistics and the state of dropout.

@@ -1,0 +1,124 @@
+"""Files and folders that appear whole or not at all, and what is made of those that a killed process had begun."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asm.atomic import new_folder, remove_leftovers, replacing, write_whole
+from asm.errors import UserError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_file_appears_whole(tmp_path, durable):
+    path = tmp_path / "new" / "a.npy"
+    with replacing(path, durable) as work:
+        assert work.suffix == ".npy"
+        np.save(work, np.arange(3), allow_pickle=False)
+        assert not path.exists()
+    assert np.load(path, allow_pickle=False).tolist() == [0, 1, 2]
+    write_whole(path, b"other", durable)
+    assert path.read_bytes() == b"other"
+    assert names(path.parent) == ["a.npy"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_what_fails_leaves_the_file_before(tmp_path, error):
+    def fail(place):
+        place.write_text("half")
+        raise error
+
+    write_whole(tmp_path / "a.txt", "before")
+    with pytest.raises(error), replacing(tmp_path / "a.txt") as work:
+        fail(work)
+    with pytest.raises(error), new_folder(tmp_path / "folder") as work:
+        fail(work / "b.txt")
+    assert (tmp_path / "a.txt").read_text() == "before"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_folder_appears_whole(tmp_path):
+    with new_folder(tmp_path / "new" / "a.b") as work:
+        (work / "c.txt").write_text("c")
+        assert not (tmp_path / "new" / "a.b").exists()
+    assert names(tmp_path / "new") == ["a.b"]
+    assert (tmp_path / "new" / "a.b" / "c.txt").read_text() == "c"
+    with (
+        pytest.raises(UserError, match=r"a\.b: cannot be written \(Directory not empty\)"),
+        new_folder(tmp_path / "new" / "a.b") as work,
+    ):
+        (work / "d.txt").write_text("d")
+    assert names(tmp_path / "new" / "a.b") == ["c.txt"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from asm.atomic import new_folder, replacing
+
+with replacing(Path(sys.argv[1]) / "file.txt") as file, new_folder(Path(sys.argv[1]) / "folder") as folder:
+    file.write_text("half")
+    (folder / "part.txt").write_text("half")
+    if sys.argv[2] == "waits":
+        print("ready", flush=True)
+        sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path):
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    assert subprocess.run([*command, "at once"], env=environment, check=False).returncode == -signal.SIGKILL
+    left = names(tmp_path)
+    assert len(left) == 2
+    assert all(name.startswith(".f") and ".partial" in name for name in left)
+    (tmp_path / ".hidden.txt").write_text("mine")
+    (tmp_path / ".file.elsewhere-1.partial.txt").write_text("of another machine")
+    living = subprocess.Popen([*command, "waits"], env=environment, stdin=-1, stdout=-1, text=True)
+    assert living.stdout.readline() == "ready\n"
+    write_whole(tmp_path / "file.txt", "whole")
+    kept = [".file.elsewhere-1.partial.txt", ".hidden.txt", "file.txt"]
+    assert [name for name in names(tmp_path) if f"-{living.pid}.partial" not in name] == kept
+    assert len(names(tmp_path)) == len(kept) + 2
+    living.communicate("")
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == kept
+    remove_leftovers(tmp_path / "absent")
+
+
+def test_errors_say_what_to_do(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/a\.txt: cannot be written \((Not a directory|File exists)\): give"):
+        write_whole(tmp_path / "file" / "a.txt", "")
+    for number in (errno.ENOSPC, errno.EDQUOT):
+        with (
+            pytest.raises(UserError, match=r"a\.txt: no space left on the disk: make room"),
+            replacing(tmp_path / "a.txt"),
+        ):
+            raise OSError(number, os.strerror(number))
+    with pytest.raises(UserError, match="as it is"), replacing(tmp_path / "a.txt"):
+        raise UserError("as it is")
+
+
+@pytest.mark.parametrize("write", [np.save, np.savez, lambda path, array: path.write_bytes(array.tobytes())])
+def test_a_full_disk_is_one_clear_line_and_keeps_what_was_there(small_disk, write):
+    path = small_disk / "state.npz"
+    write_whole(path, b"the last good state")
+    noise = np.random.default_rng(0).integers(0, 256, 1 << 20, dtype=np.uint8)
+    with pytest.raises(UserError) as raised, replacing(path) as work, open(work, "wb") as file:
+        write(work if write is not np.save else file, noise)
+    assert str(raised.value) == f"{path}: no space left on the disk: make room, then run the same command again"
+    assert path.read_bytes() == b"the last good state"
+    assert names(small_disk) == ["state.npz"]

@@ -1,0 +1,93 @@
+"""How commands end: the line that is said, and the exit status."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from asm.errors import Terminated, UserError, exits_on_user_error
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def ending(error):
+    @exits_on_user_error
+    def main(argv=None):
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "status"),
+    [
+        (UserError("a: b\n  expected c"), "error: a: b expected c\n", 2),
+        (KeyboardInterrupt(), "interrupted\n", 130),
+        (KeyboardInterrupt("run is saved"), "interrupted: run is saved\n", 130),
+        (Terminated(), "terminated\n", 143),
+        (Terminated("run is saved"), "terminated: run is saved\n", 143),
+    ],
+)
+def test_what_is_said(error, said, status, capsys):
+    assert ending(error)() == status
+    assert capsys.readouterr() == ("", said)
+
+
+COMMAND = """
+import sys, time
+from pathlib import Path
+from asm.atomic import replacing
+from asm.errors import exits_on_user_error
+
+@exits_on_user_error
+def main(argv=None):
+    with replacing(sys.argv[1]) as work:
+        work.write_text("half")
+        print("ready", flush=True)
+        time.sleep(60)
+
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "said", "status"), [(signal.SIGTERM, "terminated", 143), (signal.SIGINT, "interrupted", 130)]
+)
+def test_signals_end_a_command_in_order(number, said, status, tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-c", COMMAND, str(tmp_path / "a.txt")]
+    process = subprocess.Popen(command, env=environment, stdout=-1, stderr=-1, text=True)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    assert process.communicate() == ("", f"{said}\n")
+    assert process.returncode == status
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_handler_before_is_put_back(monkeypatch):
+    seen = []
+
+    @exits_on_user_error
+    def inner(argv=None):
+        seen.append(signal.getsignal(signal.SIGTERM))
+        return 0
+
+    @exits_on_user_error
+    def outer(argv=None):
+        inner()
+        seen.append(signal.getsignal(signal.SIGTERM))
+        return 0
+
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert outer() == 0
+    assert seen[0] is seen[1] is not signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    own = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        assert inner() == 0
+        assert seen[-1] is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, own)
