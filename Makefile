@@ -1,17 +1,19 @@
-# make demo: the whole chain on synthetic faces.  make test, make lint, make notebooks: for developers.
+# make demo: the whole chain on synthetic faces.  For developers, see CONTRIBUTING.md: make lint, make test (with line
+# coverage), make test-jax, make test-newest, make notebooks.
 PYTHON ?= python3
-BIN := .venv/bin
-INSTALLED := .venv/.installed
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: install demo test lint notebooks store-notebooks clean
+.PHONY: install install-newest demo test test-jax test-newest test-most lint notebooks store-notebooks clean
 .DELETE_ON_ERROR:
 
 install: $(INSTALLED)
 
 $(INSTALLED): setup.cfg setup.py pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kdloss needs Python 3.11 or later")'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
@@ -25,11 +27,43 @@ demo: $(INSTALLED) data/300w/manifest.json data/cofw/manifest.json
 	$(BIN)/python -m kdloss.reproduce --dataset 300w --preset smoke --no-ablation
 
 # One process a core, each on one thread: small networks gain little from a second.
-PARALLEL := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
-  --numprocesses auto --maxprocesses 4 --dist loadfile
+ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1
+PYTEST := pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
+# Ends with 1 where a test fails, or where a file has too few lines that any test runs.
 test: $(INSTALLED)
-	$(PARALLEL)
+	rm -rf build/coverage && mkdir -p build/coverage
+	$(ONE_THREAD) $(BIN)/python -m coverage run -m $(PYTEST)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python tests/line_coverage.py
+
+# What depends on the back end, on JAX; the longest files first. Tests that are TensorFlow's by nature are skipped and say
+# why. XLA compiles whatever a test does: to do that well takes longer than it saves.
+ON_JAX := models/test_architectures.py models/test_heatmap_networks.py training losses kdloss \
+  evaluation/test_evaluate_command.py evaluation/test_detected.py
+
+test-jax: $(INSTALLED)
+	KERAS_BACKEND=jax JAX_PLATFORMS=cpu XLA_FLAGS=--xla_backend_optimization_level=0 $(ONE_THREAD) \
+	  $(BIN)/python -m $(PYTEST) $(addprefix tests/,$(ON_JAX))
+
+# The newest Python that TensorFlow has wheels for, in whatever place it is; pyenv's need not be on the path.
+NEWEST := 3.13
+NEWEST_PYTHON ?= $(firstword $(foreach found,python$(NEWEST) $(wildcard $(HOME)/.pyenv/versions/$(NEWEST).*/bin/python3),\
+  $(shell $(found) -c 'import sys; print(sys.executable)' 2> /dev/null)))
+
+install-newest:
+	@if test -n "$(NEWEST_PYTHON)"; then $(MAKE) VENV=.venv-newest PYTHON=$(NEWEST_PYTHON) install; \
+	else echo "Python $(NEWEST) is not to be had: nothing is tested on it" >&2; fi
+
+test-newest: install-newest
+	@if test -n "$(NEWEST_PYTHON)"; then $(MAKE) VENV=.venv-newest PYTHON=$(NEWEST_PYTHON) test-most; fi
+
+# All but what takes longest and depends on Python least: browsers, whole chains, benchmarks, exports of large networks.
+LONGEST := benchmarking serving pretrained fuzz commands/test_reproduce_command.py commands/test_jax.py \
+  deploy/test_export_parity.py deploy/test_export.py
+
+test-most: $(INSTALLED)
+	$(ONE_THREAD) $(BIN)/python -m $(PYTEST) $(addprefix --ignore=tests/,$(LONGEST))
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -47,8 +81,8 @@ $(MINIATURE)/runs/reproduce-300w-smoke/report.html: $(wildcard asm/*.py data_pre
 	  --preset smoke --no-ablation --epochs 2
 
 notebooks: $(MINIATURE)/runs/reproduce-300w-smoke/report.html
-	KDLOSS_DATA=$(CURDIR)/$(MINIATURE)/data KDLOSS_RUNS=$(CURDIR)/$(MINIATURE)/runs $(PARALLEL) \
-	  --nbmake --nbmake-timeout=240 notebooks
+	KDLOSS_DATA=$(CURDIR)/$(MINIATURE)/data KDLOSS_RUNS=$(CURDIR)/$(MINIATURE)/runs $(ONE_THREAD) \
+	  $(BIN)/python -m $(PYTEST) --nbmake --nbmake-timeout=240 notebooks
 
 # Runs the notebooks on the data of make demo and keeps their outputs. Without fd capture, or TensorFlow's greetings stay.
 store-notebooks: demo
@@ -57,4 +91,4 @@ store-notebooks: demo
 	$(BIN)/jupyter nbconvert --to notebook --inplace --coalesce-streams notebooks/*.ipynb
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-newest build dist *.egg-info .pytest_cache .ruff_cache

@@ -110,7 +110,7 @@ def check(args):
 
 def _files(named):
     """The files that were named, or those of this project that hold blocks."""
-    return named or [Path("README.md"), *sorted(Path("docs/results").glob("*.md"))]
+    return named or [Path("README.md"), *sorted(Path("docs").rglob("*.md"))]
 
 
 def _parser():
@@ -168,7 +168,7 @@ def _parser():
         ("check", check, "fail where a table is stale"),
     ):
         one = commands.add_parser(name, parents=[shared], help=about)
-        one.add_argument("files", nargs="*", type=Path, help="default: README.md docs/results/*.md")
+        one.add_argument("files", nargs="*", type=Path, help="default: README.md and those below docs/")
         one.set_defaults(run=run)
     return parser
 

@@ -1,13 +1,40 @@
-"""Fixtures that more than one folder of tests uses."""
+"""Fixtures that more than one folder of tests uses, and what holds of all tests."""
 
 import os
+import signal
+import subprocess
 from pathlib import Path
 
+import coverage
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+# The same examples each time, so that a change alone makes a test fail, and no deadline on a busy machine. Others are
+# tried by --hypothesis-profile=default.
+settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+settings.load_profile("repeatable")
+
+# Who is started in the background is told to ignore Ctrl-C, and so is what it starts; tests of it want it heard.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Leaves out what is TensorFlow's by nature where another back end is asked for (make test-jax)."""
+    if (backend := os.environ.get("KERAS_BACKEND", "tensorflow")) != "tensorflow":
+        for mark in item.iter_markers("tensorflow"):
+            pytest.skip(f"not on {backend}: {mark.args[0]}")
+
+
+def pytest_sessionfinish():
+    """Keeps the line coverage of make test: a worker is killed if it takes ten seconds to end, as on a busy machine."""
+    if recorded := coverage.Coverage.current():
+        recorded.save()
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +50,17 @@ def raw_faces():
 def raw_300w(raw_faces):
     """Real 300-W faces in the official layout."""
     return raw_faces / "300w"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """The folder of a file system that holds 256 kB; tests that need it skip where mounting is not allowed."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
+    try:
+        subprocess.run(mount, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no right to mount a small disk here")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)

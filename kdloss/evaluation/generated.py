@@ -1,7 +1,7 @@
 """Tables of recorded results inside Markdown files: blocks that a command writes and continuous integration compares.
 
 A block stands between two lines, ``<!-- results: NAME -->`` and ``<!-- end of results -->``; NAME is one of the tables
-that ``results.yml`` declares, or a JSON file beside the document that a command wrote with ``--json``.
+that ``results.yml`` declares, or a JSON file, by its path from the document, that a command wrote with ``--json``.
 """
 
 import dataclasses

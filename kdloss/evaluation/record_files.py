@@ -12,8 +12,13 @@ SUFFIX = ".json"
 # kind of a record -> module and function: record -> a Table, or a list of them.
 _TABLES = {
     "confidence": ("kdloss.deploy.confidence_views", "reliability_table"),
+    "fuzz": ("kdloss.benchmarking.reliability_tables", "fuzz_table"),
     "inference": ("kdloss.benchmarking.tables", "inference_tables"),
+    "memory": ("kdloss.benchmarking.reliability_tables", "memory_table"),
     "predict": ("kdloss.benchmarking.tables", "folder_table"),
+    "prepare": ("kdloss.benchmarking.reliability_tables", "prepare_table"),
+    "kills": ("kdloss.benchmarking.reliability_tables", "kills_table"),
+    "workers": ("kdloss.benchmarking.reliability_tables", "workers_table"),
 }
 
 

@@ -22,6 +22,7 @@ from kdloss.heatmaps import (
     integral_readout,
 )
 from kdloss.losses import heatmap_loss
+from tests.gradients import gradient
 
 READOUTS = [integral_readout, argmax_readout]
 SIDES = [8, 16, 64]
@@ -191,8 +192,6 @@ def test_the_mirrored_map_gives_the_mirrored_point(readout):
 
 
 def test_gradient_of_the_mean_by_finite_differences():
-    import tensorflow as tf
-
     rng = np.random.default_rng(4)
     # Near the edges the correction bends, and is part of the gradient.
     start = (log_gaussians([[0.3, 2.4], [4.6, 5.2]], 6) + rng.normal(0, 0.5, (1, 6, 6, 2))).astype("float32")
@@ -201,10 +200,7 @@ def test_gradient_of_the_mean_by_finite_differences():
     def value(logits):
         return ops.sum(direction * integral_readout(logits))
 
-    logits = tf.Variable(start)
-    with tf.GradientTape() as tape:
-        result = value(logits)
-    found = tape.gradient(result, logits).numpy()
+    found = gradient(value, start)
     step = 0.02
     shifts = step * np.eye(start.size, dtype="float32").reshape(start.size, *start.shape[1:])
     up, down = (
@@ -242,6 +238,7 @@ np.savez("found.npz", **{name: np.asarray(value) for name, value in found.items(
 """
 
 
+@pytest.mark.tensorflow("compares the two back ends")
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed: pip install kdloss[jax]")
 def test_jax_and_tensorflow_agree(tmp_path):
     import tensorflow as tf

@@ -10,10 +10,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from kdloss.errors import ConfigError
 from kdloss.losses import KD_PRESETS, KDLoss, KDLossConfig, assistive_loss, kd_loss, kd_loss_terms, main_loss
+from tests.gradients import gradient, value_and_gradients
 
 # One coordinate: label 0, tough +0.01, tolerant -0.03. Prediction -> weighted main, tough, tolerant, total.
 GOLDEN = {
@@ -78,10 +78,9 @@ def test_an_absent_teacher_leaves_out_its_term():
 def _slope(error, unit):
     """Of the whole ``public`` loss, each unit's slope measured in that unit; both teachers are 0.03 off."""
     config = dataclasses.replace(KD_PRESETS["public"], unit=unit)
-    pred = tf.Variable(_points(error))
-    with tf.GradientTape() as tape:
-        loss = kd_loss(_points(0), pred, _points(0.03), _points(-0.03), config, 224)
-    return tape.gradient(loss, pred).numpy().item() / (224 if unit == "pixel" else 1)
+    teachers = _points(0.03), _points(-0.03)
+    slope = gradient(lambda pred: kd_loss(_points(0), pred, *teachers, config, 224), _points(error))
+    return slope.item() / (224 if unit == "pixel" else 1)
 
 
 def test_public_preset_turns_large_errors_down_in_normalised_units_but_not_in_pixels():
@@ -172,6 +171,7 @@ print(json.dumps(out))
 """
 
 
+@pytest.mark.tensorflow("compares the two back ends")
 def test_jax_agrees_with_tensorflow():
     rng = np.random.default_rng(4)
     points = rng.normal(0, 0.05, (4, 2, 20, 2)).astype("float32")
@@ -189,19 +189,17 @@ def test_jax_agrees_with_tensorflow():
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
-    truth, pred, tough, tolerant = (tf.Variable(p) for p in points)
+    truth, pred, tough, tolerant = points
 
-    def free():
+    def free(pred):
         return assistive_loss(truth, pred, tough, a_pos=0.9, a_neg=-0.45, beta=0.4, stop_gradient=False)
 
     losses = {
-        name: lambda config=config: kd_loss(truth, pred, tough, tolerant, config, 224)
+        name: lambda pred, config=config: kd_loss(truth, pred, tough, tolerant, config, 224)
         for name, config in KD_PRESETS.items()
     }
     for name, loss in (losses | {"free": free}).items():
-        with tf.GradientTape() as tape:
-            value = loss()
-        slope = tape.gradient(value, pred).numpy()
+        value, (slope,) = value_and_gradients(loss, pred)
         assert np.isfinite(slope).all()
-        assert found[name][0] == pytest.approx(float(value), abs=1e-6)
+        assert found[name][0] == pytest.approx(value, abs=1e-6)
         np.testing.assert_allclose(found[name][1], slope, atol=1e-6)
