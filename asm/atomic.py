@@ -36,17 +36,13 @@ def replacing(path, durable=False):
     path = Path(path)
     temporary = _beside(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers_once(os.path.abspath(path.parent))
-        yield temporary
-        if durable:
-            _flush(temporary)
-        os.replace(temporary, path)
-    except UserError:
-        raise
-    except Exception as error:
-        _explain(path, error)
-        raise
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers_once(os.path.abspath(path.parent))
+            yield temporary
+            if durable:
+                _flush(temporary)
+            os.replace(temporary, path)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -65,17 +61,13 @@ def new_folder(path):
     path = Path(path)
     work = _beside(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers_once(os.path.abspath(path.parent))
-        shutil.rmtree(work, ignore_errors=True)  # of a process that had this number before
-        work.mkdir()
-        yield work
-        os.replace(work, path)
-    except UserError:
-        raise
-    except Exception as error:
-        _explain(path, error)
-        raise
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers_once(os.path.abspath(path.parent))
+            shutil.rmtree(work, ignore_errors=True)  # of a process that had this number before
+            work.mkdir()
+            yield work
+            os.replace(work, path)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -84,6 +76,27 @@ def write_whole(path, content, durable=False):
     """Writes a text (as UTF-8) or bytes to ``path``, whole or not at all; see `replacing`."""
     with replacing(path, durable) as work:
         work.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def explained(path):
+    """Says of an error in writing to ``path``, within, what the user needs to know.
+
+    On a full disk libraries raise errors of many kinds, or say only that fewer bytes went out than they had.
+
+    Raises:
+        UserError: there is no space left, or an `OSError` came.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if getattr(error, "errno", None) in _NO_SPACE or _is_full(Path(path).parent):
+            raise UserError(f"{path}: no space left on the disk: make room, then run the same command again") from error
+        if isinstance(error, OSError):
+            raise UserError(f"{path}: cannot be written ({error.strerror or error}): give another place") from error
+        raise
 
 
 def remove_leftovers(folder):
@@ -128,17 +141,6 @@ def _lives(process):
     except OSError:  # somebody else's
         return True
     return True
-
-
-def _explain(path, error):
-    """Raises what the user needs to know of an error in writing; called while what was written still takes its room.
-
-    On a full disk libraries raise errors of many kinds, or say only that fewer bytes went out than they had.
-    """
-    if getattr(error, "errno", None) in _NO_SPACE or _is_full(path.parent):
-        raise UserError(f"{path}: no space left on the disk: make room, then run the same command again") from error
-    if isinstance(error, OSError):
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}): give another place") from error
 
 
 def _is_full(folder):

@@ -140,8 +140,7 @@ def difference(found, expected):
         ours, theirs = ({name for name in names if not name.startswith("tensorboard")} for names in (ours, theirs))
         if ours != theirs:
             return f"other files: {', '.join(sorted(ours ^ theirs))}"
-        found_ones = [difference(found / name, expected / name) for name in sorted(theirs)]
-        return next((one for one in found_ones if isinstance(one, str)), max(found_ones, default=0.0))
+        return worst([difference(found / name, expected / name) for name in sorted(theirs)])
     if not found.is_file():
         return f"{expected.name} is missing"
     if expected.name in _OF_THE_RUN or found.read_bytes() == expected.read_bytes():
@@ -164,6 +163,12 @@ def difference(found, expected):
         elif not np.array_equal(array, ours[name]):
             return f"{expected.name}: {name} differs"
     return largest
+
+
+def worst(found):
+    """Of several differences the first text, else the largest number."""
+    texts = [one for one in found if isinstance(one, str)]
+    return texts[0] if texts else max(found, default=0.0)
 
 
 def _arrays_of_npz(path):
@@ -211,8 +216,7 @@ def attempt(stage, number, folder, reference, seconds, rng):
     hidden = [str(path.relative_to(folder)) for path in folder.rglob(".*")]
     if hidden:
         return killed, f"left behind: {', '.join(hidden)}"
-    found = [difference(folder / name, reference / name) for name in stage.makes]
-    return killed, next((one for one in found if isinstance(one, str)), max(found))
+    return killed, worst([difference(folder / name, reference / name) for name in stage.makes])
 
 
 def measure(stages, tries, seed, work, say=print):

@@ -31,9 +31,9 @@ def pytest_runtest_setup(item):
             pytest.skip(f"not on {backend}: {mark.args[0]}")
 
 
-def pytest_sessionfinish():
-    """Keeps the line coverage of make test: a worker is killed if it takes ten seconds to end, as on a busy machine."""
-    if recorded := coverage.Coverage.current():
+def pytest_sessionfinish(session):
+    """Keeps a worker's line coverage: it is killed if it takes ten seconds to end, as on a busy machine it does."""
+    if hasattr(session.config, "workerinput") and (recorded := coverage.Coverage.current()):
         recorded.save()
 
 

@@ -8,7 +8,7 @@ from kdloss.datasets import DATASETS
 from kdloss.errors import ConfigError
 from kdloss.models import predicts_heatmaps
 from kdloss.recipes import EFFICIENTFAN, KD_LOSS, PRESETS, recipe
-from kdloss.runs import run_folders
+from kdloss.runs import finished, run_folders
 from kdloss.training.config import HEATMAP_LOSSES, PRECISIONS
 from kdloss.training.run_folder import is_cut_off
 
@@ -94,7 +94,7 @@ def run_training(config, args, name, distribution, shape=None):
     with distribution.first_alone():
         prepared = find_prepared(config.dataset, args.data)
     folder = Path(distribution.share(str(args.out or _folder_of(config, name))))
-    begun = ", goes on" if (folder / "config.json").exists() else ""
+    begun = ", done before" if finished(folder) else ", goes on" if (folder / "config.json").exists() else ""
     kept = "synthetic faces" if prepared.synthetic else "faces"
     among = f" on {distribution.devices} devices" if distribution.devices > 1 else ""
     if distribution.is_first:

@@ -38,7 +38,8 @@ def train(config, prepared, folder, *, resume=False, shape=None, verbose=None, d
         prepared: the `PreparedDataset` of ``config.dataset``.
         folder: the run folder (`pathlib.Path`): config.json, environment.json, metrics.jsonl, history.csv,
             tensorboard/, last/ (to resume from) and best.keras.
-        resume: takes a finished run in ``folder`` as it is. One that was cut off is gone on with in any case.
+        resume: says that the run in ``folder`` is meant. One of the same settings is gone on with in any case, and
+            left as it is where it is finished.
         shape: a `asm.ShapeModel` for soft landmarks; fitted on the training faces by default.
         verbose: Keras' progress: 0 silent, 1 bar, 2 a line an epoch; None is a bar on a terminal, else lines.
         deadline: a `Deadline`; no epoch is begun that would end after it.

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import keras
 import numpy as np
 
-from asm.atomic import write_whole
+from asm.atomic import explained, write_whole
 from kdloss.interruption import Interruption
 from kdloss.training.checkpoint import save_model, save_state
 from kdloss.training.deadline import Deadline
@@ -162,9 +162,10 @@ class RunRecorder(keras.callbacks.Callback):
             save_model(self.folder / "best.keras", student, self.card | {"epoch": epoch + 1, "val_nme": self.best})
 
     def _note(self, row):
-        for name, value in row.items():
-            self.writer.add_scalar(name, value, row["epoch"])
-        self.writer.flush()
+        with explained(self.folder / "tensorboard"):
+            for name, value in row.items():
+                self.writer.add_scalar(name, value, row["epoch"])
+            self.writer.flush()
 
     def _require_number(self, name, value, epoch):
         if not np.isfinite(value):

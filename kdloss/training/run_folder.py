@@ -17,20 +17,22 @@ def check_run_folder(folder, config, resume):
     Args:
         folder: of the run (`pathlib.Path`).
         config: its `TrainConfig`.
-        resume: whether a run that differs is a mistake of its settings, and a finished one is welcome.
+        resume: whether this run must be meant, so that another one is a mistake of the settings.
 
     Raises:
         ConfigError: it holds something else, or a run of other settings.
     """
     remove_leftovers(folder)
     if (stored := folder / _CONFIG).exists():
-        changed = _read(stored).differences(config)
-        if not resume and (changed or finished(folder)):
-            raise ConfigError(f"--out {folder}: holds a run already: give another folder, or --resume to go on with it")
+        changed = ", ".join(_read(stored).differences(config))
+        if changed and not resume:
+            raise ConfigError(
+                f"--out {folder}: holds a run of other settings already ({changed} differ): give another folder"
+            )
         if changed:
             raise ConfigError(
-                f"--resume {folder}: {', '.join(changed)} differ from those the run was started with: "
-                f"leave them out, or start a new run"
+                f"--resume {folder}: {changed} differ from those the run was started with: leave them out, or start a "
+                f"new run"
             )
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -209,13 +209,17 @@ def test_values_out_of_range(at_work, capsys):
 
 def test_the_loss_that_diverges(at_work, tmp_path, capsys):
     options = ["--method", "none", "--image-size", "32", "--learning-rate", "1e30", "--out", str(tmp_path / "run")]
-    fails(capsys, train_student, [*SMALL, *options, "--epochs", "3"], "expected a number", "lower --learning-rate")
+    fails(
+        capsys, train_student, [*SMALL, *options, "--epochs", "3"], "in epoch ", ", batch ", "a lower --learning-rate"
+    )
 
 
 def test_runs_are_neither_overwritten_nor_mixed(at_work, capsys):
     out = ["--out", str(at_work / "300w-tough-tiny")]
     tough = [*SMALL, "--kind", "tough", "--image-size", "32"]
-    fails(capsys, train_teacher, [*tough, *out], "--out", "holds a run already", "--resume")
+    assert train_teacher.main([*tough, *out]) == 0
+    assert ", done before -> " in capsys.readouterr().out
+    fails(capsys, train_teacher, [*tough, *out, "--seed", "3"], "--out", "a run of other settings", "seed differ")
     fails(capsys, train_teacher, [*tough, *out, "--resume", "--seed", "3", "--epochs", "2"], "epochs, seed differ")
     fails(capsys, train_teacher, [*tough, "--resume"], "--resume", "--out")
     assert train_teacher.main([*tough, *out, "--resume"]) == 0

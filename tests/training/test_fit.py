@@ -160,8 +160,9 @@ def test_a_run_in_pieces_ends_as_one_in_a_whole(runs, faces, tmp_path):
 def test_a_finished_run_is_left_as_it_is(runs, faces):
     run = runs / "student"
     before = {file: hashlib.sha256((run / file).read_bytes()).digest() for file in files_of(run)}
-    results = train(student_config(runs), faces, run, resume=True, verbose=0)
-    assert results == json.loads((run / "finished.json").read_text())
+    for resume in (False, True):
+        results = train(student_config(runs), faces, run, resume=resume, verbose=0)
+        assert results == json.loads((run / "finished.json").read_text())
     assert before == {file: hashlib.sha256((run / file).read_bytes()).digest() for file in files_of(run)}
 
 
@@ -180,7 +181,7 @@ def test_a_start_from_a_checkpoint_takes_its_weights(runs, faces, tmp_path):
 
 
 def test_an_existing_folder_is_not_overwritten(runs, faces, tmp_path):
-    refused(ConfigError, faces, runs / "tough", tiny_config("tough"), "--out", "holds a run already", "--resume")
+    refused(ConfigError, faces, runs / "tough", tiny_config("tough", seed=9), "--out", "settings already (seed differ)")
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "a.txt").write_text("mine")
     refused(ConfigError, faces, tmp_path / "letters", tiny_config("tough"), "--out", "is no run folder")

@@ -94,6 +94,7 @@ def test_a_run_interrupted_in_an_epoch_ends_as_one_in_a_whole(
     train(config, faces, run, verbose=0)
     equal_runs(run, whole)
     assert not is_cut_off(run, config)
+    assert len(list((run / "tensorboard").iterdir())) == 1  # no epoch stands there twice
 
 
 def test_two_interruptions_of_the_same_epoch(config, whole, faces, tmp_path, monkeypatch):
@@ -176,7 +177,6 @@ def test_a_run_cut_off_before_its_first_epoch_goes_on(faces, tmp_path):
     (run / "config.json").write_text(tiny_config().to_json())
     train(tiny_config(), faces, run, verbose=0)
     assert (run / "environment.json").exists()
-    refused(ConfigError, faces, run, tiny_config(), "holds a run already")
 
 
 def test_a_run_of_other_settings_is_not_gone_on_with(faces, tmp_path):
@@ -184,7 +184,7 @@ def test_a_run_of_other_settings_is_not_gone_on_with(faces, tmp_path):
     run.mkdir()
     (run / "config.json").write_text(tiny_config(seed=1).to_json())
     assert not is_cut_off(run, tiny_config())
-    refused(ConfigError, faces, run, tiny_config(), "--out", "holds a run already")
+    refused(ConfigError, faces, run, tiny_config(), "--out", "holds a run of other settings already (seed differ)")
     (run / "config.json").write_text("{")
     assert not is_cut_off(run, tiny_config())
     refused(ConfigError, faces, run, tiny_config(), "config.json: damaged")
