@@ -64,10 +64,19 @@ def main(argv=None):
         # Both signals end the server in order. It raises them once more when that is done: as one that is caught here.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with contextlib.suppress(KeyboardInterrupt):
-            # Here, as whoever reads the address may end the server at once.
-            print(f"http://{_in_address(args.host)}:{port}/", flush=True)
-            uvicorn.Server(config).run(sockets=[listener])
+            _announced(uvicorn, f"http://{_in_address(args.host)}:{port}/")(config).run(sockets=[listener])
     return 0
+
+
+def _announced(uvicorn, address):
+    """uvicorn's server that says its address once it listens for signals, too: who reads it may end it at once."""
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets=None):
+            await super().startup(sockets=sockets)
+            print(address, flush=True)
+
+    return Server
 
 
 def _listening(host, port):
