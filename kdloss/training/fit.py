@@ -179,7 +179,7 @@ def _fit(trainer, batches, recorder, epochs, verbose):
             trainer.fit(
                 training_data(batches, progress.epoch * batches.steps + progress.step, last * batches.steps),
                 initial_epoch=progress.epoch,
-                epochs=last,
+                epochs=epochs,
                 steps_per_epoch=batches.steps - progress.step,
                 callbacks=[recorder],
                 verbose=(1 if sys.stdout.isatty() else 2) if verbose is None else verbose,

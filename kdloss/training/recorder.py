@@ -111,6 +111,8 @@ class RunRecorder(keras.callbacks.Callback):
         self._keep_in_mind()
         if self.distribution.agree(not self.deadline.leaves(time.monotonic() - self.started)):
             self.model.stop_training = self.out_of_time = True
+        if self.before:  # an epoch that was cut off: those after it have more steps
+            self.model.stop_training = True
 
     def close(self):
         """Ends what it writes to."""
