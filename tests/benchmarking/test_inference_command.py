@@ -18,7 +18,8 @@ import pytest
 from kdloss import benchmark
 from kdloss.__main__ import main as kdloss
 from kdloss.benchmark import main
-from kdloss.benchmarking import networks
+from kdloss.benchmarking import inference_command, networks
+from kdloss.benchmarking.flags import thread_counts
 from kdloss.benchmarking.networks import Network, trained
 from kdloss.benchmarking.runtimes import RUNTIMES, USUAL, usual_runtimes
 from kdloss.benchmarking.tables import inference_tables
@@ -143,7 +144,7 @@ def test_litert_runs_the_same_network(litert_file, model):
         (["--arch", ARCH, "--points", "0"], "number of points is 0: expected"),
         (["--checkpoint", "absent"], "absent: no such checkpoint: "),
         (["--threads", "1", "0"], "--threads 0: expected 1 at least"),
-        (["--threads", "1", "two"], "--threads two: expected numbers, or all"),
+        (["--threads", "1", "two"], "--threads 1 two: expected numbers, or all"),
         (["--processes", "-1"], "--processes -1: expected 0 at least"),
         (["--data", "faces"], "--data faces: of which data set?"),
         (["--plot", "a.png"], "--plot: accuracy needs trained networks and faces: "),
@@ -215,7 +216,7 @@ def test_nobody_has_to_install_what_was_not_asked_for(monkeypatch):
 def test_threads(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5, 6}, raising=False)
     args = benchmark._parser().parse_args(["inference"])
-    assert [benchmark._threads(text) for text in args.threads] == [1, 3]
+    assert thread_counts(args.threads) == [1, 3]
 
 
 def test_all_architectures(monkeypatch):
@@ -227,7 +228,7 @@ def test_all_architectures(monkeypatch):
 
     monkeypatch.setattr(networks, "fresh", fresh)
     args = benchmark._parser().parse_args(["inference", "--arch", "all", "--image-size", "64", "96"])
-    plans = benchmark._plans(args, None)
+    plans = inference_command._plans(args, None)
     assert [plan.described["arch"] for plan in plans] == [arch for arch in architectures() for _ in range(2)]
     assert len({plan.described["label"] for plan in plans}) == len(plans)
     # None is kept: each is made anew when its turn comes.
