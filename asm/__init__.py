@@ -1,6 +1,6 @@
 """Active shape model of landmarks: Procrustes alignment, PCA, the clip to plausible shapes, and its pictures.
 
-Stands alone: needs only numpy, scikit-learn and, for `asm.plots`, matplotlib.
+Stands alone: needs only numpy and, for `asm.plots`, matplotlib.
 """
 
 from asm.errors import UserError as UserError

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from asm.blocks import MANY, blocks
 from asm.errors import UserError
 from asm.points import checked_points
 
@@ -39,7 +40,10 @@ class Similarity:
 
     def apply(self, points):
         """Maps points (..., N, 2); batch dimensions broadcast."""
-        return points @ np.swapaxes(self.matrix[..., :2], -1, -2) + self.matrix[..., None, :, 2]
+        factor, shift = (_as_complex(self.matrix[..., column]) for column in (0, 2))
+        moved = _as_complex(points) * factor[..., None]
+        moved += shift[..., None]
+        return _as_points(moved)
 
     def inverse(self):
         """The `Similarity` that undoes this one."""
@@ -87,8 +91,7 @@ def fit_similarity(source, target, weights=None):
         raise UserError(f"source {source.shape}, target {target.shape}: the batches don't fit together") from error
     source_mean, source_spread = _moments(source, weights, "source shape")
     target_mean, target_spread = _moments(target, weights, "target shape")
-    source_part, target_part = source - source_mean[..., None], target - target_mean[..., None]
-    common = (weights * source_part.conj() * target_part).sum(axis=-1)
+    common = np.vecdot(weights * (source - source_mean[..., None]), target)
     if (np.abs(common) <= _ROUNDING * np.sqrt(source_spread * target_spread)).any():
         raise UserError("similarity fit: no rotation is better than another (mirror images?): give other shapes")
     factor = common / source_spread
@@ -111,6 +114,14 @@ def generalised_procrustes(shapes, tolerance=1e-8, max_iterations=100):
         UserError: fewer than two shapes, a shape whose points all coincide, no rounds allowed, or no convergence.
     """
     shapes = checked_points(shapes, "shapes to align")
+    mean = procrustes_mean(shapes, tolerance, max_iterations)
+    transforms = fit_similarity(shapes, mean)
+    return Alignment(transforms.apply(shapes), mean, transforms)
+
+
+def procrustes_mean(shapes, tolerance=1e-8, max_iterations=100):
+    """The mean (N, 2) of `generalised_procrustes`, alone."""
+    shapes = checked_points(shapes, "shapes to align")
     if shapes.ndim != 3 or len(shapes) < 2:
         raise UserError(f"shapes to align: found an array of shape {shapes.shape}, expected (n, N, 2) with n >= 2")
     if max_iterations < 1:
@@ -118,11 +129,10 @@ def generalised_procrustes(shapes, tolerance=1e-8, max_iterations=100):
     weights = _checked_weights(None, shapes.shape[-2])
     points = _as_complex(shapes)
     centres, spreads = _moments(points, weights, "shapes to align")
-    points = (points - centres[:, None]) / np.sqrt(spreads)[:, None]
-    mean = points[0]
+    products = _products(points, centres, spreads)
+    mean = (points[0] - centres[0]) / np.sqrt(spreads[0])
     for _ in range(max_iterations):
-        factors = (weights * points.conj() * mean).sum(axis=-1)
-        moved = (factors[:, None] * points).mean(axis=0)
+        moved = products @ (weights * mean)
         moved /= np.sqrt((weights * np.abs(moved) ** 2).sum())
         change = np.sqrt((weights * np.abs(moved - mean) ** 2).sum())
         mean = moved
@@ -133,14 +143,24 @@ def generalised_procrustes(shapes, tolerance=1e-8, max_iterations=100):
             f"alignment: the mean moves by {change:.1e} after {max_iterations} rounds, not {tolerance:.1e} at most: "
             "raise max_iterations or tolerance, or look for shapes of another kind"
         )
-    mean = _average_frame(points, weights, mean, centres, spreads)
-    transforms = fit_similarity(shapes, mean)
-    return Alignment(transforms.apply(shapes), mean, transforms)
+    return _average_frame(points, weights, mean, centres, spreads)
+
+
+def _products(points, centres, spreads):
+    """(N, N) sum of z z* over the shapes z, centred and of unit size."""
+    num_points = points.shape[-1]
+    total = np.zeros((2 * num_points, 2 * num_points))
+    for part in blocks(points, MANY):
+        block = (points[part] - centres[part, None]).view(np.float64)
+        block /= np.sqrt(spreads[part, None])
+        total += block.T @ block  # of real numbers, which takes half of what complex ones take
+    total = total.reshape(num_points, 2, num_points, 2)
+    return total[:, 0, :, 0] + total[:, 1, :, 1] + 1j * (total[:, 1, :, 0] - total[:, 0, :, 1])
 
 
 def _average_frame(points, weights, mean, centres, spreads):
     """Puts the centred, unit-sized mean (N,) at the average place, size and rotation of the shapes; (N, 2)."""
-    turn = (weights * mean.conj() * points).sum(axis=-1)
+    turn = np.vecdot(weights * mean, points) / np.sqrt(spreads)
     turn = (turn / np.abs(turn)).sum() if (np.abs(turn) > _ROUNDING).all() else 0
     # Shapes turned evenly to all sides have no mean rotation: any frame is then as good.
     turn = turn / np.abs(turn) if np.abs(turn) > _ROUNDING * len(points) else 1
@@ -155,11 +175,11 @@ def _similarity(factor, shift):
 
 
 def _as_complex(points):
-    return points[..., 0] + 1j * points[..., 1]
+    return np.ascontiguousarray(points, np.float64).view(np.complex128)[..., 0]
 
 
 def _as_points(numbers):
-    return np.stack([numbers.real, numbers.imag], axis=-1)
+    return np.ascontiguousarray(numbers)[..., None].view(np.float64)
 
 
 def _checked_weights(weights, num_points):
@@ -175,9 +195,16 @@ def _checked_weights(weights, num_points):
 
 def _moments(numbers, weights, what):
     """Weighted means (...) and variances (...) of complex points (..., N); refuses points that all coincide."""
-    mean = (weights * numbers).sum(axis=-1)
-    spread = (weights * np.abs(numbers - mean[..., None]) ** 2).sum(axis=-1)
-    flat = np.sqrt(spread) <= _ROUNDING * np.abs(numbers).max(axis=-1)
+    mean = np.vecdot(weights, numbers)
+    spread, size = np.empty(mean.shape), np.empty(numbers.shape[:-1])
+    for part in blocks(numbers) if numbers.ndim > 1 and weights.ndim == 1 else (...,):
+        spread[part] = (weights * _squares(numbers[part] - mean[part][..., None])).sum(axis=-1)
+        size[part] = _squares(numbers[part]).max(axis=-1)
+    flat = spread <= _ROUNDING**2 * size
     if flat.any():
         raise UserError(f"{what}: all points coincide in {flat.sum()} shape(s), expected some extent: leave those out")
     return mean, spread
+
+
+def _squares(numbers):
+    return np.square(numbers.real) + np.square(numbers.imag)

@@ -4,6 +4,7 @@ Formula (Fard and Mahoor, CVIU 215, 2022; active shape models: Cootes et al. 199
 lambda, b = E'(s - mean), b_i clipped to +-3 sqrt(lambda_i), s' = mean + E b.
 """
 
+import functools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +13,11 @@ import numpy as np
 
 from asm.array_files import read_npz
 from asm.atomic import replacing
+from asm.blocks import MANY, blocks
 from asm.errors import UserError
-from asm.points import LARGEST, checked_points
-from asm.procrustes import fit_similarity, generalised_procrustes
+from asm.points import LARGEST, checked_points, magnitude, refuse_unusable, shaped_points
+from asm.principal_axes import principal_axes
+from asm.procrustes import Similarity, fit_similarity, procrustes_mean
 
 FORMAT = "asm.shape_model"
 VERSION = 1
@@ -73,24 +76,31 @@ class ShapeModel:
         """
         if (variance is None) == (modes is None):
             raise UserError("shape model: give either a share of variance or a number of modes, and not both")
-        points = checked_points(shapes, "training shapes")
+        points = shaped_points(shapes, "training shapes")
         if points.ndim != 3 or len(points) < 2:
             raise UserError(f"training shapes: found an array of shape {points.shape}, expected (n, N, 2) with n >= 2")
-        reference = generalised_procrustes(points).mean if align else None
-        if align:
-            points = _pose(points, reference).inverse().apply(points)
-        rounding = _ROUNDING * np.abs(points).max()
-        if points.std(axis=0).max() <= rounding:
+        reference = procrustes_mean(points) if align else None
+        framed = functools.partial(_framed, points, _pose(points, reference).inverse() if align else None)
+        total, largest = 0, 0
+        for block in framed():
+            size = magnitude(block)
+            if not size < LARGEST:
+                refuse_unusable(points, "training shapes")
+            total, largest = total + block.sum(axis=0), max(largest, size)
+        mean, rounding = total / len(points), _ROUNDING * largest
+        values, axes = principal_axes(
+            lambda: ((block - mean).reshape(len(block), -1) for block in framed()),
+            width=mean.size,
+            floor=(len(points) - 1) * rounding**2,
+        )
+        spectrum = values / (len(points) - 1)
+        spectrum = spectrum[np.sqrt(spectrum) > rounding]
+        if not len(spectrum):
             raise UserError(f"training shapes: all {len(points)} are the same, expected shapes that differ")
-        # Only a fit needs scikit-learn, which takes longer to load than most commands to run.
-        from sklearn.decomposition import PCA
-
-        pca = PCA(svd_solver="full").fit(points.reshape(len(points), -1))
-        spectrum = pca.explained_variance_[np.sqrt(pca.explained_variance_) > rounding]
         count = _count_for_share(spectrum, variance) if modes is None else _checked_count(modes, len(spectrum))
         return cls(
-            mean=pca.mean_.reshape(-1, 2),
-            modes=pca.components_[:count].reshape(count, -1, 2),
+            mean=mean,
+            modes=axes[:count].reshape(count, -1, 2),
             spectrum=spectrum,
             reference=reference,
             metadata=dict(metadata or {}),
@@ -130,14 +140,16 @@ class ShapeModel:
 
     def project(self, shapes):
         """Coefficients b (..., k) of shapes (..., N, 2), aligned first if the model aligns."""
-        points = self._checked(shapes)
-        return self._project(self._pose_of(points), points).astype(_floating(shapes))
+        points = self._shaped(shapes)
+        coefficients = np.empty((*points.shape[:-2], len(self.modes)), _floating(shapes))
+        flat = coefficients.reshape(-1, len(self.modes))
+        for part, values, _ in self._projected(points):
+            flat[part] = values
+        return coefficients
 
     def clip(self, coefficients, limit=3.0):
         """Clips b (..., k) to +-``limit`` standard deviations of each mode; ``limit`` may be ``inf``."""
-        if not limit >= 0:
-            raise UserError(f"limit: found {limit}, expected a number of standard deviations >= 0")
-        bound = limit * np.sqrt(self.eigenvalues)
+        bound = self._bound(limit)
         return np.clip(self._checked_coefficients(coefficients), -bound, bound).astype(_floating(coefficients))
 
     def reconstruct(self, coefficients):
@@ -150,10 +162,13 @@ class ShapeModel:
 
         If the model aligns, this happens in its frame, and the result is mapped back to where each shape was.
         """
-        points = self._checked(shapes)
-        pose = self._pose_of(points)
-        soft = self._reconstruct(self.clip(self._project(pose, points), limit))
-        return (soft if pose is None else pose.apply(soft)).astype(_floating(shapes))
+        points, bound = self._shaped(shapes), self._bound(limit)
+        soft = np.empty(points.shape, _floating(shapes))
+        flat = soft.reshape(-1, self.num_points, 2)
+        for part, values, pose in self._projected(points):
+            block = self._reconstruct(np.clip(values, -bound, bound))
+            flat[part] = block if pose is None else pose.apply(block)
+        return soft
 
     def save(self, path):
         """Writes an .npz (no pickle), whole or not at all."""
@@ -210,8 +225,8 @@ class ShapeModel:
             return "its metadata must be a dict of strings"
         return None
 
-    def _checked(self, shapes):
-        return checked_points(shapes, "shapes", num_points=self.num_points)
+    def _shaped(self, shapes):
+        return shaped_points(shapes, "shapes", num_points=self.num_points)
 
     def _checked_coefficients(self, coefficients):
         values = np.asarray(coefficients, dtype=np.float64)
@@ -219,17 +234,36 @@ class ShapeModel:
             raise UserError(f"coefficients: found shape {values.shape}, expected (..., {len(self.modes)}), one a mode")
         return values
 
-    def _pose_of(self, points):
-        return None if self.reference is None else _pose(points, self.reference)
+    def _bound(self, limit):
+        """(k,) the greatest coefficients that ``limit`` allows."""
+        if not limit >= 0:
+            raise UserError(f"limit: found {limit}, expected a number of standard deviations >= 0")
+        return limit * np.sqrt(self.eigenvalues)
 
-    def _project(self, pose, points):
-        framed = points if pose is None else pose.inverse().apply(points)
-        difference = (framed - self.mean).reshape(*points.shape[:-2], 2 * self.num_points)
-        return difference @ self.modes.reshape(len(self.modes), -1).T
+    def _projected(self, points):
+        """Yields slices of the shapes (..., N, 2) in a row, their coefficients, and their poses, or None."""
+        points = points.reshape(-1, self.num_points, 2)
+        modes = self.modes.reshape(len(self.modes), -1)
+        offset = modes @ self.mean.ravel()
+        poses = None if self.reference is None else _pose(checked_points(points, "shapes"), self.reference)
+        for part in blocks(points):
+            block, pose = points[part], None if poses is None else Similarity(poses.matrix[part])
+            if not magnitude(block) < LARGEST:
+                refuse_unusable(points, "shapes")
+            framed = block if pose is None else pose.inverse().apply(block)
+            yield part, framed.reshape(len(block), -1) @ modes.T - offset, pose
 
     def _reconstruct(self, values):
-        difference = values @ self.modes.reshape(len(self.modes), -1)
-        return self.mean + difference.reshape(*values.shape[:-1], self.num_points, 2)
+        # The mean is a mode that every shape has once: all in one product.
+        modes = np.concatenate([self.modes, self.mean[None]]).reshape(len(self.modes) + 1, -1)
+        flat = np.concatenate([values, np.ones((*values.shape[:-1], 1))], axis=-1) @ modes
+        return flat.reshape(*values.shape[:-1], self.num_points, 2)
+
+
+def _framed(points, poses):
+    """Yields blocks of shapes, moved by their similarities, if any."""
+    for part in blocks(points, MANY):
+        yield points[part] if poses is None else Similarity(poses.matrix[part]).apply(points[part])
 
 
 def _pose(points, reference):

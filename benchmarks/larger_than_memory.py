@@ -13,12 +13,10 @@ Exit status 1 if the peak of resident memory grows by more than that, or the fir
 """
 
 import argparse
-import csv
 import json
 import os
 import resource
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,63 +24,18 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the network is that of the tests
 
 from asm.atomic import write_whole
 from kdloss.benchmarking.reliability_tables import memory_table
+from kdloss.benchmarking.repeated_set import repeated_set
 from kdloss.errors import ConfigError, DataError, exits_on_user_error
 from kdloss.evaluation.table import text_table
-from kdloss.manifest import content_hash, write_manifest
 from kdloss.prepared import PreparedDataset
 
 SHARE, BYTES_A_FACE, SECONDS = 0.10, 1000, 10.0
 IMAGE_SIZE, BATCH = 64, 64
 _STARTED = time.monotonic()
-
-
-def repeat_set(prepared, times, folder):
-    """Writes a prepared set of ``times`` as many faces. Names get a suffix; test faces become training faces.
-
-    Args:
-        prepared: a `PreparedDataset`.
-        times: how often each face stands in the new set.
-        folder: to make.
-    """
-    folder.mkdir()
-    count = times * len(prepared)
-    header = {"descr": "|u1", "fortran_order": False, "shape": (count, *prepared.faces.shape[1:])}
-    with open(folder / "faces.npy", "wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for _ in range(times):
-            for pixels in prepared.faces:
-                file.write(pixels.data)
-        file.flush()
-        os.fsync(file.fileno())
-    digests = np.load(prepared.path / "digests.npy", allow_pickle=False)
-    for name, array in (("points", prepared.points), ("to_image", prepared.to_image), ("digests", digests)):
-        np.save(folder / f"{name}.npy", np.tile(array, (times, *[1] * (array.ndim - 1))), allow_pickle=False)
-    names, splits = _repeat_table(prepared.path / "table.csv", times, folder / "table.csv")
-    content = content_hash(np.tile(prepared.points, (times, 1, 1)), names, splits, np.tile(digests, (times, 1)))
-    facts = {key: value for key, value in prepared.manifest.items() if key not in ("files", "manifest")}
-    write_manifest(folder, facts | {"count": count, "content": content})
-
-
-def _repeat_table(path, times, made):
-    """Writes the table of a repeated set; returns its names and splits."""
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    repeated = [
-        row | {"name": f"{row['name']} {number}", "split": "val" if row["split"] == "val" else "train"}
-        for number in range(times)
-        for row in rows
-    ]
-    with open(made, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(repeated)
-    return [row["name"] for row in repeated], [row["split"] for row in repeated]
 
 
 class Watch(threading.Thread):
@@ -151,14 +104,9 @@ def train_once(folder, limit):
 
 def measure(prepared, times, work, limit):
     """Makes a set, trains on it in a process of its own, and removes it."""
-    size = times * len(prepared) * prepared.size**2 * 3
-    free = shutil.disk_usage(work).free
-    if free < size * 1.1:
-        raise DataError(f"{work}: {free / 1e9:.1f} GB free, expected {size * 1.1 / 1e9:.1f}: give another --work")
-    with tempfile.TemporaryDirectory(prefix="larger-than-memory-", dir=work) as folder:
-        made = Path(folder) / "300w"
-        repeat_set(prepared, times, made)
+    with repeated_set(prepared, times, work) as made:
         with open(made / "faces.npy", "rb") as file:
+            size = os.fstat(file.fileno()).st_size
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         words = [sys.executable, __file__, "--data", str(made), "--once", "--limit", str(limit)]
         done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)

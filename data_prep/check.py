@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from asm.array_files import read_npy
-from data_prep.processes import usable_cores
+from asm.cores import usable_cores
 from kdloss.errors import DataError
 from kdloss.manifest import content_hash
 from kdloss.prepared import PreparedDataset

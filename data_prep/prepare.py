@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import PIL
 
+from asm.cores import usable_cores
 from data_prep.chunks import CHUNK
 from data_prep.face import SYNTHETIC_MARK
-from data_prep.processes import usable_cores
 from data_prep.source_state import state_of
 from data_prep.writer import write_prepared
 from kdloss.datasets import dataset_spec

@@ -21,11 +21,6 @@ class ProcessLost(DataError):
     """A process was ended from outside, most likely for want of memory. What is done is done."""
 
 
-def usable_cores():
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def cut_in_processes(job, starts, processes):
     """Cuts chunks; yields the number of each when it is done.
 

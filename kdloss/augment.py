@@ -4,6 +4,9 @@ A view is a pure function of (configuration, seed, round, face): drawn again it 
 outputs can therefore be stored per view without storing the pixels (see `kdloss.teacher_cache`).
 """
 
+import functools
+import math
+import random
 from dataclasses import dataclass
 
 import cv2
@@ -11,6 +14,8 @@ import numpy as np
 
 from kdloss.errors import ConfigError
 from kdloss.geometry import FaceCrop
+
+_RAMP = np.linspace(0, 1, 256, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -61,15 +66,18 @@ def augmentation(name):
 
 
 def view_rng(seed, round_, row):
-    """The random generator of one view; independent of batch order, workers and machine."""
-    return np.random.default_rng([seed, round_, row])
+    """The random generator of one view; independent of batch order, workers and machine.
+
+    Python's own: it begins, and draws single numbers, in a fraction of the time that numpy's takes.
+    """
+    return random.Random(int(seed) << 96 | int(round_) << 48 | int(row))
 
 
 def draw_crop(rng, config, box, size, mirrorable=True):
-    """Draws the geometry of a view.
+    """Draws the geometry of a view, which does not depend on ``size`` but for the unit of its pixels.
 
     Args:
-        rng: a `numpy.random.Generator`.
+        rng: a `random.Random`.
         config: an `AugmentConfig`.
         box: x, y, width, height of the unvaried crop.
         size: side of the view, pixels.
@@ -78,56 +86,73 @@ def draw_crop(rng, config, box, size, mirrorable=True):
     Returns:
         ``(FaceCrop, mirrored)``.
     """
-    turn, zoom, right, down, flip = rng.random(5)
-    mirrored = bool(mirrorable and flip < config.mirror)
+    turn, zoom, right, down = (2 * rng.random() - 1 for _ in range(4))
+    mirrored = rng.random() < config.mirror and mirrorable
     crop = FaceCrop.from_box(
         box,
         size,
-        rotation=np.deg2rad(config.rotation) * (2 * turn - 1),
-        scale=(1 + config.scale) ** (2 * zoom - 1),
-        shift=(config.shift * (2 * right - 1), config.shift * (2 * down - 1)),
+        rotation=math.radians(config.rotation) * turn,
+        scale=(1 + config.scale) ** zoom,
+        shift=(config.shift * right, config.shift * down),
         mirror=mirrored,
     )
     return crop, mirrored
 
 
 def vary_pixels(rng, config, image):
-    """Colour, grey, blur, noise and occluding patches on a view (S, S, 3) uint8, which is left as it is."""
+    """Colour, grey, blur, noise and occluding patches on a view (S, S, 3) uint8, in place."""
     if config.colour:
-        image = _vary_colour(rng, config.colour, image)
+        _vary_colour(rng, config.colour, image)
     if rng.random() < config.grey:
-        image = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=-1)
+        cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB, dst=image)
     if rng.random() < config.blur:
-        image = cv2.GaussianBlur(image, (0, 0), image.shape[0] * rng.uniform(0.003, 0.015))
+        _blur(image, len(image) * rng.uniform(0.003, 0.015))
     if rng.random() < config.occlusion:
-        image = _occlude(rng, image)
+        _occlude(rng, image)
     if rng.random() < config.noise:
-        noise = rng.standard_normal(image.shape, np.float32) * rng.uniform(2, 12)
-        image = np.clip(image + noise, 0, 255).astype(np.uint8)
-    return image
+        _add_noise(rng, rng.uniform(2, 12), image)
 
 
 def _vary_colour(rng, strength, image):
     # One table of 256 values a channel: gamma, contrast about the middle, brightness and the channel's own gain.
-    gamma = np.exp(rng.uniform(-0.35, 0.35) * strength)
-    contrast = np.exp(rng.uniform(-0.3, 0.3) * strength)
+    gamma = math.exp(rng.uniform(-0.35, 0.35) * strength)
+    contrast = math.exp(rng.uniform(-0.3, 0.3) * strength)
     brightness = rng.uniform(-0.12, 0.12) * strength
-    gains = np.exp(rng.uniform(-0.1, 0.1, 3) * strength)
-    ramp = (np.linspace(0, 1, 256) ** gamma - 0.5) * contrast + 0.5 + brightness
-    table = np.clip(255 * ramp[:, None] * gains, 0, 255).astype(np.uint8)
-    return cv2.LUT(image, table.reshape(1, 256, 3))
+    gains = [255 * math.exp(rng.uniform(-0.1, 0.1) * strength) for _ in range(3)]
+    ramp = (np.power(_RAMP, gamma) - 0.5) * contrast + (0.5 + brightness)
+    table = np.float32(gains)[:, None] * ramp
+    cv2.LUT(image, table.clip(0, 255, out=table).astype(np.uint8).T.reshape(1, 256, 3), dst=image)
+
+
+def _blur(image, sigma):
+    # As cv2.GaussianBlur, whose whole numbers take twice the time.
+    kernel = cv2.getGaussianKernel(round(6 * sigma + 1) | 1, sigma, cv2.CV_32F)
+    cv2.sepFilter2D(image, -1, kernel, kernel, dst=image)
 
 
 def _occlude(rng, image):
-    size = image.shape[0]
-    image = image.copy()
-    for _ in range(rng.integers(1, 3)):
-        width, height = (rng.uniform(0.1, 0.4, 2) * size).astype(int)
-        x, y = (rng.uniform(-0.1, 0.9, 2) * size).astype(int)
+    size = len(image)
+    for _ in range(1 + (rng.random() < 0.5)):
+        width, height = (int(rng.uniform(0.1, 0.4) * size) for _ in range(2))
+        x, y = (int(rng.uniform(-0.1, 0.9) * size) for _ in range(2))
         top, left = max(y, 0), max(x, 0)
         patch = image[top : y + height, left : x + width]
         if patch.size:
             # A flat colour, or a piece of the same picture: neither edges nor texture alone give the patch away.
             piece = image[::-1, ::-1][top : y + height, left : x + width]
-            patch[:] = rng.integers(0, 256, 3) if rng.random() < 0.5 else piece.copy()
-    return image
+            patch[:] = [int(256 * rng.random()) for _ in range(3)] if rng.random() < 0.5 else piece.copy()
+
+
+def _add_noise(rng, deviation, image):
+    table = _normal_numbers(image.size)
+    start = int(rng.random() * (len(table) - image.size))
+    noise = table[start : start + image.size].reshape(image.shape)
+    cv2.addWeighted(image, 1.0, noise, deviation, 0.0, dst=image, dtype=cv2.CV_8U)
+
+
+@functools.lru_cache(maxsize=8)
+def _normal_numbers(size):
+    """Normal numbers, 8 times as many as a view has values. It takes those from any of them on: new ones take long."""
+    table = np.random.default_rng(size).standard_normal(8 * size, np.float32)
+    table.flags.writeable = False
+    return table

@@ -7,11 +7,15 @@
         --dataset 300w --plot accuracy.png
     python -m kdloss.benchmark predict --dataset 300w
     python -m kdloss.benchmark predict --dataset 300w --checkpoint runs/student --faces 100 --json predict.json
+    python -m kdloss.benchmark pipeline --dataset 300w --times 10 --json pipeline.json
+    python -m kdloss.benchmark time-to-accuracy --dataset 300w --recipe cpu --seeds 0 --json time.json --plot time.png
 
 ``inference`` prints parameters, multiply-accumulates, file size, peak memory, latency and throughput of networks in
 Keras, LiteRT and ONNX Runtime, measured in turns in one run; with ``--dataset`` also the accuracy of trained networks
 in every file, and with ``--plot`` accuracy against latency. ``predict`` writes the faces of a data set as photographs,
-and prints how many of them ``kdloss.predict`` reads in a second, beside a loop over ``model.predict``.
+and prints how many of them ``kdloss.predict`` reads in a second, beside a loop over ``model.predict``. ``pipeline``
+prints how many views a second the input of trainings draws, stage by stage and in batches, and what a training takes.
+``time-to-accuracy`` trains by recipe after recipe until the validation NME is at a target, and prints the minutes.
 """
 
 import argparse
@@ -22,13 +26,31 @@ import time
 from pathlib import Path
 
 from asm.atomic import write_whole
-from kdloss.benchmarking import folder_command, inference_command
+from kdloss.benchmarking import (
+    accuracy_time_command,
+    folder_command,
+    inference_command,
+    pipeline_command,
+    shapes_command,
+    startup_command,
+    suite_command,
+    training_command,
+)
 from kdloss.benchmarking.flags import thread_counts
 from kdloss.errors import ConfigError, exits_on_user_error
 from kdloss.evaluation.table import text_table
 from kdloss.runs import environment
 
-_COMMANDS = (inference_command, folder_command)
+_COMMANDS = (
+    inference_command,
+    folder_command,
+    pipeline_command,
+    training_command,
+    accuracy_time_command,
+    shapes_command,
+    startup_command,
+    suite_command,
+)
 
 
 @exits_on_user_error
@@ -48,23 +70,23 @@ def main(argv=None):
         "kind": args.run.__name__,
         "command": f"python -m kdloss.benchmark {shlex.join(typed)}",
         "date": time.strftime("%Y-%m-%d"),
-        "machine": environment(),
+        "machine": args.machine(),
     }
     print("\n\n".join(map(text_table, args.tables(record))))
     if args.json:
         write_whole(args.json, json.dumps(record, indent=1, allow_nan=False) + "\n")
         print(f"wrote {args.json}")
     if getattr(args, "plot", None):
-        from kdloss.benchmarking.accuracy_plot import accuracy_figure
         from kdloss.evaluation.plots import figure_bytes
 
-        write_whole(args.plot, figure_bytes(accuracy_figure(record), dpi=150))
+        write_whole(args.plot, figure_bytes(args.figure(record), dpi=150))
         print(f"wrote {args.plot}")
     return 0
 
 
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m kdloss.benchmark", description=__doc__.split("\n")[0])
+    parser.set_defaults(machine=environment)
     commands = parser.add_subparsers(required=True, metavar="WHAT")
     for command in _COMMANDS:
         command.add_command(commands)

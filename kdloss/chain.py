@@ -13,7 +13,6 @@ from kdloss.recipes import EFFICIENTFAN, KD_LOSS
 from kdloss.runs import finished
 from kdloss.soft_landmarks import fit_shape_model
 from kdloss.training.deadline import Deadline, OutOfTime
-from kdloss.training.fit import train
 
 CONTINUED = "none-continued"
 
@@ -183,6 +182,8 @@ def run_chain(links, recipe, prepared, folder, announce=print, deadline=None):
     Raises:
         OutOfTime: the deadline came first.
     """
+    from kdloss.training.fit import train
+
     done, worked, deadline = {}, False, deadline or Deadline()
     for number, link in enumerate(links, start=1):
         config = link_config(link, recipe, prepared.dataset, folder)

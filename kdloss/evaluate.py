@@ -33,8 +33,6 @@ from kdloss.evaluation.evaluation import (
     evaluate_predicted,
     load_checkpoint,
 )
-from kdloss.evaluation.evaluation_folder import overlaid_ced, write_evaluation
-from kdloss.evaluation.plots import figure_bytes
 from kdloss.evaluation.predictions import holds_predictions, load_predictions, mean_offset
 from kdloss.evaluation.protocol import MISSING
 from kdloss.evaluation.table import text_table
@@ -69,6 +67,10 @@ def main(argv=None):
         found = detector_record(faces, evaluation, beside)
     tables = _tables([*evaluations, *beside], baseline)
     print("\n\n".join(map(text_table, tables)))
+    # Matplotlib, which neither --help nor a mistake in the command should wait for.
+    from kdloss.evaluation.evaluation_folder import overlaid_ced, write_evaluation
+    from kdloss.evaluation.plots import figure_bytes
+
     out = args.out or _place(args, models[0])
     made = {
         "command": f"python -m kdloss.evaluate {shlex.join(args.typed)}",

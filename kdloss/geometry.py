@@ -4,12 +4,15 @@ Pixel centres lie at integers, so an image of width W covers [-0.5, W - 0.5]. *U
 crop scaled to [-0.5, 0.5]; networks read and write them, whatever the size of the crop in pixels.
 """
 
+import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from kdloss.errors import ConfigError
+
+_MARGIN = 2  # pixels around what a crop shows, which interpolation reads
 
 
 def to_unit(points, size):
@@ -120,31 +123,52 @@ class FaceCrop:
             mirror: flips the crop left to right, after all else. Points then need their permutation.
         """
         x, y, width, height = (float(value) for value in box)
-        cos, sin = np.cos(rotation) * scale, np.sin(rotation) * scale
-        # Unit coordinates of the box first, so that a stretched box is turned after it is stretched.
-        to_box = np.array([[1 / width, 0, -x / width - 0.5], [0, 1 / height, -y / height - 0.5]])
-        turn = np.array([[cos, -sin, shift[0]], [sin, cos, shift[1]]])
-        flip = np.array([[-1.0 if mirror else 1.0, 0, 0], [0, 1.0, 0]])
-        to_pixels = np.array([[size, 0, size / 2 - 0.5], [0, size, size / 2 - 0.5]])
-        return cls(compose(to_pixels, compose(flip, compose(turn, to_box))), size)
+        cos, sin = math.cos(rotation) * scale, math.sin(rotation) * scale
+        # Unit coordinates of the box first, so that a stretched box is turned after it is stretched. Numbers, and not
+        # products of matrices, which take ten times the time.
+        left, top = -x / width - 0.5, -y / height - 0.5
+        across = (cos / width, -sin / height, cos * left - sin * top + shift[0])
+        down = (sin / width, cos / height, sin * left + cos * top + shift[1])
+        if mirror:
+            across = tuple(-value for value in across)
+        middle = size / 2 - 0.5
+        matrix = [[size * row[0], size * row[1], size * row[2] + middle] for row in (across, down)]
+        return cls(np.array(matrix), size)
 
-    def image(self, image):
-        """Cuts the crop (size, size, 3) out of an image (H, W, 3); zero outside the image."""
+    def image(self, image, out=None):
+        """Cuts the crop (size, size, 3) out of an image (H, W, 3); zero outside the image.
+
+        Args:
+            image: uint8 RGB.
+            out: the crop is written there; by default, into a new array.
+        """
+        out = np.empty((self.size, self.size, 3), np.uint8) if out is None else out
         if self.zoom >= 0.5:
-            return cv2.warpAffine(image, self.matrix, (self.size, self.size), flags=cv2.INTER_LINEAR)
+            return _warp(image, self, out)
         # Below a half bilinear sampling skips pixels: average first, then sample the smaller image.
         factor = int(1 / self.zoom)
         height, width = (max(1, side // factor) for side in image.shape[:2])
         small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         sx, sy = image.shape[1] / width, image.shape[0] / height
         from_small = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2]])
-        matrix = compose(self.matrix, from_small)
-        return cv2.warpAffine(small, matrix, (self.size, self.size), flags=cv2.INTER_LINEAR)
+        return _warp(small, FaceCrop(compose(self.matrix, from_small), self.size), out)
+
+    def sampled(self, height, width):
+        """Rows and columns of an image (H, W) outside of which `image` reads no pixel: two slices."""
+        if self.zoom < 0.5:
+            return slice(0, height), slice(0, width)
+        (a, b, c), (d, e, f) = self.matrix.tolist()
+        determinant, middle = a * e - b * d, (self.size - 1) / 2
+        x, y = (e * (middle - c) - b * (middle - f)) / determinant, (a * (middle - f) - d * (middle - c)) / determinant
+        reach_x = middle * (abs(b) + abs(e)) / abs(determinant) + _MARGIN
+        reach_y = middle * (abs(a) + abs(d)) / abs(determinant) + _MARGIN
+        return _part(y - reach_y, y + reach_y, height), _part(x - reach_x, x + reach_x, width)
 
     @property
     def zoom(self):
         """Crop pixels per image pixel (geometric mean of both axes)."""
-        return float(np.sqrt(abs(np.linalg.det(self.matrix[:, :2]))))
+        (a, b, _), (c, d, _) = self.matrix.tolist()
+        return math.sqrt(abs(a * d - b * c))
 
     def points(self, points):
         """Image points (..., 2) -> crop pixels."""
@@ -161,3 +185,20 @@ class FaceCrop:
     def inverse_unit(self, unit):
         """Unit coordinates (..., 2) -> image points."""
         return self.inverse_points(from_unit(unit, self.size))
+
+
+def _part(first, last, side):
+    """The pixels from ``first`` to ``last`` that are among the ``side`` of an image, as a slice."""
+    return slice(min(max(int(first), 0), side), min(max(int(last) + 1, 0), side))
+
+
+def _warp(image, crop, out):
+    # OpenCV samples four channels in little more than half the time that it takes for three, to the same values.
+    seen = crop.sampled(*image.shape[:2])
+    if not image[seen].size:
+        out[:] = 0
+        return out
+    four = np.empty((*image.shape[:2], 4), np.uint8)
+    cv2.cvtColor(image[seen], cv2.COLOR_RGB2RGBA, dst=four[seen])
+    sampled = cv2.warpAffine(four, crop.matrix, (crop.size, crop.size), flags=cv2.INTER_LINEAR)
+    return cv2.cvtColor(sampled, cv2.COLOR_RGBA2RGB, dst=out)

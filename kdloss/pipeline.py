@@ -2,14 +2,17 @@
 
 import functools
 import math
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import keras
 import numpy as np
 
+from asm.cores import usable_cores
 from kdloss.augment import AugmentConfig, draw_crop, vary_pixels, view_rng
 from kdloss.errors import ConfigError
-from kdloss.geometry import BoxPolicy
+from kdloss.geometry import BoxPolicy, to_unit, transform_each
 
 
 class ViewBatches:
@@ -76,17 +79,8 @@ class ViewBatches:
         Returns:
             ``(image, points)``: (S, S, 3) uint8 and a dict name -> (N, 2) float32 unit points.
         """
-        row = self.rows[position]
-        rng = view_rng(self.seed, round_, int(row))
-        crop, mirrored = draw_crop(rng, self.augment, self.boxes[row], self.size, self.permutation is not None)
-        image = vary_pixels(rng, self.augment, crop.image(self.prepared.faces[row]))
-        points = {}
-        for name, target in self.targets.items():
-            unit = crop.unit_points(target[row].astype(np.float64))
-            points[name] = (unit[self.permutation] if mirrored else unit).astype(np.float32)
-        for name, output in self.stored.items():
-            points[name] = output[round_][position]
-        return image, points
+        images, points = self._draw(np.array([position]), round_)
+        return images[0], {name: unit[0] for name, unit in points.items()}
 
     def batch(self, epoch, step):
         """Batch ``step`` of an epoch: (B, S, S, 3) uint8 and a dict name -> (B, N, 2) float32 unit points.
@@ -94,7 +88,7 @@ class ViewBatches:
         Of a part of it, with fewer faces.
         """
         number, parts = self.part
-        return self._stack(np.split(self._positions(epoch, step), parts)[number], self.round(epoch))
+        return self._draw(np.split(self._positions(epoch, step), parts)[number], self.round(epoch))
 
     def faces_of(self, epoch, step):
         """Names of the faces of batch ``step`` of an epoch, in its order."""
@@ -105,14 +99,48 @@ class ViewBatches:
         return order[step * self.batch_size : (step + 1) * self.batch_size]
 
     def in_order(self, round_=0):
-        """Yields all faces once, in the order of ``rows``; the last batch may be smaller."""
-        for start in range(0, len(self.rows), self.batch_size):
-            yield self._stack(np.arange(start, min(start + self.batch_size, len(self.rows))), round_)
+        """Yields all faces once, in the order of ``rows``; the last batch may be smaller. The next are drawn ahead."""
+        starts, threads, ahead = range(0, len(self.rows), self.batch_size), usable_cores(), deque()
+        with ThreadPoolExecutor(threads) as pool:
+            for start in starts:
+                positions = np.arange(start, min(start + self.batch_size, len(self.rows)))
+                ahead.append(pool.submit(self._draw, positions, round_))
+                if len(ahead) > threads:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
 
-    def _stack(self, positions, round_):
-        views = [self.view(position, round_) for position in positions]
-        images = np.stack([image for image, _ in views])
-        return images, {name: np.stack([points[name] for _, points in views]) for name in views[0][1]}
+    def _draw(self, positions, round_):
+        images = np.empty((len(positions), self.size, self.size, 3), np.uint8)
+        rows = self.rows[positions].tolist()
+        drawn = [self._draw_image(row, round_, image) for row, image in zip(rows, images, strict=True)]
+        return images, self.points(positions, round_, *zip(*drawn, strict=True))
+
+    def points(self, positions, round_, crops, mirrored):
+        """The points of views: a dict name -> (B, N, 2) float32 unit points.
+
+        Args:
+            positions: (B,) indices into ``rows``.
+            round_: number of the drawing.
+            crops, mirrored: of each view, as `kdloss.augment.draw_crop` says.
+        """
+        rows, matrices = self.rows[positions], np.array([crop.matrix for crop in crops])
+        turned, found = np.flatnonzero(mirrored), {}
+        for name, target in self.targets.items():
+            unit = to_unit(transform_each(matrices, target[rows].astype(np.float64)), self.size)
+            if len(turned):
+                unit[turned] = unit[turned][:, self.permutation]
+            found[name] = unit.astype(np.float32)
+        return found | {name: np.asarray(output[round_][positions]) for name, output in self.stored.items()}
+
+    def _draw_image(self, row, round_, image):
+        """Draws into ``image``; returns ``(FaceCrop, mirrored)``."""
+        rng, faces = view_rng(self.seed, round_, row), self.prepared.faces
+        crop, mirrored = draw_crop(rng, self.augment, self.boxes[row], self.size, self.permutation is not None)
+        rows, _ = crop.sampled(*faces.shape[1:3])
+        crop.image(faces.read_part(row, rows), image)
+        vary_pixels(rng, self.augment, image)
+        return crop, mirrored
 
     @property
     def names(self):
@@ -188,16 +216,13 @@ def tf_dataset(batches, first_step, last_step):
 def training_data(batches, first_step, last_step):
     """What ``model.fit`` takes, for the active back end: tf.data on TensorFlow, a PyDataset elsewhere.
 
+    From then on OpenCV uses one thread: those that draw batches are as many as there should be.
+
     Args:
         batches: a `ViewBatches`.
         first_step, last_step: the steps [first, last), counted through all epochs.
     """
+    cv2.setNumThreads(1)
     if keras.backend.backend() == "tensorflow":
         return tf_dataset(batches, first_step, last_step)
-    return KerasBatches(batches, first_step, threads=max(1, math.ceil(_cores() / 2)))
-
-
-def _cores():
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return KerasBatches(batches, first_step, threads=max(1, math.ceil(usable_cores() / 2)))

@@ -46,17 +46,13 @@ def predict_crops(model, prepared, rows, crops, batch_size=64, *, flip=False):
     if flip and not prepared.scheme.mirrorable:
         raise ConfigError(f"mirror test: scheme {prepared.scheme.name} names no mirror partners")
     batches = [(rows[i : i + batch_size], crops[i : i + batch_size]) for i in range(0, len(rows), batch_size)]
-
-    def cut(batch):
-        return np.stack([crop.image(prepared.faces[row]) for row, crop in zip(*batch, strict=True)])
-
     points = []
     with ThreadPoolExecutor(1) as pool:
-        ahead = pool.submit(cut, batches[0]) if batches else None
+        ahead = pool.submit(cut_faces, prepared.faces, *batches[0]) if batches else None
         for number, (chosen, cut_from) in enumerate(batches):
             images = ahead.result()
             if number + 1 < len(batches):
-                ahead = pool.submit(cut, batches[number + 1])
+                ahead = pool.submit(cut_faces, prepared.faces, *batches[number + 1])
             units = predict_batch(model, images, batch_size).astype(np.float64)
             if flip:
                 mirrored = predict_batch(model, images[:, :, ::-1], batch_size).astype(np.float64)
@@ -65,6 +61,20 @@ def predict_crops(model, prepared, rows, crops, batch_size=64, *, flip=False):
             for crop, row, unit in zip(cut_from, chosen, units, strict=True):
                 points.append(transform_points(prepared.to_image[row], crop.inverse_unit(unit)))
     return np.reshape(points, (len(rows), prepared.scheme.num_points, 2))
+
+
+def cut_faces(faces, rows, crops):
+    """The crops (m, S, S, 3) uint8 of m faces, m at least 1.
+
+    Args:
+        faces: the `RowFile` of a prepared data set.
+        rows: (m,) row numbers.
+        crops: m `FaceCrop`\\ s of side S.
+    """
+    images = np.empty((len(rows), crops[0].size, crops[0].size, 3), np.uint8)
+    for row, crop, image in zip(rows, crops, images, strict=True):
+        crop.image(faces[row], image)
+    return images
 
 
 def predict_batch(model, images, batch_size):

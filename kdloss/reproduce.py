@@ -8,18 +8,14 @@ Prepares the data, fits the shape model, trains the teachers and students of a s
 import argparse
 from pathlib import Path
 
-import keras
-
 from kdloss.chain import DEFAULT_SYSTEM, SYSTEMS, run_chain
 from kdloss.data_location import find_prepared
 from kdloss.datasets import DATASETS
 from kdloss.errors import ConfigError, exits_on_user_error
-from kdloss.evaluation.chain_report import write_chain_report
 from kdloss.evaluation.evaluation import evaluate_checkpoint, evaluate_mean_shape
-from kdloss.evaluation.evaluation_folder import write_evaluation
 from kdloss.evaluation.tables import Result, results_table, text_table
 from kdloss.geometry import BoxPolicy
-from kdloss.recipes import PRESETS
+from kdloss.recipes import PRESETS, recipe
 from kdloss.runs import runs_root
 from kdloss.training.deadline import Deadline, OutOfTime
 
@@ -45,9 +41,15 @@ def reproduce(system, preset, prepared, folder, seed=0, ablation=True, epochs=No
     Raises:
         OutOfTime: the deadline came first; the same call goes on.
     """
-    recipe = SYSTEMS[system].recipes[preset].seeded(seed)
-    recipe = recipe if epochs is None else recipe.capped(epochs)
-    runs = run_chain(SYSTEMS[system].links(recipe, ablation), recipe, prepared, folder, deadline=deadline)
+    import keras
+
+    from kdloss.evaluation.chain_report import write_chain_report
+    from kdloss.evaluation.evaluation_folder import write_evaluation
+
+    settings = recipe(preset, SYSTEMS[system].recipes).seeded(seed)
+    settings = settings if epochs is None else settings.capped(epochs)
+    links = SYSTEMS[system].links(settings, ablation)
+    runs = run_chain(links, settings, prepared, folder, deadline=deadline)
     # Runs that were just trained and runs that were taken up are measured alike.
     keras.config.set_dtype_policy("float32")
     evaluations = {}
@@ -62,7 +64,7 @@ def reproduce(system, preset, prepared, folder, seed=0, ablation=True, epochs=No
         for name, (link, config, _) in runs.items()
     ]
     table = results_table(results)
-    write_chain_report(folder, system, preset, recipe, prepared, runs, evaluations, baseline, table)
+    write_chain_report(folder, system, preset, settings, prepared, runs, evaluations, baseline, table)
     return text_table(table)
 
 
@@ -99,16 +101,17 @@ def main(argv=None):
     deadline = Deadline(args.minutes)
     if args.epochs is not None and args.epochs < 1:
         raise ConfigError(f"--epochs {args.epochs}: expected 1 at least")
+    system = SYSTEMS[args.system]
+    settings = recipe(args.preset, system.recipes)
     prepared = find_prepared(args.dataset, args.data)
     kept = "SYNTHETIC faces" if prepared.synthetic else "real faces"
-    system = SYSTEMS[args.system]
     named = args.system != DEFAULT_SYSTEM
     print(
         f"{DATASETS[args.dataset].title}: {len(prepared)} {kept}; {f'{system.title}, ' if named else ''}"
-        f"preset {args.preset}: {system.recipes[args.preset].about}"
+        f"preset {args.preset}: {settings.about}"
     )
-    if system.recipes[args.preset].record:
-        print(f"on record: {system.recipes[args.preset].record}")
+    if settings.record:
+        print(f"on record: {settings.record}")
     words = [
         "reproduce",
         args.dataset,

@@ -47,12 +47,31 @@ class RowFile(Sequence):
             rows = [self[number] for number in range(*key.indices(len(self)))]
             return np.stack(rows) if rows else np.empty((0, *self._row_shape), self.dtype)
         number = key.__index__()
+        row = os.pread(self._file, self._row_bytes, self._place(number))
+        if len(row) < self._row_bytes:
+            raise self._cut_short()
+        return np.frombuffer(row, self.dtype).reshape(self._row_shape)
+
+    def read_part(self, number, part):
+        """Row ``number``, of which no more is read than ``part``, a slice of its first axis: the rest is of any values.
+
+        A crop that shows a part of a picture need not wait for all of it. Rows that are read one after the other are
+        better read whole: the system reads ahead.
+        """
+        row = np.empty(self._row_shape, self.dtype)
+        before = part.start * self._row_bytes // len(row)
+        if os.preadv(self._file, [row[part]], self._place(number) + before) < row[part].nbytes:
+            raise self._cut_short()
+        return row
+
+    def _place(self, number):
+        """Where a row begins in the file."""
         if not -len(self) <= number < len(self):
             raise IndexError(f"{self.path}: no row {number} of {len(self)}")
-        row = os.pread(self._file, self._row_bytes, self._start + number % len(self) * self._row_bytes)
-        if len(row) < self._row_bytes:
-            raise OSError(f"{self.path}: was cut short while it was read")
-        return np.frombuffer(row, self.dtype).reshape(self._row_shape)
+        return self._start + number % len(self) * self._row_bytes
+
+    def _cut_short(self):
+        return OSError(f"{self.path}: was cut short while it was read")
 
 
 def _read_header(file):

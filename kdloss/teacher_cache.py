@@ -15,7 +15,7 @@ from kdloss.prediction import predict_batch
 from kdloss.training.deadline import Deadline, OutOfTime
 
 # Raise it when the drawing of views changes: stored outputs then belong to pictures that no longer exist.
-VIEW_VERSION = 1
+VIEW_VERSION = 2
 
 
 def cached_teacher(teacher, checkpoint, batches, folder, deadline=None):

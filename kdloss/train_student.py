@@ -7,9 +7,8 @@
 import argparse
 
 from kdloss.errors import exits_on_user_error
-from kdloss.losses import KD_PRESETS
+from kdloss.losses.kd_presets import KD_PRESETS
 from kdloss.runs import find_checkpoint, find_teachers
-from kdloss.training.checkpoint import read_card
 from kdloss.training.command import add_training_flags, distributed, overrides, recipe_for, run_training
 from kdloss.training.config import METHODS
 
@@ -71,6 +70,8 @@ def _config(args, terms):
             changes["teacher_views"] = 0  # no points to store, so no reason to repeat views
     if terms and (teacher := changes["tough"] or changes["tolerant"] or changes["feature_teacher"]):
         # Teachers see the student's views, so theirs is the size and the box unless the user says otherwise.
+        from kdloss.training.checkpoint import read_card
+
         card = read_card(teacher)
         changes = {"image_size": card["image_size"], "box": card["box"]} | changes
     part = "student" if args.method == "none" else "distilled"

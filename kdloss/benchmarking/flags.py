@@ -1,7 +1,6 @@
 """The flags that commands of ``kdloss.benchmark`` share."""
 
-import os
-
+from asm.cores import usable_cores
 from kdloss.datasets import DATASETS
 from kdloss.errors import ConfigError
 
@@ -33,7 +32,7 @@ def thread_counts(texts):
         ConfigError: not a number.
     """
     try:
-        return list(dict.fromkeys(cores() if text == "all" else int(text) for text in texts))
+        return list(dict.fromkeys(usable_cores() if text == "all" else int(text) for text in texts))
     except ValueError:
         raise ConfigError(f"--threads {' '.join(texts)}: expected numbers, or all") from None
 
@@ -43,8 +42,3 @@ def add_rounds(parser, default=7):
     parser.add_argument(
         "--rounds", type=int, default=default, help="5 at least, to see the spread (default: %(default)s)"
     )
-
-
-def cores():
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -21,7 +21,7 @@ def add_command(commands):
     """Adds the command to those of ``kdloss.benchmark``."""
     parser = commands.add_parser("inference", help="parameters, MACs, file size, memory, latency, throughput, accuracy")
     least = {"threads": 1, "rounds": 5, "images": 1, "batch_size": 1, "processes": 0}
-    parser.set_defaults(run=inference, least=least, tables=inference_tables)
+    parser.set_defaults(run=inference, least=least, tables=inference_tables, figure=_figure)
     parser.add_argument(
         "--arch", nargs="+", help=f"architectures with random weights, or all (default: {' '.join(ARCHITECTURES)})"
     )
@@ -45,6 +45,12 @@ def add_command(commands):
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="accuracy against latency")
     add_threads(parser)
     add_rounds(parser)
+
+
+def _figure(record):
+    from kdloss.benchmarking.accuracy_plot import accuracy_figure
+
+    return accuracy_figure(record)
 
 
 def inference(args):

@@ -113,7 +113,7 @@ def _times_table(record):
         "least and most of the rounds",
         "x first: ms to those of the first row, within each round; a network's rows and the first ran in turns",
         f"images/s: batches of {settings['batch_size']}, median of the rounds; LiteRT takes one image after the other",
-        *_machine_notes(record),
+        *machine_notes(record),
     ]
     return Table("Time of one image", columns, tuple(rows), tuple(notes), "network")
 
@@ -157,15 +157,16 @@ def folder_table(record):
         "round to warm up",
         "x loop: faces a second to those of the first row, within each round",
         "px apart: distances of the points from those of the first row, in pixels of the files: median and largest",
-        *_machine_notes(record),
+        *machine_notes(record),
     ]
     return Table(f"{record['model']}: faces of a folder", columns, tuple(rows), tuple(notes), "way")
 
 
-def _machine_notes(record):
+def machine_notes(record):
+    """Where a record was made, for the notes of its last table."""
     machine = record["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in record["runtimes"].items())
     notes = [f"{machine['processor'] or machine['platform']}, {machine['cores']} cores; {versions}"]
-    if machine["accelerators"]:
+    if machine.get("accelerators"):
         notes.append(f"Keras ran on {', '.join(machine['accelerators'])}: CUDA_VISIBLE_DEVICES=-1 keeps it on the CPU")
     return notes

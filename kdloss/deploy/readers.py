@@ -6,10 +6,10 @@ and how far heatmaps spread (B, N), None without heatmaps. Images are (B, S, S, 
 """
 
 import contextlib
-import os
 
 import numpy as np
 
+from asm.cores import usable_cores
 from kdloss.deploy.confidence import SPREAD, VIEWS, second_view, views_signal
 from kdloss.deploy.metadata import with_confidence
 from kdloss.errors import CheckpointError, ConfigError
@@ -79,11 +79,11 @@ def load_reader(name_or_path, *, device="auto", threads=None):
         raise ConfigError(f"--threads {threads}: expected 1 at least")
     file = checkpoint_path(name_or_path)
     if file.suffix == ".tflite":
-        reader = _litert(file, device, threads or _cores())
+        reader = _litert(file, device, threads or usable_cores())
     elif file.suffix == ".onnx":
         from kdloss.deploy.onnx import OnnxModel
 
-        reader = OnnxModel(file, threads or _cores(), "gpu" if device == "gpu" else "cpu")
+        reader = OnnxModel(file, threads or usable_cores(), "gpu" if device == "gpu" else "cpu")
     else:
         reader = _keras(file, device, threads)
     if reader.card is None:
@@ -149,10 +149,6 @@ def signal_of(reader):
 
 def _cut(crops, images):
     return np.stack([crop.image(image) for crop, image in zip(crops, images, strict=True)])
-
-
-def _cores():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _keras_gpus():

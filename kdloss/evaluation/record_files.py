@@ -11,13 +11,19 @@ from kdloss.evaluation.table import Table
 SUFFIX = ".json"
 # kind of a record -> module and function: record -> a Table, or a list of them.
 _TABLES = {
+    "accuracy_time": ("kdloss.benchmarking.accuracy_time_tables", "accuracy_time_table"),
     "confidence": ("kdloss.deploy.confidence_views", "reliability_table"),
     "fuzz": ("kdloss.benchmarking.reliability_tables", "fuzz_table"),
     "inference": ("kdloss.benchmarking.tables", "inference_tables"),
     "memory": ("kdloss.benchmarking.reliability_tables", "memory_table"),
+    "pipeline": ("kdloss.benchmarking.pipeline_tables", "pipeline_tables"),
     "predict": ("kdloss.benchmarking.tables", "folder_table"),
     "prepare": ("kdloss.benchmarking.reliability_tables", "prepare_table"),
     "kills": ("kdloss.benchmarking.reliability_tables", "kills_table"),
+    "shapes": ("kdloss.benchmarking.shapes_tables", "shapes_table"),
+    "startup": ("kdloss.benchmarking.startup_tables", "startup_table"),
+    "suite": ("kdloss.benchmarking.suite_tables", "suite_tables"),
+    "training": ("kdloss.benchmarking.training_tables", "training_tables"),
     "workers": ("kdloss.benchmarking.reliability_tables", "workers_table"),
 }
 

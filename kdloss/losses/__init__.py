@@ -1,27 +1,29 @@
-"""Losses: pure functions of points, and keras Losses made of them."""
+"""Losses: pure functions of points, and keras Losses made of them. Keras is imported when one is asked for."""
 
-from kdloss.losses.assistive import AssistiveLoss, assistive_loss
-from kdloss.losses.feature_aligned import feature_aligned_loss
-from kdloss.losses.heatmap import heatmap_loss
-from kdloss.losses.kd import KD_PRESETS, KDLoss, KDLossConfig, kd_loss, kd_loss_terms, main_loss
-from kdloss.losses.patch_similarity import patch_similarity_loss
-from kdloss.losses.points import l1, l2, point_loss, smooth, wing
+import importlib
 
-__all__ = [
-    "KD_PRESETS",
-    "AssistiveLoss",
-    "KDLoss",
-    "KDLossConfig",
-    "assistive_loss",
-    "feature_aligned_loss",
-    "heatmap_loss",
-    "kd_loss",
-    "kd_loss_terms",
-    "l1",
-    "l2",
-    "main_loss",
-    "patch_similarity_loss",
-    "point_loss",
-    "smooth",
-    "wing",
-]
+_HOMES = {
+    "KD_PRESETS": "kd_presets",
+    "KDLossConfig": "kd_presets",
+    "AssistiveLoss": "assistive",
+    "assistive_loss": "assistive",
+    "feature_aligned_loss": "feature_aligned",
+    "heatmap_loss": "heatmap",
+    "KDLoss": "kd",
+    "kd_loss": "kd",
+    "kd_loss_terms": "kd",
+    "main_loss": "kd",
+    "patch_similarity_loss": "patch_similarity",
+    "l1": "points",
+    "l2": "points",
+    "point_loss": "points",
+    "smooth": "points",
+    "wing": "points",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name):
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

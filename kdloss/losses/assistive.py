@@ -6,7 +6,7 @@ Source: KD-Loss (Fard and Mahoor, CVIU 2022), its figures and public code.
 import keras
 from keras import ops
 
-from kdloss.errors import ConfigError
+from kdloss.losses.kd_presets import check_beta
 from kdloss.losses.points import absolute_error
 
 
@@ -58,11 +58,6 @@ def assistive_values(y_true, y_pred, teacher, *, a_pos, a_neg, beta, inner=True,
         w = ops.stop_gradient(w)
     mirrored = ops.stop_gradient(truth + ops.sign(pred - truth) * d)
     return w * absolute_error(mirrored, pred)
-
-
-def check_beta(beta):
-    if not 0 < beta <= 1:
-        raise ConfigError(f"beta is {beta}: expected a number above 0, 1 at most")
 
 
 @keras.saving.register_keras_serializable("kdloss")

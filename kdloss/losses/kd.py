@@ -1,93 +1,17 @@
 """KD-Loss: a main loss on the labels and an assistive loss from each of two teachers.
 
-Source: KD-Loss (Fard and Mahoor, CVIU 2022): figures, development history and public code; see `KD_PRESETS`.
+Source: KD-Loss (Fard and Mahoor, CVIU 2022): figures, development history and public code; see
+`kdloss.losses.kd_presets`.
 """
 
 import dataclasses
-import math
-from dataclasses import dataclass
 
 import keras
 from keras import ops
 
-from kdloss.errors import ConfigError
-from kdloss.losses.assistive import assistive_values, check_beta
+from kdloss.losses.assistive import assistive_values
+from kdloss.losses.kd_presets import MAIN_KINDS, KDLossConfig, check_choice
 from kdloss.losses.points import absolute_error
-
-MAIN_KINDS = ("quadratic", "l1")
-UNITS = ("normalised", "pixel")
-
-
-@dataclass(frozen=True)
-class KDLossConfig:
-    """All parameters of KD-Loss.
-
-    Args:
-        beta: share of the teacher's error within which its push fades.
-        tough_a_pos, tough_a_neg: pull and push of the teacher trained on the labels.
-        tolerant_a_pos, tolerant_a_neg: of the teacher trained on softened labels.
-        lam_main, lam_tough, lam_tolerant: weights of the three terms.
-        main: ``"quadratic"`` or ``"l1"``, see `main_loss`.
-        k: slope of the linear part of the main loss.
-        inner: see `assistive_values`.
-        stop_gradient: see `assistive_values`.
-        unit: what lengths are measured in. ``"normalised"``: unit coordinates, within +-0.5, as in the public code.
-            ``"pixel"``: those times the crop's side.
-
-    The unit is a trap. The quadratic branch has slope 2 e, the linear one k. In normalised units e is about 0.02 to
-    0.1, so with ``public`` (k = 3) errors *beyond* the tolerant teacher's get a weaker pull from the main loss than
-    errors within it, and in total about half the gradient. In pixels 2 e soon exceeds k and the loss rises as the
-    paper draws it, but it is also larger by orders of magnitude.
-
-    Raises:
-        ConfigError: a value out of range.
-    """
-
-    beta: float = 0.4
-    tough_a_pos: float = 0.9
-    tough_a_neg: float = -0.45
-    tolerant_a_pos: float = 0.9
-    tolerant_a_neg: float = -0.45
-    lam_main: float = 2.5
-    lam_tough: float = 1.0
-    lam_tolerant: float = 1.0
-    main: str = "quadratic"
-    k: float = 1.0
-    inner: bool = True
-    stop_gradient: bool = True
-    unit: str = "normalised"
-
-    def __post_init__(self):
-        check_beta(self.beta)
-        _check_choice("main", self.main, MAIN_KINDS)
-        _check_choice("unit", self.unit, UNITS)
-        for name in ("tough_a_pos", "tolerant_a_pos", "lam_main", "lam_tough", "lam_tolerant", "k"):
-            _check_number(name, getattr(self, name), 0, math.inf)
-        for name in ("tough_a_neg", "tolerant_a_neg"):
-            _check_number(name, getattr(self, name), -math.inf, 0)
-
-
-def _check_choice(name, value, choices):
-    if value not in choices:
-        raise ConfigError(f"{name} is {value!r}: expected {' or '.join(choices)}")
-
-
-def _check_number(name, value, low, high):
-    if not (math.isfinite(value) and low <= value <= high):
-        raise ConfigError(f"{name} is {value}: expected a finite number, {'0 or more' if low == 0 else '0 or less'}")
-
-
-# figure: fitted to the paper's plots. dev2020: the development code, which may have made the published numbers
-# (inferred). public: the released code.
-KD_PRESETS = {
-    "figure": KDLossConfig(),
-    "dev2020": KDLossConfig(
-        tolerant_a_pos=0.8, tolerant_a_neg=-0.4, lam_main=2.0, lam_tough=0.8, lam_tolerant=0.6, main="l1"
-    ),
-    "public": KDLossConfig(
-        beta=0.15, tough_a_pos=1.9, tolerant_a_pos=1.8, tolerant_a_neg=-0.4, lam_main=2.0, k=3.0, inner=False
-    ),
-}
 
 
 def main_loss(y_true, y_pred, tolerant, *, k, kind="quadratic"):
@@ -110,7 +34,7 @@ def main_values(y_true, y_pred, tolerant, *, k, kind="quadratic"):
     Raises:
         ConfigError: an unknown kind.
     """
-    _check_choice("main", kind, MAIN_KINDS)
+    check_choice("main", kind, MAIN_KINDS)
     e = absolute_error(y_true, y_pred)
     if kind == "l1" or tolerant is None:
         return k * e

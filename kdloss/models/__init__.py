@@ -2,16 +2,25 @@
 
 from kdloss.models.batchnorm import recalibrate_batchnorm, set_batchnorm_momentum
 from kdloss.models.feature_maps import deployed, feature_maps, observed
-from kdloss.models.registry import architectures, build_model, count_parameters, predicts_heatmaps
+from kdloss.models.registry import (
+    architectures,
+    build_model,
+    count_parameters,
+    depends_on_side,
+    predicts_heatmaps,
+    require_side,
+)
 
 __all__ = [
     "architectures",
     "build_model",
     "count_parameters",
+    "depends_on_side",
     "deployed",
     "feature_maps",
     "observed",
     "predicts_heatmaps",
     "recalibrate_batchnorm",
+    "require_side",
     "set_batchnorm_momentum",
 ]

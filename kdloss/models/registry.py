@@ -26,6 +26,28 @@ def predicts_heatmaps(arch):
     return arch in HEATMAP_NETWORKS
 
 
+def depends_on_side(arch):
+    """Whether the shapes of the architecture's weights depend on the side of the input.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    return bool(getattr(_network(arch), "spatial", ()))
+
+
+def require_side(arch, image_size):
+    """Checks that an architecture takes images of a side.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    _network(arch)
+    if not _is_int(image_size) or image_size < 32 or image_size % 2:
+        raise ConfigError(f"image size is {image_size}: expected an even number of pixels, 32 at least")
+    if arch in HEATMAP_NETWORKS and image_size % max(STRIDES):
+        raise ConfigError(f"image size is {image_size}: expected a multiple of {max(STRIDES)} for {arch}")
+
+
 def build_model(
     arch,
     num_points,
@@ -66,10 +88,7 @@ def build_model(
         (None, 68, 2)
     """
     network = _network(arch)
-    if not _is_int(image_size) or image_size < 32 or image_size % 2:
-        raise ConfigError(f"image size is {image_size}: expected an even number of pixels, 32 at least")
-    if arch in HEATMAP_NETWORKS and image_size % max(STRIDES):
-        raise ConfigError(f"image size is {image_size}: expected a multiple of {max(STRIDES)} for {arch}")
+    require_side(arch, image_size)
     if not _is_int(num_points) or num_points < 1:
         raise ConfigError(f"number of points is {num_points}: expected a whole number, 1 at least")
     if readout not in READOUTS:

@@ -6,15 +6,15 @@ from kdloss.augment import AUGMENTATIONS
 from kdloss.data_location import find_prepared
 from kdloss.datasets import DATASETS
 from kdloss.errors import ConfigError
-from kdloss.models import predicts_heatmaps
 from kdloss.recipes import EFFICIENTFAN, KD_LOSS, PRESETS, recipe
 from kdloss.runs import finished, run_folders
 from kdloss.training.config import HEATMAP_LOSSES, PRECISIONS
 from kdloss.training.run_folder import is_cut_off
+from kdloss.training.stages import stages_of
 
 OVERRIDES = (
-    "arch", "loss", "heatmap_loss", "heatmap_weight", "image_size", "box", "augment", "weights", "epochs", "batch_size",
-    "learning_rate", "weight_decay", "ema", "precision", "seed",
+    "arch", "loss", "heatmap_loss", "heatmap_weight", "image_size", "stages", "box", "augment", "weights", "frozen",
+    "epochs", "batch_size", "learning_rate", "weight_decay", "ema", "precision", "seed",
 )  # fmt: skip
 
 
@@ -32,6 +32,12 @@ def add_training_flags(parser):
     )
     parser.add_argument("--arch", help="network, such as mobilenetv2-0.5, efficientnetb3 or efficientfan-b0")
     parser.add_argument("--weights", help="none, imagenet, or a file or checkpoint to start from")
+    parser.add_argument(
+        "--frozen",
+        type=int,
+        metavar="STRIDE",
+        help="layers up to the last map at this stride keep the weights to start from, such as 8; 0: none",
+    )
     parser.add_argument("--loss", choices=["l2", "l1", "wing"], help="loss of the points, but for --method kd-loss")
     parser.add_argument(
         "--heatmap-loss",
@@ -40,6 +46,11 @@ def add_training_flags(parser):
     )
     parser.add_argument("--heatmap-weight", type=float, metavar="W", help="of that loss")
     parser.add_argument("--image-size", type=int, metavar="PIXELS", help="side of the views")
+    parser.add_argument(
+        "--stages",
+        metavar="SIDE:SHARE,...",
+        help="smaller sides for the first epochs, each with its share of them, such as 64:0.5; none: one side",
+    )
     parser.add_argument("--box", metavar="BOX", help="gt:1.25, dataset:SCALE or paper")
     parser.add_argument("--augment", choices=list(AUGMENTATIONS), help="how views vary")
     parser.add_argument("--epochs", type=int)
@@ -61,7 +72,11 @@ def add_training_flags(parser):
 def recipe_for(args):
     """The recipe that ``--recipe`` names: KD-Loss', or EfficientFAN's for heatmap networks that are not that one's."""
     own = recipe(args.recipe, KD_LOSS)
-    if args.arch in (None, own.student["arch"], own.teacher["arch"]) or not predicts_heatmaps(args.arch):
+    if args.arch in (None, own.student["arch"], own.teacher["arch"]):
+        return own
+    from kdloss.models import predicts_heatmaps
+
+    if not predicts_heatmaps(args.arch):
         return own
     return recipe(args.recipe, EFFICIENTFAN)
 
@@ -96,10 +111,11 @@ def run_training(config, args, name, distribution, shape=None):
     folder = Path(distribution.share(str(args.out or _folder_of(config, name))))
     begun = ", done before" if finished(folder) else ", goes on" if (folder / "config.json").exists() else ""
     kept = "synthetic faces" if prepared.synthetic else "faces"
+    sides = ", ".join(str(stage.side) for stage in stages_of(config))
     among = f" on {distribution.devices} devices" if distribution.devices > 1 else ""
     if distribution.is_first:
         print(
-            f"{config.kind}: {config.arch} at {config.image_size} px on {len(prepared.indices('train'))} {kept} of "
+            f"{config.kind}: {config.arch} at {sides} px on {len(prepared.indices('train'))} {kept} of "
             f"{config.dataset} (validation: {len(prepared.indices('val'))}), {config.epochs} epochs{among}{begun} "
             f"-> {folder}"
         )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from kdloss.augment import augmentation
 from kdloss.errors import ConfigError
 from kdloss.geometry import BoxPolicy
+from kdloss.training.frozen import STRIDES
+from kdloss.training.stages import NONE, parse_stages
 
 KINDS = ("tough", "tolerant", "student")
 # What a student learns from teachers besides the labels: their points (kd-loss) or their feature maps (fa, ps).
@@ -47,7 +49,11 @@ class TrainConfig:
             teachers online on ever new views. A feature teacher runs online always.
         variance: share of shape variance that the soft landmarks keep.
         image_size, box, augment: side of the views in pixels, their crop, and how they vary.
+        stages: ``none``, or smaller sides for the first epochs, each with its share of them: ``64:0.5,96:0.25``. One
+            schedule and one optimizer go through all; each epoch is validated at its own side, and what is kept in the
+            end is the best of those at image_size.
         weights: ``none``, ``imagenet`` or a file to start from.
+        frozen: layers up to the last map at this stride stay as the weights to start from have them; 0 trains all.
         epochs, batch_size, learning_rate, warmup_epochs, weight_decay: of AdamW.
         schedule: ``cosine`` after the warm-up; ``inverse-time``: learning_rate / (1 + 1e-4 step), KD-Loss' own;
             ``steps``: a tenth after 3/8 of the epochs and again after 5/8, MobileFAN's.
@@ -75,7 +81,9 @@ class TrainConfig:
     image_size: int = 224
     box: str = "gt:1.25"
     augment: str = "strong"
+    stages: str = NONE
     weights: str = "none"
+    frozen: int = 0
     epochs: int = 150
     batch_size: int = 32
     learning_rate: float = 1e-3
@@ -108,7 +116,27 @@ class TrainConfig:
             raise ConfigError(f"--learning-rate {self.learning_rate}: expected a number above 0")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"--ema {self.ema}: expected 0 (off) or a momentum below 1, such as 0.998")
+        if self.frozen not in STRIDES:
+            raise ConfigError(f"--frozen {self.frozen}: expected a stride, one of {', '.join(map(str, STRIDES))}")
+        if self.frozen and self.weights == "none":
+            raise ConfigError(
+                f"--frozen {self.frozen}: random weights would stay random: leave it out, or give --weights"
+            )
         self._check_teachers()
+        if parse_stages(self.stages, self.image_size):
+            self._check_teachers_of_stages()
+
+    def _check_teachers_of_stages(self):
+        if self.by_features:
+            raise ConfigError(
+                f"--stages {self.stages}: --method {self.method} follows feature maps, and its teacher's are of one "
+                f"side: leave out --stages"
+            )
+        if self.teachers and not self.teacher_views:
+            raise ConfigError(
+                f"--stages {self.stages}: teachers that run online see one side: give --teacher-views K, or leave out "
+                f"--stages"
+            )
 
     def _check_teachers(self):
         if self.by_points and not self.teachers:

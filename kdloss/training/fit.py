@@ -2,35 +2,46 @@
 
 import contextlib
 import dataclasses
+import functools
 import sys
 
 import keras
 
 from asm.locks import held
 from kdloss.augment import augmentation
-from kdloss.errors import CheckpointError, ConfigError
+from kdloss.errors import ConfigError
 from kdloss.evaluation.metrics import available_normalisers, image_errors, nme
 from kdloss.geometry import BoxPolicy
 from kdloss.interruption import deferred_interrupt
-from kdloss.models import build_model, feature_maps, predicts_heatmaps
+from kdloss.models import build_model, depends_on_side, predicts_heatmaps, require_side
 from kdloss.pipeline import ViewBatches, training_data
 from kdloss.prediction import predict_dataset
 from kdloss.runs import finish, finished, machine
 from kdloss.soft_landmarks import fit_shape_model, mean_shape, soft_points
 from kdloss.teacher_cache import cached_teacher
-from kdloss.training.checkpoint import checkpoint_path, load_model, load_state, require_scheme
+from kdloss.training.assembly import compiled_trainer, feature_distillation, load_teachers
+from kdloss.training.checkpoint import checkpoint_path, load_state
 from kdloss.training.deadline import OutOfTime
 from kdloss.training.distribution import OneDevice
-from kdloss.training.feature_distillation import FeatureDistillation
-from kdloss.training.objectives import objective_for
-from kdloss.training.optimizer import optimizer_for
+from kdloss.training.frozen import freeze
 from kdloss.training.progress import Progress
 from kdloss.training.recorder import RunFollower, RunRecorder, state_variables
 from kdloss.training.run_folder import check_run_folder, start_run_folder
-from kdloss.training.trainer import DistillationTrainer
+from kdloss.training.stages import stages_of
 
 
-def train(config, prepared, folder, *, resume=False, shape=None, verbose=None, deadline=None, distribution=None):
+def train(
+    config,
+    prepared,
+    folder,
+    *,
+    resume=False,
+    shape=None,
+    verbose=None,
+    deadline=None,
+    distribution=None,
+    callbacks=(),
+):
     """Trains one network.
 
     Args:
@@ -44,6 +55,8 @@ def train(config, prepared, folder, *, resume=False, shape=None, verbose=None, d
         verbose: Keras' progress: 0 silent, 1 bar, 2 a line an epoch; None is a bar on a terminal, else lines.
         deadline: a `Deadline`; no epoch is begun that would end after it.
         distribution: of `kdloss.training.distribution.distribution`; one device by default.
+        callbacks: Keras callbacks that follow the run too. At the end of an epoch their ``logs`` hold ``val_nme``, and
+            the epoch is saved.
 
     Returns:
         The run's results: ``val_nme`` in percent, ``epochs``, ``seconds``.
@@ -62,85 +75,79 @@ def train(config, prepared, folder, *, resume=False, shape=None, verbose=None, d
         return results
     if config.heatmap_loss != "none" and not predicts_heatmaps(config.arch):
         raise ConfigError(f"--heatmap-loss {config.heatmap_loss}: {config.arch} regresses points: leave it out")
+    _check_stages(config)
     keras.backend.clear_session()
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.precision)
     with distribution.scope():
-        return _train(config, prepared, folder, shape, verbose, deadline, distribution)
+        return _train(config, prepared, folder, shape, verbose, deadline, distribution, callbacks)
 
 
-def _train(config, prepared, folder, shape, verbose, deadline, distribution):
+def _train(config, prepared, folder, shape, verbose, deadline, distribution, callbacks):
     policy = BoxPolicy.parse(config.box)
     train_rows, val_rows = prepared.indices("train"), prepared.indices("val")
     targets = {"hard": prepared.points}
     if config.kind == "tolerant":
         shape = shape or fit_shape_model(prepared, policy, config.variance)
         targets["soft"] = soft_points(prepared, shape, policy)
-    views = {
-        "size": config.image_size,
-        "batch_size": config.batch_size,
-        "policy": policy,
-        "augment": augmentation(config.augment),
-        "targets": targets,
-        "seed": config.seed,
-        "rounds": config.teacher_views or None,
-        "part": distribution.part,
-    }
-    batches = ViewBatches(prepared, train_rows, **views)
-
-    student = build_model(
-        config.arch,
-        prepared.scheme.num_points,
-        config.image_size,
-        weights=config.weights,
-        mean_shape=mean_shape(prepared, policy, train_rows),
+    batches_at = functools.partial(
+        ViewBatches,
+        prepared,
+        train_rows,
+        batch_size=config.batch_size,
+        policy=policy,
+        augment=augmentation(config.augment),
+        targets=targets,
+        seed=config.seed,
+        rounds=config.teacher_views or None,
+        part=distribution.part,
     )
-    distribution.synchronise(student)
-    teachers = _load_teachers(config, prepared)
-    features = {}
+    batches, stages = batches_at(size=config.image_size), stages_of(config)
+    start = mean_shape(prepared, policy, train_rows)
+    network_at = functools.partial(build_model, config.arch, prepared.scheme.num_points, mean_shape=start)
+
+    student = network_at(stages[0].side, weights=config.weights)
+    teachers = load_teachers(config, prepared)
+    features = {"replicas": distribution.replicas}
     if feature_teacher := teachers.pop("feature-teacher", None):
         features["feature_teacher"] = feature_teacher
-        features["feature_distillation"] = _feature_distillation(config, student, feature_teacher)
+        features["feature_distillation"] = feature_distillation(config, student, feature_teacher)
     with _run_folder(folder, config, shape) if distribution.is_first else contextlib.nullcontext():
-        online = teachers
+        stored = {}
         if config.teacher_views:
-            online = {}
             with distribution.first_alone():
-                batches.stored = {
-                    role: cached_teacher(
-                        model,
-                        checkpoint_path(config.teachers[role]),
-                        batches,
-                        folder.parent / "teacher-views",
-                        deadline,
-                    )
-                    for role, model in teachers.items()
-                }
-        objective, terms = objective_for(config)
-        features["replicas"] = distribution.replicas
-        trainer = DistillationTrainer(student, objective, online, logits=config.heatmap_loss != "none", **features)
-        trainer.track_terms(terms)
-        trainer.compile(optimizer=optimizer_for(config, batches.steps), jit_compile=_jit())
-        trainer.optimizer.build(trainer.trainable_variables)
-
-        progress = Progress()
-        if state := distribution.shared_file(folder / "last" / "state.npz"):
-            progress = load_state(state, state_variables(trainer))
-        with deferred_interrupt() as interruption:
-            recorder = (RunRecorder if distribution.is_first else RunFollower)(
-                folder,
-                _card(config, prepared),
-                _validation(config, prepared, policy, val_rows),
-                ema=config.ema > 0,
-                progress=progress,
-                deadline=deadline,
-                interruption=interruption,
-                faces_of=batches.faces_of,
-                distribution=distribution,
-            )
-            _fit(trainer, batches, recorder, config.epochs, verbose)
-        if recorder.out_of_time and progress.epoch < config.epochs:
-            raise OutOfTime(f"{folder}: {progress.epoch} of {config.epochs} epochs are done")
+                stored = _stored_points(config, teachers, batches, folder.parent / "teacher-views", deadline)
+            teachers = {}
+        for stage in stages:
+            if stage.first:
+                student = network_at(stage.side)
+            freeze(student, config.frozen)
+            distribution.synchronise(student)
+            batches = batches_at(size=stage.side, stored=stored)
+            trainer = compiled_trainer(config, student, teachers, batches.steps, features)
+            progress = Progress()
+            # All of a stage goes on from what the one before it saved, as a run that was cut off does.
+            if state := distribution.shared_file(folder / "last" / "state.npz"):
+                progress = load_state(state, state_variables(trainer))
+            if progress.epoch >= stage.end:
+                continue
+            if progress.epoch == stage.first and not progress.step:
+                progress.best = float("inf")  # networks of another side are not compared
+            with deferred_interrupt() as interruption:
+                recorder = (RunRecorder if distribution.is_first else RunFollower)(
+                    folder,
+                    _card(config, prepared, stage.side),
+                    _validation(config, prepared, policy, val_rows),
+                    ema=config.ema > 0,
+                    progress=progress,
+                    deadline=deadline,
+                    interruption=interruption,
+                    faces_of=batches.faces_of,
+                    distribution=distribution,
+                )
+                _fit(trainer, batches, recorder, callbacks, stage.end, config.epochs, verbose)
+            if recorder.out_of_time and progress.epoch < config.epochs:
+                raise OutOfTime(f"{folder}: {progress.epoch} of {config.epochs} epochs are done")
         results = {
             "val_nme": progress.best,
             "epochs": progress.epoch,
@@ -170,21 +177,53 @@ def _facts(config, prepared):
     return dataclasses.asdict(config) | {"prepared faces": prepared.manifest["content"]} | versions
 
 
-def _fit(trainer, batches, recorder, epochs, verbose):
-    """Trains the epochs that are left. If the first was cut off, its remaining steps are a fit of their own."""
+def _check_stages(config):
+    """Checks that the network can be trained at all sides."""
+    stages = stages_of(config)
+    if len(stages) > 1 and depends_on_side(config.arch):
+        raise ConfigError(
+            f"--stages {config.stages}: the weights of {config.arch} are for one side: leave it out, or give another "
+            f"--arch"
+        )
+    for stage in stages:
+        require_side(config.arch, stage.side)
+
+
+def _stored_points(config, teachers, batches, folder, deadline):
+    """Role -> the teacher's points on each round of the views, whose geometry is the same at every side."""
+    return {
+        role: cached_teacher(teacher, checkpoint_path(config.teachers[role]), batches, folder, deadline)
+        for role, teacher in teachers.items()
+    }
+
+
+def _fit(trainer, batches, recorder, callbacks, end, epochs, verbose):
+    """Trains the epochs up to ``end``, of all. If the first was cut off, its remaining steps are a fit of their own."""
     progress = recorder.progress
     with contextlib.closing(recorder):
-        while progress.epoch < epochs and not recorder.out_of_time:
-            last = progress.epoch + 1 if progress.step else epochs
+        while progress.epoch < end and not recorder.out_of_time:
+            last = progress.epoch + 1 if progress.step else end
             trainer.fit(
                 training_data(batches, progress.epoch * batches.steps + progress.step, last * batches.steps),
                 initial_epoch=progress.epoch,
                 epochs=epochs,
                 steps_per_epoch=batches.steps - progress.step,
-                callbacks=[recorder],
+                callbacks=[recorder, *callbacks, _StopAfter(end)],
                 verbose=(1 if sys.stdout.isatty() else 2) if verbose is None else verbose,
                 shuffle=False,
             )
+
+
+class _StopAfter(keras.callbacks.Callback):
+    """Ends a stage, while the progress bar counts the epochs of all."""
+
+    def __init__(self, end):
+        super().__init__()
+        self.end = end
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch + 1 == self.end:
+            self.model.stop_training = True
 
 
 def _validation(config, prepared, policy, rows):
@@ -199,57 +238,16 @@ def _validation(config, prepared, policy, rows):
     return validate
 
 
-def _load_teachers(config, prepared):
-    """Role -> frozen network. A file that serves in two roles is loaded once."""
-    paths, models = dict(config.teachers), {}
-    if config.by_features:
-        paths["feature-teacher"] = config.feature_teacher
-    for role, path in paths.items():
-        if path not in models:
-            models[path] = _load_teacher(config, prepared, role, path)
-    return {role: models[path] for role, path in paths.items()}
-
-
-def _load_teacher(config, prepared, role, path):
-    model, card = load_model(path)
-    if card["dataset"] != config.dataset:
-        raise CheckpointError(
-            f"--{role} {path}: trained on {card['dataset']}, expected {config.dataset}: give a teacher of this set"
-        )
-    require_scheme(card, prepared.scheme, path)
-    for field, wanted in (("image_size", config.image_size), ("box", config.box)):
-        if card[field] != wanted:
-            raise CheckpointError(
-                f"--{role} {path}: trained with {field} {card[field]}, expected {wanted}: teachers see the "
-                f"student's views, so give both the same --{field.replace('_', '-')}"
-            )
-    return model
-
-
-def _feature_distillation(config, student, teacher):
-    weights = {f"{term}_weight": getattr(config, f"{term}_weight") for term in config.by_features}
-    return FeatureDistillation(feature_maps(student), feature_maps(teacher), **weights)
-
-
-def _card(config, prepared):
+def _card(config, prepared, side):
     return {
         "dataset": config.dataset,
         "scheme": prepared.scheme.to_json(),
         "arch": config.arch,
         "kind": config.kind,
         "method": config.method,
-        "image_size": config.image_size,
+        "image_size": side,
         "box": config.box,
         "synthetic": prepared.synthetic,
         "train_content": prepared.manifest["content"],
         "seed": config.seed,
     }
-
-
-def _jit():
-    # XLA on the CPU is several times slower for depthwise convolutions than TensorFlow's own kernels.
-    if keras.backend.backend() != "tensorflow":
-        return "auto"
-    import tensorflow as tf
-
-    return "auto" if tf.config.list_physical_devices("GPU") else False

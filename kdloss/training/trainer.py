@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from kdloss.models import observed
+from kdloss.training.fused_batchnorm import fused
 
 
 class DistillationTrainer(keras.Model):
@@ -44,7 +45,7 @@ class DistillationTrainer(keras.Model):
         self.feature_distillation = feature_distillation
         for frozen in (*self.teachers.values(), *([feature_teacher] if feature_teacher else [])):
             frozen.trainable = False
-        self.observed = observed(student, logits=logits, maps=feature_teacher is not None)
+        self.observed = fused(observed(student, logits=logits, maps=feature_teacher is not None))
         self.observed_teacher = observed(feature_teacher, maps=True) if feature_teacher else None
         self.term_trackers = {}
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from data_prep.check import check_prepared
+from kdloss.benchmarking.repeated_set import repeat_set
 from kdloss.evaluation.record_files import record_tables
 from kdloss.evaluation.table import markdown_table
 
@@ -23,7 +24,7 @@ ROWS = [row | {"open_seconds": 0.1, "first_batch_seconds": 10.0, "seconds": 20.0
 
 
 def test_a_repeated_set_is_a_whole_one(faces, tmp_path):
-    MEMORY["repeat_set"](faces, 3, tmp_path / "made")
+    repeat_set(faces, 3, tmp_path / "made")
     made = check_prepared(tmp_path / "made")
     assert len(made) == 3 * len(faces)
     assert len(set(made.table["name"])) == len(made)

@@ -29,7 +29,7 @@ ROLES = ("tough", "tolerant", "feature_teacher")
 TAUGHT = {"method", *ROLES, "kd_preset", "unit", "fa_weight", "ps_weight"}
 
 every_chain = pytest.mark.parametrize(
-    ("system", "preset"), [(system, preset) for system in SYSTEMS for preset in PRESETS]
+    ("system", "preset"), [(system, preset) for system in SYSTEMS for preset in SYSTEMS[system].recipes]
 )
 
 
@@ -66,7 +66,7 @@ def test_every_recipe_is_a_chain_in_order(system, preset, tmp_path):
         assert config.method == link.method
         taught = {role: path for role in ROLES if (path := getattr(config, role))}
         assert taught == {role: str(tmp_path / name / "best.keras") for role, name in link.teachers.items()}
-        first = {"none", "imagenet"} if config.kind in ("tough", "tolerant") else {"none", "imagenet-lite0"}
+        first = {"none", "imagenet"} | (set() if config.kind in ("tough", "tolerant") else {"imagenet-lite0"})
         assert config.weights in ({str(tmp_path / link.start / "best.keras")} if link.start else first)
         assert link.start is None or recipe_.warm
         # Whoever learns from a teacher is compared with one that does not, and nobody else is.
@@ -78,7 +78,8 @@ def test_what_starts_from_what():
         return {link.name: link.start for link in links_of(system, preset)[0] if link.start}
 
     students = dict.fromkeys((CONTINUED, "kd-tough", "kd-tolerant", "kd-both"), "none")
-    assert starts("kd-loss", "cpu") == students | {"tolerant": "tough", "finished": "kd-both"}
+    assert starts("kd-loss", "cpu") == students | {"tolerant": "tough"}
+    assert starts("kd-loss", "cpu-long") == students | {"tolerant": "tough", "finished": "kd-both"}
     assert starts("kd-loss", "paper") == starts("crossed", "paper") == {}
     assert starts("efficientfan", "cpu") == {}
     assert starts("crossed", "cpu") == {"tolerant": "teacher"}
@@ -98,7 +99,7 @@ def test_what_is_compared_with_what(ablation):
         assert name.startswith("regressor-") == (control == "regressor-none")
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", EFFICIENTFAN)
 def test_who_teaches_whom(preset, tmp_path):
     configs = configs_of("crossed", preset, tmp_path)
     for name, config in configs.items():
@@ -116,8 +117,8 @@ def test_who_teaches_whom(preset, tmp_path):
 @pytest.mark.parametrize("part", ["tolerant", "distilled"])
 def test_only_a_run_that_starts_from_another_is_short(part):
     changes = {"method": "kd-loss", "tough": "t.keras"} if part == "distilled" else {}
-    scratch = KD_LOSS["cpu"].config(part, "300w", **changes)
-    warm = KD_LOSS["cpu"].config(part, "300w", start="other.keras", **changes)
+    scratch = KD_LOSS["cpu-long"].config(part, "300w", **changes)
+    warm = KD_LOSS["cpu-long"].config(part, "300w", start="other.keras", **changes)
     assert scratch.epochs > 1.5 * warm.epochs
     assert scratch.learning_rate > warm.learning_rate
     assert warm.weights == "other.keras"
@@ -126,13 +127,13 @@ def test_only_a_run_that_starts_from_another_is_short(part):
 
 def test_heatmap_settings_are_for_heatmap_networks():
     heatmaps, points = (
-        KD_LOSS["cpu"].config("student", "300w", method="none", arch=arch) for arch in ("mobilefan", "mobilenetv2")
+        KD_LOSS["cpu-long"].config("student", "300w", method="none", arch=arch) for arch in ("mobilefan", "mobilenetv2")
     )
     assert (heatmaps.heatmap_loss, points.heatmap_loss) == ("cross-entropy", "none")
     assert set(heatmaps.differences(points)) == {"arch", "heatmap_loss", "heatmap_weight", "weights"}
     # ImageNet weights that are selected for the recipe's own network fit few others.
     assert (heatmaps.weights, points.weights) == ("imagenet-lite0", "none")
-    given = KD_LOSS["cpu"].config("student", "300w", method="none", arch="mobilenetv2", weights="imagenet-lite0")
+    given = KD_LOSS["cpu-long"].config("student", "300w", method="none", arch="mobilenetv2", weights="imagenet-lite0")
     assert given.weights == "imagenet-lite0"
 
 
@@ -140,7 +141,7 @@ def test_heatmap_settings_are_for_heatmap_networks():
     ("name", "arch", "recipes"),
     [
         ("cpu", None, KD_LOSS),
-        ("cpu", "mobilefan", KD_LOSS),
+        ("cpu-long", "mobilefan", KD_LOSS),
         ("cpu", "efficientfan-lite0", KD_LOSS),
         ("cpu", "mobilenetv2-0.5", KD_LOSS),
         ("cpu", "efficientfan-b0", EFFICIENTFAN),
@@ -180,10 +181,32 @@ def test_a_capped_recipe_differs_in_its_epochs_alone(system, preset, tmp_path):
 
 @pytest.mark.parametrize("recipes", [KD_LOSS, EFFICIENTFAN], ids=["kd-loss", "efficientfan"])
 def test_recipes_by_name(recipes, monkeypatch):
-    assert tuple(recipes) == PRESETS
+    assert set(recipes) <= set(PRESETS) == set(KD_LOSS)
     assert recipe("paper", recipes) is recipes["paper"]
-    with pytest.raises(ConfigError, match="recipe fast: expected one of smoke, cpu, gpu, paper, or auto"):
+    with pytest.raises(ConfigError, match=f"recipe fast: expected one of {', '.join(recipes)}, or auto"):
         recipe("fast", recipes)
     for accelerators, name in (([], "cpu"), (["GPU:0"], "gpu")):
         monkeypatch.setattr("kdloss.runs.environment", lambda found=accelerators: {"accelerators": found})
         assert recipe("auto", recipes) is recipes[name]
+
+
+def test_layers_are_frozen_where_weights_are_given():
+    common = KD_LOSS["cpu-long"].common | {"frozen": 8}
+    frozen = dataclasses.replace(KD_LOSS["cpu-long"], common=common)
+
+    def stride(**changes):
+        return frozen.config("student", "300w", **changes).frozen
+
+    assert stride() == stride(weights="a.keras", arch="mobilenetv2") == 8
+    assert stride(weights="none") == stride(arch="mobilenetv2") == 0
+
+
+def test_stages_of_a_recipe_are_for_its_own_network_and_size():
+    staged = dataclasses.replace(KD_LOSS["smoke"], common=KD_LOSS["smoke"].common | {"stages": "32:0.5"})
+
+    def stages(**changes):
+        return staged.config("student", "300w", **changes).stages
+
+    assert stages() == stages(epochs=1) == stages(image_size=64) == "32:0.5"
+    assert stages(image_size=32) == stages(arch="mobilenetv2-spatial") == "none"
+    assert stages(arch="mobilenetv2", stages="48:0.5") == "48:0.5"

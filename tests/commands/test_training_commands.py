@@ -97,6 +97,16 @@ def test_no_method_and_an_own_shape_model(at_work, tmp_path, capsys):
     assert losses[0] == losses[1]
 
 
+def test_smaller_sides_first_and_layers_that_are_not_trained(at_work, tmp_path, capsys):
+    start = at_work / "300w-tough-tiny" / "best.keras"
+    options = ["--image-size", "64", "--stages", "32:0.5", "--weights", str(start), "--frozen", "2"]
+    assert train_student.main(["--method", "none", *SMALL[:-1], "2", *options, "--out", str(tmp_path / "run")]) == 0
+    assert "tiny at 32, 64 px on 17 synthetic faces" in capsys.readouterr().out
+    config = config_of(tmp_path / "run")
+    assert (config["stages"], config["frozen"], config["image_size"]) == ("32:0.5", 2, 64)
+    assert read_card(tmp_path / "run")["image_size"] == 64
+
+
 def fails(capsys, command, arguments, *parts):
     """The command ends with 2 and one line that holds the parts; no run folder is left behind."""
     runs = Path(os.environ["KDLOSS_RUNS"])

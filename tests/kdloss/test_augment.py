@@ -19,6 +19,13 @@ def picture(seed=0):
     return np.clip(smooth + rng.normal(0, 12, smooth.shape), 20, 235).astype(np.uint8)
 
 
+def varied(row, config, image):
+    """Variation ``row`` of a picture, as a new one."""
+    image = image.copy()
+    vary_pixels(view_rng(0, 0, row), config, image)
+    return image
+
+
 def drawn(config, count=200, mirrorable=True):
     """Rotation, scale, shift and mirror of many views, read off their matrices."""
     plain = FaceCrop.from_box(BOX, SIZE).matrix
@@ -63,45 +70,55 @@ def test_no_augmentation_is_the_plain_crop():
     assert not mirrored
 
 
+def test_the_same_view_of_any_size_shows_the_same_of_the_face():
+    """Points of a teacher that are stored at one size are those of the views of another."""
+    config = AUGMENTATIONS["strong"]
+    corners = np.array([[0.0, 0.0], [30.0, 12.0], [55.0, 60.0]])
+    for row in range(40):
+        views = [draw_crop(view_rng(0, 0, row), config, BOX, size) for size in (112, 64, 257)]
+        (first, mirrored), *others = views
+        for crop, also in others:
+            assert also == mirrored
+            np.testing.assert_allclose(crop.unit_points(corners), first.unit_points(corners), atol=1e-12)
+
+
 def test_faces_without_mirror_partners_are_never_mirrored():
     assert not drawn(AugmentConfig(mirror=1.0), count=30, mirrorable=False)[4].any()
 
 
 def test_a_view_has_a_generator_of_its_own():
     def numbers(*key):
-        return tuple(view_rng(*key).random(3))
+        rng = view_rng(*key)
+        return tuple(rng.random() for _ in range(3))
 
-    keys = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (0, 1, 1)]
+    keys = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (0, 1, 1), (0, 0, 1 << 32), (0, 1 << 32, 0)]
     assert len({numbers(*key) for key in keys}) == len(keys)
-    assert numbers(3, 1, 2) == numbers(3, 1, 2)
+    assert numbers(3, 1, 2) == numbers(*np.array([3, 1, 2]))
 
 
 @pytest.mark.parametrize("name", [*PIXELS, "all"])
-def test_pixels_change_but_neither_shape_nor_type_nor_the_input(name):
+def test_pixels_change_in_place_and_nothing_around_them(name):
     config = AugmentConfig(**dict.fromkeys(PIXELS if name == "all" else (name,), 1.0))
     image = picture()
-    before = image.copy()
-    image.setflags(write=False)
-    varied = vary_pixels(view_rng(0, 0, 3), config, image)
-    assert varied.shape == image.shape
-    assert varied.dtype == np.uint8
-    assert (varied != image).any()
-    np.testing.assert_array_equal(image, before)
-    np.testing.assert_array_equal(vary_pixels(view_rng(0, 0, 3), config, image), varied)
+    batch = np.stack([image, image, image])
+    vary_pixels(view_rng(0, 0, 3), config, batch[1])
+    assert (batch[1] != image).any()
+    np.testing.assert_array_equal(batch[::2], [image, image])
+    np.testing.assert_array_equal(varied(3, config, image), batch[1])
     if name != "grey":
-        assert (vary_pixels(view_rng(0, 0, 4), config, image) != varied).any()
+        assert (varied(4, config, image) != batch[1]).any()
 
 
 def test_no_augmentation_leaves_the_pixels():
     image = picture()
-    np.testing.assert_array_equal(vary_pixels(view_rng(0, 0, 0), AugmentConfig(), image), image)
+    np.testing.assert_array_equal(varied(0, AugmentConfig(), image), image)
 
 
 def test_probabilities_are_shares_of_views():
     image = picture()
     for name in ("grey", "blur", "noise", "occlusion"):
         config = AugmentConfig(**{name: 0.3})
-        changed = [(vary_pixels(view_rng(0, 0, row), config, image) != image).any() for row in range(200)]
+        changed = [(varied(row, config, image) != image).any() for row in range(200)]
         assert 0.2 < np.mean(changed) < 0.4, name
 
 
@@ -109,7 +126,7 @@ def test_colour_is_a_rising_curve_for_each_channel():
     ramp = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, axis=-1)
     brighter = []
     for row in range(60):
-        curve = vary_pixels(view_rng(0, 0, row), AugmentConfig(colour=1.0), ramp).reshape(256, 3).astype(int)
+        curve = varied(row, AugmentConfig(colour=1.0), ramp).reshape(256, 3).astype(int)
         assert (np.diff(curve, axis=0) >= 0).all()
         assert np.ptp(curve, axis=0).min() > 100
         assert np.ptp(curve[128]) > 0
@@ -121,7 +138,7 @@ def test_colour_has_a_strength():
     image = picture().astype(int)
 
     def change(strength):
-        views = (vary_pixels(view_rng(0, 0, i), AugmentConfig(colour=strength), picture()) for i in range(30))
+        views = (varied(i, AugmentConfig(colour=strength), picture()) for i in range(30))
         return np.mean([np.abs(view - image).mean() for view in views])
 
     assert change(0.1) < 0.3 * change(1.0)
@@ -129,7 +146,7 @@ def test_colour_has_a_strength():
 
 def test_grey_has_equal_channels_of_the_same_lightness():
     image = picture()
-    grey = vary_pixels(view_rng(0, 0, 0), AugmentConfig(grey=1.0), image)
+    grey = varied(0, AugmentConfig(grey=1.0), image)
     np.testing.assert_array_equal(grey[..., 0], grey[..., 1])
     np.testing.assert_array_equal(grey[..., 0], grey[..., 2])
     # Red, green and blue weigh what ITU-R BT.601 says: green most, so the order of channels matters.
@@ -139,17 +156,27 @@ def test_grey_has_equal_channels_of_the_same_lightness():
 def test_blur_takes_away_texture_and_keeps_the_lightness():
     image = picture()
     for row in range(10):
-        blurred = vary_pixels(view_rng(0, 0, row), AugmentConfig(blur=1.0), image)
+        blurred = varied(row, AugmentConfig(blur=1.0), image)
         roughness, before = (np.diff(picture_.astype(float), axis=1).std() for picture_ in (blurred, image))
         assert roughness < before
         assert abs(blurred.mean() - image.mean()) < 1
+
+
+def test_blur_is_that_of_opencv():
+    image = picture()
+    for row in range(10):
+        rng = view_rng(0, 0, row)
+        for _ in range(2):  # grey or not, blurred or not
+            rng.random()
+        expected = cv2.GaussianBlur(image, (0, 0), SIZE * rng.uniform(0.003, 0.015))
+        assert np.abs(varied(row, AugmentConfig(blur=1.0), image).astype(int) - expected).max() <= 1
 
 
 def test_noise_is_centred_and_of_the_strength_drawn():
     flat = np.full((SIZE, SIZE, 3), 128, np.uint8)
     spread = []
     for row in range(30):
-        noise = vary_pixels(view_rng(0, 0, row), AugmentConfig(noise=1.0), flat).astype(float) - 128
+        noise = varied(row, AugmentConfig(noise=1.0), flat).astype(float) - 128
         assert abs(noise.mean()) < 1
         assert abs(np.corrcoef(noise[..., 0].ravel(), noise[..., 1].ravel())[0, 1]) < 0.1
         spread.append(noise.std())
@@ -157,17 +184,30 @@ def test_noise_is_centred_and_of_the_strength_drawn():
     assert 10 < max(spread) < 12.5
 
 
+def test_noise_is_normal_and_differs_from_view_to_view():
+    flat = np.full((SIZE, SIZE, 3), 128, np.uint8)
+    views = [varied(row, AugmentConfig(noise=1.0), flat).astype(float) - 128 for row in range(20)]
+    # Whole numbers, spread over what each stands for.
+    smooth = np.random.default_rng(0).uniform(-0.5, 0.5, flat.shape)
+    for noise in [view + smooth for view in views]:
+        beyond = [(np.abs(noise) > limit * noise.std()).mean() for limit in (1, 2, 3)]
+        np.testing.assert_allclose(beyond, [0.3173, 0.0455, 0.0027], atol=0.01)
+        assert abs((noise**3).mean() / noise.std() ** 3) < 0.05
+    related = np.corrcoef([noise.ravel() for noise in views]) - np.eye(len(views))
+    assert np.abs(related).max() < 0.03
+
+
 def test_noise_does_not_wrap_at_black_and_white():
     for level in (0, 255):
         flat = np.full((SIZE, SIZE, 3), level, np.uint8)
-        noisy = vary_pixels(view_rng(0, 0, 0), AugmentConfig(noise=1.0), flat).astype(int)
+        noisy = varied(0, AugmentConfig(noise=1.0), flat).astype(int)
         assert np.abs(noisy - level).max() < 100
 
 
 def test_occlusion_covers_one_or_two_patches():
     image, shares = picture(), []
     for row in range(60):
-        changed = (vary_pixels(view_rng(0, 0, row), AugmentConfig(occlusion=1.0), image) != image).any(axis=-1)
+        changed = (varied(row, AugmentConfig(occlusion=1.0), image) != image).any(axis=-1)
         parts, *_ = cv2.connectedComponents(changed.astype(np.uint8))
         boxes = cv2.connectedComponentsWithStats(changed.astype(np.uint8))[2][1:]
         large = boxes[boxes[:, cv2.CC_STAT_AREA] > 8]

@@ -1,5 +1,6 @@
 """Crops and their points: exact where the arithmetic is exact, and inverse to each other everywhere."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -145,6 +146,36 @@ def test_outside_the_image_is_black():
     crop = FaceCrop.from_box((-10.5, -0.5, 20, 20), 20).image(np.full((20, 20, 3), 200, np.uint8))
     assert (crop[:, :10] == 0).all()
     assert (crop[:, 10:] == 200).all()
+
+
+@pytest.mark.parametrize("rotation", [0.0, 0.4, -2.5])
+@pytest.mark.parametrize(("x", "y"), [(-0.5, -0.5), (3.2, -7.9), (-30, 20), (41.6, 8), (500, 0)])
+def test_what_is_cut_is_what_opencv_cuts_of_three_channels(x, y, rotation):
+    image = np.random.default_rng(0).integers(0, 256, (50, 44, 3), dtype=np.uint8)
+    for size in (1, 20, 37, 64):
+        crop = FaceCrop.from_box((x, y, 40, 36), size, rotation=rotation, mirror=size == 37)
+        if crop.zoom >= 0.5:
+            expected = cv2.warpAffine(image, crop.matrix, (size, size), flags=cv2.INTER_LINEAR)
+            np.testing.assert_array_equal(crop.image(image), expected)
+            out = np.full((3, size, size, 3), 7, np.uint8)
+            np.testing.assert_array_equal(crop.image(image[::-1][::-1], out[1]), expected)
+            np.testing.assert_array_equal(out[1], expected)
+            assert (out[::2] == 7).all()
+
+
+@pytest.mark.parametrize("size", [6, 20, 40])
+@pytest.mark.parametrize("place", [-0.5, 3.2, 25.0, 90.0])
+def test_no_pixel_is_read_but_those_that_are_sampled(size, place):
+    rng = np.random.default_rng(0)
+    image, other = rng.integers(0, 256, (2, 60, 60, 3), dtype=np.uint8)
+    for rotation in (0, 0.5, 2):
+        crop = FaceCrop.from_box((place, place + 2, 30, 20), size, rotation=rotation)
+        rows, columns = crop.sampled(60, 60)
+        changed = other.copy()
+        changed[rows, columns] = image[rows, columns]
+        np.testing.assert_array_equal(crop.image(changed), crop.image(image))
+        if 0 < place < 30 and size > 6:
+            assert image[rows, columns].size < image.size
 
 
 @pytest.mark.parametrize("size", [24, 31, 60, 100, 199, 260])

@@ -175,6 +175,15 @@ def test_a_view_does_not_depend_on_its_company(faces):
         np.testing.assert_array_equal(points["hard"], other_points["hard"])
 
 
+def test_a_view_of_any_size_has_the_same_points(faces):
+    """So that points which a teacher said of the views at one size can be learnt at another."""
+    small, large = (views_of(faces, size=size, augment=augmentation("strong"), seed=2) for size in (16, 97))
+    for epoch, step in ((0, 0), (1, 2)):
+        assert small.faces_of(epoch, step) == large.faces_of(epoch, step)
+        hard, other = (batches.batch(epoch, step)[1]["hard"] for batches in (small, large))
+        np.testing.assert_allclose(hard, other, atol=1e-6)
+
+
 def test_a_batch_larger_than_the_set_is_refused(faces):
     with pytest.raises(ConfigError, match="--batch-size 14: larger than the 13 faces"):
         views_of(faces, batch_size=14)
@@ -281,7 +290,7 @@ class Probe(keras.Model):
 
 
 for cores in (1, 8):
-    pipeline._cores = lambda: cores
+    pipeline.usable_cores = lambda: cores
     probe = Probe()
     probe.compile(optimizer="sgd", run_eagerly=True)
     data = pipeline.training_data(batches, 3 * batches.steps, 6 * batches.steps)

@@ -38,6 +38,17 @@ def test_there_is_no_row_beyond_the_last(path, number):
         RowFile(path)[number]
 
 
+@pytest.mark.parametrize("part", [slice(0, 5), slice(1, 3), slice(4, 5), slice(2, 2)])
+def test_a_part_of_a_row_is_read_where_it_belongs(path, array, part):
+    rows = RowFile(path)
+    for number in (0, 7, -1):
+        found = rows.read_part(number, part)
+        assert (found.shape, found.dtype) == (array.shape[1:], array.dtype)
+        np.testing.assert_array_equal(found[part], array[number, part])
+    with pytest.raises(IndexError, match="no row 12 of 12"):
+        rows.read_part(12, part)
+
+
 def test_rows_of_numbers_and_of_none_are_read(tmp_path):
     for array in (np.arange(6.0), np.zeros((0, 4), np.float32), np.arange(24).reshape(2, 3, 4)):
         np.save(tmp_path / "a.npy", array)
@@ -70,11 +81,14 @@ def test_what_has_no_rows_of_numbers_is_refused(tmp_path, array):
         RowFile(tmp_path / "a.npy")
 
 
-def test_a_file_that_shrinks_while_it_is_open_is_an_error_and_no_crash(path):
+def test_a_file_that_shrinks_while_it_is_open_is_an_error_and_no_crash(path, array):
     rows = RowFile(path)
     os.truncate(path, path.stat().st_size - 30)
     with pytest.raises(OSError, match="was cut short while it was read"):
         rows[11]
+    np.testing.assert_array_equal(rows.read_part(11, slice(0, 2))[:2], array[11, :2])
+    with pytest.raises(OSError, match="was cut short while it was read"):
+        rows.read_part(11, slice(1, 5))
 
 
 def test_the_file_is_closed_with_its_last_user(path):

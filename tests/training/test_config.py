@@ -32,6 +32,8 @@ STUDENT = {"kind": "student", "dataset": "300w", "arch": "mobilenetv2"}
         ({"ema": 1.0}, "--ema 1.0: expected 0"),
         ({"ema": -0.1}, "--ema -0.1"),
         ({"heatmap_loss": "l2"}, "--heatmap-loss l2: expected one of none, mse, adaptive-wing, cross-entropy"),
+        ({"frozen": 3, "weights": "a.keras"}, "--frozen 3: expected a stride, one of 0, 2, 4, 8, 16"),
+        ({"frozen": 8}, "--frozen 8: random weights would stay random: leave it out, or give --weights"),
         ({"heatmap_weight": -1}, "--heatmap-weight -1: expected 0 at least"),
         ({"fa_weight": -1}, "--fa-weight -1: expected 0 at least"),
         ({"ps_weight": float("nan")}, "--ps-weight nan: expected 0 at least"),

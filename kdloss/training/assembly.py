@@ -1,0 +1,78 @@
+"""The parts of a training run, as its configuration says: teachers, objective, optimizer, and the trainer of them."""
+
+import keras
+
+from kdloss.errors import CheckpointError
+from kdloss.models import feature_maps
+from kdloss.training.checkpoint import load_model, require_scheme
+from kdloss.training.feature_distillation import FeatureDistillation
+from kdloss.training.objectives import objective_for
+from kdloss.training.optimizer import optimizer_for
+from kdloss.training.trainer import DistillationTrainer
+
+
+def compiled_trainer(config, student, teachers, steps, features):
+    """The `DistillationTrainer` of a `TrainConfig`, compiled, with all variables that a run resumes from.
+
+    Args:
+        config: a `TrainConfig`.
+        student: the network.
+        teachers: role -> network that runs online.
+        steps: of an epoch.
+        features: further arguments of `DistillationTrainer`.
+    """
+    objective, terms = objective_for(config)
+    trainer = DistillationTrainer(student, objective, teachers, logits=config.heatmap_loss != "none", **features)
+    trainer.track_terms(terms)
+    trainer.compile(optimizer=optimizer_for(config, steps), jit_compile=default_jit())
+    trainer.optimizer.build(trainer.trainable_variables)
+    return trainer
+
+
+def default_jit():
+    """``jit_compile`` of a training on this machine."""
+    # XLA on the CPU is several times slower for depthwise convolutions than TensorFlow's own kernels.
+    if keras.backend.backend() != "tensorflow":
+        return "auto"
+    import tensorflow as tf
+
+    return "auto" if tf.config.list_physical_devices("GPU") else False
+
+
+def load_teachers(config, prepared):
+    """Role -> frozen network, the teacher of feature maps as ``feature-teacher``.
+
+    A file that serves in two roles is loaded once.
+
+    Raises:
+        CheckpointError: not a teacher of this data set, size and box.
+    """
+    paths, models = dict(config.teachers), {}
+    if config.by_features:
+        paths["feature-teacher"] = config.feature_teacher
+    for role, path in paths.items():
+        if path not in models:
+            models[path] = _load_teacher(config, prepared, role, path)
+    return {role: models[path] for role, path in paths.items()}
+
+
+def _load_teacher(config, prepared, role, path):
+    model, card = load_model(path)
+    if card["dataset"] != config.dataset:
+        raise CheckpointError(
+            f"--{role} {path}: trained on {card['dataset']}, expected {config.dataset}: give a teacher of this set"
+        )
+    require_scheme(card, prepared.scheme, path)
+    for field, wanted in (("image_size", config.image_size), ("box", config.box)):
+        if card[field] != wanted:
+            raise CheckpointError(
+                f"--{role} {path}: trained with {field} {card[field]}, expected {wanted}: teachers see the "
+                f"student's views, so give both the same --{field.replace('_', '-')}"
+            )
+    return model
+
+
+def feature_distillation(config, student, teacher):
+    """The `FeatureDistillation` between two networks that a `TrainConfig` asks for."""
+    weights = {f"{term}_weight": getattr(config, f"{term}_weight") for term in config.by_features}
+    return FeatureDistillation(feature_maps(student), feature_maps(teacher), **weights)

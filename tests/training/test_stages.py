@@ -1,0 +1,169 @@
+"""Training at smaller sides first: which epochs, what goes over from one side to the next, and what is refused."""
+
+import dataclasses
+import json
+import signal
+
+import numpy as np
+import pytest
+
+from asm.errors import Terminated
+from kdloss.augment import augmentation
+from kdloss.errors import ConfigError
+from kdloss.models.regressors import REGRESSORS
+from kdloss.pipeline import ViewBatches
+from kdloss.training import fit
+from kdloss.training.checkpoint import read_card
+from kdloss.training.fit import train
+from kdloss.training.stages import Stage, stages_of
+from tests.training.run_folders import refused, rows_of, state_of
+from tests.training.test_interruption import equal_runs, signal_after
+from tests.training.tiny_chain import (
+    BATCH,
+    DEEP,
+    FAN,
+    TINY_DEEP,
+    heatmap_config,
+    student_config,
+    tiny_config,
+    use_tiny_networks,
+)
+
+STEPS = 17 // BATCH  # an epoch
+
+
+def staged_config(**changes):
+    """Two epochs at 32 px and two at 64, with averages, a warm-up and dropout."""
+    fields = {"image_size": 64, "stages": "32:0.5", "epochs": 4, "ema": 0.9, "warmup_epochs": 0.5}
+    return tiny_config(**fields | changes)
+
+
+@pytest.fixture(scope="module")
+def whole(faces, tmp_path_factory):
+    """The run in two stages that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("staged") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        use_tiny_networks(patch)
+        train(staged_config(), faces, folder, verbose=0)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("stages", "epochs", "expected"),
+    [
+        ("none", 3, [(96, 0, 3)]),
+        ("64:0.5", 4, [(64, 0, 2), (96, 2, 4)]),
+        ("64:0.5", 1, [(96, 0, 1)]),  # the last stage has an epoch at least
+        ("64:0.9", 2, [(64, 0, 1), (96, 1, 2)]),
+        ("32:0.2,64:0.4", 10, [(32, 0, 2), (64, 2, 6), (96, 6, 10)]),
+        ("32:0.1,64:0.4", 4, [(64, 0, 2), (96, 2, 4)]),  # a tenth of four epochs is none
+    ],
+)
+def test_shares_of_the_epochs(stages, epochs, expected):
+    config = tiny_config(stages=stages, image_size=96, epochs=epochs)
+    assert stages_of(config) == [Stage(*stage) for stage in expected]
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ("64", "--stages 64: expected none, or SIDE:SHARE of the epochs"),
+        ("64:half", "--stages 64:half: expected none, or SIDE:SHARE"),
+        ("64:0", "--stages 64:0: expected none, or SIDE:SHARE"),
+        ("64:nan", "--stages 64:nan: expected none, or SIDE:SHARE"),
+        ("32:0.5,64:0.5", "--stages 32:0.5,64:0.5: expected none, or SIDE:SHARE"),
+        ("64:0.2,32:0.2", "--stages 64:0.2,32:0.2: expected sides that grow, all below the image size, 96"),
+        ("96:0.2", "--stages 96:0.2: expected sides that grow"),
+    ],
+)
+def test_stages_that_are_none(stages, message):
+    with pytest.raises(ConfigError) as raised:
+        tiny_config(stages=stages, image_size=96)
+    assert str(raised.value).startswith(message)
+    assert "\n" not in str(raised.value)
+
+
+def test_teachers_of_one_side_are_refused(runs):
+    with pytest.raises(ConfigError, match=r"--stages 32:0\.5: teachers that run online see one side: give --teacher-v"):
+        student_config(runs, image_size=64, stages="32:0.5")
+    with pytest.raises(ConfigError, match=r"--stages 32:0\.5: --method fa follows feature maps, and its teacher's are"):
+        tiny_config("student", image_size=64, stages="32:0.5", method="fa", feature_teacher="a.keras")
+
+
+def test_sides_that_a_network_does_not_take_are_refused_before_anything_is_written(faces, tmp_path, monkeypatch):
+    sides = heatmap_config(image_size=96, stages="40:0.5", epochs=2)
+    refused(ConfigError, faces, tmp_path / "run", sides, "image size is 40: expected a multiple of 32 for tiny-fan")
+    monkeypatch.setitem(REGRESSORS, DEEP, dataclasses.replace(TINY_DEEP, spatial=(("top", 4),)))
+    spatial = staged_config(arch=DEEP)
+    refused(ConfigError, faces, tmp_path / "run", spatial, "--stages 32:0.5: the weights of tiny-deep are for one side")
+
+
+def test_one_schedule_goes_through_all_stages(whole):
+    rows = rows_of(whole)
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    # At the end of the epochs of a cosine over four, after half an epoch of warm-up.
+    parts = (np.arange(1, 5) - 0.5) / 3.5
+    cosine = 1e-3 * (0.99 * (1 + np.cos(np.pi * parts)) / 2 + 0.01)
+    assert [row["learning_rate"] for row in rows] == pytest.approx(cosine.tolist(), rel=1e-4)
+    state = state_of(whole)
+    assert 4 * STEPS in [int(value) for value in state.values() if value.dtype.kind in "iu" and value.shape == ()]
+
+
+def test_the_best_of_the_last_stage_is_kept(whole, faces, tmp_path, monkeypatch):
+    card = read_card(whole)
+    assert (card["image_size"], card["epoch"] > 2) == (64, True)
+    # Even where an earlier epoch, at its own side, had less.
+    scores = iter([1.0, 2.0, 9.0, 8.0])
+    seen = []
+
+    def validate(network):
+        seen.append(network.input_shape[1])
+        return next(scores)
+
+    monkeypatch.setattr(fit, "_validation", lambda *_: validate)
+    results = train(staged_config(), faces, tmp_path / "run", verbose=0)
+    assert seen == [32, 32, 64, 64]
+    assert results["val_nme"] == 8.0
+    card = read_card(tmp_path / "run")
+    assert (card["image_size"], card["epoch"], card["val_nme"]) == (64, 4, 8.0)
+
+
+@pytest.mark.parametrize("steps", [4, 5])
+def test_a_run_cut_off_about_the_second_stage_ends_as_one_in_a_whole(steps, whole, faces, tmp_path, monkeypatch):
+    """At the end of the first stage, and in the first epoch of the second."""
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        signal_after(patch, steps, signal.SIGTERM)
+        with pytest.raises(Terminated):
+            train(staged_config(), faces, run, verbose=0)
+    with np.load(run / "last" / "state.npz", allow_pickle=False) as file:
+        progress = json.loads(str(file["progress"]))
+    assert (progress["epoch"], progress["step"]) == divmod(steps, STEPS)
+    train(staged_config(), faces, run, verbose=0)
+    equal_runs(run, whole)
+    assert read_card(run)["image_size"] == 64
+
+
+def test_stored_points_of_teachers_serve_every_side(faces, tmp_path):
+    train(tiny_config(image_size=64), faces, tmp_path / "tough", verbose=0)
+    taught = {"kind": "student", "method": "kd-loss", "tough": str(tmp_path / "tough"), "teacher_views": 2}
+    for name, stages in (("whole", "none"), ("staged", "32:0.5")):
+        train(tiny_config(image_size=64, epochs=2, stages=stages, **taught), faces, tmp_path / name, verbose=0)
+        assert all(row["tough"] > 0 for row in rows_of(tmp_path / name))
+        assert len(list((tmp_path / "teacher-views").iterdir())) == 1  # the same points for both
+
+
+def test_the_geometry_of_a_view_is_the_same_at_every_side(faces):
+    small, large = (
+        ViewBatches(faces, faces.indices("train"), size=side, batch_size=BATCH, augment=augmentation("strong"))
+        for side in (32, 64)
+    )
+    np.testing.assert_allclose(small.batch(1, 1)[1]["hard"], large.batch(1, 1)[1]["hard"], atol=1e-6)
+
+
+def test_heatmap_networks_have_stages_too(faces, tmp_path):
+    config = heatmap_config(image_size=64, stages="32:0.5", epochs=2)
+    train(config, faces, tmp_path / "run", verbose=0)
+    assert [row["epoch"] for row in rows_of(tmp_path / "run")] == [1, 2]
+    card = read_card(tmp_path / "run")
+    assert (card["arch"], card["image_size"], card["epoch"]) == (FAN, 64, 2)
