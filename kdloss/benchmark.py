@@ -9,6 +9,9 @@
     python -m kdloss.benchmark predict --dataset 300w --checkpoint runs/student --faces 100 --json predict.json
     python -m kdloss.benchmark pipeline --dataset 300w --times 10 --json pipeline.json
     python -m kdloss.benchmark time-to-accuracy --dataset 300w --recipe cpu --seeds 0 --json time.json --plot time.png
+    python -m kdloss.benchmark shapes --shapes 25000 50000 100000 --json shapes.json
+    python -m kdloss.benchmark startup
+    python -m kdloss.benchmark suite --json bench.json --against bench.json
 
 ``inference`` prints parameters, multiply-accumulates, file size, peak memory, latency and throughput of networks in
 Keras, LiteRT and ONNX Runtime, measured in turns in one run; with ``--dataset`` also the accuracy of trained networks
@@ -16,6 +19,8 @@ in every file, and with ``--plot`` accuracy against latency. ``predict`` writes 
 and prints how many of them ``kdloss.predict`` reads in a second, beside a loop over ``model.predict``. ``pipeline``
 prints how many views a second the input of trainings draws, stage by stage and in batches, and what a training takes.
 ``time-to-accuracy`` trains by recipe after recipe until the validation NME is at a target, and prints the minutes.
+``shapes`` prints how long shape models take to fit and to soften, beside the bare matrix products, and ``startup`` how
+long each command takes to start. ``suite`` runs all of them in short, and prints the ratios to figures stored before.
 """
 
 import argparse

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from kdloss.benchmarking.inference import spread
 from kdloss.benchmarking.suite_parts import PARTS
+from kdloss.benchmarking.suite_tables import suite_tables
 from kdloss.data_location import find_prepared
 from kdloss.errors import ConfigError, DataError
 from kdloss.evaluation.provenance import read_json
 
 KIND = "suite"
 # Faces that are rendered where none are given.
-_TRAIN, _TEST = 96, 16
+_TRAIN, _TEST = 320, 16
 
 
 def run_suite(names, prepared=None, announce=lambda line: None):
@@ -70,6 +71,10 @@ def stored_suite(path):
     record = read_json(path, f"a record of kdloss.benchmark suite: {remedy}")
     if not isinstance(record, dict) or record.get("kind") != KIND:
         raise DataError(f"{path}: not a record of kdloss.benchmark suite: {remedy}")
+    try:
+        suite_tables(record, record)
+    except (KeyError, TypeError, AttributeError, ValueError, ZeroDivisionError) as error:
+        raise DataError(f"{path}: damaged ({error!r}): {remedy}") from error
     return record
 
 

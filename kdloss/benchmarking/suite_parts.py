@@ -110,6 +110,6 @@ PARTS = {
         faces=True,
     ),
     "time-to-accuracy": Part(
-        "time-to-accuracy --recipe cpu --seeds 0 --epochs 1 --minutes 1", _accuracy_time, faces=True
+        "time-to-accuracy --recipe cpu --seeds 0 --epochs 2 --minutes 1", _accuracy_time, faces=True
     ),
 }

@@ -36,9 +36,8 @@ def _figures_table(record):
 def _ratios_table(record, stored):
     columns = (
         Column("name", "figure", words=True),
-        Column("unit", "unit", words=True),
-        Column("better", "better", words=True),
-        Column("ratio", "now / stored", 3),
+        Column("unit", "unit, better", words=True),
+        Column("ratio", "x stored"),
         Column("now", "now", words=True),
         Column("stored", "stored", words=True),
     )
@@ -50,18 +49,19 @@ def _ratios_table(record, stored):
         if words[figure["benchmark"]] != others.get(figure["benchmark"], words[figure["benchmark"]]):
             changed.add(figure["benchmark"])
             other = None
-        cells = {"name": figure["name"], "unit": figure["unit"], "better": figure["better"], "now": _spread(figure)}
+        unit = f"{figure['unit']}, {figure['better']}"
+        cells = {"name": figure["name"], "unit": unit, "now": _spread(figure)}
         if other:
             cells |= {"stored": _spread(other), "ratio": figure["median"] / other["median"]}
         rows.append(_row(figure, cells))
     notes = [
-        "now / stored: of the medians; beside them least and most of the rounds, within which a ratio tells little",
+        "x stored: of the medians; beside them least and most of the rounds, within which a ratio tells little",
         f"now: {record['date']}, {_machine(record)}",
         f"stored: {stored['date']}, {_machine(stored)}",
     ]
-    if _machine(record) != _machine(stored):
+    if machine_facts(record["machine"]) != machine_facts(stored["machine"]):
         notes.append("THE MACHINES DIFFER: the ratios tell as much of them as of the code")
-    if _content(record) != _content(stored):
+    if record["faces"] and stored["faces"] and record["faces"]["content"] != stored["faces"]["content"]:
         notes.append(f"the faces differ: now {_faces(record)}; stored {_faces(stored)}")
     if changed:
         notes.append(f"not compared, for their short forms were others: {', '.join(sorted(changed))}")
@@ -77,7 +77,7 @@ def _key(figure):
 
 
 def _spread(figure):
-    return f"{figure['median']:.4g} ({figure['low']:.4g} to {figure['high']:.4g})"
+    return f"{figure['median']:.3g} ({figure['low']:.3g} to {figure['high']:.3g})"
 
 
 def _machine(record):
@@ -86,12 +86,6 @@ def _machine(record):
     return f"{facts['machine']}, accelerator: {facts['accelerator']}, Python {record['machine']['python']}, {versions}"
 
 
-def _content(record):
-    return record["faces"] and record["faces"]["content"]
-
-
 def _faces(record):
     faces = record["faces"]
-    if not faces:
-        return "none"
     return f"{faces['train']} {'SYNTHETIC' if faces['synthetic'] else 'real'} training faces of {faces['dataset']}"

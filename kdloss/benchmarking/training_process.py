@@ -13,7 +13,7 @@ ADVICE = "give a smaller --batch-size, or fewer --option"
 
 
 class Trainer(Server):
-    """Trains a variant in a process of its own.
+    """Trains a variant in a process of its own; ``title`` is what messages call it.
 
     Args:
         work: the `Work`.
@@ -22,6 +22,7 @@ class Trainer(Server):
 
     def __init__(self, work, variant):
         super().__init__(variant.title, _serve, work, variant, advice=ADVICE)
+        self.title = variant.title
 
     def wait(self):
         """Waits until all is imported."""

@@ -4,10 +4,9 @@ from kdloss.benchmarking.training_variants import OPTIONS, WAYS
 from kdloss.evaluation.table import Column, Row, Table
 
 _WORDS = {
-    "published": "published recipe: eager steps, a JPEG file and a file of points opened for every face, both teachers "
-    "predict every batch; written from its description",
+    "published": "published recipe: eager steps, files opened for every face, both teachers predict every batch",
     "online": "online teachers: this project's training, both teachers in every step, views drawn ahead",
-    "cached": "cached teachers: the same, the teachers' points stored before",
+    "cached": "cached teachers: the same, with the teachers' points stored before",
 }
 
 
@@ -51,12 +50,12 @@ def _paid(rows):
         return
     stored = bases["cached"]["stored"]
     each = stored["seconds"] / stored["views"]
-    line = f"storing both teachers' points took {1000 * each:.1f} s for 1000 views, once"
+    line = f"storing both teachers' points: {1000 * each:.1f} s for 1000 views, once"
     if "online" in bases:
         slow, fast = (bases[way]["images_per_second"]["median"] for way in ("online", "cached"))
         saved = 1 / slow - 1 / fast
         if saved > 0:
-            line += f"; it has paid after {each / saved:.1f} epochs for each stored drawing of the faces"
+            line += f"; paid after {each / saved:.1f} epochs for each stored drawing of the faces"
     yield line
 
 
@@ -88,6 +87,6 @@ def _notes(record):
         *(_WORDS[way] for way in WAYS if any(row["way"] == way for row in record["rows"])),
         f"median, least and most of {settings['rounds']} rounds in turns, each of {settings['steps']} steps and "
         f"{settings['seconds']:g} s at least; x published: within the round",
-        "first step: from the call to its end, with networks and compilation, without imports and the storing of points",
+        "first step: to its end, with networks and compilation, without imports and the storing of points",
         "memory: the most that the process took in resident pages",
     )

@@ -114,8 +114,7 @@ class _Turns:
                 done = trainer.round(*self.least)
                 found.append(done["steps"] * self.work.batch_size / done["seconds"])
                 row |= {name: done[name] for name in ("megabytes", "accelerator_megabytes")}
-            named = [" ".join([row["way"], *row["options"], f"{rate:.1f}"]) for (row, _), rate in zip(turns, found)]
-            self.announce(f"round {number} of {self.rounds}: {', '.join(named)} images/s")
+                self.announce(f"round {number} of {self.rounds}: {trainer.title} {found[-1]:.1f} images/s")
             for (row, _), rate in zip(turns, found, strict=True) if number else ():
                 row["images_per_second_of_rounds"].append(rate)
                 row["reference_of_rounds"] += found[:1] if self.reference else []

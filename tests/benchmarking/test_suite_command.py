@@ -178,7 +178,9 @@ def test_mistakes(tmp_path, capsys, monkeypatch):
     assert main(["suite", "--part", "shapes"]) == 2
     message = "error: python -m kdloss.benchmark shapes: ended with 2 (error: --rounds 1: expected 5 at least)"
     assert capsys.readouterr().err == f"{message}: try it alone\n"
-    for content, message in (("{", "not JSON"), ("[]", "not a record of"), ('{"kind": "shapes"}', "not a record of")):
+    others = {"{": "not JSON", "[]": "not a record of", '{"kind": "shapes"}': "not a record of"}
+    others['{"kind": "suite", "figures": [{}]}'] = "damaged"
+    for content, message in others.items():
         (tmp_path / "other.json").write_text(content, encoding="utf-8")
         with pytest.raises(DataError, match=message):
             suite.stored_suite(tmp_path / "other.json")

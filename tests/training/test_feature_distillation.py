@@ -9,7 +9,7 @@ import pytest
 
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.models import build_model, feature_maps
-from kdloss.training import fit, recorder
+from kdloss.training import assembly, recorder
 from kdloss.training.checkpoint import load_model, save_model
 from kdloss.training.feature_distillation import FeatureDistillation
 from kdloss.training.fit import train
@@ -47,8 +47,8 @@ def heatmap_runs(faces, tmp_path_factory):
                 shutil.copytree(folder / "student", folder / "stopped")
 
         patch.setattr(recorder, "save_state", save)
-        patch.setattr(fit, "load_model", lambda path: loaded.append(path) or load_model(path))
-        patch.setattr(fit, "FeatureDistillation", make)
+        patch.setattr(assembly, "load_model", lambda path: loaded.append(path) or load_model(path))
+        patch.setattr(assembly, "FeatureDistillation", make)
         train(student_of(folder), faces, folder / "student", verbose=0)
     return folder, loaded, made
 
