@@ -8,6 +8,7 @@
     python -m kdloss.benchmark predict --dataset 300w
     python -m kdloss.benchmark predict --dataset 300w --checkpoint runs/student --faces 100 --json predict.json
     python -m kdloss.benchmark pipeline --dataset 300w --times 10 --json pipeline.json
+    python -m kdloss.benchmark training --dataset 300w --backend tensorflow jax torch --json training.json
     python -m kdloss.benchmark time-to-accuracy --dataset 300w --recipe cpu --seeds 0 --json time.json --plot time.png
     python -m kdloss.benchmark shapes --shapes 25000 50000 100000 --json shapes.json
     python -m kdloss.benchmark startup
@@ -18,6 +19,7 @@ Keras, LiteRT and ONNX Runtime, measured in turns in one run; with ``--dataset``
 in every file, and with ``--plot`` accuracy against latency. ``predict`` writes the faces of a data set as photographs,
 and prints how many of them ``kdloss.predict`` reads in a second, beside a loop over ``model.predict``. ``pipeline``
 prints how many views a second the input of trainings draws, stage by stage and in batches, and what a training takes.
+``training`` prints how many images a second the published recipe and this project train, by back end and by option.
 ``time-to-accuracy`` trains by recipe after recipe until the validation NME is at a target, and prints the minutes.
 ``shapes`` prints how long shape models take to fit and to soften, beside the bare matrix products, and ``startup`` how
 long each command takes to start. ``suite`` runs all of them in short, and prints the ratios to figures stored before.
