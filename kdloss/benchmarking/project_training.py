@@ -13,7 +13,8 @@ from kdloss.prediction import predict_batch
 from kdloss.prepared import PreparedDataset
 from kdloss.soft_landmarks import mean_shape
 from kdloss.teacher_cache import cached_teacher
-from kdloss.training.checkpoint import load_model, save_model
+from kdloss.training.assembly import load_teachers
+from kdloss.training.checkpoint import save_model
 from kdloss.training.config import TrainConfig
 from kdloss.training.divergence import LossWatch
 from kdloss.training.objectives import objective_for
@@ -90,7 +91,7 @@ def train(work, variant, started, after_step):
     if config.teacher_views:
         stored = _store(work, config, batches)
     else:
-        teachers = {role: load_model(path)[0] for role, path in config.teachers.items()}
+        teachers = load_teachers(config, batches.prepared)
     objective, terms = objective_for(config)
     trainer = DistillationTrainer(student, objective, teachers)
     trainer.track_terms(terms)
@@ -126,7 +127,7 @@ def _store(work, config, batches):
     folder = work.folder / f"teacher-views-{keras.backend.backend()}"
     teachers, taken = dict.fromkeys(TEACHERS), None
     if not folder.exists():
-        teachers = {role: load_model(path)[0] for role, path in config.teachers.items()}
+        teachers = load_teachers(config, batches.prepared)
         images, _ = batches.batch(0, 0)
         for teacher in teachers.values():
             predict_batch(teacher, images, batches.batch_size)  # compiles it
