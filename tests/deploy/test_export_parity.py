@@ -23,7 +23,7 @@ NAME = "mobilenetv2-300w"
 EXPORTS = {"litert": (export_litert, LiteRTModel, ".tflite"), "onnx": (export_onnx, OnnxModel, ".onnx")}
 SCALE = 224  # pixels of the crops in which bounds are
 SURE = 10  # pixels of spread: a wider heatmap has no one place, and its mean moves with every rounding
-# The mean distance of a coordinate and of a spread from the network's, and the largest of points that it is sure of.
+# The mean distance of a coordinate and of a spread from the network's, and the largest: in 8 bits of points that it is sure of.
 BOUNDS = {"fp32": (1e-4, 1e-3), "fp16": (0.05, 0.5), "int8": (0.5, 5.0)}
 
 pytestmark = pytest.mark.skipif(NAME not in pretrained.names(), reason=f"{NAME} is not shipped")
@@ -56,7 +56,7 @@ def test_points_and_spread_on_rendered_faces(form, precision, trained, crops, tm
     assert SCALE * expected["points"].std(axis=0).min() > 1  # every point moves from face to face
     assert SCALE * expected["spread"].std() > 1
     mean, most = BOUNDS[precision]
-    sure = SCALE * expected["spread"] < SURE
+    sure = SCALE * expected["spread"] < (SURE if precision == "int8" else np.inf)
     assert sure.mean() > 0.95
     for found, name in zip(model.read(crops), ("points", "spread"), strict=True):
         error = SCALE * np.abs(found - expected[name])
