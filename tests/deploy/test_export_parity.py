@@ -23,7 +23,7 @@ NAME = "mobilenetv2-300w"
 EXPORTS = {"litert": (export_litert, LiteRTModel, ".tflite"), "onnx": (export_onnx, OnnxModel, ".onnx")}
 SCALE = 224  # pixels of the crops in which bounds are
 SURE = 10  # pixels of spread: a wider heatmap has no one place, and its mean moves with every rounding
-# The mean distance of a coordinate and of a spread from the network's, and the largest; in 8 bits the largest of sure points.
+# The mean and the largest distance of a coordinate and a spread from the network's; in 8 bits the largest of sure ones.
 BOUNDS = {"fp32": (1e-4, 1e-3), "fp16": (0.05, 0.5), "int8": (0.5, 5.0)}
 
 pytestmark = pytest.mark.skipif(NAME not in pretrained.names(), reason=f"{NAME} is not shipped")
