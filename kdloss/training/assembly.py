@@ -1,7 +1,5 @@
 """The parts of a training run, as its configuration says: teachers, objective, optimizer, and the trainer of them."""
 
-import keras
-
 from kdloss.errors import CheckpointError
 from kdloss.models import feature_maps
 from kdloss.training.checkpoint import load_model, require_scheme
@@ -24,19 +22,9 @@ def compiled_trainer(config, student, teachers, steps, features):
     objective, terms = objective_for(config)
     trainer = DistillationTrainer(student, objective, teachers, logits=config.heatmap_loss != "none", **features)
     trainer.track_terms(terms)
-    trainer.compile(optimizer=optimizer_for(config, steps), jit_compile=default_jit())
+    trainer.compile(optimizer=optimizer_for(config, steps))
     trainer.optimizer.build(trainer.trainable_variables)
     return trainer
-
-
-def default_jit():
-    """``jit_compile`` of a training on this machine."""
-    # XLA on the CPU is several times slower for depthwise convolutions than TensorFlow's own kernels.
-    if keras.backend.backend() != "tensorflow":
-        return "auto"
-    import tensorflow as tf
-
-    return "auto" if tf.config.list_physical_devices("GPU") else False
 
 
 def load_teachers(config, prepared):
