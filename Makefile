@@ -30,12 +30,22 @@ demo: $(INSTALLED) data/300w/manifest.json data/cofw/manifest.json
 ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1
 PYTEST := pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-# Ends with 1 where a test fails, or where a file has too few lines that any test runs.
+# COVER=1 records which lines run.
+RUN := $(if $(COVER),coverage run -m )$(PYTEST)
+
 test: $(INSTALLED)
+	$(ONE_THREAD) $(BIN)/python -m $(RUN) -m "not slow"
+
+test-slow: $(INSTALLED)
+	$(ONE_THREAD) $(BIN)/python -m $(RUN) -m slow
+
+# Ends with 1 where a test fails, or where too few lines are run by any test.
+test-all: $(INSTALLED)
 	rm -rf build/coverage && mkdir -p build/coverage
-	$(ONE_THREAD) $(BIN)/python -m coverage run -m $(PYTEST)
+	$(MAKE) COVER=1 test
+	$(MAKE) COVER=1 test-slow
 	$(BIN)/python -m coverage combine --quiet
-	$(BIN)/python tests/line_coverage.py
+	$(BIN)/python -m coverage report --fail-under=85 --format=total
 
 # What depends on the back end most, on JAX. Tests that are TensorFlow's by nature are skipped and say why. XLA compiles
 # whatever a test does: to do that well takes longer than it saves.
