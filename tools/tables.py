@@ -10,8 +10,9 @@ at the document. The JSON holds, beside whatever else a command wrote there, ``"
 
 with cells as they are to be shown, or its rows are ids of measurements: ``"rows": [id, ...]``, ``"from": [file, ...]``.
 Those stand in the lists ``measured``, ``differences``, ``quantities`` or ``published`` of the file itself and of the
-files that ``from`` names, so that each number has one place. A column is then a subset (its NME), a subset and one of
-`MEASURES` (without a subset: of the full set), or one of `FIELDS`. Protocol, caveats and sources become notes.
+files that ``from`` names, so that each number has one place; one of ``measured`` is what ``metrics.json`` holds, with
+an id and a label. A column is then a subset (its NME), a subset and one of `MEASURES` (without a subset: of the full
+set), one of `FIELDS`, or a field of the measurement. Protocol, caveats and sources become notes.
 """
 
 import argparse
@@ -38,16 +39,14 @@ MEASURES = {
 }
 # Heading of a column -> its cell, from a measurement; where there is no such field, the cell is absent.
 FIELDS = {
-    "network": lambda row: row["checkpoint"]["arch"],
-    "px": lambda row: row["checkpoint"]["image_size"],
-    "checkpoint": lambda row: row["checkpoint"]["sha256"][:8],
+    "network": lambda row: row["protocol"]["checkpoint"]["arch"],
+    "px": lambda row: row["protocol"]["checkpoint"]["image_size"],
+    "checkpoint": lambda row: row["protocol"]["checkpoint"]["sha256"][:8],
     "start": lambda row: row["training"]["start"],
     "epochs": lambda row: row["training"]["epochs"],
     "training faces": lambda row: row["training"]["faces"],
     "seconds": lambda row: f"{row['training']['seconds']:.0f}",
     "validation NME": lambda row: f"{row['training']['val_nme']:.3f}",
-    "ms": lambda row: f"{row['ms']:.2f}",
-    "MB": lambda row: f"{row['megabytes']:.1f}",
     "NME points": lambda row: f"{row['difference']:+.3f}",
     "interval": lambda row: f"[{row['low']:+.3f}, {row['high']:+.3f}]",
     "measured": lambda row: f"{_number(row['value'])} {row['unit']}",
@@ -140,13 +139,13 @@ def _of_subset(row, heading):
         found = {"full": row.get("fr10")} if measure == "fr10" else row[measure or "nme_interocular"]
         return f"{found[subset]:.{digits}f}"
     values, protocol = row["subsets"][subset], row["protocol"]
-    partial = values["complete"] is False and not row["synthetic"]
+    partial = values["complete"] is False and not protocol["synthetic"]
     return f"{values[measure or 'nme_' + protocol['normaliser']]:.{digits}f}" + "*" * partial
 
 
 def _remarks(row, meanings):
     """What a reader must know of a row before comparing it: a list of sentences."""
-    remarks = list(row.get("caveats", ()))
+    remarks = [*row.get("caveats", ()), *filter(None, [row.get("note")])]
     if "method" in row:
         kinds = " and ".join(kind for kind in ("interocular", "interpupil") if f"nme_{kind}" in row)
         certainty = f"{row['certainty']} ({meanings[row['certainty']]})"
@@ -162,7 +161,7 @@ def _protocol(row):
     faces = ", ".join(f"{found['n']} of {found['official_n']} {name}" for name, found in row["subsets"].items())
     flip = {True: "mirror test", False: "no mirror test", None: "mirror test not stated"}[protocol["flip_test"]]
     return (
-        f"{row['dataset']} {row['split']}{' SYNTHETIC' * row['synthetic']} ({faces} faces; content "
+        f"{row['dataset']} {protocol['split']}{' SYNTHETIC' * protocol['synthetic']} ({faces} faces; content "
         f"{protocol['content']}), NME in percent by {protocol['normaliser']} distance, crop {protocol['box']}, "
         f"FR and AUC at {'/'.join(map(str, protocol['thresholds']))}, {flip}, occluded points "
         f"{protocol['occluded_points']}, {missing['n'] or 'none'} missing"

@@ -97,13 +97,14 @@ def measured(label, **changes):
         "occluded_points": "counted",
         "missing": {"n": 0, "counted": "none missing"},
         "content": "572d",
+        "split": "test",
+        "synthetic": False,
+        "checkpoint": {"sha256": "c8402c0e5d2fb9a1", "arch": "mobilefan", "image_size": 224},
     }
     return {
         "id": label,
         "label": label,
         "dataset": "300w",
-        "split": "test",
-        "synthetic": False,
         "protocol": protocol,
         "subsets": {"common": subset, "full": subset | {"official_n": 689, "complete": False}},
         "machine": "AMD EPYC, 2 cores",
@@ -112,7 +113,10 @@ def measured(label, **changes):
 
 
 def test_rows_named_by_id_show_measurements_of_several_files(document):
-    table = {"title": "NME", "columns": ["method", "common", "common (box)", "full", "FR10", "start"]}
+    table = {
+        "title": "NME",
+        "columns": ["method", "common", "common (box)", "full", "FR10", "start", "network", "checkpoint"],
+    }
     table |= {"rows": ["a", "b", "paper-a"], "from": ["other.json", "published.yml"]}
     own = measured("a", training={"start": "scratch"}, caveats=["one seed"])
     folder = document.parent
@@ -124,9 +128,9 @@ def test_rows_named_by_id_show_measurements_of_several_files(document):
     )
     renewed = runpy.run_path(str(SCRIPT))["renewed"]
     lines = [line.replace(" ", "") for line in renewed(document, document.read_text()).split("\n")]
-    assert "|a|3.18|1.91|3.18*|0.00*|scratch|" in lines
-    assert "|b|3.18|1.91|3.18*|0.00*|-|" in lines
-    assert "|Paper|3.00|-|-|1.50|-|" in lines
+    assert "|a|3.18|1.91|3.18*|0.00*|scratch|mobilefan|c8402c0e|" in lines
+    assert "|b|3.18|1.91|3.18*|0.00*|-|mobilefan|c8402c0e|" in lines
+    assert "|Paper|3.00|-|-|1.50|-|-|-|" in lines
     assert "-\\*ofapartialset,notcomparablewithnumbersofthewholeone" in lines
     assert "-a:oneseed" in lines
     assert "-Paper:published2022,F(read):Fard;interocular,croppaper" in lines
