@@ -119,7 +119,11 @@ def _of_measurements(path, table):
     cells = [[label, *values] for label, values in zip(labels, fields, strict=True)]
     partial = any(str(cell).endswith("*") for row in cells for cell in row)
     notes = [*table.get("notes", ()), *["* of a partial set, not comparable with numbers of the whole one"] * partial]
-    return table | {"rows": cells, "notes": notes + _owned(labels, [_remarks(row, meanings) for row in rows])}
+    remarks = [("method" in row, label, _remarks(row, meanings)) for label, row in zip(labels, rows, strict=True)]
+    for published in (False, True):
+        notes += _owned([(label, own) for kind, label, own in remarks if kind == published])
+    notes += _owned([(row["of"], [_source(row)]) for row in rows if "value" in row])
+    return table | {"rows": cells, "notes": notes}
 
 
 def _cell(row, heading):
@@ -150,10 +154,12 @@ def _remarks(row, meanings):
         kinds = " and ".join(kind for kind in ("interocular", "interpupil") if f"nme_{kind}" in row)
         certainty = f"{row['certainty']} ({meanings[row['certainty']]})"
         return [f"published {row['date']}, {certainty}: {row['source']}; {kinds}, crop {row['box']}", *remarks]
-    if "value" in row:
-        where = row["machine"] + ("" if row["accelerator"] == "none" else f", {row['accelerator']}")
-        remarks.append(f"`{row['command']}`, {row['date']}, {where}")
     return [_protocol(row), *remarks] if "subsets" in row else remarks
+
+
+def _source(row):
+    where = row["machine"] + ("" if row["accelerator"] == "none" else f", {row['accelerator']}")
+    return f"`{row['command']}`, {row['date']}, {where}"
 
 
 def _protocol(row):
@@ -168,12 +174,12 @@ def _protocol(row):
     )
 
 
-def _owned(labels, remarks):
-    """Each sentence once, behind the rows that it is about unless that is all of them."""
+def _owned(remarks):
+    """Each sentence once, behind the rows that it is about unless that is all of them; ``(label, sentences)`` each."""
     notes = []
-    for sentence in dict.fromkeys(sentence for own in remarks for sentence in own):
-        owners = [label for label, own in zip(labels, remarks, strict=True) if sentence in own]
-        others = [label for label in labels if label not in owners]
+    for sentence in dict.fromkeys(sentence for _, own in remarks for sentence in own):
+        owners = dict.fromkeys(label for label, own in remarks if sentence in own)
+        others = dict.fromkeys(label for label, own in remarks if sentence not in own and label not in owners)
         of = f"all but {'; '.join(others)}" if len(others) < len(owners) else "; ".join(owners)
         notes.append(f"{of}: {sentence}" if others else sentence)
     return notes

@@ -44,7 +44,6 @@ color:var(--soft)}
 :focus-visible,.sortable button:focus-visible{outline:2px solid var(--accent);outline-offset:-2px}
 tbody th{font-weight:600}
 .words{text-align:left}
-.reference th,.reference td{font-weight:400}
 .published th,.published td,.baseline th,.baseline td{font-weight:400;color:var(--soft)}
 .facts th,.facts td{text-align:left;white-space:normal;overflow-wrap:anywhere;vertical-align:top}
 .facts th{width:30%;font-weight:600}

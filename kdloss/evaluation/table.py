@@ -3,6 +3,8 @@
 import html
 from dataclasses import dataclass, field
 
+from tabulate import SEPARATING_LINE, tabulate
+
 ABSENT = "-"
 
 
@@ -23,7 +25,7 @@ class Row:
     Args:
         label: what the row is about.
         cells: column key -> number, text, or None (not measured).
-        kind: rows of one kind stand together: ``measured``, ``baseline``, ``reference``, ``published``.
+        kind: rows of one kind stand together: ``measured``, ``baseline``, ``published``.
         marks: column key -> a sign after the value that a note of the table explains.
     """
 
@@ -47,31 +49,26 @@ class Table:
 def text_table(table):
     """The table for a terminal: aligned columns, a rule between kinds of rows, notes below."""
     header, body = _cells(table)
-    widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
-    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    lefts = [True, *(column.words for column in table.columns)]
-    lines = [table.title, rule, _text_line(header, widths, lefts), rule]
+    lines = []
     for row, cells, before in zip(table.rows, body, (None, *table.rows), strict=False):
-        if before is not None and before.kind != row.kind:
-            lines.append(rule)
-        lines.append(_text_line(cells, widths, lefts))
-    return "\n".join([*lines, rule, *(f"  {note}" for note in table.notes)])
-
-
-def _text_line(cells, widths, lefts):
-    return "  ".join(
-        cell.ljust(width) if left else cell.rjust(width) for cell, width, left in zip(cells, widths, lefts, strict=True)
-    ).rstrip()
+        lines += [SEPARATING_LINE] if before is not None and before.kind != row.kind else []
+        lines.append(cells)
+    notes = [f"  {note}" for note in table.notes]
+    return "\n".join([table.title, "", _aligned(table, header, lines, "simple"), "", *notes]).rstrip()
 
 
 def markdown_table(table):
     """The table in Markdown, its notes as a list below."""
     header, body = _cells(table)
-    rules = ["---" if column.words else "---:" for column in table.columns]
-    rows = [header, ["---", *rules], *body]
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    rows = [[cell.replace("|", "\\|") for cell in cells] for cells in body]
     notes = ["", *(f"- {note}".replace("- *", "- \\*") for note in table.notes)] if table.notes else []
-    return "\n".join([*lines, *notes])
+    return "\n".join([_aligned(table, header, rows, "pipe"), *notes])
+
+
+def _aligned(table, header, rows, form):
+    """Words to the left, numbers to the right."""
+    sides = ["left", *("left" if column.words else "right" for column in table.columns)]
+    return tabulate(rows, header, tablefmt=form, colalign=sides, disable_numparse=True)
 
 
 def html_table(table):
@@ -93,10 +90,19 @@ def html_table(table):
     )
 
 
-def json_table(table):
-    """The table as a dict for the JSON that ``tools/tables.py`` puts into documents."""
-    header, body = _cells(table)
-    return {"title": table.title, "columns": header, "rows": body, "notes": list(table.notes)}
+def json_tables(tables, command, date):
+    """Tables by name as dicts, for the JSON from which ``tools/tables.py`` fills documents.
+
+    Args:
+        tables: name -> `Table`.
+        command, date: how and when they were made, the last note of the last.
+    """
+    made = {}
+    for name, table in tables.items():
+        header, body = _cells(table)
+        made[name] = {"title": table.title, "columns": header, "rows": body, "notes": list(table.notes)}
+    made[name]["notes"].append(f"`{command}`, {date}")
+    return made
 
 
 def _cells(table):

@@ -10,7 +10,6 @@ import pytest
 
 from kdloss import reproduce
 from kdloss.chain import CONTINUED, DEFAULT_SYSTEM, SYSTEMS
-from kdloss.evaluation.recording import chain_entries
 from kdloss.recipes import EFFICIENTFAN, KD_LOSS, Recipe
 from tests.training.tiny_chain import ARCH, BATCH, DEEP, FAN, MAPS_SIZE, SIZE, use_tiny_networks
 
@@ -263,17 +262,6 @@ def test_runs_that_two_systems_share_are_trained_once(heatmaps):
     for name, run in before.items():
         assert after[name]["training"] == run["training"]
         assert after[name]["subsets"] == run["subsets"]
-
-
-def test_a_crossed_chain_can_be_recorded(heatmaps):
-    entries, differences = chain_entries(heatmaps["folder"] / "results.json", "crossed")
-    ids = [entry["id"] for entry in entries]
-    assert len({*ids}) == len(ids) == 7
-    assert all(re.fullmatch("[a-z0-9-]+", id_) for id_ in ids)
-    found = {(entry["model"], entry["against"]) for entry in differences}
-    assert ("crossed-fa-ps", "crossed-none") in found
-    assert ("crossed-regressor-kd-loss-fa-ps", "crossed-regressor-none") in found
-    assert {*sum(found, ())} <= {*ids}
 
 
 def test_where_each_system_is_kept(data, tmp_path, monkeypatch, capsys):

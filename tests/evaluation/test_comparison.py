@@ -38,7 +38,8 @@ def shifted(prepared, fractions, label, *, towards=(1.0, 0.0), missing="fail", *
 
 def cells(table):
     """The rows of a table by their labels, as headings -> text, read from its Markdown."""
-    lines = [line.strip("| ").split(" | ") for line in markdown_table(table).splitlines() if line.startswith("|")]
+    lines = [line.split("|")[1:-1] for line in markdown_table(table).splitlines() if line.startswith("|")]
+    lines = [[text.strip() for text in line] for line in lines]
     return {first: dict(zip(lines[0][1:], rest, strict=True)) for first, *rest in lines[2:]}
 
 

@@ -133,8 +133,8 @@ def test_rows_named_by_id_show_measurements_of_several_files(document):
     assert "|Paper|3.00|-|-|1.50|-|-|-|" in lines
     assert "-\\*ofapartialset,notcomparablewithnumbersofthewholeone" in lines
     assert "-a:oneseed" in lines
-    assert "-Paper:published2022,F(read):Fard;interocular,croppaper" in lines
-    assert sum(line.startswith("-allbutPaper:300wtest(554of554common,554of689full") for line in lines) == 1
+    assert "-published2022,F(read):Fard;interocular,croppaper" in lines
+    assert sum(line.startswith("-300wtest(554of554common,554of689full") for line in lines) == 1
 
 
 def test_a_row_without_a_measurement_is_named(document):
