@@ -1,4 +1,4 @@
-"""One table model and its three faces: text for the terminal, Markdown for documents, HTML for reports."""
+"""One table model and its three forms: text for the terminal, HTML for reports, JSON for documents."""
 
 import html
 from dataclasses import dataclass, field
@@ -53,22 +53,9 @@ def text_table(table):
     for row, cells, before in zip(table.rows, body, (None, *table.rows), strict=False):
         lines += [SEPARATING_LINE] if before is not None and before.kind != row.kind else []
         lines.append(cells)
-    notes = [f"  {note}" for note in table.notes]
-    return "\n".join([table.title, "", _aligned(table, header, lines, "simple"), "", *notes]).rstrip()
-
-
-def markdown_table(table):
-    """The table in Markdown, its notes as a list below."""
-    header, body = _cells(table)
-    rows = [[cell.replace("|", "\\|") for cell in cells] for cells in body]
-    notes = ["", *(f"- {note}".replace("- *", "- \\*") for note in table.notes)] if table.notes else []
-    return "\n".join([_aligned(table, header, rows, "pipe"), *notes])
-
-
-def _aligned(table, header, rows, form):
-    """Words to the left, numbers to the right."""
     sides = ["left", *("left" if column.words else "right" for column in table.columns)]
-    return tabulate(rows, header, tablefmt=form, colalign=sides, disable_numparse=True)
+    text = tabulate(lines, header, tablefmt="simple", colalign=sides, disable_numparse=True)
+    return "\n".join([table.title, "", text, "", *(f"  {note}" for note in table.notes)]).rstrip()
 
 
 def html_table(table):
@@ -90,19 +77,10 @@ def html_table(table):
     )
 
 
-def json_tables(tables, command, date):
-    """Tables by name as dicts, for the JSON from which ``tools/tables.py`` fills documents.
-
-    Args:
-        tables: name -> `Table`.
-        command, date: how and when they were made, the last note of the last.
-    """
-    made = {}
-    for name, table in tables.items():
-        header, body = _cells(table)
-        made[name] = {"title": table.title, "columns": header, "rows": body, "notes": list(table.notes)}
-    made[name]["notes"].append(f"`{command}`, {date}")
-    return made
+def json_table(table):
+    """The table as a dict for the JSON that ``tools/tables.py`` puts into documents."""
+    header, body = _cells(table)
+    return {"title": table.title, "columns": header, "rows": body, "notes": list(table.notes)}
 
 
 def _cells(table):

@@ -4,21 +4,7 @@ from dataclasses import dataclass, field
 
 from kdloss.datasets import dataset_spec
 from kdloss.evaluation.published import published_results
-from kdloss.evaluation.table import Column, Row, Table, html_table, markdown_table, text_table
-
-__all__ = [
-    "Column",
-    "Result",
-    "Row",
-    "Table",
-    "html_table",
-    "markdown_table",
-    "parts_table",
-    "points_table",
-    "protocol_text",
-    "results_table",
-    "text_table",
-]
+from kdloss.evaluation.table import Column, Row, Table
 
 PARTIAL = "*"
 PROTOCOL = "protocol"
@@ -95,22 +81,15 @@ def parts_table(results):
     return Table(title, columns, rows, (LEGEND,))
 
 
-def points_table(results, limit=None):
-    """NME of each point, in percent of the normaliser, the worst of the first result on top.
-
-    Args:
-        results: `Result`\\ s of one landmark scheme, a column each.
-        limit: show so many points; None: all.
-    """
+def points_table(results):
+    """NME of each point in percent of the normaliser, the worst of the first result on top; a column a `Result`."""
     protocol, worst = results[0].metrics["protocol"], results[0].metrics["points"]
-    names = sorted(worst, key=worst.get, reverse=True)[:limit]
     columns = tuple(Column(str(number), result.label) for number, result in enumerate(results))
     rows = tuple(
         Row(name, {column.key: result.metrics["points"][name] for column, result in zip(columns, results, strict=True)})
-        for name in names
+        for name in sorted(worst, key=worst.get, reverse=True)
     )
-    shown = f"the worst {len(names)} of {len(worst)}" if len(names) < len(worst) else "worst first"
-    title = f"NME by point, {shown}, {protocol['split']} split, normalised by {protocol['normaliser']}"
+    title = f"NME by point, worst first, {protocol['split']} split, normalised by {protocol['normaliser']}"
     notes = (*(f"{result.label}: {protocol_text(result.metrics)}" for result in results), LEGEND)
     return Table(title, columns, rows, notes, heading="point")
 
@@ -118,7 +97,7 @@ def points_table(results, limit=None):
 def protocol_text(metrics):
     """The protocol of a measurement in one line; its parts in the order of the tables' legend."""
     protocol = metrics["protocol"]
-    faces, missing = str(protocol["n"]), protocol.get("missing") or {"n": 0}
+    faces, missing = str(protocol["n"]), protocol["missing"]
     if protocol["complete"] is False and not protocol["synthetic"]:
         faces = f"{faces}/{protocol['official_n']}{PARTIAL}"
     rendered = "SYNTHETIC " if protocol["synthetic"] else ""
