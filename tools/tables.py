@@ -24,7 +24,6 @@ from pathlib import Path
 import yaml
 from tabulate import tabulate
 
-ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^<!-- table: (\S+) (\S+) -->\n(.*?)^<!-- end of table -->$", re.MULTILINE | re.DOTALL)
 MARKER = re.compile(r"^<!-- (table: .*|end of table) -->$", re.MULTILINE)
 
@@ -59,7 +58,7 @@ def main(argv=None):
     parser.add_argument("--check", action="store_true", help="write nothing; end with 1 where a table differs")
     parser.add_argument("files", nargs="*", type=Path, help="default: README.md and all Markdown below docs/")
     args = parser.parse_args(argv)
-    files = args.files or [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    files = args.files or [Path("README.md"), *sorted(Path("docs").rglob("*.md"))]
     documents = {path: _read(path) for path in files}
     fresh = {path: renewed(path, text) for path, text in documents.items()}
     if not any(map(BLOCK.search, documents.values())):

@@ -28,7 +28,8 @@ def document(tmp_path):
 
 
 def run(*arguments):
-    return subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, check=False)
+    command = [sys.executable, SCRIPT, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def test_the_tables_of_this_project_are_what_their_json_says():
