@@ -24,18 +24,11 @@ from pathlib import Path
 import yaml
 from tabulate import tabulate
 
+from kdloss.evaluation.tables import MEASURES
+
 BLOCK = re.compile(r"^<!-- table: (\S+) (\S+) -->\n(.*?)^<!-- end of table -->$", re.MULTILINE | re.DOTALL)
 MARKER = re.compile(r"^<!-- (table: .*|end of table) -->$", re.MULTILINE)
 
-# Last word of a column's heading -> what it shows of a subset, and its decimals.
-MEASURES = {
-    "(pupil)": ("nme_interpupil", 2),
-    "(box)": ("nme_box", 2),
-    "FR10": ("fr10", 2),
-    "FR8": ("fr08", 2),
-    "AUC10": ("auc10", 3),
-    "AUC8": ("auc08", 3),
-}
 # Heading of a column -> its cell, from a measurement; where there is no such field, the cell is absent.
 FIELDS = {
     "network": lambda row: row["protocol"]["checkpoint"]["arch"],
