@@ -14,8 +14,6 @@ VERBS = {
     "serve": ("kdloss.serve", "landmarks in the browser, of photographs and the camera"),
     "export": ("kdloss.export", "a trained network as a file for LiteRT, ONNX or TensorFlow"),
     "confidence": ("kdloss.confidence", "how sure a network is of its points, and whether that is right"),
-    "results": ("kdloss.results", "the record of all numbers, and the tables made from it"),
-    "publish": ("kdloss.publish", "a trained network as a shipped model, with its card"),
     "reproduce": ("kdloss.reproduce", "the whole chain, from faces to a report"),
 }
 

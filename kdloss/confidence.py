@@ -30,7 +30,7 @@ def main(argv=None):
     from kdloss.deploy.confidence_views import reliability_figure, reliability_table
     from kdloss.deploy.readers import load_reader
     from kdloss.evaluation.plots import figure_bytes
-    from kdloss.evaluation.table import text_table
+    from kdloss.evaluation.table import json_table, text_table
     from kdloss.geometry import BoxPolicy
     from kdloss.locate import checkpoint_path
     from kdloss.runs import environment
@@ -52,8 +52,11 @@ def main(argv=None):
     found = reliability(reader, confidence, prepared, policy, args.split)
     found |= {"kind": "confidence", "checkpoint": args.checkpoint, "machine": environment()}
     found |= {"command": f"python -m kdloss.confidence {shlex.join(typed)}", "date": time.strftime("%Y-%m-%d")}
-    print(text_table(reliability_table(found)))
+    table = reliability_table(found)
+    print(text_table(table))
     if args.json:
+        found["tables"] = {"confidence": json_table(table)}
+        found["tables"]["confidence"]["notes"].append(f"`{found['command']}`, {found['date']}")
         write_whole(args.json, json.dumps(found, indent=1, allow_nan=False) + "\n")
         print(f"wrote {args.json}")
     if args.plot:

@@ -1,8 +1,8 @@
 """The whole system in one command, from faces to a report: ``python -m kdloss.reproduce --dataset 300w --preset cpu``.
 
 Prepares the data, fits the shape model, trains the teachers and students of a system (``--system kd-loss``,
-``efficientfan`` or ``crossed``, see `kdloss.chain`), evaluates them all on the test faces and writes ``report.html``,
-``results.md`` and ``results.json``. Run again, it goes on where it was stopped.
+``efficientfan`` or ``crossed``, see `kdloss.chain`), evaluates them all on the test faces and writes ``report.html``
+and ``results.json``. Run again, it goes on where it was stopped.
 """
 
 import argparse
@@ -13,7 +13,8 @@ from kdloss.data_location import find_prepared
 from kdloss.datasets import DATASETS
 from kdloss.errors import ConfigError, exits_on_user_error
 from kdloss.evaluation.evaluation import evaluate_checkpoint, evaluate_mean_shape
-from kdloss.evaluation.tables import Result, results_table, text_table
+from kdloss.evaluation.table import text_table
+from kdloss.evaluation.tables import Result, results_table
 from kdloss.geometry import BoxPolicy
 from kdloss.recipes import PRESETS, recipe
 from kdloss.runs import runs_root

@@ -1,4 +1,4 @@
-"""What a finished chain leaves for people: ``report.html``, ``results.md``, ``results.json`` and ``pictures/``."""
+"""What a finished chain leaves for people: ``report.html``, ``results.json`` and ``pictures/``."""
 
 import dataclasses
 import json
@@ -14,9 +14,11 @@ from kdloss.chain import DEFAULT_SYSTEM, SYSTEMS
 from kdloss.datasets import dataset_spec
 from kdloss.evaluation import plots
 from kdloss.evaluation.comparison import compare, comparison_lines
+from kdloss.evaluation.evaluation_folder import overlaid_ced
 from kdloss.evaluation.evaluation_report import face_gallery
 from kdloss.evaluation.report import Section, colour_key, faces_notice, facts, paragraph, picture, write_report
-from kdloss.evaluation.tables import Result, html_table, markdown_table, parts_table
+from kdloss.evaluation.table import html_table, json_table
+from kdloss.evaluation.tables import Result, parts_table
 from kdloss.runs import environment
 
 RECONSTRUCTED = "those of FA and PS are reconstructed, the text of EfficientFAN was not at hand"
@@ -73,18 +75,16 @@ def write_chain_report(folder, system, preset, recipe, prepared, runs, evaluatio
             for name, (link, config, results) in runs.items()
         },
         "mean_shape": baseline.metrics["subsets"],
+        "tables": {"results": json_table(table)},
         "differences": [{"title": pair["model"]} | pair for comparison in comparisons for pair in comparison["pairs"]],
     }
     write_whole(folder / "results.json", json.dumps(record, indent=1))
-    write_whole(folder / "results.md", _markdown(spec, facts_, table, runs, comparisons, prepared.synthetic))
     write_report(
         folder / "report.html",
         title=f"{title} on {spec.title}, preset {preset}",
         summary=_summary(runs, evaluations, baseline, best),
         notices=(faces_notice(spec, prepared.synthetic),),
-        sections=_sections(
-            folder, spec, prepared, runs, evaluations, baseline, best, table, comparisons, facts_, machine
-        ),
+        sections=_sections(folder, prepared, runs, evaluations, baseline, best, table, comparisons, facts_, machine),
     )
 
 
@@ -99,10 +99,6 @@ def compare_with_controls(runs, evaluations):
         found | {"pairs": [pair for pair in found["pairs"] if pair["against"] == found["reference"]]}
         for found in comparisons
     ]
-
-
-def _lines(comparisons):
-    return [line for comparison in comparisons for line in comparison_lines(comparison)]
 
 
 def _summary(runs, evaluations, baseline, best):
@@ -120,49 +116,25 @@ def _sentence(title):
     return title[0].upper() + title[1:]
 
 
-def _markdown(spec, facts_, table, runs, comparisons, synthetic):
-    lines = [f"# {spec.title}: the {facts_['system']} chain, preset {facts_['preset'].split(':')[0]}", ""]
-    lines += [faces_notice(spec, True), ""] if synthetic else []
-    lines += [f"- {name}: {value}" for name, value in facts_.items()]
-    lines += [
-        "",
-        markdown_table(table),
-        "",
-        "Differences on the same test faces (paired bootstrap, 95 %, one seed):",
-        "",
-    ]
-    lines += [f"- {line}" for line in _lines(comparisons)]
-    lines += ["", "| run | network | start | epochs | seconds | best validation NME |", "|---|---|---|---|---|---|"]
-    for link, config, results in runs.values():
-        start = "scratch" if config.weights == "none" else link.start
-        lines.append(
-            f"| {link.title} | {config.arch} | {start} | {config.epochs} | {results['seconds']:.0f} | "
-            f"{results['val_nme']:.3f} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def _sections(folder, spec, prepared, runs, evaluations, baseline, best, table, comparisons, facts_, machine):
+def _sections(folder, prepared, runs, evaluations, baseline, best, table, comparisons, facts_, machine):
     shown_model, title = evaluations[best], runs[best][0].title
     titles = {name: link.title for name, (link, _, _) in runs.items()}
-    curves = {titles[name]: evaluation.errors for name, evaluation in evaluations.items()}
-    curves["mean training shape"] = baseline.errors
     shown = plots.spread_by_error(shown_model.errors, 12)
     faces = plots.face_grid(
         prepared, shown_model.rows[shown], shown_model.points[shown], errors=shown_model.errors[shown]
     )
+    lines = [paragraph(line) for comparison in comparisons for line in comparison_lines(comparison)]
     histories = {titles[name]: plots.read_history(folder / name / "metrics.jsonl") for name in runs}
     parts = parts_table([Result(titles[name], evaluation.metrics) for name, evaluation in evaluations.items()])
-    protocol = shown_model.metrics["protocol"]
-    ced = plots.ced_figure(curves, title=f"{spec.title}: cumulative error, {protocol['n']} test faces")
+    ced = plots.figure_bytes(overlaid_ced([*evaluations.values()], baseline))
+    training = plots.figure_bytes(plots.training_curves(histories))
     configs = {titles[name]: dataclasses.asdict(config) for name, (_, config, _) in runs.items()}
-    ced, training = plots.figure_bytes(ced), plots.figure_bytes(plots.training_curves(histories))
     pictures = folder / "pictures"
     write_whole(pictures / "ced.png", ced)
     write_whole(pictures / "faces.jpg", plots.figure_bytes(faces, "jpeg"))
     write_whole(pictures / "curves.png", training)
     return [
-        Section("Results", (html_table(table), *map(paragraph, _lines(comparisons)), html_table(parts))),
+        Section("Results", (html_table(table), *lines, html_table(parts))),
         Section("Cumulative error", (picture(ced, "Share of test faces below each error."),)),
         Section(
             "Faces",
@@ -174,7 +146,7 @@ def _sections(folder, spec, prepared, runs, evaluations, baseline, best, table, 
         ),
         *(_shape_section(folder, name, prepared) for name, (link, _, _) in runs.items() if link.part == "tolerant"),
         Section("Training", (picture(training, "Validation NME and loss terms, epoch by epoch."),)),
-        Section("Protocol", (facts(protocol),)),
+        Section("Protocol", (facts(shown_model.metrics["protocol"]),)),
         Section("Run", (facts(facts_ | {"typed": " ".join(sys.argv[1:])}), facts(machine))),
         Section("Configuration", (facts(configs),)),
     ]

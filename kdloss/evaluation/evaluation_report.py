@@ -10,16 +10,14 @@ from kdloss.evaluation.evaluation_folder import overlaid_ced
 from kdloss.evaluation.protocol import MISSING
 from kdloss.evaluation.report import (
     Section,
-    charts,
     colour_key,
     faces_notice,
     facts,
     folded,
-    gallery,
+    group,
     paragraph,
     picture,
     subheading,
-    wide,
     write_report,
 )
 from kdloss.evaluation.robustness import robustness_lines
@@ -107,7 +105,7 @@ def face_gallery(evaluation, chosen):
     for i in chosen:
         figure = plots.face_figure(evaluation.prepared, evaluation.rows[i], evaluation.points[i])
         pictures.append(picture(plots.figure_bytes(figure, "jpeg"), f"{plots.error_text(errors[i])}, {names[i]}"))
-    return gallery(pictures)
+    return group("gallery", *pictures)
 
 
 def _faces(evaluation, count):
@@ -142,18 +140,18 @@ def _differences(evaluations, comparison):
         (scatter_figure(reference, other), f"Each face: {reference.label} and {other.label}.")
         for other in evaluations[1:]
     ]
-    return wide(picture(intervals, "Differences of NME, paired bootstrap intervals of 95 %.")), _drawn(faces)
+    return group("wide", picture(intervals, "Differences of NME, paired bootstrap intervals of 95 %.")), _drawn(faces)
 
 
 def _robustness(result):
     drawn = plots.figure_bytes(robustness_figure(result))
     caption = "NME as the box is shifted, and as it is scaled and turned."
-    return *map(paragraph, robustness_lines(result)), wide(picture(drawn, caption))
+    return *map(paragraph, robustness_lines(result)), group("wide", picture(drawn, caption))
 
 
 def _drawn(figures):
     """(figure, caption) pairs as charts."""
-    return charts(picture(plots.figure_bytes(figure), caption) for figure, caption in figures)
+    return group("charts", *(picture(plots.figure_bytes(figure), caption) for figure, caption in figures))
 
 
 def _protocols(evaluations):

@@ -44,7 +44,6 @@ color:var(--soft)}
 :focus-visible,.sortable button:focus-visible{outline:2px solid var(--accent);outline-offset:-2px}
 tbody th{font-weight:600}
 .words{text-align:left}
-.reference th,.reference td{font-weight:400}
 .published th,.published td,.baseline th,.baseline td{font-weight:400;color:var(--soft)}
 .facts th,.facts td{text-align:left;white-space:normal;overflow-wrap:anywhere;vertical-align:top}
 .facts th{width:30%;font-weight:600}
@@ -180,19 +179,15 @@ def colour_key(colours):
     )
 
 
-def gallery(pictures):
-    """Small pictures (from `picture`) side by side: two on a phone, four on a desk."""
-    return f'<div class="gallery">{"".join(pictures)}</div>'
+def group(kind, *pieces):
+    """Pieces side by side as the page's style has them.
 
-
-def charts(pictures):
-    """Charts (from `picture`) below each other on a phone, side by side where there is room."""
-    return f'<div class="charts">{"".join(pictures)}</div>'
-
-
-def wide(figure):
-    """A picture (from `picture`) with letters too small for a phone: there it keeps its width and scrolls."""
-    return f'<div class="wide">{figure}</div>'
+    Args:
+        kind: ``gallery``: small pictures, two on a phone, four on a desk; ``charts``: below each other on a phone, side
+            by side where there is room; ``wide``: a picture with letters too small for a phone, where it scrolls.
+        pieces: HTML, such as from `picture`.
+    """
+    return f'<div class="{kind}">{"".join(pieces)}</div>'
 
 
 def folded(summary, *pieces):

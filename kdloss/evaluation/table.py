@@ -1,7 +1,9 @@
-"""One table model and its three faces: text for the terminal, Markdown for documents, HTML for reports."""
+"""One table model and its three forms: text for the terminal, HTML for reports, JSON for documents."""
 
 import html
 from dataclasses import dataclass, field
+
+from tabulate import SEPARATING_LINE, tabulate
 
 ABSENT = "-"
 
@@ -23,7 +25,7 @@ class Row:
     Args:
         label: what the row is about.
         cells: column key -> number, text, or None (not measured).
-        kind: rows of one kind stand together: ``measured``, ``baseline``, ``reference``, ``published``.
+        kind: rows of one kind stand together: ``measured``, ``baseline``, ``published``.
         marks: column key -> a sign after the value that a note of the table explains.
     """
 
@@ -47,31 +49,13 @@ class Table:
 def text_table(table):
     """The table for a terminal: aligned columns, a rule between kinds of rows, notes below."""
     header, body = _cells(table)
-    widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
-    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    lefts = [True, *(column.words for column in table.columns)]
-    lines = [table.title, rule, _text_line(header, widths, lefts), rule]
+    lines = []
     for row, cells, before in zip(table.rows, body, (None, *table.rows), strict=False):
-        if before is not None and before.kind != row.kind:
-            lines.append(rule)
-        lines.append(_text_line(cells, widths, lefts))
-    return "\n".join([*lines, rule, *(f"  {note}" for note in table.notes)])
-
-
-def _text_line(cells, widths, lefts):
-    return "  ".join(
-        cell.ljust(width) if left else cell.rjust(width) for cell, width, left in zip(cells, widths, lefts, strict=True)
-    ).rstrip()
-
-
-def markdown_table(table):
-    """The table in Markdown, its notes as a list below."""
-    header, body = _cells(table)
-    rules = ["---" if column.words else "---:" for column in table.columns]
-    rows = [header, ["---", *rules], *body]
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    notes = ["", *(f"- {note}".replace("- *", "- \\*") for note in table.notes)] if table.notes else []
-    return "\n".join([*lines, *notes])
+        lines += [SEPARATING_LINE] if before is not None and before.kind != row.kind else []
+        lines.append(cells)
+    sides = ["left", *("left" if column.words else "right" for column in table.columns)]
+    text = tabulate(lines, header, tablefmt="simple", colalign=sides, disable_numparse=True)
+    return "\n".join([table.title, "", text, "", *(f"  {note}" for note in table.notes)]).rstrip()
 
 
 def html_table(table):
@@ -91,6 +75,12 @@ def html_table(table):
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
         + (f'<ul class="notes">{notes}</ul>' if notes else "")
     )
+
+
+def json_table(table):
+    """The table as a dict for the JSON that ``tools/tables.py`` puts into documents."""
+    header, body = _cells(table)
+    return {"title": table.title, "columns": header, "rows": body, "notes": list(table.notes)}
 
 
 def _cells(table):

@@ -1,4 +1,4 @@
-"""The models that come with the package: each a folder here, made by ``python -m kdloss.publish``.
+"""The models that come with the package: each a folder here, made by ``tools/publish.py``.
 
 model.keras    a checkpoint, its kernels in 16 bits
 fp16.tflite    the same network for LiteRT, in 16 bits

@@ -117,6 +117,9 @@ def test_the_command_on_a_regressor(run, faces, tmp_path, capsys):
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["signal"] == VIEWS
     assert found["points"] == 3 * 68
+    table = found["tables"]["confidence"]
+    assert table["columns"] == ["points", "confidence", "within", "mean error, % of box"]
+    assert table["notes"][-1] == f"`{found['command']}`, {found['date']}"
     assert [group["confidence"] for group in found["groups"]] == sorted(g["confidence"] for g in found["groups"])
     reader = load_reader(tmp_path / "student")
     measured = Confidence.from_json(reader.card["confidence"], 68)

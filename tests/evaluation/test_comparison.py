@@ -20,7 +20,7 @@ from kdloss.evaluation.comparison import (
     distinct_labels,
 )
 from kdloss.evaluation.evaluation import evaluate_predicted
-from kdloss.evaluation.table import html_table, markdown_table, text_table
+from kdloss.evaluation.table import html_table, json_table, text_table
 from kdloss.evaluation.tables import LEGEND, protocol_text
 from kdloss.geometry import BoxPolicy
 
@@ -37,9 +37,9 @@ def shifted(prepared, fractions, label, *, towards=(1.0, 0.0), missing="fail", *
 
 
 def cells(table):
-    """The rows of a table by their labels, as headings -> text, read from its Markdown."""
-    lines = [line.strip("| ").split(" | ") for line in markdown_table(table).splitlines() if line.startswith("|")]
-    return {first: dict(zip(lines[0][1:], rest, strict=True)) for first, *rest in lines[2:]}
+    """The rows of a table by their labels, as headings -> text."""
+    shown = json_table(table)
+    return {first: dict(zip(shown["columns"][1:], rest, strict=True)) for first, *rest in shown["rows"]}
 
 
 A = [0.02, 0.03, 0.04, 0.05, 0.06, 0.12, 0.12, 0.01]

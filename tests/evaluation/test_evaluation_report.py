@@ -14,6 +14,21 @@ from kdloss.evaluation.evaluation_report import write_evaluation_report
 from kdloss.evaluation.table import Column, Row, Table
 from kdloss.geometry import BoxPolicy
 
+GRID = {"nme": [[5, 6, 7]] * 3, "outside": [[0, 0, 1]] * 3}
+ROBUSTNESS = {
+    "dataset": "300w",
+    "synthetic": False,
+    "n": 9,
+    "box": "gt:1.25",
+    "normaliser": "interocular",
+    "flip_test": False,
+    "shift": {"shifts": [-0.1, 0, 0.1]} | GRID,
+    "scale_rotation": {"scales": [0.9, 1, 1.2], "rotations": [-15, 0, 15]} | GRID,
+    "baseline_nme": 4.0,
+    "robust_nme": 5.25,
+    "robust_ratio": 1.31,
+    "outside": 0.1,
+}
 TABLE = Table("a table", (Column("a", "a"),), (Row("row <1>", {"a": 1.5}),))
 
 
@@ -68,6 +83,7 @@ def test_report_of_one_model(tmp_path, evaluations):
         "epochs",
     ):
         assert words in text
+    assert text[text.index("<h2>Protocol") : text.index("<h2>Configuration")].count("<table") == 1
     full = first.metrics["subsets"]["full"]
     assert f"NME {full['nme_interocular']:.2f} %, FR10 {full['fr10']:.2f} %, AUC10 {full['auc10']:.3f} " in text
     assert "9 of 689 test faces" in text
@@ -76,9 +92,12 @@ def test_report_of_one_model(tmp_path, evaluations):
 
 
 def test_report_of_a_comparison(tmp_path, evaluations):
-    text, headings, captions = written(tmp_path / "report.html", evaluations, comparison=compare(evaluations))
-    expected = ["Results", "Cumulative error", "Differences", "Errors by point", "Faces: good", "Faces: bad"]
-    assert headings == [*expected, "Protocol", "Environment"]
+    more = {"comparison": compare(evaluations), "robustness": ROBUSTNESS}
+    text, headings, captions = written(tmp_path / "report.html", evaluations, **more)
+    expected = ["Results", "Cumulative error", "Differences", "Box robustness", "Errors by point"]
+    assert headings == [*expected, "Faces: good", "Faces: bad", "Protocol", "Environment"]
+    assert "NME as the box is shifted, and as it is scaled and turned." in captions
+    assert "NME 4.00 % in the box gt:1.25, 5.25 % on average over the perturbed ones" in text
     assert captions.count("NME of each point, on the mean of the true shapes.") == 2
     assert "Each face: good and bad." in captions
     # Eight faces with a prediction: two of each kind, the missing one first.
@@ -92,29 +111,6 @@ def test_report_of_a_comparison(tmp_path, evaluations):
     assert protocol.count("interocular") == 1
     assert '<th scope="row">good</th><td>box: gt:1.25;' in protocol
     assert '<th scope="row">bad</th><td>box: not stated;' in protocol
-
-
-def test_box_robustness_is_drawn_and_summed_up(tmp_path, evaluations):
-    robustness = {
-        "dataset": "300w",
-        "synthetic": False,
-        "n": 9,
-        "box": "gt:1.25",
-        "normaliser": "interocular",
-        "flip_test": False,
-        "shift": {"shifts": [-0.1, 0, 0.1], "nme": [[5, 6, 7]] * 3, "outside": [[0, 0, 0]] * 3},
-        "scale_rotation": {"scales": [1, 1.2], "rotations": [0, 15], "nme": [[4, 5]] * 2, "outside": [[0, 1]] * 2},
-        "baseline_nme": 4.0,
-        "robust_nme": 5.25,
-        "robust_ratio": 1.31,
-        "outside": 0.1,
-    }
-    text, headings, captions = written(tmp_path / "report.html", [evaluations[0]] * 2, robustness=robustness)
-    # Models of one protocol have one table of it.
-    assert text[text.index("<h2>Protocol") : text.index("<h2>Environment")].count("<table") == 1
-    assert "Box robustness" in headings
-    assert "NME as the box is shifted, and as it is scaled and turned." in captions
-    assert "NME 4.00 % in the box gt:1.25, 5.25 % on average over the perturbed ones" in text
 
 
 def test_rendered_faces_are_said_to_be(tmp_path, make_prepared):

@@ -9,6 +9,7 @@ from kdloss.evaluation.evaluation_report import write_evaluation_report
 from kdloss.evaluation.report import Section, write_report
 from kdloss.evaluation.table import Column, Row, Table
 from tests.browser import headless_chromium
+from tests.evaluation.test_evaluation_report import ROBUSTNESS
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,6 @@ def path(tmp_path_factory, make_prepared):
     names = ("value", "word", "day")
     rows = tuple(Row(label, dict(zip(names, cells, strict=True))) for label, *cells in values)
     wide = Row("a published method of some length", {str(i): 100 * i for i in range(20)}, "published")
-    grid = {"nme": [[5, 6, 7]] * 3, "outside": [[0, 0, 1]] * 3}
     path = tmp_path_factory.mktemp("report") / "report.html"
     write_evaluation_report(
         path,
@@ -54,19 +54,7 @@ def path(tmp_path_factory, make_prepared):
         ],
         lines=["One sentence."],
         comparison=compare(evaluations),
-        robustness={
-            "dataset": "300w",
-            "synthetic": False,
-            "n": 7,
-            "box": "gt:1.25",
-            "normaliser": "interocular",
-            "flip_test": False,
-            "shift": {"shifts": [-0.1, 0, 0.1]} | grid,
-            "scale_rotation": {"scales": [0.9, 1, 1.2], "rotations": [-15, 0, 15]} | grid,
-            "baseline_nme": 4.0,
-            "robust_nme": 5.25,
-            "robust_ratio": 1.31,
-        },
+        robustness=ROBUSTNESS,
         configuration={"epochs": 3},
         command="python -m kdloss.evaluate " + "--compare runs/a/b/c " * 20,
     )
@@ -126,12 +114,11 @@ def test_headings_sort_numbers_words_and_dates_both_ways(browser, path):
     assert labels(browser) == sorted(written)
 
 
-@pytest.mark.parametrize(("key", "code"), [("Enter", 13), (" ", 32)])
-def test_headings_sort_by_keyboard(browser, path, key, code):
+def test_headings_sort_by_keyboard(browser, path):
     browser.open(path)
     browser.run(f"{THINGS}.querySelectorAll('thead button')[0].focus()")
-    for kind, text in (("keyDown", "\r" if key == "Enter" else key), ("keyUp", "")):
-        browser.ask("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, text=text)
+    for kind, text in (("keyDown", "\r"), ("keyUp", "")):
+        browser.ask("Input.dispatchKeyEvent", type=kind, key="Enter", windowsVirtualKeyCode=13, text=text)
     assert directions(browser)[0] == "ascending"
     # The focus is seen.
     outline = "(style => [style.outlineStyle, style.outlineWidth])(getComputedStyle(document.activeElement))"
@@ -148,7 +135,7 @@ def test_only_tables_of_results_are_sortable(browser, path):
     assert browser.run(counts) == [21, 4, 3]  # results, things, points
 
 
-@pytest.mark.parametrize("width", [360, 500, 1280])
+@pytest.mark.parametrize("width", [360, 1280])
 def test_nothing_reaches_over_the_edge(browser, path, width):
     browser.open(path, width)
     browser.run("document.querySelectorAll('details').forEach(d => { d.open = true; })")

@@ -1,28 +1,13 @@
-"""Tables: what each row says of its protocol, in text, Markdown and HTML, and the recorded numbers beside it."""
+"""Tables: what each row says of its protocol, in text, HTML and JSON, and the published numbers beside it."""
 
-import dataclasses
 from html.parser import HTMLParser
 
 import numpy as np
-import pytest
 
-from kdloss.errors import DataError
-from kdloss.evaluation import recorded
 from kdloss.evaluation.protocol import evaluate_points
-from kdloss.evaluation.recorded import published_results
-from kdloss.evaluation.tables import (
-    Column,
-    Result,
-    Row,
-    Table,
-    html_table,
-    markdown_table,
-    parts_table,
-    points_table,
-    protocol_text,
-    results_table,
-    text_table,
-)
+from kdloss.evaluation.published import published_results
+from kdloss.evaluation.table import Column, Row, Table, html_table, json_table, text_table
+from kdloss.evaluation.tables import Result, parts_table, points_table, results_table
 from kdloss.geometry import BoxPolicy
 
 CHECKPOINT = {"path": "best.keras", "sha256": "9514eb99ecf53b73", "arch": "mobilenetv2"}
@@ -35,9 +20,9 @@ def evaluate(prepared, split="test", shift=1.0, **protocol):
 
 
 def cell(table, row, label):
-    """The text of one cell, read from the Markdown."""
-    lines = [line.strip("| ").split(" | ") for line in markdown_table(table).splitlines() if line.startswith("|")]
-    return lines[2 + row][lines[0].index(label)]
+    """The text of one cell."""
+    shown = json_table(table)
+    return shown["rows"][row][shown["columns"].index(label)]
 
 
 def test_partial_real_faces(faces_300w):
@@ -83,12 +68,6 @@ def test_each_row_has_its_own_protocol(faces_300w):
     assert said[3][6] == "2 missing left out"
 
 
-def test_metrics_from_before_faces_could_be_missing(faces_300w):
-    found = evaluate(faces_300w)
-    del found["protocol"]["missing"]
-    assert "none missing" in protocol_text(found)
-
-
 def test_columns_that_are_asked_for(faces_300w):
     found = evaluate(faces_300w)
     columns = ["common (box)", "common FR10", "full AUC8", "px"]
@@ -99,10 +78,6 @@ def test_columns_that_are_asked_for(faces_300w):
     assert cell(table, 0, "common FR10") == f"{common['fr10']:.2f}*"
     assert cell(table, 0, "full AUC8") == f"{common['auc08']:.3f}*"
     assert cell(table, 0, "px") == "96"
-    with pytest.raises(DataError, match="column width: expected a subset \\(challenging, common, full\\)"):
-        results_table([Result("mine", found)], columns=["width"])
-    with pytest.raises(DataError, match="column pose FR10"):
-        results_table([Result("mine", found)], columns=["pose FR10"])
 
 
 def test_the_papers_rows_stand_beside(faces_300w):
@@ -117,36 +92,6 @@ def test_the_papers_rows_stand_beside(faces_300w):
     assert len(results_table([Result("mine", evaluate(faces_300w))], published=False).rows) == 1
     # Published numbers are of the test set.
     assert len(results_table([Result("mine", evaluate(faces_300w, "val"))]).rows) == 1
-
-
-@pytest.fixture
-def peer(monkeypatch):
-    """A recorded peer on real 300-W faces; the only measured entry of the package's record."""
-    own = recorded.load_recorded()
-    entry = next(entry for entry in own.measured if entry.id == "300w-cpu-none")
-    ms = {"value": 0.734, "what": "from a decoded face to its points, one thread", "machine": "a test machine"}
-    entry = dataclasses.replace(entry, id="peer", label="trees", kind="reference", ms=ms, megabytes=96.7, caveats=[])
-    changed = dataclasses.replace(own, measured=(entry,))
-    monkeypatch.setattr(recorded, "packaged", lambda: changed)
-    return entry
-
-
-def test_a_recorded_peer_stands_beside_real_test_faces_alone(peer, faces_300w, make_prepared):
-    table = results_table([Result("mine", evaluate(faces_300w), extra={"ms": 4.0})])
-    assert [row.kind for row in table.rows][:3] == ["measured", "reference", "published"]
-    nme = f"{peer.subsets['common']['nme_interocular']:.2f}"
-    labels = ("common", "full", "ms", "MB", "protocol")
-    sha256 = "300-W test 554/689*, ocular, gt:1.25, at 0.10/0.08, no flip, occl. counted, none missing, 67d066b3"
-    assert [cell(table, 1, label) for label in labels] == [nme, f"{nme}*", "0.73", "96.7", sha256]
-    assert "ms: from a decoded face to its points, one thread, a test machine" in text_table(table)
-    assert "trees: recorded on other prepared faces" in text_table(table)
-    assert '<tr class="reference">' in html_table(table)
-    # Given among the results, it does not stand there twice.
-    given = results_table([Result("trees", evaluate(faces_300w), "reference")])
-    assert [row.label for row in given.rows].count("trees") == 1
-    for other in (make_prepared("300w", synthetic=True), make_prepared("cofw")):
-        assert "reference" not in {row.kind for row in results_table([Result("mine", evaluate(other))]).rows}
-    assert "reference" not in {row.kind for row in results_table([Result("mine", evaluate(faces_300w, "val"))]).rows}
 
 
 def test_synthetic_faces_are_called_so(make_prepared):
@@ -196,33 +141,23 @@ def test_points_the_worst_first(faces_300w):
     points[:, 8] += 4.0
     mine = evaluate_points(faces_300w, rows, points, split="test")
     other = evaluate(faces_300w)
-    table = points_table([Result("mine", mine), Result("other", other)], limit=3)
+    table = points_table([Result("mine", mine), Result("other", other)])
     names = faces_300w.scheme.names
     assert [row.label for row in table.rows][:2] == [names[30], names[8]]
-    assert len(table.rows) == 3
+    assert len(table.rows) == 68
     assert cell(table, 0, "mine") == f"{mine['points'][names[30]]:.2f}"
     assert cell(table, 0, "other") == f"{other['points'][names[30]]:.2f}"
     assert table.heading == "point"
-    assert "the worst 3 of 68" in table.title
     assert any(note.startswith("mine: 300-W test 8/689*") for note in table.notes)
-    assert len(points_table([Result("mine", mine)]).rows) == 68
-
-
-def test_caveats_name_the_rows_they_are_of(faces_300w):
-    found = evaluate(faces_300w)
-    results = [Result("a", found, caveats=("of both", "of one")), Result("b", found, caveats=("of both",))]
-    notes = results_table(results, published=False).notes
-    assert "of both" in notes
-    assert "a: of one" in notes
 
 
 def test_text_is_aligned(faces_300w):
     table = results_table([Result("mine", evaluate(faces_300w))])
-    lines = text_table(table).splitlines()
-    rule = lines[1]
-    assert set(rule) == {"-"}
-    body = [line for line in lines[2 : len(lines) - 1 - lines[::-1].index(rule)] if line != rule]
+    title, empty, head, rule, *lines = text_table(table).splitlines()
+    assert (title, empty, set(rule)) == (table.title, "", {"-", " "})
+    body = [head, *(line for line in lines[: lines.index("")] if line != rule)]
     assert max(map(len, body)) == len(rule)
+    assert rule in lines  # between measured and published
     # Words begin in one column, numbers end in one.
     begins = body[0].index("protocol")
     ends = body[0].index("FR10") + len("FR10")
@@ -253,7 +188,7 @@ class Reader(HTMLParser):
             self.cells[-1] += data
 
 
-def test_html_escapes_and_holds_the_same_cells():
+def test_every_form_holds_the_same_cells():
     table = Table(
         "<b>",
         (Column("a", "a & b"), Column("b", "b", words=True)),
@@ -266,4 +201,9 @@ def test_html_escapes_and_holds_the_same_cells():
     assert reader.cells == ["method", "a & b", "b", "<script>", "1.23", "-", "x|y", "-", "-"]
     assert "<script>" not in html_table(table)
     assert '<td class="words">-</td>' in html_table(table)
-    assert "| x\\|y | - | - |" in markdown_table(table)
+    assert json_table(table) == {
+        "title": "<b>",
+        "columns": ["method", "a & b", "b"],
+        "rows": [["<script>", "1.23", "-"], ["x|y", "-", "-"]],
+        "notes": ["1 < 2"],
+    }

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from kdloss import evaluate, pretrained
-from kdloss.deploy.model_card import model_card
 from kdloss.errors import CheckpointError
 from kdloss.training.checkpoint import checkpoint_path, load_model
+from tools.publish import model_card
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LARGEST = 16_000_000  # bytes of all models together

@@ -1,0 +1,150 @@
+"""A peer for every student: dlib's ensemble of regression trees on the same faces, boxes and mirror images.
+
+    python tools/peer_ert.py train --dataset 300w --data RAW --out runs/peer-ert
+    python tools/peer_ert.py time --dataset 300w --data RAW --out runs/peer-ert --checkpoint runs/student ...
+
+``train`` fits the trees (Kazemi and Sullivan, One Millisecond Face Alignment with an Ensemble of Regression Trees, CVPR
+2014; dlib's implementation, package ``dlib-bin``) on the training faces and their mirror images, predicts the test
+faces and writes ``trees.dat``, ``predictions.npz`` and ``peer.json``. ``time`` writes ``timing.json``: the trees and
+checkpoints (as LiteRT files in 32 bits), face by face in turns, on one thread, from a cut face to its points.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import dlib
+import numpy as np
+
+from asm.atomic import replacing, write_whole
+from kdloss.data_location import find_prepared
+from kdloss.datasets import DATASETS
+from kdloss.deploy.litert import export_litert, litert_function
+from kdloss.errors import exits_on_user_error
+from kdloss.evaluation import metrics
+from kdloss.evaluation.evaluation import load_checkpoint
+from kdloss.evaluation.predictions import save_predictions
+from kdloss.geometry import BoxPolicy, FaceCrop, mirror_points, transform_points
+from kdloss.runs import machine
+
+# dlib's landmarks are whole pixels: in a picture twice as large as the stored one that costs 0.3 % of the eyes'
+# distance, which hardly shows beside errors of 3 % and more.
+SIDE = 512
+METHOD, TREES, FACTS = "dlib regression trees", "trees.dat", "peer.json"
+
+
+def picture(prepared, row, box):
+    """The stored crop of a face in grey, (SIDE, SIDE) uint8, its box as dlib's, and the `FaceCrop` that made it."""
+    crop = FaceCrop.from_box((-0.5, -0.5, prepared.size, prepared.size), SIDE)
+    (left, top), (right, bottom) = crop.points(np.array([box[:2], box[:2] + box[2:]])).round().astype(int).tolist()
+    grey = cv2.cvtColor(crop.image(prepared.faces[row]), cv2.COLOR_RGB2GRAY)
+    return grey, dlib.rectangle(left, top, right - 1, bottom - 1), crop
+
+
+def examples(prepared, boxes):
+    """Pictures and annotated boxes of the training faces, each followed by its mirror image."""
+    pictures, objects = [], []
+    for row in prepared.indices("train"):
+        grey, box, crop = picture(prepared, row, boxes[row])
+        points = crop.points(prepared.points[row].astype(np.float64))
+        mirrored = dlib.rectangle(SIDE - 1 - box.right(), box.top(), SIDE - 1 - box.left(), box.bottom())
+        pictures += [grey, np.ascontiguousarray(grey[:, ::-1])]
+        flipped = mirror_points(points, SIDE, prepared.scheme.mirror)
+        objects += [[annotated(box, points)], [annotated(mirrored, flipped)]]
+    return pictures, objects
+
+
+def annotated(box, points):
+    return dlib.full_object_detection(box, [dlib.point(*point) for point in points.round().astype(int).tolist()])
+
+
+def predict(trees, grey, box):
+    return np.array([(part.x, part.y) for part in trees(grey, box).parts()], np.float64)
+
+
+def train(args, prepared):
+    boxes = prepared.boxes(BoxPolicy.parse(args.box))
+    options = dlib.shape_predictor_training_options()
+    options.cascade_depth, options.tree_depth, options.nu = args.cascades, args.depth, 0.1
+    options.oversampling_amount, options.num_threads = args.oversampling, args.threads
+    options.random_seed, options.be_verbose = str(args.seed), True
+    pictures, objects = examples(prepared, boxes)
+    started = time.perf_counter()
+    trees = dlib.train_shape_predictor(pictures, objects, options)
+    seconds = round(time.perf_counter() - started)
+    with replacing(args.out / TREES) as work:
+        trees.save(str(work))
+    rows, points = prepared.indices("test"), []
+    for row in rows:
+        grey, box, crop = picture(prepared, row, boxes[row])
+        points.append(transform_points(prepared.to_image[row], crop.inverse_points(predict(trees, grey, box))))
+    points, truth = np.stack(points), prepared.source_points[rows]
+    save_predictions(args.out / "predictions.npz", prepared.table["name"][rows], points, truth)
+    megabytes = round((args.out / TREES).stat().st_size / 1e6, 2)
+    facts = {name: getattr(args, name) for name in ("box", "cascades", "depth", "oversampling", "seed")} | {
+        "method": METHOD,
+        **{name: getattr(prepared, name) for name in ("dataset", "synthetic")},
+        "content": prepared.manifest["content"],
+        "training_faces": len(pictures) // 2,
+        "trees_per_cascade": options.num_trees_per_cascade_level,
+        "seconds": seconds,
+        "megabytes": megabytes,
+    }
+    facts |= {"date": time.strftime("%Y-%m-%d"), "machine": machine()}
+    write_whole(args.out / FACTS, json.dumps(facts, indent=1))
+    errors = metrics.image_errors(points, truth, prepared.scheme, "interocular")
+    print(f"test NME {metrics.nme(errors):.2f} %, {megabytes} MB, trained in {seconds} s")
+
+
+def measure(args, prepared):
+    """Times the trees and the checkpoints in turns; prints and writes what it found."""
+    rows, trees = prepared.indices("test")[: args.faces], dlib.shape_predictor(str(args.out / TREES))
+    boxes = prepared.boxes(BoxPolicy.parse(json.loads((args.out / FACTS).read_text(encoding="utf-8"))["box"]))
+    inputs = [picture(prepared, row, boxes[row])[:2] for row in rows]
+    contenders = {METHOD: lambda i: predict(trees, *inputs[i])}
+    with tempfile.TemporaryDirectory() as folder:
+        for number, path in enumerate(args.checkpoint):
+            loaded = load_checkpoint(path, prepared.scheme)
+            size, own, file = loaded.model.input_shape[1], prepared.boxes(loaded.box), Path(folder) / f"{number}.tflite"
+            crops = [FaceCrop.from_box(own[row], size).image(prepared.faces[row]) for row in rows]
+            export_litert(loaded.model, file)
+            run, images = litert_function(file, threads=1), [crop[None].astype(np.float32) for crop in crops]
+            label = f"{loaded.label} ({loaded.record['arch']}, {size} px, LiteRT fp32)"
+            contenders[label] = lambda i, run=run, images=images: run(images[i])
+        medians = {label: [] for label in contenders}
+        for repeat in range(args.repeats + 1):
+            seconds = {label: [] for label in contenders}
+            for i in range(len(rows)):
+                for label, function in contenders.items():
+                    started = time.perf_counter()
+                    function(i)
+                    seconds[label].append(time.perf_counter() - started)
+            for label, values in seconds.items():
+                medians[label] += [1000 * float(np.median(values))] if repeat else []  # the first warms caches
+    about = {"faces": len(rows), "date": time.strftime("%Y-%m-%d"), "machine": machine()}
+    write_whole(args.out / "timing.json", json.dumps(about | {"ms": medians}, indent=1))
+    for label, ms in medians.items():
+        print(f"{label}: {np.median(ms):.2f} ms a face ({min(ms):.2f} to {max(ms):.2f})")
+
+
+@exits_on_user_error
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("command", choices=["train", "time"])
+    parser.add_argument("--dataset", default="300w", choices=list(DATASETS))
+    parser.add_argument("--data", help="prepared or official folder (default: data/DATASET)")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the trees")
+    parser.add_argument("--box", default="gt:1.25", help="gt:SCALE, dataset:SCALE or paper")
+    parser.add_argument("--checkpoint", nargs="*", default=[], help="run folders or .keras files to time beside it")
+    defaults = {"cascades": 15, "depth": 4, "oversampling": 20, "threads": 0, "seed": 0, "faces": 100, "repeats": 7}
+    for name, default in defaults.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    args = parser.parse_args(argv)
+    (train if args.command == "train" else measure)(args, find_prepared(args.dataset, args.data))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

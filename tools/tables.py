@@ -1,0 +1,192 @@
+"""Tables of the documents, from JSON files beside them.
+
+    python tools/tables.py            # writes the tables of README.md and docs/**/*.md anew
+    python tools/tables.py --check    # ends with 1 and a line for each table that is not what its JSON says
+
+A table stands in a document between ``<!-- table: FILE.json NAME -->`` and ``<!-- end of table -->``; the path starts
+at the document. The JSON holds, beside whatever else a command wrote there, ``"tables": {NAME: TABLE}``. A TABLE is
+
+    {"title": text, "columns": [text, ...], "rows": [[cell, ...], ...], "notes": [text, ...]}
+
+with cells as they are to be shown, or its rows are ids of measurements: ``"rows": [id, ...]``, ``"from": [file, ...]``.
+Those stand in the lists ``measured``, ``differences``, ``quantities`` or ``published`` of the file itself and of the
+files that ``from`` names, so that each number has one place; one of ``measured`` is what ``metrics.json`` holds, with
+an id and a label. A column is then a subset (its NME), a subset and one of `MEASURES` (without a subset: of the full
+set), one of `FIELDS`, or a field of the measurement. Protocol, caveats and sources become notes.
+"""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+
+import yaml
+from tabulate import tabulate
+
+from kdloss.evaluation.tables import MEASURES
+
+BLOCK = re.compile(r"^<!-- table: (\S+) (\S+) -->\n(.*?)^<!-- end of table -->$", re.MULTILINE | re.DOTALL)
+MARKER = re.compile(r"^<!-- (table: .*|end of table) -->$", re.MULTILINE)
+
+# Heading of a column -> its cell, from a measurement; where there is no such field, the cell is absent.
+FIELDS = {
+    "network": lambda row: row["protocol"]["checkpoint"]["arch"],
+    "px": lambda row: row["protocol"]["checkpoint"]["image_size"],
+    "checkpoint": lambda row: row["protocol"]["checkpoint"]["sha256"][:8],
+    "start": lambda row: row["training"]["start"],
+    "epochs": lambda row: row["training"]["epochs"],
+    "training faces": lambda row: row["training"]["faces"],
+    "seconds": lambda row: f"{row['training']['seconds']:.0f}",
+    "validation NME": lambda row: f"{row['training']['val_nme']:.3f}",
+    "NME points": lambda row: f"{row['difference']:+.3f}",
+    "interval": lambda row: f"[{row['low']:+.3f}, {row['high']:+.3f}]",
+    "measured": lambda row: f"{_number(row['value'])} {row['unit']}",
+    "spread": lambda row: f"{_number(row['low'])} to {_number(row['high'])}",
+}
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; end with 1 where a table differs")
+    parser.add_argument("files", nargs="*", type=Path, help="default: README.md and all Markdown below docs/")
+    args = parser.parse_args(argv)
+    files = args.files or [Path("README.md"), *sorted(Path("docs").rglob("*.md"))]
+    documents = {path: _read(path) for path in files}
+    fresh = {path: renewed(path, text) for path, text in documents.items()}
+    if not any(map(BLOCK.search, documents.values())):
+        sys.exit("error: no table in these documents: expected <!-- table: FILE.json NAME --> in one of them")
+    stale = []
+    for path, text in fresh.items():
+        pairs = zip(BLOCK.findall(documents[path]), BLOCK.findall(text), strict=True)
+        stale += [f"{path}: {old[0]} {old[1]}" for old, new in pairs if old != new]
+        if not args.check and text != documents[path]:
+            path.write_text(text, encoding="utf-8")
+    for table in stale:
+        print(f"{table}: {'not what its JSON says' if args.check else 'written'}")
+    return int(args.check and bool(stale))
+
+
+def renewed(path, text):
+    """The text of a document with its tables as their JSON says."""
+    if len(MARKER.findall(text)) != 2 * len(BLOCK.findall(text)):
+        sys.exit(f"error: {path}: a marker of a table without its other half: found {', '.join(MARKER.findall(text))}")
+    return BLOCK.sub(lambda found: _block(path.parent / found[1], found[1], found[2]), text)
+
+
+def _block(path, file, name):
+    tables = json.loads(_read(path)).get("tables", {})
+    if name not in tables:
+        sys.exit(f"error: {path}: no table {name}: found {', '.join(tables) or 'none'}")
+    table = tables[name]
+    if table["rows"] and isinstance(table["rows"][0], str):
+        table = _of_measurements(path, table)
+    notes = "".join(f"- {note}\n".replace("- *", "- \\*") for note in table.get("notes", ()))
+    shown = [f"<!-- table: {file} {name} -->", table["title"], markdown(table["columns"], table["rows"])]
+    return "\n\n".join([*shown, *([notes.rstrip()] if notes else []), "<!-- end of table -->"])
+
+
+def markdown(columns, rows):
+    """A table in Markdown; columns without a word of three letters stand to the right, the first always to the left."""
+    rows = [["-" if cell is None else str(cell).replace("|", "\\|") for cell in row] for row in rows]
+    words = [True, *(any(re.search("[A-Za-z]{3}", row[i]) for row in rows) for i in range(1, len(columns)))]
+    sides = ["left" if word else "right" for word in words]
+    return tabulate(rows, columns, tablefmt="pipe", colalign=sides, disable_numparse=True)
+
+
+def _of_measurements(path, table):
+    """The table with cells for rows that were ids, and with what there is to say of these measurements as notes."""
+    known, meanings = {}, {}
+    for file in (path, *(path.parent / name for name in table.get("from", ()))):
+        held = json.loads(_read(file)) if file.suffix == ".json" else yaml.safe_load(_read(file))
+        meanings |= held.get("certainty", {})
+        for kind in ("measured", "differences", "quantities", "published"):
+            known |= {row["id"]: row for row in held.get(kind, ())}
+    missing = [row for row in table["rows"] if row not in known]
+    if missing:
+        sys.exit(f"error: {path}: no measurement {', '.join(missing)}: expected it there or in a file of from")
+    rows = [known[row] for row in table["rows"]]
+    labels = [row.get("label") or row.get("method") or row["what"] for row in rows]
+    fields = [[_cell(row, heading) for heading in table["columns"][1:]] for row in rows]
+    cells = [[label, *values] for label, values in zip(labels, fields, strict=True)]
+    partial = any(str(cell).endswith("*") for row in cells for cell in row)
+    notes = [*table.get("notes", ()), *["* of a partial set, not comparable with numbers of the whole one"] * partial]
+    remarks = [("method" in row, label, _remarks(row, meanings)) for label, row in zip(labels, rows, strict=True)]
+    for published in (False, True):
+        notes += _owned([(label, own) for kind, label, own in remarks if kind == published])
+    notes += _owned([(row["of"], [_source(row)]) for row in rows if "value" in row])
+    return table | {"rows": cells, "notes": notes}
+
+
+def _cell(row, heading):
+    try:
+        if heading in row:
+            return row[heading]
+        return FIELDS[heading](row) if heading in FIELDS else _of_subset(row, heading)
+    except (KeyError, TypeError):
+        return None
+
+
+def _of_subset(row, heading):
+    """A number of a subset of the faces; ``*`` where the subset is not all of the official one."""
+    subset, _, word = heading.rpartition(" ")
+    subset, (measure, digits) = (subset or "full", MEASURES[word]) if word in MEASURES else (heading, (None, 2))
+    if "method" in row:  # published
+        found = {"full": row.get("fr10")} if measure == "fr10" else row[measure or "nme_interocular"]
+        return f"{found[subset]:.{digits}f}"
+    values, protocol = row["subsets"][subset], row["protocol"]
+    partial = values["complete"] is False and not protocol["synthetic"]
+    return f"{values[measure or 'nme_' + protocol['normaliser']]:.{digits}f}" + "*" * partial
+
+
+def _remarks(row, meanings):
+    """What a reader must know of a row before comparing it: a list of sentences."""
+    remarks = [*row.get("caveats", ()), *filter(None, [row.get("note")])]
+    if "method" in row:
+        kinds = " and ".join(kind for kind in ("interocular", "interpupil") if f"nme_{kind}" in row)
+        certainty = f"{row['certainty']} ({meanings[row['certainty']]})"
+        return [f"published {row['date']}, {certainty}: {row['source']}; {kinds}, crop {row['box']}", *remarks]
+    return [_protocol(row), *remarks] if "subsets" in row else remarks
+
+
+def _source(row):
+    where = row["machine"] + ("" if row["accelerator"] == "none" else f", {row['accelerator']}")
+    return f"`{row['command']}`, {row['date']}, {where}"
+
+
+def _protocol(row):
+    protocol, missing = row["protocol"], row["protocol"]["missing"]
+    faces = ", ".join(f"{found['n']} of {found['official_n']} {name}" for name, found in row["subsets"].items())
+    flip = {True: "mirror test", False: "no mirror test", None: "mirror test not stated"}[protocol["flip_test"]]
+    return (
+        f"{row['dataset']} {protocol['split']}{' SYNTHETIC' * protocol['synthetic']} ({faces} faces; content "
+        f"{protocol['content']}), NME in percent by {protocol['normaliser']} distance, crop {protocol['box']}, "
+        f"FR and AUC at {'/'.join(map(str, protocol['thresholds']))}, {flip}, occluded points "
+        f"{protocol['occluded_points']}, {missing['n'] or 'none'} missing"
+    )
+
+
+def _owned(remarks):
+    """Each sentence once, behind the rows that it is about unless that is all of them; ``(label, sentences)`` each."""
+    notes = []
+    for sentence in dict.fromkeys(sentence for _, own in remarks for sentence in own):
+        owners = dict.fromkeys(label for label, own in remarks if sentence in own)
+        others = dict.fromkeys(label for label, own in remarks if sentence not in own and label not in owners)
+        of = f"all but {'; '.join(others)}" if len(others) < len(owners) else "; ".join(owners)
+        notes.append(f"{of}: {sentence}" if others else sentence)
+    return notes
+
+
+def _number(value):
+    return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3g}"
+
+
+def _read(path):
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        sys.exit(f"error: {path}: cannot be read ({error.strerror})")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
