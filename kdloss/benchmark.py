@@ -11,8 +11,6 @@
     python -m kdloss.benchmark training --dataset 300w --backend tensorflow jax torch --json training.json
     python -m kdloss.benchmark time-to-accuracy --dataset 300w --recipe cpu --seeds 0 --json time.json --plot time.png
     python -m kdloss.benchmark shapes --shapes 25000 50000 100000 --json shapes.json
-    python -m kdloss.benchmark startup
-    python -m kdloss.benchmark suite --json bench.json --against bench.json
 
 ``inference`` prints parameters, multiply-accumulates, file size, peak memory, latency and throughput of networks in
 Keras, LiteRT and ONNX Runtime, measured in turns in one run; with ``--dataset`` also the accuracy of trained networks
@@ -21,8 +19,7 @@ and prints how many of them ``kdloss.predict`` reads in a second, beside a loop 
 prints how many views a second the input of trainings draws, stage by stage and in batches, and what a training takes.
 ``training`` prints how many images a second the published recipe and this project train, by back end and by option.
 ``time-to-accuracy`` trains by recipe after recipe until the validation NME is at a target, and prints the minutes.
-``shapes`` prints how long shape models take to fit and to soften, beside the bare matrix products, and ``startup`` how
-long each command takes to start. ``suite`` runs all of them in short, and prints the ratios to figures stored before.
+``shapes`` prints how long shape models take to fit and to soften, beside the bare matrix products.
 """
 
 import argparse
@@ -39,8 +36,6 @@ from kdloss.benchmarking import (
     inference_command,
     pipeline_command,
     shapes_command,
-    startup_command,
-    suite_command,
     training_command,
 )
 from kdloss.benchmarking.flags import thread_counts
@@ -55,8 +50,6 @@ _COMMANDS = (
     training_command,
     accuracy_time_command,
     shapes_command,
-    startup_command,
-    suite_command,
 )
 
 
