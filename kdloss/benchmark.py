@@ -9,7 +9,6 @@
     python -m kdloss.benchmark predict --dataset 300w --checkpoint runs/student --faces 100 --json predict.json
     python -m kdloss.benchmark pipeline --dataset 300w --times 10 --json pipeline.json
     python -m kdloss.benchmark training --dataset 300w --backend tensorflow jax torch --json training.json
-    python -m kdloss.benchmark time-to-accuracy --dataset 300w --recipe cpu --seeds 0 --json time.json --plot time.png
     python -m kdloss.benchmark shapes --shapes 25000 50000 100000 --json shapes.json
 
 ``inference`` prints parameters, multiply-accumulates, file size, peak memory, latency and throughput of networks in
@@ -18,7 +17,6 @@ in every file, and with ``--plot`` accuracy against latency. ``predict`` writes 
 and prints how many of them ``kdloss.predict`` reads in a second, beside a loop over ``model.predict``. ``pipeline``
 prints how many views a second the input of trainings draws, stage by stage and in batches, and what a training takes.
 ``training`` prints how many images a second the published recipe and this project train, by back end and by option.
-``time-to-accuracy`` trains by recipe after recipe until the validation NME is at a target, and prints the minutes.
 ``shapes`` prints how long shape models take to fit and to soften, beside the bare matrix products.
 """
 
@@ -31,7 +29,6 @@ from pathlib import Path
 
 from asm.atomic import write_whole
 from kdloss.benchmarking import (
-    accuracy_time_command,
     folder_command,
     inference_command,
     pipeline_command,
@@ -48,7 +45,6 @@ _COMMANDS = (
     folder_command,
     pipeline_command,
     training_command,
-    accuracy_time_command,
     shapes_command,
 )
 
