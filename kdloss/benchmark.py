@@ -1,4 +1,4 @@
-"""Measures what networks cost, how fast they are trained, and how fast faces are read.
+"""Measures what networks cost, and how fast faces are read.
 
     python -m kdloss.benchmark inference
     python -m kdloss.benchmark inference --arch all --runtime keras litert onnx --json inference.json
@@ -7,17 +7,11 @@
         --dataset 300w --plot accuracy.png
     python -m kdloss.benchmark predict --dataset 300w
     python -m kdloss.benchmark predict --dataset 300w --checkpoint runs/student --faces 100 --json predict.json
-    python -m kdloss.benchmark pipeline --dataset 300w --times 10 --json pipeline.json
-    python -m kdloss.benchmark training --dataset 300w --backend tensorflow jax torch --json training.json
-    python -m kdloss.benchmark shapes --shapes 25000 50000 100000 --json shapes.json
 
 ``inference`` prints parameters, multiply-accumulates, file size, peak memory, latency and throughput of networks in
 Keras, LiteRT and ONNX Runtime, measured in turns in one run; with ``--dataset`` also the accuracy of trained networks
 in every file, and with ``--plot`` accuracy against latency. ``predict`` writes the faces of a data set as photographs,
-and prints how many of them ``kdloss.predict`` reads in a second, beside a loop over ``model.predict``. ``pipeline``
-prints how many views a second the input of trainings draws, stage by stage and in batches, and what a training takes.
-``training`` prints how many images a second the published recipe and this project train, by back end and by option.
-``shapes`` prints how long shape models take to fit and to soften, beside the bare matrix products.
+and prints how many of them ``kdloss.predict`` reads in a second, beside a loop over ``model.predict``.
 """
 
 import argparse
@@ -31,9 +25,6 @@ from asm.atomic import write_whole
 from kdloss.benchmarking import (
     folder_command,
     inference_command,
-    pipeline_command,
-    shapes_command,
-    training_command,
 )
 from kdloss.benchmarking.flags import thread_counts
 from kdloss.errors import ConfigError, exits_on_user_error
@@ -43,9 +34,6 @@ from kdloss.runs import environment
 _COMMANDS = (
     inference_command,
     folder_command,
-    pipeline_command,
-    training_command,
-    shapes_command,
 )
 
 
