@@ -67,9 +67,9 @@ def _keras(args):
 
 
 WAYS = {
-    "numpy batches": rounds.Way(_numpy, "numpy batches"),
-    "tf.data": rounds.Way(_tf_data, "numpy batches"),
-    "PyDataset": rounds.Way(_keras, "numpy batches"),
+    "numpy": rounds.Way(_numpy, "numpy"),
+    "tf.data": rounds.Way(_tf_data, "numpy"),
+    "PyDataset": rounds.Way(_keras, "numpy"),
 }
 
 

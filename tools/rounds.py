@@ -79,7 +79,7 @@ def main(parser, ways, unit, describe):
     here = machine()
     notes = [
         describe(args),
-        f"median, least and most of {args.rounds} rounds in turns, {args.clock} time, after one to warm up; x: within a round",
+        f"median, least and most of {args.rounds} rounds in turns, {args.clock} time, after one; x: within a round",
         f"{here['processor'] or here['platform']}, {here['cores']} cores",
         f"`python tools/{Path(sys.argv[0]).name} {shlex.join(sys.argv[1:])}`, {time.strftime('%Y-%m-%d')}",
     ]

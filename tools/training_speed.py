@@ -104,12 +104,10 @@ def _own(args, views):
 
     with tempfile.TemporaryDirectory() as folder:
         work = _Work(args, Path(folder), views)
-        batches, paths, teachers = work.batches, work.paths, load_teachers(work.config, work.batches.prepared)
+        batches, teachers = work.batches, load_teachers(work.config, work.batches.prepared)
         if views:
-            stored = {
-                role: cached_teacher(teachers[role], work.paths[role], batches, Path(folder)) for role in teachers
-            }
-            batches.stored, teachers = stored, {}
+            for role, path in work.paths.items():
+                batches.stored[role] = cached_teacher(teachers.pop(role), path, batches, Path(folder))
     trainer = compiled_trainer(work.config, work.student, teachers, batches.steps, {})
     starts, steps = itertools.count(step=args.steps + 1), args.steps + 1
 

@@ -93,6 +93,12 @@ def html_table(table):
     )
 
 
+def json_table(table):
+    """The table as a dict for the JSON that ``tools/tables.py`` puts into documents."""
+    header, body = _cells(table)
+    return {"title": table.title, "columns": header, "rows": body, "notes": list(table.notes)}
+
+
 def _cells(table):
     """Heading and body as text."""
     header = [table.heading, *(column.label for column in table.columns)]
