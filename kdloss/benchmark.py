@@ -1,4 +1,4 @@
-"""Measures what networks cost, how fast they are trained, and how fast faces are read.
+"""Measures what networks cost, and how fast faces are read.
 
     python -m kdloss.benchmark inference
     python -m kdloss.benchmark inference --arch all --runtime keras litert onnx --json inference.json
@@ -7,97 +7,159 @@
         --dataset 300w --plot accuracy.png
     python -m kdloss.benchmark predict --dataset 300w
     python -m kdloss.benchmark predict --dataset 300w --checkpoint runs/student --faces 100 --json predict.json
-    python -m kdloss.benchmark pipeline --dataset 300w --times 10 --json pipeline.json
-    python -m kdloss.benchmark training --dataset 300w --backend tensorflow jax torch --json training.json
-    python -m kdloss.benchmark time-to-accuracy --dataset 300w --recipe cpu --seeds 0 --json time.json --plot time.png
-    python -m kdloss.benchmark shapes --shapes 25000 50000 100000 --json shapes.json
-    python -m kdloss.benchmark startup
-    python -m kdloss.benchmark suite --json bench.json --against bench.json
 
 ``inference`` prints parameters, multiply-accumulates, file size, peak memory, latency and throughput of networks in
 Keras, LiteRT and ONNX Runtime, measured in turns in one run; with ``--dataset`` also the accuracy of trained networks
 in every file, and with ``--plot`` accuracy against latency. ``predict`` writes the faces of a data set as photographs,
-and prints how many of them ``kdloss.predict`` reads in a second, beside a loop over ``model.predict``. ``pipeline``
-prints how many views a second the input of trainings draws, stage by stage and in batches, and what a training takes.
-``training`` prints how many images a second the published recipe and this project train, by back end and by option.
-``time-to-accuracy`` trains by recipe after recipe until the validation NME is at a target, and prints the minutes.
-``shapes`` prints how long shape models take to fit and to soften, beside the bare matrix products, and ``startup`` how
-long each command takes to start. ``suite`` runs all of them in short, and prints the ratios to figures stored before.
+and prints how many of them ``kdloss.predict`` reads in a second, beside a loop over ``model.predict``.
 """
 
 import argparse
+import dataclasses
+import functools
 import json
+import os
 import shlex
 import sys
 import time
 from pathlib import Path
 
 from asm.atomic import write_whole
-from kdloss.benchmarking import (
-    accuracy_time_command,
-    folder_command,
-    inference_command,
-    pipeline_command,
-    shapes_command,
-    startup_command,
-    suite_command,
-    training_command,
-)
-from kdloss.benchmarking.flags import thread_counts
+from asm.cores import usable_cores
+from kdloss.benchmarking.runtimes import RUNTIMES, USUAL
+from kdloss.benchmarking.tables import folder_tables, inference_tables
+from kdloss.datasets import DATASETS
 from kdloss.errors import ConfigError, exits_on_user_error
-from kdloss.evaluation.table import text_table
+from kdloss.evaluation.table import json_table, text_table
+from kdloss.locate import EXPORTED, checkpoint_path
 from kdloss.runs import environment
 
-_COMMANDS = (
-    inference_command,
-    folder_command,
-    pipeline_command,
-    training_command,
-    accuracy_time_command,
-    shapes_command,
-    startup_command,
-    suite_command,
-)
+ARCHITECTURES = ("mobilenetv2", "efficientnetb3", "efficientfan-b0")
+MODEL = "mobilenetv2-300w"
+_LEAST = {"threads": 1, "rounds": 5, "images": 1, "batch_size": 1, "processes": 0, "faces": 1}
+_print = functools.partial(print, flush=True)
 
 
 @exits_on_user_error
 def main(argv=None):
     typed = sys.argv[1:] if argv is None else argv
     args = _parser().parse_args(argv)
-    if getattr(args, "data", None) and not args.dataset:
-        raise ConfigError(f"--data {args.data}: of which data set? give --dataset too")
-    if hasattr(args, "threads"):
-        args.threads = thread_counts(args.threads)
-    for name, least in args.least.items():
-        values = getattr(args, name)
-        for value in values if isinstance(values, list) else [values]:
-            if value is not None and value < least:
-                raise ConfigError(f"--{name.replace('_', '-')} {value}: expected {least} at least")
-    record = args.run(args) | {
-        "kind": args.run.__name__,
-        "command": f"python -m kdloss.benchmark {shlex.join(typed)}",
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": args.machine(),
-    }
-    print("\n\n".join(map(text_table, args.tables(record))))
+    args.threads = _thread_counts(args.threads)
+    _check(args)
+    command, date = f"python -m kdloss.benchmark {shlex.join(typed)}", time.strftime("%Y-%m-%d")
+    record = args.run(args) | {"command": command, "date": date, "machine": environment()}
+    tables = args.tables(record)
+    print("\n\n".join(map(text_table, tables.values())))
     if args.json:
+        name, last = list(tables.items())[-1]
+        tables[name] = dataclasses.replace(last, notes=(*last.notes, f"`{command}`, {date}"))
+        record["tables"] = {name: json_table(table) for name, table in tables.items()}
         write_whole(args.json, json.dumps(record, indent=1, allow_nan=False) + "\n")
         print(f"wrote {args.json}")
-    if getattr(args, "plot", None):
+    if args.plot:
+        from kdloss.benchmarking.accuracy_plot import accuracy_figure
         from kdloss.evaluation.plots import figure_bytes
 
-        write_whole(args.plot, figure_bytes(args.figure(record), dpi=150))
+        write_whole(args.plot, figure_bytes(accuracy_figure(record), dpi=150))
         print(f"wrote {args.plot}")
     return 0
 
 
+def _check(args):
+    """What can be told before a network library is imported."""
+    for name, least in _LEAST.items():
+        values = getattr(args, name, None)
+        for value in values if isinstance(values, list) else [values]:
+            if value is not None and value < least:
+                raise ConfigError(f"--{name.replace('_', '-')} {value}: expected {least} at least")
+    if args.data and not args.dataset:
+        raise ConfigError(f"--data {args.data}: of which data set? give --dataset too")
+    if args.plot and not (args.dataset and args.checkpoint):
+        raise ConfigError("--plot: accuracy needs trained networks and faces: give --checkpoint and --dataset")
+    if args.plot and args.plot.suffix != ".png":
+        raise ConfigError(f"--plot {args.plot}: expected a name that ends in .png")
+    if args.runtime is None:
+        args.runtime = [name for name in USUAL if not RUNTIMES[name].absent()]
+        for name in set(USUAL).difference(args.runtime):
+            _print(f"left out: {RUNTIMES[name].title}: {RUNTIMES[name].absent()}")
+    args.runtime = list(dict.fromkeys(args.runtime))
+    for name in args.runtime:
+        RUNTIMES[name].check()
+    # It exports, and the number of its threads can be set.
+    if (backend := os.environ.get("KERAS_BACKEND", "tensorflow")) != "tensorflow":
+        raise ConfigError(f"KERAS_BACKEND={backend}: kdloss.benchmark needs tensorflow: unset it")
+    for path in args.checkpoint if isinstance(args.checkpoint, list) else [args.checkpoint]:
+        checkpoint_path(path)
+
+
+def _thread_counts(texts):
+    """Numbers of threads without repetitions; ``all``: as many as cores that this process may use."""
+    try:
+        return list(dict.fromkeys(usable_cores() if text == "all" else int(text) for text in texts))
+    except ValueError:
+        raise ConfigError(f"--threads {' '.join(texts)}: expected numbers, or all") from None
+
+
+def _inference(args):
+    """The record of networks in runtimes."""
+    from kdloss.data_location import find_prepared
+
+    prepared = find_prepared(args.dataset, args.data) if args.dataset else None
+    from kdloss.benchmarking.inference import measure_inference
+    from kdloss.benchmarking.networks import find_networks
+    from kdloss.models import architectures
+
+    archs = args.arch or ([] if args.checkpoint else ARCHITECTURES)
+    archs = architectures() if "all" in archs else archs
+    networks = find_networks(archs, args.points, args.image_size, args.checkpoint, prepared and prepared.scheme)
+    names = ("split", "threads", "rounds", "images", "batch_size", "processes")
+    settings = {name: getattr(args, name) for name in names}
+    return measure_inference(networks, args.runtime, prepared, **settings, announce=_print)
+
+
+def _predict(args):
+    """The record of faces read from a folder."""
+    from kdloss.data_location import find_prepared
+
+    if (given := checkpoint_path(args.checkpoint)).suffix in EXPORTED:
+        raise ConfigError(f"--checkpoint {given}: is an exported file: give the Keras model that it is made from")
+    prepared = find_prepared(args.dataset, args.data)
+    from kdloss.benchmarking.folder import measure_folder
+
+    settings = {name: getattr(args, name) for name in ("split", "threads", "rounds", "faces")}
+    return measure_folder(args.checkpoint, prepared, **settings, announce=_print)
+
+
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m kdloss.benchmark", description=__doc__.split("\n")[0])
-    parser.set_defaults(machine=environment)
     commands = parser.add_subparsers(required=True, metavar="WHAT")
-    for command in _COMMANDS:
-        command.add_command(commands)
-    for one in commands.choices.values():
+
+    costs = commands.add_parser("inference", help="parameters, MACs, file size, memory, latency, throughput, accuracy")
+    costs.set_defaults(run=_inference, tables=inference_tables)
+    costs.add_argument("--arch", nargs="+", help=f"of random weights, or all (default: {' '.join(ARCHITECTURES)})")
+    costs.add_argument("--points", type=int, default=68, help="of --arch")
+    costs.add_argument("--image-size", type=int, nargs="+", default=[224], help="of --arch: sides in pixels")
+    kinds = "run folders, shipped names, .keras, .tflite and .onnx files"
+    costs.add_argument("--checkpoint", nargs="+", default=[], help=f"trained networks: {kinds}")
+    usual = f"default: those of {', '.join(USUAL)} that are installed"
+    costs.add_argument("--runtime", nargs="+", choices=list(RUNTIMES), help=usual)
+    costs.add_argument("--images", type=int, default=10, help="run at batch 1, in a round")
+    costs.add_argument("--batch-size", type=int, default=16, help="of the throughput")
+    costs.add_argument("--processes", type=int, default=3, help="for the peak memory of each file; 0: not measured")
+    costs.add_argument("--plot", type=Path, metavar="FILE.png", help="accuracy against latency")
+    costs.add_argument("--dataset", choices=DATASETS, help="measures the accuracy of --checkpoint on its faces")
+
+    folder = commands.add_parser("predict", help="faces a second over a folder, beside a loop over model.predict")
+    folder.set_defaults(run=_predict, tables=folder_tables, runtime=["keras", "litert", "litert-int8"], plot=None)
+    folder.add_argument("--checkpoint", default=MODEL, help="run folder, .keras file, or (default) %(default)s")
+    folder.add_argument("--faces", type=int, help="how many (default: all of the split)")
+    folder.add_argument("--dataset", choices=DATASETS, required=True, help="whose faces are written as photographs")
+
+    for one in (costs, folder):
+        one.add_argument("--data", metavar="FOLDER", help="prepared or official folder of --dataset")
+        one.add_argument("--split", choices=("val", "test"), default="test", help="of --dataset")
+        one.add_argument("--threads", nargs="+", default=["1", "all"], help="numbers, or all (default: 1 all)")
+        one.add_argument("--rounds", type=int, default=7, help="5 at least, to see the spread (default: %(default)s)")
         one.add_argument("--json", type=Path, help="file for all numbers")
     return parser
 

@@ -1,1 +1,1 @@
-"""What a network costs: parameters, multiply-accumulates, file, and time in several runtimes."""
+"""What networks cost: parameters, multiply-accumulates, file, and time in several runtimes; and a folder of faces."""

@@ -1,36 +1,40 @@
 """The records of ``kdloss.benchmark`` as tables."""
 
 import statistics
+from operator import itemgetter
 
 from kdloss.benchmarking.runtimes import RUNTIMES
 from kdloss.evaluation.table import Column, Row, Table
 
 
+def _table(title, heading, label, columns, records, notes):
+    """A `Table` with a row for each record, of which ``label`` is the key of the first cell.
+
+    Columns are ``(heading, decimals or None for words, function of a record)``.
+    """
+    made = tuple(Column(str(i), head, digits or 0, digits is None) for i, (head, digits, _) in enumerate(columns))
+    rows = tuple(Row(one[label], {str(i): value(one) for i, (*_, value) in enumerate(columns)}) for one in records)
+    return Table(title, made, rows, tuple(notes), heading)
+
+
+def _spread(key, digits, head):
+    """The three columns of a `kdloss.benchmarking.inference.spread`."""
+    titles = {"median": head, "low": "least", "high": "most"}
+    return [(title, digits, lambda row, end=end: row[key][end]) for end, title in titles.items()]
+
+
 def inference_tables(record):
-    """The tables of a record: the networks, their files, and their times."""
-    return [_networks_table(record), _files_table(record), _times_table(record)]
+    """``networks``, ``files`` and ``times`` of a record: a dict of `Table`."""
+    return {"networks": _networks(record), "files": _files(record), "times": _times(record)}
 
 
-def _networks_table(record):
-    columns = (
-        Column("size", "image px"),
-        Column("points", "points"),
-        Column("parameters", "parameters (M)"),
-        Column("macs", "MACs (M)", 1),
-        Column("weights", "weights", words=True),
-    )
-    rows = [
-        Row(
-            model["label"],
-            {
-                "size": model["image_size"],
-                "points": model["points"],
-                "parameters": model["parameters"] and model["parameters"] / 1e6,
-                "macs": model["macs"] and model["macs"] / 1e6,
-                "weights": model["checkpoint"]["sha256"][:8] if model["checkpoint"] else "random",
-            },
-        )
-        for model in record["models"]
+def _networks(record):
+    columns = [
+        ("image px", 0, itemgetter("image_size")),
+        ("points", 0, itemgetter("points")),
+        ("parameters (M)", 2, lambda model: model["parameters"] and model["parameters"] / 1e6),
+        ("MACs (M)", 1, lambda model: model["macs"] and model["macs"] / 1e6),
+        ("weights", None, lambda model: model["checkpoint"]["sha256"][:8] if model["checkpoint"] else "random"),
     ]
     notes = [
         "MACs: multiply-accumulates of one image in convolutions and dense layers; element-wise work is not counted",
@@ -38,74 +42,50 @@ def _networks_table(record):
     ]
     if not all(model["checkpoint"] for model in record["models"]):
         notes.append("random weights: good for costs, not for landmarks")
-    return Table("Networks", columns, tuple(rows), tuple(notes), "network")
+    return _table("Networks", "network", "label", columns, record["models"], notes)
 
 
-def _files_table(record):
-    settings = record["settings"]
-    columns = [Column("runtime", "runtime", words=True), Column("megabytes", "file MB")]
+def _files(record):
+    settings, models, files = record["settings"], record["models"], record["files"]
+    columns = [("runtime", None, _title), ("file MB", 2, itemgetter("megabytes"))]
     notes = []
-    if settings["processes"]:
-        columns += [Column("peak", "peak MB", 0), Column("above", "above the runtime", 0)]
+    if number := settings["processes"]:
+        columns += [
+            ("peak MB", 0, lambda file: statistics.median(file["memory"]["peak"])),
+            ("above the runtime", 0, lambda file: statistics.median(file["memory"]["above_runtime"])),
+        ]
         notes += [
-            f"peak MB: of a process that opens the file and runs 3 images on one thread (median of "
-            f"{settings['processes']})",
+            f"peak MB: of a process that opens the file and runs 3 images on one thread (median of {number})",
             "above the runtime: the same without what importing the runtime took",
         ]
-    measured = [file["accuracy"] for file in record["files"] if file["accuracy"]]
+    measured = [file["accuracy"] for file in files if file["accuracy"]]
     if measured:
         protocol = measured[0]["protocol"]
-        columns.append(Column("nme", "NME %"))
+        columns.append(("NME %", 2, lambda file: file["accuracy"] and file["accuracy"]["nme"]))
         made = "rendered " if protocol["synthetic"] else ""
         notes.append(
             f"NME: {protocol['dataset']}, {protocol['n']} {made}{protocol['split']} faces, {protocol['normaliser']}, "
             "each network in its own box"
         )
-    whole = any(RUNTIMES[file["runtime"]].whole_numbers for file in record["files"])
-    if whole and not all(model["checkpoint"] for model in record["models"]):
+    whole = any(RUNTIMES[file["runtime"]].precision == "int8" for file in files)
+    if whole and not all(model["checkpoint"] for model in models):
         notes.append("int8 of random weights: scales from patterns of noise, good for time and size alone")
-    if whole and not settings["dataset"] and any(model["checkpoint"] for model in record["models"]):
+    if whole and not settings["dataset"] and any(model["checkpoint"] for model in models):
         notes.append("int8 without --dataset: scales from patterns of noise, good for time and size, not for landmarks")
-    rows = [
-        Row(
-            file["model"],
-            {
-                "runtime": RUNTIMES[file["runtime"]].title,
-                "megabytes": file["megabytes"],
-                "peak": file["memory"] and statistics.median(file["memory"]["peak"]),
-                "above": file["memory"] and statistics.median(file["memory"]["above_runtime"]),
-                "nme": file["accuracy"] and file["accuracy"]["nme"],
-            },
-        )
-        for file in record["files"]
-    ]
-    return Table("Files", tuple(columns), tuple(rows), tuple(notes), "network")
+    return _table("Files", "network", "model", columns, files, notes)
 
 
-def _times_table(record):
-    columns = (
-        Column("runtime", "runtime", words=True),
-        Column("threads", "threads"),
-        Column("ms", "ms"),
-        Column("low", "least"),
-        Column("high", "most"),
-        Column("ratio", "x first", 3),
-        Column("rate", "images/s", 1),
-    )
-    rows = [
-        Row(
-            row["model"],
-            {
-                "runtime": RUNTIMES[row["runtime"]].title,
-                "threads": row["threads"],
-                "ms": row["ms"]["median"],
-                "low": row["ms"]["low"],
-                "high": row["ms"]["high"],
-                "ratio": row["ratio"]["median"],
-                "rate": row["images_per_second"]["median"],
-            },
-        )
-        for row in record["rows"]
+def _title(row):
+    return RUNTIMES[row["runtime"]].title
+
+
+def _times(record):
+    columns = [
+        ("runtime", None, _title),
+        ("threads", 0, itemgetter("threads")),
+        *_spread("ms", 2, "ms"),
+        ("x first", 3, lambda row: row["ratio"]["median"]),
+        ("images/s", 1, lambda row: row["images_per_second"]["median"]),
     ]
     settings = record["settings"]
     notes = [
@@ -113,40 +93,19 @@ def _times_table(record):
         "least and most of the rounds",
         "x first: ms to those of the first row, within each round; a network's rows and the first ran in turns",
         f"images/s: batches of {settings['batch_size']}, median of the rounds; LiteRT takes one image after the other",
-        *machine_notes(record),
+        *_machine_notes(record),
     ]
-    return Table("Time of one image", columns, tuple(rows), tuple(notes), "network")
+    return _table("Time of one image", "network", "model", columns, record["rows"], notes)
 
 
-def folder_table(record):
-    """The table of a record of ``kdloss.benchmark predict``."""
-    columns = (
-        Column("threads", "threads", words=True),
-        Column("rate", "faces/s", 1),
-        Column("low", "least", 1),
-        Column("high", "most", 1),
-        Column("ratio", "x loop"),
-        Column("ratio_low", "least"),
-        Column("ratio_high", "most"),
-        Column("median_pixels", "px apart"),
-        Column("largest_pixels", "at most"),
-    )
-    rows = [
-        Row(
-            row["way"],
-            {
-                "threads": "TensorFlow's" if row["threads"] is None else str(row["threads"]),
-                "rate": row["faces_per_second"]["median"],
-                "low": row["faces_per_second"]["low"],
-                "high": row["faces_per_second"]["high"],
-                "ratio": row["ratio"]["median"],
-                "ratio_low": row["ratio"]["low"],
-                "ratio_high": row["ratio"]["high"],
-                "median_pixels": row["difference"]["median"],
-                "largest_pixels": row["difference"]["largest"],
-            },
-        )
-        for row in record["rows"]
+def folder_tables(record):
+    """``folder`` of a record of ``kdloss.benchmark predict``: a dict of one `Table`."""
+    columns = [
+        ("threads", None, lambda row: "TensorFlow's" if row["threads"] is None else str(row["threads"])),
+        *_spread("faces_per_second", 1, "faces/s"),
+        *_spread("ratio", 2, "x loop"),
+        ("px apart", 2, lambda row: row["difference"]["median"]),
+        ("at most", 2, lambda row: row["difference"]["largest"]),
     ]
     settings, faces = record["settings"], record["faces"]
     made = "rendered " if faces["synthetic"] else ""
@@ -157,12 +116,13 @@ def folder_table(record):
         "round to warm up",
         "x loop: faces a second to those of the first row, within each round",
         "px apart: distances of the points from those of the first row, in pixels of the files: median and largest",
-        *machine_notes(record),
+        *_machine_notes(record),
     ]
-    return Table(f"{record['model']}: faces of a folder", columns, tuple(rows), tuple(notes), "way")
+    title = f"{record['model']}: faces of a folder"
+    return {"folder": _table(title, "way", "way", columns, record["rows"], notes)}
 
 
-def machine_notes(record):
+def _machine_notes(record):
     """Where a record was made, for the notes of its last table."""
     machine = record["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in record["runtimes"].items())

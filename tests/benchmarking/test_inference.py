@@ -1,0 +1,230 @@
+"""``kdloss.benchmark inference``: what it prints and writes. How long anything takes is nobody's to assert."""
+
+import json
+import shutil
+import statistics
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kdloss import benchmark
+from kdloss.__main__ import main as kdloss
+from kdloss.benchmark import main
+from kdloss.benchmarking.accuracy_plot import MARKERS, accuracy_figure
+from kdloss.benchmarking.networks import PATTERNS, find_networks
+from kdloss.benchmarking.runtimes import RUNTIMES
+from kdloss.benchmarking.tables import inference_tables
+from kdloss.deploy.litert import export_litert
+from kdloss.evaluation.evaluation import evaluate_checkpoint
+from kdloss.evaluation.table import json_table, text_table
+from kdloss.models import build_model
+from kdloss.schemes import SCHEMES
+from kdloss.training.checkpoint import load_model
+from tests.training.tiny_chain import ARCH, SIZE
+
+QUICK = ["--rounds", "5", "--images", "2", "--batch-size", "3", "--processes", "0", "--threads", "1"]
+ALL = list(RUNTIMES)
+
+
+def _run(words, folder, *more):
+    """The record of the command."""
+    file = folder / "new" / "record.json"
+    assert kdloss(["benchmark", "inference", *QUICK, *map(str, words), "--json", str(file), *more]) == 0
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def record(student, faces, tmp_path_factory):
+    """Of the trained student and a network with random weights in every runtime."""
+    folder = tmp_path_factory.mktemp("record")
+    words = ["--checkpoint", student, "--arch", ARCH, "--image-size", SIZE, "--runtime", *ALL]
+    record = _run([*words, "--dataset", "300w", "--data", faces.path, "--plot", folder / "a.png"], folder)
+    with Image.open(folder / "a.png") as picture:
+        assert picture.format == "PNG"
+        assert min(picture.size) > 500
+    return record
+
+
+@pytest.fixture(scope="module")
+def exported(student, tmp_path_factory):
+    """A LiteRT file in 16 bits of the student."""
+    model, card = load_model(student)
+    file = tmp_path_factory.mktemp("exported") / "mine.tflite"
+    export_litert(model, file, "fp16", card=card)
+    return file
+
+
+def _macs(side, points):
+    """Of the tiny network: two convolutions of stride 2, from 3 channels to 8 to 16, and the head."""
+    return (side // 2) ** 2 * 8 * (9 * 3) + (side // 4) ** 2 * 16 * (9 * 8) + 16 * 2 * points
+
+
+def test_networks_threads_memory_and_tables(student, tmp_path, capsys):
+    words = ["--arch", ARCH, "--image-size", "32", "32", "--points", "5", "--checkpoint", student]
+    record = _run(words, tmp_path, "--runtime", "litert", "--threads", "1", "2", "1", "--processes", "1")
+    labels, parameters = ["tiny, 32 px", "tiny, 32 px (2)", "student, 32 px"], build_model(ARCH, 5, 32).count_params()
+    assert [model["label"] for model in record["models"]] == labels
+    described = {"arch": ARCH, "image_size": 32, "points": 5, "parameters": parameters, "macs": _macs(32, 5)}
+    assert record["models"][0] == {"label": labels[0], "checkpoint": None} | described
+    checkpoint = record["models"][2]["checkpoint"]
+    assert (checkpoint["path"], len(checkpoint["sha256"])) == (str(student / "best.keras"), 16)
+    assert [(row["model"], row["threads"]) for row in record["rows"]] == [(name, n) for name in labels for n in (1, 2)]
+    for file in record["files"]:
+        assert 3.9 * parameters < 1e6 * file["megabytes"] < 4 * parameters + 100_000
+        assert 20 < file["memory"]["peak"][0] < 500  # TensorFlow alone takes more
+        assert 0 <= file["memory"]["above_runtime"][0] < file["memory"]["peak"][0]
+    for row in record["rows"]:
+        ms, first = row["ms_of_rounds"], row["reference_ms_of_rounds"]
+        ratios = [a / b for a, b in zip(ms, first, strict=True)]
+        for name, values in (("ms", ms), ("ratio", ratios), ("images_per_second", row["images_per_second_of_rounds"])):
+            assert len(values) == 5
+            assert row[name] == {"median": statistics.median(values), "low": min(values), "high": max(values)}
+    timed = {"threads": [1, 2], "rounds": 5, "images": 2, "batch_size": 3, "processes": 1}
+    assert record["settings"] == timed | {"dataset": None, "split": None}
+    assert set(record["runtimes"]) == {"ai-edge-litert"}
+    printed, tables = capsys.readouterr().out, inference_tables(record)
+    assert "\n\n".join(map(text_table, tables.values())) in printed
+    assert checkpoint["sha256"][:8] in printed
+    # What documents show: the same, and the command.
+    notes = [*tables["times"].notes, f"`{record['command']}`, {record['date']}"]
+    assert record["command"].startswith("python -m kdloss.benchmark inference --rounds 5")
+    shown = {name: json_table(table) for name, table in tables.items()}
+    assert record["tables"] == shown | {"times": shown["times"] | {"notes": notes}}
+
+
+def test_an_exported_file_is_measured_as_it_is(exported, student, faces, tmp_path):
+    words = ["--checkpoint", exported, "--runtime", "keras", "--dataset", "300w", "--data", faces.path]
+    record = _run(words, tmp_path)
+    (described,), (measured,), (row,) = record["models"], record["files"], record["rows"]
+    assert (described["arch"], described["image_size"], described["points"]) == (ARCH, SIZE, 68)
+    assert (described["parameters"], described["checkpoint"]["path"]) == (None, str(exported))
+    assert row["runtime"] == measured["runtime"] == "litert-fp16"
+    assert 1e6 * measured["megabytes"] == exported.stat().st_size
+    expected = evaluate_checkpoint(faces, student).metrics["subsets"]["full"]["nme_interocular"]
+    assert measured["accuracy"]["nme"] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_every_file_of_a_trained_network_is_measured_by_the_protocol(record, student, faces):
+    assert [(file["model"], file["runtime"]) for file in record["files"]] == [
+        (name, runtime) for name in ("tiny, 32 px", "student, 32 px") for runtime in ALL
+    ]
+    expected = evaluate_checkpoint(faces, student).metrics["subsets"]["full"]["nme_interocular"]
+    for file in record["files"]:
+        if file["model"] == "tiny, 32 px":
+            assert file["accuracy"] is None
+        else:
+            near = pytest.approx(expected, rel=1e-4 if "int8" not in file["runtime"] else 0.05)
+            assert file["accuracy"]["nme"] == near
+    texts = {name: text_table(table) for name, table in inference_tables(record).items()}
+    assert "NME: 300w, 6 rendered test faces, interocular" in texts["files"]
+    assert "int8 of random weights" in texts["files"]
+    assert "random weights: good for costs" in texts["networks"]
+    assert all(len(line) <= 120 for text in texts.values() for line in text.splitlines())
+
+
+@pytest.mark.slow
+def test_the_picture_holds_each_trained_file_at_its_place(record):
+    figure = accuracy_figure(record)
+    (axes,) = figure.axes
+    drawn = [container.lines[0] for container in axes.containers]
+    times = {row["runtime"]: row["ms"]["median"] for row in record["rows"] if row["model"] == "student, 32 px"}
+    files = {file["runtime"]: file for file in record["files"] if file["accuracy"]}
+    expected = {(MARKERS[name], times[name], file["accuracy"]["nme"]) for name, file in files.items()}
+    assert {(line.get_marker(), *line.get_xydata()[0]) for line in drawn} == expected
+    networks, runtimes = ([text.get_text() for text in legend.get_texts()] for legend in figure.legends)
+    assert (networks, runtimes) == (["student, 32 px"], [RUNTIMES[name].title for name in ALL])
+
+
+def test_networks_are_told_apart_and_no_legend_covers_another():
+    spread, names = {"median": 2.0, "low": 1.0, "high": 3.0}, [f"a network with a long name, {i} px" for i in range(9)]
+    protocol = {"dataset": "300w", "n": 554, "split": "test", "normaliser": "interocular", "synthetic": False}
+    pairs = [{"model": name, "runtime": runtime} for name in names for runtime in ALL]
+    rows = [pair | {"threads": 2, "ms": spread} for pair in pairs]
+    files = [pair | {"accuracy": {"nme": 4.0, "protocol": protocol}} for pair in pairs]
+    figure = accuracy_figure({"rows": rows, "files": files})
+    figure.canvas.draw()  # lays it out
+    boxes = [legend.get_window_extent() for legend in figure.legends] + [figure.axes[0].get_tightbbox()]
+    assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+    assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0 for box in boxes)
+    looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines if len(line.get_xdata()) > 2}
+    assert len(looks) == 9
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--arch", "resnet"], "unknown architecture 'resnet': expected one of mobilenetv2, "),
+        (["--arch", ARCH, "--image-size", "31"], "image size is 31: expected an even number"),
+        (["--arch", ARCH, "--points", "0"], "number of points is 0: expected"),
+        (["--checkpoint", "absent"], "absent: no such checkpoint: "),
+        (["--threads", "1", "0"], "--threads 0: expected 1 at least"),
+        (["--threads", "1", "two"], "--threads 1 two: expected numbers, or all"),
+        (["--data", "faces"], "--data faces: of which data set?"),
+        (["--plot", "a.png", "--dataset", "300w"], "--plot: accuracy needs trained networks and faces: "),
+        (["--plot", "a.jpg", "--dataset", "300w", "--checkpoint", "x"], "--plot a.jpg: expected a name that ends in"),
+        (["--dataset", "300w", "--data", "nowhere"], "--data nowhere: no such folder: "),
+        (["--rounds", "4"], "--rounds 4: expected 5 at least"),
+    ],
+)
+def test_wrong_options(words, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["inference", *words]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"error: {message}")
+    assert errors.count("\n") == 1
+
+
+def test_files_that_do_not_fit(student, exported, faces, tmp_path, capsys):
+    model, card = load_model(student)
+    export_litert(model, tmp_path / "silent.tflite")
+    export_litert(model, tmp_path / "other.tflite", card=card | {"scheme": SCHEMES["29"].to_json()})
+    (tmp_path / "damaged.keras").write_bytes((student / "best.keras").read_bytes()[:500])
+    (tmp_path / "published.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    shutil.copy(Path(__file__), tmp_path / "text.keras")
+    messages = {"silent.tflite": "does not say which landmarks it reads", "other.tflite": "trained for the 29 points"}
+    for name in ("silent.tflite", "other.tflite", "damaged.keras", "published.h5", "text.keras"):
+        words = ["--checkpoint", str(exported), str(tmp_path / name), "--dataset", "300w", "--data", str(faces.path)]
+        assert main(["inference", *words, *QUICK]) == 2
+        captured = capsys.readouterr()
+        assert f"{tmp_path / name}: {messages.get(name, 'damaged')}" in captured.err.splitlines()[-1]
+        assert captured.out == ""  # nothing was measured before
+
+
+@pytest.mark.parametrize(
+    ("runtime", "module", "error"),
+    [
+        ("litert-int8", "ai_edge_quantizer", "ai-edge-quantizer is not installed: pip install '.[litert]'"),
+        ("onnx-int8", "tf2onnx", "tf2onnx is not installed: pip install '.[onnx]'"),
+    ],
+)
+def test_what_is_not_installed_says_what_to_type(runtime, module, error, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, module, None)
+    assert main(["inference", "--runtime", "keras", runtime]) == 2
+    assert capsys.readouterr().err == f"error: {error}, or leave it out of --runtime\n"
+
+
+def test_nobody_has_to_install_what_was_not_asked_for(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    args = benchmark._parser().parse_args(["inference", "--threads", "1"])
+    args.threads = [1]
+    benchmark._check(args)
+    assert args.runtime == ["keras", "litert"]
+    assert capsys.readouterr().out.startswith("left out: ONNX fp32: onnxruntime is not installed: pip install")
+
+
+def test_other_back_ends_are_refused(monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    assert main(["inference", "--arch", ARCH]) == 2
+    assert capsys.readouterr().err.startswith("error: KERAS_BACKEND=jax: kdloss.benchmark needs tensorflow")
+
+
+def test_what_decides_the_scales_of_8_bits(student, faces):
+    fresh, trained = find_networks([ARCH], 68, [SIZE], [student], faces.scheme)
+    assert len(list(trained.representative(faces))) == 17  # the training faces
+    for images in (trained.representative(None), fresh.representative(faces)):
+        assert np.shape(images) == (PATTERNS, 1, SIZE, SIZE, 3)
+        assert np.std(images) > 10

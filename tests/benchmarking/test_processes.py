@@ -1,0 +1,72 @@
+"""Processes of their own: their memory, and what becomes of them."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kdloss.benchmarking.processes import Job, Process, close_files, peak_megabytes, time_of
+from kdloss.deploy.litert import export_litert
+from kdloss.errors import CheckpointError, ConfigError
+from kdloss.models import build_model
+from tests.training.tiny_chain import ARCH, SIZE
+
+# Starts a process of its own, says which, and waits to be killed.
+WAITING = """
+import os
+from kdloss.benchmarking.processes import Process
+if __name__ == "__main__":
+    with Process("one", "") as process:
+        print(process.run(os.getpid), flush=True)
+        input()
+"""
+
+
+def test_a_file_is_opened_once_until_it_is_closed(tiny_networks, tmp_path):
+    job = Job("tiny", SIZE, "litert", tmp_path / "tiny.tflite")
+    export_litert(build_model(ARCH, 5, SIZE), job.file)
+    with Process("one", "") as process:
+        process.run(time_of, job, 1, 1, 1)
+        job.file.unlink()
+        ms, rate = process.run(time_of, job, 1, 3, 1)
+        assert ms > 0
+        assert rate > 0
+        process.run(close_files)
+        with pytest.raises(CheckpointError, match="no LiteRT file, or damaged"):
+            process.run(time_of, job, 1, 1, 1)
+
+
+def test_a_process_that_the_system_ends_is_one_clear_line():
+    with (
+        Process("the process with 2 threads", "give a smaller --batch-size") as process,
+        pytest.raises(ConfigError, match=r"^the process with 2 threads was ended by the system, .*: give a smaller"),
+    ):
+        process.run(os._exit, 1)
+
+
+def test_the_peak_holds_what_was_let_go_of_and_a_large_parent_does_not_count():
+    before, kept = peak_megabytes(), np.ones(60_000_000)  # 480 MB, as TensorFlow and some networks take
+    assert peak_megabytes() >= max(before, kept.nbytes / 1e6)
+    del kept
+    assert peak_megabytes() >= 480
+    with Process("one", "") as process:
+        assert process.run(peak_megabytes) < 300
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for a process as Linux shows it")
+def test_no_process_is_left_when_the_command_is_killed(tmp_path):
+    (tmp_path / "waiting.py").write_text(WAITING, encoding="utf-8")
+    words = [sys.executable, str(tmp_path / "waiting.py")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        child = Path("/proc", parent.stdout.readline().strip())
+        assert child.exists()
+        parent.kill()
+    deadline = time.monotonic() + 20
+    while child.exists() and "State:\tZ" not in (child / "status").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
