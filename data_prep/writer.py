@@ -19,9 +19,7 @@ from kdloss.manifest import TEXT, content_hash, is_prepared, write_manifest
 VALIDATION_SHARE = 0.10
 
 
-def write_prepared(
-    raw, spec, out, *, source, size=256, crop_scale=2.0, progress=iter, overwrite=False, processes=1
-):
+def write_prepared(raw, spec, out, *, source, size=256, crop_scale=2.0, progress=iter, overwrite=False, processes=1):
     """Cuts every face out and writes the prepared folder ``out``, the same to the byte with any number of processes.
 
     Args:
