@@ -226,7 +226,7 @@ class ShapeModel:
         pose = None if self.reference is None else _pose(points, self.reference)
         if pose is not None:
             points = pose.inverse().apply(points)
-        flat = points.reshape(*points.shape[:-2], -1) - self.mean.ravel()
+        flat = points.reshape(*points.shape[:-2], self.mean.size) - self.mean.ravel()
         return flat @ self.modes.reshape(len(self.modes), -1).T, pose
 
 

@@ -5,15 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 from PIL import Image
 
 from data_prep.__main__ import main
-from kdloss.errors import DataError
 from kdloss.prepared import PreparedDataset
-from tests.data_prep.many_faces import content
 
 
 def test_a_folder_is_prepared_and_counted(tmp_path, faces_300w, command, opened):
@@ -68,14 +65,6 @@ def test_damaged_mat(tmp_path, fails, content):
     assert "COFW_train_color.mat: " in line
     assert ("v5" in line) == content.startswith(b"MATLAB")
     assert not (tmp_path / "out").exists()
-
-
-def test_cut_mat(tmp_path, fails):
-    path = tmp_path / "COFW_test_color.mat"
-    with h5py.File(path, "w") as file:
-        file["phisT"] = np.zeros((87, 507))
-    path.write_bytes(path.read_bytes()[:-1000])
-    assert "cut short" in fails("cofw", "--source", tmp_path, "--out", tmp_path / "out")
 
 
 def test_out_exists_and_overwrite(tmp_path, faces_300w, fails):
@@ -150,45 +139,16 @@ def test_synthetic_faces_pass_through_the_real_readers(tmp_path, capsys, layout)
     assert (len(data), len(data.indices("test")), data.synthetic) == (6, 2, True)
     assert data.manifest["skipped"] == []
     assert f"{layout} (synthetic, " in capsys.readouterr().out
-    # Opened once more by another process, they are the same.
+    if layout != "300w":
+        return
+    # In processes of their own readers find the same.
     assert main([layout, "--source", raw, "--out", f"{out} too", "--size", "32", "--processes", "2"]) == 0
-    assert content(tmp_path / "out too") == content(tmp_path / "out")
+    for path in Path(out).iterdir():
+        assert (tmp_path / "out too" / path.name).read_bytes() == path.read_bytes()
 
 
 def test_synthetic_count_out_of_range(tmp_path, fails):
     assert "--count 0" in fails("synthetic", "--layout", "300w", "--count", 0, "--out", tmp_path / "raw")
-
-
-@pytest.fixture
-def prepared(tmp_path, faces_300w):
-    out = tmp_path / "out"
-    assert main(["300w", "--source", str(faces_300w), "--out", str(out), "--size", "16"]) == 0
-    return out
-
-
-def test_prepared_folder_of_another_version_scheme_or_data_set(prepared):
-    data = PreparedDataset(prepared)
-    assert data.require(dataset="300w", scheme="68") is data
-    with pytest.raises(DataError, match="has scheme 68, expected 29"):
-        data.require(scheme="29")
-    with pytest.raises(DataError, match="holds faces of 300w, expected cofw"):
-        data.require(dataset="cofw")
-    path = prepared / "manifest.json"
-    manifest = json.loads(path.read_text())
-    path.write_text(json.dumps({**manifest, "version": 99}))
-    with pytest.raises(DataError, match="prepared format version 99, expected 2"):
-        PreparedDataset(prepared)
-
-
-@pytest.mark.parametrize("name", ["faces.npy", "points.npy", "to_image.npy", "table.csv", "manifest.json"])
-def test_damaged_prepared_folder(prepared, name):
-    path = prepared / name
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(DataError, match=name):
-        PreparedDataset(prepared)
-    path.unlink()
-    with pytest.raises(DataError, match=name):
-        PreparedDataset(prepared)
 
 
 def test_starting_up_loads_no_training_framework():
