@@ -13,7 +13,7 @@ import numpy as np
 from asm.array_files import read_npz
 from asm.atomic import replacing
 from asm.errors import UserError
-from asm.procrustes import LARGEST, checked_points, fit_similarity, procrustes_mean
+from asm.procrustes import LARGEST, checked_points, fit_similarity, generalised_procrustes
 
 FORMAT = "asm.shape_model"
 VERSION = 1
@@ -75,8 +75,9 @@ class ShapeModel:
         points = checked_points(shapes, "training shapes")
         if points.ndim != 3 or len(points) < 2:
             raise UserError(f"training shapes: found an array of shape {points.shape}, expected (n, N, 2) with n >= 2")
-        reference = procrustes_mean(points) if align else None
+        reference = None
         if align:
+            reference = generalised_procrustes(points).mean
             points = _pose(points, reference).inverse().apply(points)
         flat = points.reshape(len(points), -1)
         mean = flat.mean(axis=0)
@@ -222,9 +223,9 @@ class ShapeModel:
 
     def _projected(self, shapes):
         """Coefficients (..., k) in float64, and poses: similarities from the reference to each shape, or None."""
-        points = checked_points(shapes, "shapes", self.num_points)
-        pose = None if self.reference is None else _pose(points, self.reference)
-        if pose is not None:
+        points, pose = checked_points(shapes, "shapes", self.num_points), None
+        if self.reference is not None:
+            pose = _pose(points, self.reference)
             points = pose.inverse().apply(points)
         flat = points.reshape(*points.shape[:-2], self.mean.size) - self.mean.ravel()
         return flat @ self.modes.reshape(len(self.modes), -1).T, pose

@@ -20,8 +20,8 @@ import numpy as np
 
 from data_prep.face import SkippedFace
 from kdloss.errors import DataError
-from kdloss.face_table import BOX_COLUMNS, SUBSET_PREFIX
 from kdloss.geometry import BoxPolicy, FaceCrop, invert, landmark_box
+from kdloss.prepared import BOX_COLUMNS, SUBSET_PREFIX
 
 # Faces that a process is given at a time.
 _CHUNK = 64
@@ -48,18 +48,11 @@ class Crop:
     to_image: np.ndarray
     digest: np.ndarray
     occluded: np.ndarray | None
+    read = True
 
     @property
     def name(self):
         return self.row["name"]
-
-
-@dataclass(frozen=True)
-class UnusableFace:
-    """A face that was read, but whose points are those of no face."""
-
-    name: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -81,7 +74,7 @@ class FaceCutter:
     crop_scale: float
 
     def __call__(self, number):
-        """Cuts face ``number``; returns a `Crop`, or the `SkippedFace` or `UnusableFace` that says why there is none.
+        """Cuts face ``number``; returns a `Crop`, or the `SkippedFace` that says why there is none.
 
         Raises:
             OSError: the pixels cannot be written.
@@ -91,7 +84,7 @@ class FaceCutter:
             return face
         off_image = _off_image(face)
         if reason := _unusable(face, off_image):
-            return UnusableFace(face.name, reason)
+            return SkippedFace(face.name, reason, read=True)
         crop = FaceCrop.from_box(BoxPolicy("gt", self.crop_scale).grow(landmark_box(face.points)), self.size)
         pixels = np.ascontiguousarray(crop.image(face.image))
         # Not through a memory map: a full disk would end the process by a signal.

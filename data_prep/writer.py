@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from asm.atomic import new_folder
-from data_prep.crops import Crop, FaceCutter, cut_faces
+from data_prep.crops import FaceCutter, cut_faces
 from data_prep.face import SkippedFace
 from kdloss.errors import DataError
-from kdloss.face_table import BOX_COLUMNS, SUBSET_PREFIX
 from kdloss.manifest import TEXT, content_hash, is_prepared, write_manifest
+from kdloss.prepared import BOX_COLUMNS, SUBSET_PREFIX
 
 VALIDATION_SHARE = 0.10
 
@@ -71,7 +71,7 @@ def write_prepared(raw, spec, out, *, source, size=256, crop_scale=2.0, progress
 @contextlib.contextmanager
 def _folder_for(out, overwrite):
     """Yields a folder that becomes ``out`` when the block ends well; what is there is removed only after that."""
-    before = out.with_name(f".{out.name}.replaced")
+    before = out.parent / f".{out.name}.replaced"
     _settle(before, out)
     if out.exists() and not overwrite:
         raise DataError(f"{out}: exists already: give another --out, or --overwrite to replace it")
@@ -103,9 +103,9 @@ def _cut_all(raw, path, size, crop_scale, progress, processes):
     crops, numbers, skipped, seen = [], [], [], set()
     with cut_faces(FaceCutter(raw.entries, path, start, size, crop_scale), processes) as cut:
         for number, face in enumerate(progress(cut)):
-            if face.name in seen and not isinstance(face, SkippedFace):
+            if face.name in seen and face.read:
                 skipped.append({"name": face.name, "reason": "a face of this name came before"})
-            elif not isinstance(face, Crop):
+            elif isinstance(face, SkippedFace):
                 skipped.append({"name": face.name, "reason": face.reason})
             else:
                 seen.add(face.name)

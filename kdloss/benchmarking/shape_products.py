@@ -5,9 +5,9 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+from asm.blocks import blocks
 
 from asm import ShapeModel
-from asm.blocks import blocks
 from kdloss.benchmarking.inference import spread
 from kdloss.benchmarking.memory import peak_megabytes
 from kdloss.benchmarking.worker import Server

@@ -5,9 +5,9 @@ import csv
 import numpy as np
 import pytest
 
-from kdloss import face_table
+from kdloss import prepared
 from kdloss.errors import DataError
-from kdloss.face_table import read_table
+from kdloss.prepared import read_table
 
 NAMES = ["name", "split", "source", "group", "box_x", "box_y", "box_width", "box_height", "subset_blur"]
 ROWS = [
@@ -25,7 +25,7 @@ def write(path, rows, names=NAMES):
 
 @pytest.mark.parametrize("lines", [1, 2, 3, 4096])
 def test_columns_are_the_same_in_blocks_of_any_length(tmp_path, monkeypatch, lines):
-    monkeypatch.setattr(face_table, "_LINES", lines)
+    monkeypatch.setattr(prepared, "_LINES", lines)
     table = read_table(write(tmp_path / "table.csv", ROWS))
     assert [*table] == NAMES
     for number, name in enumerate(NAMES[:4]):
