@@ -136,7 +136,9 @@ class ShapeModel:
 
     def clip(self, coefficients, limit=3.0):
         """Clips b (..., k) to +-``limit`` standard deviations of each mode; ``limit`` may be ``inf``."""
-        bound = self._bound(limit)
+        if not limit >= 0:
+            raise UserError(f"limit: found {limit}, expected a number of standard deviations >= 0")
+        bound = limit * np.sqrt(self.eigenvalues)
         return np.clip(self._checked_coefficients(coefficients), -bound, bound).astype(_floating(coefficients))
 
     def reconstruct(self, coefficients):
@@ -214,12 +216,6 @@ class ShapeModel:
         if values.ndim == 0 or values.shape[-1] != len(self.modes):
             raise UserError(f"coefficients: found shape {values.shape}, expected (..., {len(self.modes)}), one a mode")
         return values
-
-    def _bound(self, limit):
-        """(k,) the greatest coefficients that ``limit`` allows."""
-        if not limit >= 0:
-            raise UserError(f"limit: found {limit}, expected a number of standard deviations >= 0")
-        return limit * np.sqrt(self.eigenvalues)
 
     def _projected(self, shapes):
         """Coefficients (..., k) in float64, and poses: similarities from the reference to each shape, or None."""

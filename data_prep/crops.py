@@ -126,8 +126,12 @@ def cut_faces(cutter, processes):
     context, others = multiprocessing.get_context("spawn"), multiprocessing.active_children()
     pool = ProcessPoolExecutor(processes, context, initializer=_start_worker, initargs=(cutter,))
     try:
-        with _interrupts_blocked():
+        # Processes that are started now never see Ctrl-C: this one ends them.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
             results = pool.map(_cut, numbers, chunksize=_CHUNK)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         yield results
     except BaseException as error:
         for process in multiprocessing.active_children():
@@ -160,16 +164,6 @@ def _end_with_parent():
 
 def _cut(number):
     return _cutter(number)
-
-
-@contextlib.contextmanager
-def _interrupts_blocked():
-    """Processes that are started within never see Ctrl-C: the one that starts them ends them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _off_image(face):
