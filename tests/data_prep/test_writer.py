@@ -4,7 +4,6 @@ import weakref
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from data_prep.face import Face, FacesOnDisk, RawDataset, SkippedFace
 from data_prep.prepare import count_report, open_raw, prepare, print_progress
@@ -84,18 +83,6 @@ def test_points_outside_the_image_are_counted_but_kept(tmp_path, face):
     assert manifest["count"] == 3
     (warning,) = manifest["warnings"]
     assert warning.startswith("1 of 3 faces have points outside their image, the first is out")
-
-
-def test_zero_based_pts_are_noticed(tmp_path, write_pts, marked):
-    """A 0-based file read as 1-based moves by a pixel: off the image where a face touches its edge."""
-    for name, base in (("good", 1), ("bad", 0)):
-        image, points = marked(5)
-        points[0] = 0
-        Image.fromarray(image).save(tmp_path / f"{name}.png")
-        write_pts(tmp_path / f"{name}.pts", points, base=base)
-    manifest = prepare("folder", tmp_path, tmp_path / "out", size=16)
-    (warning,) = [line for line in manifest["warnings"] if "outside" in line]
-    assert warning.startswith("1 of 2 faces have points outside their image, the first is bad.png")
 
 
 @pytest.mark.parametrize(
