@@ -4,9 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from data_prep.__main__ import main
 from kdloss.prepared import PreparedDataset
@@ -55,33 +53,6 @@ def test_places_that_cannot_be_written(tmp_path, faces_300w, fails):
     assert "exists already" in fails("300w", "--source", faces_300w, "--out", ".")
     line = fails("300w", "--source", faces_300w, "--out", tmp_path / "file" / "out", "--size", 16)
     assert str(tmp_path / "file") in line
-
-
-def test_odd_images_are_all_prepared_and_the_bad_ones_listed(tmp_path, write_face, opened):
-    """Grey, 16-bit, CMYK, transparent and EXIF-rotated pictures in one set, with an empty and a cut one."""
-    source = tmp_path / "raw"
-    images = {}
-    for name in ("grey", "deep", "cmyk.jpg", "clear", "turned.jpg", "empty", "cut"):
-        path = source / (name if "." in name else f"{name} face.png")
-        images[name], _ = write_face(path, num_points=5)
-    paths = {name: source / (name if "." in name else f"{name} face.png") for name in images}
-    Image.fromarray(images["grey"]).convert("L").save(paths["grey"])
-    Image.fromarray(images["deep"][:, :, 0].astype(np.uint16) * 257).save(paths["deep"])
-    Image.fromarray(images["cmyk.jpg"]).convert("CMYK").save(paths["cmyk.jpg"], quality=100)
-    Image.fromarray(images["clear"]).convert("RGBA").save(paths["clear"])
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    turned = Image.fromarray(np.ascontiguousarray(np.rot90(images["turned.jpg"], 1)))
-    turned.save(paths["turned.jpg"], quality=100, exif=exif)
-    paths["empty"].write_bytes(b"")
-    paths["cut"].write_bytes(paths["cut"].read_bytes()[:-300])
-    assert main(["folder", "--source", str(source), "--out", str(tmp_path / "out"), "--size", "128"]) == 0
-    data = opened(tmp_path / "out")
-    assert {entry["name"] for entry in data.manifest["skipped"]} == {"empty face.png", "cut face.png"}
-    assert len(data) == 5
-    reference = data.faces[data.table["name"].tolist().index("clear face.png")].astype(int)
-    for face in data.faces:
-        assert np.abs(face.astype(int) - reference).mean() < 6
 
 
 @pytest.mark.parametrize("layout", ["300w", "cofw", "wflw"])
