@@ -6,13 +6,18 @@ python -m asm soften shape.npz --points in.npy --out soft.npy
 """
 
 import argparse
+import json
+from pathlib import Path
 
 import numpy as np
 
+from asm.array_files import read_npy
 from asm.atomic import replacing
 from asm.errors import UserError, exits_on_user_error
 from asm.shape_model import ShapeModel
-from asm.training_shapes import load_points, load_training_shapes
+
+# The unit of prepared shapes: the crop that is this many times the longer side of the landmark box.
+_UNIT_CROP_SCALE = 1.25
 
 
 @exits_on_user_error
@@ -56,6 +61,50 @@ def _soften(args):
     moved = np.linalg.norm(soft - points, axis=-1)
     mean = moved.mean() if moved.size else 0.0
     print(f"{args.out}: softened {moved[..., 0].size} shapes; points moved by {mean:.4g} on average")
+
+
+def load_training_shapes(path):
+    """The shapes to fit on, (n, N, 2), and metadata for `ShapeModel.fit`.
+
+    Args:
+        path: a .npy of points, taken as they are; or a prepared folder, of which the training faces are taken, in unit
+            coordinates of the gt x1.25 crop: that spans [-0.5, 0.5].
+
+    Raises:
+        UserError: neither of the two, damaged, or without training faces.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return load_points(path), {"unit": "as given", "source": path.name}
+    # Imported here: shape models of plain points need nothing of it.
+    from kdloss.prepared import PreparedDataset
+
+    prepared = PreparedDataset(path)
+    points = prepared.points[prepared.indices("train")].astype(np.float64)
+    metadata = {
+        "scheme": prepared.scheme.name,
+        "skeleton": json.dumps(prepared.scheme.skeleton),
+        "unit": f"gt x{_UNIT_CROP_SCALE} crop, [-0.5, 0.5]",
+        "source": prepared.dataset,
+    }
+    # A prepared crop is a square around the landmark box, as the gt x1.25 one is: a factor leads to that.
+    factor = prepared.manifest["crop_scale"] / _UNIT_CROP_SCALE
+    return ((points + 0.5) / prepared.size - 0.5) * factor, metadata
+
+
+def load_points(path):
+    """The array in a .npy file. Its shape is left to whoever uses it.
+
+    Raises:
+        UserError: no such file, or not a .npy of numbers.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file or folder, expected points (n, N, 2) in a .npy, or a prepared folder")
+    try:
+        return read_npy(path)
+    except ValueError as error:
+        raise UserError(f"{path}: not a readable .npy of numbers ({error}): write it with numpy.save") from error
 
 
 def _parser():

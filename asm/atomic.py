@@ -33,19 +33,10 @@ def replacing(path, durable=False):
     Raises:
         UserError: the file can't be written there.
     """
-    path = Path(path)
-    temporary = _beside(path)
-    try:
-        with explained(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _remove_leftovers_once(os.path.abspath(path.parent))
-            yield temporary
-            if durable:
-                _flush(temporary)
-            os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    with _sibling(Path(path)) as temporary:
+        yield temporary
+        if durable:
+            _flush(temporary)
 
 
 @contextlib.contextmanager
@@ -58,18 +49,10 @@ def new_folder(path):
     Raises:
         UserError: the folder can't be made there.
     """
-    path = Path(path)
-    work = _beside(path)
-    try:
-        with explained(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _remove_leftovers_once(os.path.abspath(path.parent))
-            shutil.rmtree(work, ignore_errors=True)  # of a process that had this number before
-            work.mkdir()
-            yield work
-            os.replace(work, path)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with _sibling(Path(path)) as work:
+        _remove(work)  # of a process that had this number before
+        work.mkdir()
+        yield work
 
 
 def write_whole(path, content, durable=False):
@@ -112,17 +95,29 @@ def remove_leftovers(folder):
         for entry in os.scandir(folder):
             begun = _PARTIAL.fullmatch(entry.name)
             if begun and not _lives(int(begun[1])):
-                if entry.is_dir(follow_symlinks=False):
-                    shutil.rmtree(entry.path, ignore_errors=True)
-                else:
-                    os.unlink(entry.path)
+                _remove(Path(entry.path))
 
 
 _remove_leftovers_once = functools.cache(remove_leftovers)
 
 
-def _beside(path):
-    return path.with_name(f".{path.stem}.{_HOST}-{os.getpid()}.partial{path.suffix}")
+@contextlib.contextmanager
+def _sibling(path):
+    work = path.with_name(f".{path.stem}.{_HOST}-{os.getpid()}.partial{path.suffix}")
+    try:
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers_once(os.path.abspath(path.parent))
+            yield work
+            os.replace(work, path)
+    finally:
+        _remove(work)
+
+
+def _remove(path):
+    shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def _flush(path):
@@ -136,15 +131,12 @@ def _flush(path):
 def _lives(process):
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # somebody else's
-        return True
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)  # else it is somebody else's
     return True
 
 
 def _is_full(folder):
-    try:
+    with contextlib.suppress(OSError):
         return shutil.disk_usage(folder).free < _FULL
-    except OSError:
-        return False
+    return False

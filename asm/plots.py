@@ -39,15 +39,11 @@ def modes_figure(model, rows=4, deviations=(-3, -2, -1, 0, 1, 2, 3), skeleton=No
     low, high = shapes.min(axis=(0, 1, 2)), shapes.max(axis=(0, 1, 2))
     margin = 0.06 * (high - low).max() or 1.0
     low, high = low - margin, high + margin
-    cell_width = 1.55
-    cell_height = cell_width * np.clip((high[1] - low[1]) / (high[0] - low[0]), 0.5, 2.0)
-    left, right, top, bottom = 1.15, 0.15, 0.95, 0.15
-    width, height = left + right + cell_width * len(deviations), top + bottom + cell_height * rows
-    figure = Figure(figsize=(width, height), facecolor="white")
+    height = 1.55 * np.clip((high[1] - low[1]) / (high[0] - low[0]), 0.5, 2.0)
+    size = (1.3 + 1.55 * len(deviations), 1 + height * rows)
+    figure = Figure(figsize=size, facecolor="white", layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.05, wspace=0, hspace=0)
     grid = figure.subplots(rows, len(deviations), squeeze=False)
-    figure.subplots_adjust(
-        left=left / width, right=1 - right / width, top=1 - top / height, bottom=bottom / height, wspace=0, hspace=0
-    )
     span = max(np.abs(deviations).max(), 1e-9)
     for row in range(rows):
         for column, deviation in enumerate(deviations):
@@ -59,18 +55,12 @@ def modes_figure(model, rows=4, deviations=(-3, -2, -1, 0, 1, 2, 3), skeleton=No
             _draw_shape(axes, shapes[row, column], lines, _BY_DEVIATION(0.5 + deviation / span / 2), width=1.5, dot=2.0)
             if row == 0:
                 axes.set_title(_deviation_label(deviation), fontsize=11, color=_INK, pad=8)
-        middle = 1 - (top + (row + 0.5) * cell_height) / height
-        figure.text(0.18 / width, middle + 0.09 / height, f"Mode {row + 1}", fontsize=12, color=_INK, weight="bold")
-        share = f"{100 * model.shares[row]:.1f} %"
-        figure.text(0.18 / width, middle - 0.16 / height, share, fontsize=11, color=_QUIET)
-    figure.text(
-        0.18 / width,
-        1 - 0.34 / height,
-        f"{_headline(model)}, {_kept(model)} of the variance",
-        fontsize=12.5,
-        color=_INK,
-        weight="bold",
-    )
+        label = {"xycoords": "axes fraction", "horizontalalignment": "right"}
+        mode, share = f"Mode {row + 1}", f"{100 * model.shares[row]:.1f} %"
+        grid[row, 0].annotate(mode, (0, 0.52), **label, fontsize=12, color=_INK, weight="bold")
+        grid[row, 0].annotate(share, (0, 0.48), **label, fontsize=11, color=_QUIET, verticalalignment="top")
+    title = f"{_headline(model)}, {_kept(model)} of the variance"
+    figure.suptitle(title, x=0.01, horizontalalignment="left", fontsize=12.5, color=_INK, weight="bold")
     return figure
 
 

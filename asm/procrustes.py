@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asm.blocks import MANY, blocks
 from asm.errors import UserError
-from asm.points import checked_points
 
+# Squares of larger numbers, and their sums, leave what float64 holds exactly, and further on what it holds at all.
+LARGEST = np.float64(1e15)
 # Spreads below this share of the coordinates are rounding, not shape.
 _ROUNDING = 1e-12
 
@@ -66,6 +66,39 @@ class Alignment:
     transforms: Similarity
 
 
+def checked_points(points, what, num_points=None):
+    """``points`` as float64 (..., N, 2), x then y.
+
+    Args:
+        points: anything that numpy turns into an array (..., N, 2).
+        what: how messages call the array.
+        num_points: the N it must have; any if None.
+
+    Raises:
+        UserError: not numbers, another shape, another N, NaN, infinite or beyond `LARGEST`.
+    """
+    try:
+        array = np.asarray(points)
+        if array.dtype.kind == "c":
+            raise TypeError("complex ones")
+        with np.errstate(invalid="ignore", over="ignore"):  # what comes of those is refused by their values
+            array = array.astype(np.float64, copy=False)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{what}: not an array of numbers ({error}): expected (..., N, 2)") from error
+    expected = f"(..., {'N' if num_points is None else num_points}, 2)"
+    if array.ndim < 2 or array.shape[-1] != 2 or array.shape[-2] == 0:
+        raise UserError(f"{what}: found an array of shape {array.shape}, expected {expected}, x then y")
+    if num_points is not None and array.shape[-2] != num_points:
+        raise UserError(f"{what}: found {array.shape[-2]} points a shape, expected {num_points}: use the same scheme")
+    usable = (np.abs(array) < LARGEST).all(axis=(-2, -1))
+    if not usable.all():
+        raise UserError(
+            f"{what}: NaN or infinite coordinates, or beyond {LARGEST:g}, in {np.sum(~usable)} shape(s), expected "
+            "finite ones: leave those out"
+        )
+    return array
+
+
 def fit_similarity(source, target, weights=None):
     """The similarity, never a reflection, that takes ``source`` nearest to ``target`` (weighted least squares).
 
@@ -114,14 +147,6 @@ def generalised_procrustes(shapes, tolerance=1e-8, max_iterations=100):
         UserError: fewer than two shapes, a shape whose points all coincide, no rounds allowed, or no convergence.
     """
     shapes = checked_points(shapes, "shapes to align")
-    mean = procrustes_mean(shapes, tolerance, max_iterations)
-    transforms = fit_similarity(shapes, mean)
-    return Alignment(transforms.apply(shapes), mean, transforms)
-
-
-def procrustes_mean(shapes, tolerance=1e-8, max_iterations=100):
-    """The mean (N, 2) of `generalised_procrustes`, alone."""
-    shapes = checked_points(shapes, "shapes to align")
     if shapes.ndim != 3 or len(shapes) < 2:
         raise UserError(f"shapes to align: found an array of shape {shapes.shape}, expected (n, N, 2) with n >= 2")
     if max_iterations < 1:
@@ -129,8 +154,8 @@ def procrustes_mean(shapes, tolerance=1e-8, max_iterations=100):
     weights = _checked_weights(None, shapes.shape[-2])
     points = _as_complex(shapes)
     centres, spreads = _moments(points, weights, "shapes to align")
-    products = _products(points, centres, spreads)
-    mean = (points[0] - centres[0]) / np.sqrt(spreads[0])
+    unit = (points - centres[:, None]) / np.sqrt(spreads)[:, None]
+    products, mean = unit.T @ unit.conj(), unit[0]
     for _ in range(max_iterations):
         moved = products @ (weights * mean)
         moved /= np.sqrt((weights * np.abs(moved) ** 2).sum())
@@ -143,19 +168,9 @@ def procrustes_mean(shapes, tolerance=1e-8, max_iterations=100):
             f"alignment: the mean moves by {change:.1e} after {max_iterations} rounds, not {tolerance:.1e} at most: "
             "raise max_iterations or tolerance, or look for shapes of another kind"
         )
-    return _average_frame(points, weights, mean, centres, spreads)
-
-
-def _products(points, centres, spreads):
-    """(N, N) sum of z z* over the shapes z, centred and of unit size."""
-    num_points = points.shape[-1]
-    total = np.zeros((2 * num_points, 2 * num_points))
-    for part in blocks(points, MANY):
-        block = (points[part] - centres[part, None]).view(np.float64)
-        block /= np.sqrt(spreads[part, None])
-        total += block.T @ block  # of real numbers, which takes half of what complex ones take
-    total = total.reshape(num_points, 2, num_points, 2)
-    return total[:, 0, :, 0] + total[:, 1, :, 1] + 1j * (total[:, 1, :, 0] - total[:, 0, :, 1])
+    mean = _average_frame(points, weights, mean, centres, spreads)
+    transforms = fit_similarity(shapes, mean)
+    return Alignment(transforms.apply(shapes), mean, transforms)
 
 
 def _average_frame(points, weights, mean, centres, spreads):
@@ -196,10 +211,8 @@ def _checked_weights(weights, num_points):
 def _moments(numbers, weights, what):
     """Weighted means (...) and variances (...) of complex points (..., N); refuses points that all coincide."""
     mean = np.vecdot(weights, numbers)
-    spread, size = np.empty(mean.shape), np.empty(numbers.shape[:-1])
-    for part in blocks(numbers) if numbers.ndim > 1 and weights.ndim == 1 else (...,):
-        spread[part] = (weights * _squares(numbers[part] - mean[part][..., None])).sum(axis=-1)
-        size[part] = _squares(numbers[part]).max(axis=-1)
+    spread = np.vecdot(weights, _squares(numbers - mean[..., None]))
+    size = _squares(numbers).max(axis=-1)
     flat = spread <= _ROUNDING**2 * size
     if flat.any():
         raise UserError(f"{what}: all points coincide in {flat.sum()} shape(s), expected some extent: leave those out")

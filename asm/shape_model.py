@@ -4,7 +4,6 @@ Formula (Fard and Mahoor, CVIU 215, 2022; active shape models: Cootes et al. 199
 lambda, b = E'(s - mean), b_i clipped to +-3 sqrt(lambda_i), s' = mean + E b.
 """
 
-import functools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +12,8 @@ import numpy as np
 
 from asm.array_files import read_npz
 from asm.atomic import replacing
-from asm.blocks import MANY, blocks
 from asm.errors import UserError
-from asm.points import LARGEST, checked_points, magnitude, refuse_unusable, shaped_points
-from asm.principal_axes import principal_axes
-from asm.procrustes import Similarity, fit_similarity, procrustes_mean
+from asm.procrustes import LARGEST, checked_points, fit_similarity, generalised_procrustes
 
 FORMAT = "asm.shape_model"
 VERSION = 1
@@ -76,30 +72,25 @@ class ShapeModel:
         """
         if (variance is None) == (modes is None):
             raise UserError("shape model: give either a share of variance or a number of modes, and not both")
-        points = shaped_points(shapes, "training shapes")
+        points = checked_points(shapes, "training shapes")
         if points.ndim != 3 or len(points) < 2:
             raise UserError(f"training shapes: found an array of shape {points.shape}, expected (n, N, 2) with n >= 2")
-        reference = procrustes_mean(points) if align else None
-        framed = functools.partial(_framed, points, _pose(points, reference).inverse() if align else None)
-        total, largest = 0, 0
-        for block in framed():
-            size = magnitude(block)
-            if not size < LARGEST:
-                refuse_unusable(points, "training shapes")
-            total, largest = total + block.sum(axis=0), max(largest, size)
-        mean, rounding = total / len(points), _ROUNDING * largest
-        values, axes = principal_axes(
-            lambda: ((block - mean).reshape(len(block), -1) for block in framed()),
-            width=mean.size,
-            floor=(len(points) - 1) * rounding**2,
-        )
-        spectrum = values / (len(points) - 1)
-        spectrum = spectrum[np.sqrt(spectrum) > rounding]
+        reference = None
+        if align:
+            reference = generalised_procrustes(points).mean
+            points = _pose(points, reference).inverse().apply(points)
+        flat = points.reshape(len(points), -1)
+        mean = flat.mean(axis=0)
+        # The triangle of a QR decomposition has the singular values and axes of all rows, and few rows itself.
+        _, deviations, axes = np.linalg.svd(np.linalg.qr(flat - mean, mode="r"), full_matrices=False)
+        deviations = deviations / np.sqrt(len(flat) - 1)
+        spectrum = deviations[deviations > _ROUNDING * np.abs(flat).max()] ** 2
         if not len(spectrum):
             raise UserError(f"training shapes: all {len(points)} are the same, expected shapes that differ")
+        axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
         count = _count_for_share(spectrum, variance) if modes is None else _checked_count(modes, len(spectrum))
         return cls(
-            mean=mean,
+            mean=mean.reshape(-1, 2),
             modes=axes[:count].reshape(count, -1, 2),
             spectrum=spectrum,
             reference=reference,
@@ -140,35 +131,30 @@ class ShapeModel:
 
     def project(self, shapes):
         """Coefficients b (..., k) of shapes (..., N, 2), aligned first if the model aligns."""
-        points = self._shaped(shapes)
-        coefficients = np.empty((*points.shape[:-2], len(self.modes)), _floating(shapes))
-        flat = coefficients.reshape(-1, len(self.modes))
-        for part, values, _ in self._projected(points):
-            flat[part] = values
-        return coefficients
+        coefficients, _ = self._projected(shapes)
+        return coefficients.astype(_floating(shapes))
 
     def clip(self, coefficients, limit=3.0):
         """Clips b (..., k) to +-``limit`` standard deviations of each mode; ``limit`` may be ``inf``."""
-        bound = self._bound(limit)
+        if not limit >= 0:
+            raise UserError(f"limit: found {limit}, expected a number of standard deviations >= 0")
+        bound = limit * np.sqrt(self.eigenvalues)
         return np.clip(self._checked_coefficients(coefficients), -bound, bound).astype(_floating(coefficients))
 
     def reconstruct(self, coefficients):
         """Shapes (..., N, 2) of coefficients b (..., k), in the model's frame."""
         values = self._checked_coefficients(coefficients)
-        return self._reconstruct(values).astype(_floating(coefficients))
+        flat = values @ self.modes.reshape(len(self.modes), -1) + self.mean.ravel()
+        return flat.reshape(*values.shape[:-1], self.num_points, 2).astype(_floating(coefficients))
 
     def soften(self, shapes, limit=3.0):
         """Soft shapes (..., N, 2): projected, clipped to +-``limit`` standard deviations, reconstructed.
 
         If the model aligns, this happens in its frame, and the result is mapped back to where each shape was.
         """
-        points, bound = self._shaped(shapes), self._bound(limit)
-        soft = np.empty(points.shape, _floating(shapes))
-        flat = soft.reshape(-1, self.num_points, 2)
-        for part, values, pose in self._projected(points):
-            block = self._reconstruct(np.clip(values, -bound, bound))
-            flat[part] = block if pose is None else pose.apply(block)
-        return soft
+        coefficients, pose = self._projected(shapes)
+        soft = self.reconstruct(self.clip(coefficients, limit))
+        return (soft if pose is None else pose.apply(soft)).astype(_floating(shapes))
 
     def save(self, path):
         """Writes an .npz (no pickle), whole or not at all."""
@@ -225,45 +211,20 @@ class ShapeModel:
             return "its metadata must be a dict of strings"
         return None
 
-    def _shaped(self, shapes):
-        return shaped_points(shapes, "shapes", num_points=self.num_points)
-
     def _checked_coefficients(self, coefficients):
         values = np.asarray(coefficients, dtype=np.float64)
         if values.ndim == 0 or values.shape[-1] != len(self.modes):
             raise UserError(f"coefficients: found shape {values.shape}, expected (..., {len(self.modes)}), one a mode")
         return values
 
-    def _bound(self, limit):
-        """(k,) the greatest coefficients that ``limit`` allows."""
-        if not limit >= 0:
-            raise UserError(f"limit: found {limit}, expected a number of standard deviations >= 0")
-        return limit * np.sqrt(self.eigenvalues)
-
-    def _projected(self, points):
-        """Yields slices of the shapes (..., N, 2) in a row, their coefficients, and their poses, or None."""
-        points = points.reshape(-1, self.num_points, 2)
-        modes = self.modes.reshape(len(self.modes), -1)
-        offset = modes @ self.mean.ravel()
-        poses = None if self.reference is None else _pose(checked_points(points, "shapes"), self.reference)
-        for part in blocks(points):
-            block, pose = points[part], None if poses is None else Similarity(poses.matrix[part])
-            if not magnitude(block) < LARGEST:
-                refuse_unusable(points, "shapes")
-            framed = block if pose is None else pose.inverse().apply(block)
-            yield part, framed.reshape(len(block), -1) @ modes.T - offset, pose
-
-    def _reconstruct(self, values):
-        # The mean is a mode that every shape has once: all in one product.
-        modes = np.concatenate([self.modes, self.mean[None]]).reshape(len(self.modes) + 1, -1)
-        flat = np.concatenate([values, np.ones((*values.shape[:-1], 1))], axis=-1) @ modes
-        return flat.reshape(*values.shape[:-1], self.num_points, 2)
-
-
-def _framed(points, poses):
-    """Yields blocks of shapes, moved by their similarities, if any."""
-    for part in blocks(points, MANY):
-        yield points[part] if poses is None else Similarity(poses.matrix[part]).apply(points[part])
+    def _projected(self, shapes):
+        """Coefficients (..., k) in float64, and poses: similarities from the reference to each shape, or None."""
+        points, pose = checked_points(shapes, "shapes", self.num_points), None
+        if self.reference is not None:
+            pose = _pose(points, self.reference)
+            points = pose.inverse().apply(points)
+        flat = points.reshape(*points.shape[:-2], self.mean.size) - self.mean.ravel()
+        return flat @ self.modes.reshape(len(self.modes), -1).T, pose
 
 
 def _pose(points, reference):

@@ -64,17 +64,8 @@ def main(argv=None):
         raise ConfigError(f"--size {args.size}: expected 16 to 2048 pixels")
     if not 1.0 <= args.crop_scale <= 5.0:
         raise ConfigError(f"--crop-scale {args.crop_scale:g}: expected 1 to 5")
-    options = {"json": args.json} if args.command == "folder" else {}
-    prepare(
-        args.command,
-        args.source,
-        args.out,
-        size=args.size,
-        crop_scale=args.crop_scale,
-        overwrite=args.overwrite,
-        processes=args.processes,
-        **options,
-    )
+    options = vars(args)
+    prepare(options.pop("command"), options.pop("source"), options.pop("out"), **options)
     return 0
 
 

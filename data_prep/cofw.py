@@ -33,18 +33,15 @@ def read_cofw(source):
     present = {split: path for split, path in files.items() if path.is_file()}
     if not present:
         raise DataError(f"{source}: found neither {' nor '.join(path.name for path in files.values())}")
-    annotations = {split: _read_annotations(path, split, scheme.num_points) for split, path in present.items()}
     warnings = [
         f"{path.name} absent: no {split} set ({counts[split][path.name]} faces)"
         for split, path in files.items()
         if split not in present
     ]
-    images = {split: _Images(path, split) for split, path in present.items()}
-    described = [
-        (images[split], number, phi, box)
-        for split in present
-        for number, (phi, box) in enumerate(zip(*annotations[split], strict=True), start=1)
-    ]
+    described = []
+    for split, path in present.items():
+        images, lines = _Images(path, split), zip(*_read_annotations(path, split, scheme.num_points), strict=True)
+        described += [(images, number, phi, box) for number, (phi, box) in enumerate(lines, start=1)]
     return RawDataset(scheme, FacesOnDisk(described, _read_face), warnings=tuple(warnings))
 
 

@@ -54,10 +54,11 @@ class Face:
 
 @dataclass(frozen=True)
 class SkippedFace:
-    """A face that could not be read; it is counted and listed in the manifest."""
+    """A face that is left out; it is counted and listed in the manifest. ``read``: its files could be read at least."""
 
     name: str
     reason: str
+    read: bool = False
 
 
 @dataclass(frozen=True)

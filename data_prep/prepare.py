@@ -1,25 +1,16 @@
 """From a raw data set to a prepared folder, and what is said about it on the way."""
 
 import dataclasses
-import hashlib
 import importlib
-import json
 import sys
 import time
 from pathlib import Path
 
-import cv2
-import numpy as np
-import PIL
-
 from asm.cores import usable_cores
-from data_prep.chunks import CHUNK
 from data_prep.face import SYNTHETIC_MARK
-from data_prep.source_state import state_of
 from data_prep.writer import write_prepared
 from kdloss.datasets import dataset_spec
 from kdloss.errors import DataError
-from kdloss.manifest import VERSION, file_hash
 
 # Imported when asked for: h5py takes longer to load than a small data set takes to prepare.
 READERS = {
@@ -60,7 +51,8 @@ def prepare(
 ):
     """Prepares a raw data set and prints what was found, beside the official counts.
 
-    A run that was killed or interrupted goes on when it is called again in the same way.
+    With several processes, a script that calls this needs ``if __name__ == "__main__":`` around what it does, as with
+    `multiprocessing`.
 
     Args:
         dataset, source, options: see `open_raw`.
@@ -80,8 +72,6 @@ def prepare(
     show = progress or print_progress
     try:
         raw = open_raw(dataset, source, **options)
-        texts = {name: str(value) for name, value in options.items() if value is not None}
-        reopen = {"dataset": dataset, "source": str(source), "options": texts}
         manifest = write_prepared(
             raw,
             dataset_spec(dataset),
@@ -91,8 +81,6 @@ def prepare(
             crop_scale=crop_scale,
             overwrite=overwrite,
             progress=lambda done: show(done, raw.total),
-            key=_key(reopen, size, crop_scale),
-            reopen=reopen,
             processes=processes or max(1, min(usable_cores(), raw.total // _FACES_A_PROCESS)),
         )
     except OSError as error:  # no permission, no space left
@@ -100,14 +88,6 @@ def prepare(
     print("\n".join(count_report(manifest)))
     print(f"wrote {manifest['count']} faces to {out}")
     return manifest
-
-
-def _key(reopen, size, crop_scale):
-    """What the prepared faces depend on: the raw ones, how they are cut, and what reads and cuts them."""
-    files = [state_of(reopen["source"]), *(file_hash(path) for path in reopen["options"].values())]
-    facts = {"files": files, "size": size, "crop_scale": crop_scale, "format": VERSION, "chunk": CHUNK}
-    facts |= {"numpy": np.__version__, "cv2": cv2.__version__, "pillow": PIL.__version__}
-    return hashlib.sha256(json.dumps([reopen["dataset"], facts]).encode()).hexdigest()[:16]
 
 
 def count_report(manifest):

@@ -42,15 +42,12 @@ def read_wflw(source):
         raise DataError(f"{source}: found no list_98pt_rect_attr_train.txt or _test.txt, in {ANNOTATIONS}/{LISTS}/")
     if not (source / IMAGES).is_dir():
         raise DataError(f"{source}: found no folder {IMAGES}: unpack WFLW_images.tar.gz there")
-    lines = {split: _read_lines(path) for split, path in lists.items() if path}
     warnings = [
         f"list_98pt_rect_attr_{split}.txt absent: no {split} set ({counts[split][split]} faces)"
         for split, path in lists.items()
         if path is None
     ]
-    described = [
-        (source, lists[split], split, scheme, *line) for split in lines for line in _with_first_of_kind(lines[split])
-    ]
+    described = [(source, path, split, scheme, *line) for split, path in lists.items() if path for line in _lines(path)]
     return RawDataset(scheme, FacesOnDisk(described, _read_face), warnings=tuple(warnings))
 
 
@@ -92,15 +89,11 @@ def _find_list(source, split):
     return next((path for path in (source / folder / name for folder in folders) if path.is_file()), None)
 
 
-def _read_lines(path):
-    text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
-    return [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
-
-
-def _with_first_of_kind(lines):
-    """Number, text, and the number of the first line of the same text, of each line."""
-    first_of = {}
-    return [(number, line, first_of.setdefault(line, number)) for number, line in lines]
+def _lines(path):
+    """Number, text, and the number of the first line of the same text, of each line of a list."""
+    text, first_of = path.read_text(encoding="utf-8-sig", errors="surrogateescape"), {}
+    lines = enumerate(text.splitlines(), start=1)
+    return [(number, line, first_of.setdefault(line, number)) for number, line in lines if line.strip()]
 
 
 def _read_face(source, path, split, scheme, number, line, first):

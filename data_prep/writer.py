@@ -1,119 +1,148 @@
 """Writes faces into the prepared format (see `kdloss.prepared`): all of it, or nothing."""
 
+import contextlib
 import csv
 import hashlib
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 
-from data_prep.chunks import CHUNK, chunk_starts, cut_chunk
-from data_prep.faces_file import FacesFile
-from data_prep.gathering import close_gaps, gaps_closed_before, gathered, write_arrays
-from data_prep.processes import cut_in_processes
-from data_prep.work_folder import WorkFolder
+from asm.atomic import new_folder
+from data_prep.crops import FaceCutter, cut_faces
+from data_prep.face import SkippedFace
 from kdloss.errors import DataError
-from kdloss.face_table import BOX_COLUMNS, SUBSET_PREFIX
-from kdloss.manifest import TEXT, content_hash, is_prepared, read_manifest, write_manifest
+from kdloss.manifest import TEXT, content_hash, is_prepared, write_manifest
+from kdloss.prepared import BOX_COLUMNS, SUBSET_PREFIX
 
 VALIDATION_SHARE = 0.10
 
 
-def write_prepared(
-    raw,
-    spec,
-    out,
-    *,
-    source,
-    size=256,
-    crop_scale=2.0,
-    progress=iter,
-    overwrite=False,
-    key=None,
-    reopen=None,
-    processes=1,
-):
+def write_prepared(raw, spec, out, *, source, size=256, crop_scale=2.0, progress=iter, overwrite=False, processes=1):
     """Cuts every face out and writes the prepared folder ``out``, the same to the byte with any number of processes.
 
     Args:
         raw: a `RawDataset`.
         spec: its `DatasetSpec`.
-        out: the folder to make; it grows in a `WorkFolder` beside itself and is renamed at the end.
+        out: the folder to make; it grows beside itself under another name and is renamed at the end.
         source: where the raw data came from, for the manifest.
         size: side of the stored crops, pixels.
         crop_scale: side of the crop over the longer side of the landmark box.
         progress: wraps an iterator over the faces that are done.
         overwrite: replaces an existing prepared folder.
-        key: of the `WorkFolder`: a run of the same key goes on where one that was killed or interrupted has stopped.
-        reopen: ``dataset``, ``source`` and ``options`` with which another process opens ``raw``, a dict for JSON.
-        processes: how many cut faces; with more than one, ``reopen`` is needed.
+        processes: how many cut faces.
 
     Returns:
         The manifest, a dict.
 
     Raises:
-        DataError: ``out`` exists, or not one face could be read.
+        UserError: ``out`` exists, cannot be written, or not one face could be read.
     """
-    out = Path(out)
-    work = WorkFolder(out, key)
-    if out.exists() and not overwrite and not work.is_finished:
-        raise DataError(f"{out}: exists already: give another --out, or --overwrite to replace it")
-    if out.exists() and not is_prepared(out):
-        raise DataError(f"{out}: exists and is no prepared folder, so it is not overwritten: give another --out")
-    with work.held():
-        if work.is_finished:
-            return read_manifest(out)
-        with FacesFile(work.folder / "faces.npy", size) as faces:
-            faces.resize(raw.total)
-            found = gaps_closed_before(faces, work.chunks, raw.total) if work.all_cut.exists() else None
-            if found is None:
-                if processes > 1:
-                    job = {"total": raw.total, "faces": str(faces.path), "chunks": str(work.chunks)} | reopen
-                    cut = _cut_elsewhere(job | {"size": size, "crop_scale": crop_scale}, raw.total, processes)
-                else:
-                    cut = _cut_here(raw.entries, work.chunks, faces, crop_scale)
-                for _ in progress(cut):
-                    pass
-                found = gathered(work.chunks, raw.total)
-                if not found.rows:
-                    first = found.skipped[:1]
-                    reason = f"; the first: {first[0]['name']}: {first[0]['reason']}" if first else ""
-                    raise DataError(f"{source}: none of its {raw.total} faces could be read{reason}")
-                work.all_cut.touch()
-                close_gaps(faces, found)
-            faces.resize(len(found.rows))
-        _hold_out_validation(found.rows)
-        write_arrays(work.folder, found)
-        _write_table(work.folder / "table.csv", found.rows, spec)
+    with _folder_for(Path(out), overwrite) as folder:
+        crops, skipped = _cut_all(raw, folder / "faces.npy", size, crop_scale, progress, processes)
+        if not crops:
+            reason = f"; the first: {skipped[0]['name']}: {skipped[0]['reason']}" if skipped else ""
+            raise DataError(f"{source}: none of its {raw.total} faces could be read{reason}")
+        rows, outside = [crop.row for crop in crops], [crop.name for crop in crops if crop.outside]
+        _hold_out_validation(rows)
+        arrays = _arrays(crops)
+        for name, array in arrays.items():
+            np.save(folder / f"{name}.npy", array, allow_pickle=False)
+        _write_table(folder / "table.csv", rows, spec)
+        names, splits = ([row[key] for row in rows] for key in ("name", "split"))
         facts = {
             "dataset": spec.name,
             "scheme": raw.scheme.to_json(),
-            "count": len(found.rows),
+            "count": len(rows),
             "size": size,
             "crop_scale": crop_scale,
             "source": str(source),
             "synthetic": raw.synthetic,
-            "counts": _counts(found.rows),
+            "counts": _counts(rows),
             "official": spec.counts,
-            "skipped": found.skipped,
-            "warnings": [*raw.warnings, *_outside_warning(found.outside, len(found.rows))],
-            "content": content_hash(
-                np.array(found.points), *([row[key] for row in found.rows] for key in ("name", "split")), found.digests
-            ),
+            "skipped": skipped,
+            "warnings": [*raw.warnings, *_outside_warning(outside, len(rows))],
+            "content": content_hash(arrays["points"], names, splits, arrays["digests"]),
         }
-        manifest = write_manifest(work.folder, facts)
-        work.finish()
-        return manifest
+        return write_manifest(folder, facts)
 
 
-def _cut_here(entries, chunks, faces, crop_scale):
-    for start in chunk_starts(len(entries)):
-        yield from cut_chunk(entries, start, chunks, faces, crop_scale)
+@contextlib.contextmanager
+def _folder_for(out, overwrite):
+    """Yields a folder that becomes ``out`` when the block ends well; what is there is removed only after that."""
+    before = out.parent / f".{out.name}.replaced"
+    _settle(before, out)
+    if out.exists() and not overwrite:
+        raise DataError(f"{out}: exists already: give another --out, or --overwrite to replace it")
+    if out.exists() and not is_prepared(out):
+        raise DataError(f"{out}: exists and is no prepared folder, so it is not overwritten: give another --out")
+    try:
+        with new_folder(out) as folder:
+            yield folder
+            if out.exists():
+                os.replace(out, before)
+    finally:
+        _settle(before, out)
 
 
-def _cut_elsewhere(job, total, processes):
-    starts = chunk_starts(total)
-    for start in cut_in_processes(job, starts, min(processes, len(starts))):
-        yield from range(start, min(start + CHUNK, total))
+def _settle(before, out):
+    """Removes the set that was there before, or puts it back if no other has taken its place."""
+    if before.exists() and not out.exists():
+        os.replace(before, out)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def _cut_all(raw, path, size, crop_scale, progress, processes):
+    """Writes ``faces.npy``; returns a `Crop` for each of its faces, and name and reason of those that were skipped.
+
+    Of faces of one name the first is taken.
+    """
+    with open(path, "wb") as file:
+        start = _write_header(file, raw.total, size)
+    crops, numbers, skipped, seen = [], [], [], set()
+    with cut_faces(FaceCutter(raw.entries, path, start, size, crop_scale), processes) as cut:
+        for number, face in enumerate(progress(cut)):
+            if face.name in seen and face.read:
+                skipped.append({"name": face.name, "reason": "a face of this name came before"})
+            elif isinstance(face, SkippedFace):
+                skipped.append({"name": face.name, "reason": face.reason})
+            else:
+                seen.add(face.name)
+                crops.append(face)
+                numbers.append(number)
+    face_bytes = 3 * size * size
+    with open(path, "r+b") as file:
+        for place, number in enumerate(numbers):
+            if place != number:
+                file.seek(start + number * face_bytes)
+                pixels = file.read(face_bytes)
+                file.seek(start + place * face_bytes)
+                file.write(pixels)
+        file.truncate(start + len(numbers) * face_bytes)
+        file.seek(0)
+        _write_header(file, len(numbers), size)
+    return crops, skipped
+
+
+def _write_header(file, count, size):
+    """Writes the header of ``count`` faces; returns its length, the same for all counts: numpy leaves room."""
+    shape = (count, size, size, 3)
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return file.tell()
+
+
+def _arrays(crops):
+    """The arrays of a prepared folder by name, but for the faces themselves."""
+    arrays = {
+        "points": np.array([crop.points for crop in crops], np.float32),
+        "to_image": np.array([crop.to_image for crop in crops], np.float64),
+        "digests": np.array([crop.digest for crop in crops], np.uint8),
+    }
+    if any(crop.occluded is not None for crop in crops):
+        none = np.zeros(len(crops[0].points), bool)
+        arrays["occluded"] = np.stack([none if crop.occluded is None else crop.occluded for crop in crops])
+    return arrays
 
 
 def _outside_warning(names, count):

@@ -9,24 +9,29 @@ digests.npy     (n, 32) uint8, SHA-256 of each face's pixels
 table.csv       name, split, source, group, dataset box in source pixels, one column a subset
 """
 
+import csv
 import functools
+import itertools
 from pathlib import Path
 
 import numpy as np
 
 from asm.array_files import read_npy
 from kdloss.errors import DataError
-from kdloss.face_table import BOX_COLUMNS, SUBSET_PREFIX, read_table
 from kdloss.geometry import invert, landmark_box, transform_each
 from kdloss.manifest import check_small_files, read_manifest
 from kdloss.row_file import RowFile
 from kdloss.schemes import LandmarkScheme
 
 SPLITS = ("train", "val", "test")
+BOX_COLUMNS = ("box_x", "box_y", "box_width", "box_height")
+SUBSET_PREFIX = "subset_"
 # So many faces at a time where all of them in source pixels would be more than is wanted of them.
 _FACES = 4096
 # No point of a crop lies so many pixels away, and no picture has as many.
 _FAR = 1e9
+# So many lines of the table are texts at a time: as texts they take ten times the memory of their columns.
+_LINES = 4096
 
 
 class PreparedDataset:
@@ -118,7 +123,8 @@ class PreparedDataset:
             rows &= self.table.get(column, False)
         found = np.flatnonzero(rows)
         if not len(found) and subset is None:
-            raise DataError(f"{self.path}: holds no {split} faces ({self._split_counts()}): prepare a set that does")
+            counts = ", ".join(f"{name} {int((self.table['split'] == name).sum())}" for name in SPLITS)
+            raise DataError(f"{self.path}: holds no {split} faces ({counts}): prepare a set that does")
         return found
 
     @functools.cached_property
@@ -154,24 +160,58 @@ class PreparedDataset:
         Raises:
             DataError: it is another.
         """
-        if dataset is not None and self.dataset != dataset:
-            raise DataError(
-                f"{self.path}: holds faces of {self.dataset}, expected {dataset}: give --data another folder"
-            )
-        if scheme is not None and self.scheme.name != scheme:
-            raise DataError(
-                f"{self.path}: has scheme {self.scheme.name}, expected {scheme}: give --data another folder"
-            )
+        for what, found, wanted in (
+            ("holds faces of", self.dataset, dataset),
+            ("has scheme", self.scheme.name, scheme),
+        ):
+            if wanted not in (None, found):
+                raise DataError(f"{self.path}: {what} {found}, expected {wanted}: give --data another folder")
         return self
-
-    def _split_counts(self):
-        return ", ".join(f"{split} {int((self.table['split'] == split).sum())}" for split in SPLITS)
 
     def _load(self, name, read=read_npy):
         try:
             return read(self.path / name)
         except (OSError, ValueError) as error:
             raise DataError(f"{self.path / name}: unreadable ({error}): prepare the set again") from error
+
+
+def read_table(path):
+    """Reads ``table.csv``.
+
+    Returns:
+        column name -> (n,) array: texts; float64, NaN for no number, of a box; bool of a subset.
+
+    Raises:
+        DataError: missing or damaged.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: missing: prepare the set again")
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = filter(None, csv.reader(file))
+            names = next(rows, [])
+            if missing := [name for name in ("name", "split", "source", *BOX_COLUMNS) if name not in names]:
+                raise ValueError(f"no column {missing[0]}")
+            blocks = []
+            while lines := list(itertools.islice(rows, _LINES)):
+                values = zip(names, zip(*lines, strict=True), strict=True)
+                blocks.append({name: _column(name, texts) for name, texts in values})
+        if not blocks:
+            raise ValueError("no rows")
+        return {name: np.concatenate([block[name] for block in blocks]) for name in names}
+    except (ValueError, csv.Error) as error:
+        raise DataError(f"{path}: damaged ({error}): prepare the set again") from error
+
+
+def _column(name, texts):
+    if name in BOX_COLUMNS:
+        numbers = np.array([float(text) if text else np.nan for text in texts])
+        if (np.abs(numbers) >= _FAR).any():
+            raise ValueError(f"{name} that no picture has")
+        return numbers
+    if name.startswith(SUBSET_PREFIX):
+        return np.array([text == "1" for text in texts], bool)
+    return np.array(texts)
 
 
 def _invertible(matrices):

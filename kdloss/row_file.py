@@ -31,7 +31,11 @@ class RowFile(Sequence):
         self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self._file)
         with open(self._file, "rb", closefd=False) as file:
-            self.shape, self.dtype, self._start = _read_header(file)
+            self.shape, fortran_order, self.dtype = npy_header(file)
+            self._start = file.tell()
+        if not self.shape or fortran_order:
+            order = " in Fortran order" if fortran_order else ""
+            raise ValueError(f"found shape {self.shape} of {self.dtype}{order}, expected rows")
         self._row_shape = self.shape[1:]
         self._row_bytes = math.prod(self._row_shape) * self.dtype.itemsize
         found, expected = os.fstat(self._file).st_size, self._start + len(self) * self._row_bytes
@@ -72,11 +76,3 @@ class RowFile(Sequence):
 
     def _cut_short(self):
         return OSError(f"{self.path}: was cut short while it was read")
-
-
-def _read_header(file):
-    """Shape, type and where the rows begin."""
-    shape, fortran_order, dtype = npy_header(file)
-    if not shape or fortran_order:
-        raise ValueError(f"found shape {shape} of {dtype}{' in Fortran order' if fortran_order else ''}, expected rows")
-    return shape, dtype, file.tell()

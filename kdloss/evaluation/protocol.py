@@ -5,7 +5,7 @@ import numpy as np
 from kdloss.datasets import dataset_spec
 from kdloss.errors import DataError
 from kdloss.evaluation import metrics
-from kdloss.face_table import SUBSET_PREFIX
+from kdloss.prepared import SUBSET_PREFIX
 
 THRESHOLDS = (0.10, 0.08)
 

@@ -1,11 +1,13 @@
 """The shape model: fit, projection, clip, softening, and its file."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asm import ShapeModel, UserError, generalised_procrustes
+from asm import ShapeModel, UserError
 
 GENERATOR = np.random.default_rng(0)
 # 60 shapes of 6 points that vary in all 12 directions, each direction less than the one before.
@@ -27,6 +29,38 @@ def test_two_points_by_hand():
     np.testing.assert_allclose(model.soften([[-12, 1], [12, 1]]), [[-5, 0], [5, 0]], atol=1e-14)
 
 
+@pytest.mark.parametrize("align", [False, True])
+def test_soft_points_of_rendered_faces_stay_what_they_were(align):
+    """The file holds 24 shapes, and the first two of them softened by the block-wise PCA that numpy's replaced."""
+    with np.load(Path(__file__).with_name("golden_shapes.npz")) as golden:
+        shapes, expected = golden["shapes"], golden["aligned" if align else "plain"]
+    soft = ShapeModel.fit(shapes, variance=0.9, align=align).soften(shapes[:2].astype(np.float64), limit=1.0)
+    np.testing.assert_allclose(soft, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("align", [False, True])
+def test_many_shapes_are_fitted_by_their_singular_values(align):
+    shapes = BASE + (np.random.default_rng(1).normal(size=(30_000, 12)) * 1e-3 ** np.arange(0, 2, 1 / 6)).reshape(
+        -1, 6, 2
+    )
+    model = ShapeModel.fit(shapes, variance=1.0, align=align)
+    assert len(model.modes) == (8 if align else 12)  # alignment takes away place, size and rotation
+    if not align:
+        _, deviations, axes = np.linalg.svd((shapes - shapes.mean(axis=0)).reshape(-1, 12), full_matrices=False)
+        np.testing.assert_allclose(model.spectrum, deviations**2 / 29_999, rtol=1e-9)
+        np.testing.assert_allclose(np.abs((model.modes.reshape(12, 12) * axes).sum(axis=1)), 1, atol=1e-9)
+    np.testing.assert_allclose(model.soften(shapes, limit=np.inf), shapes, atol=1e-9)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e15])
+def test_numbers_that_no_sum_bears_are_refused(value):
+    shapes, model = SHAPES.copy(), ShapeModel.fit(SHAPES, modes=2)
+    shapes[[3, -2, -1], 5, 1] = value
+    for use in (model.soften, model.project, lambda shapes: ShapeModel.fit(shapes, modes=2)):
+        with pytest.raises(UserError, match=r"in 3 shape\(s\)"):
+            use(shapes)
+
+
 def test_the_clip_acts_exactly_at_three_deviations():
     model = ShapeModel.fit(SPREADING, modes=1)
     sd = np.sqrt(2.0)
@@ -45,15 +79,7 @@ def test_modes_are_orthonormal_and_carry_the_variance(align):
     np.testing.assert_allclose(coefficients.mean(axis=0), 0, atol=1e-10)
     np.testing.assert_allclose(np.cov(coefficients.T), np.diag(model.eigenvalues), atol=1e-10)
     assert (np.diff(model.spectrum) <= 0).all()
-
-
-def test_a_share_of_variance_keeps_the_fewest_modes_that_reach_it():
-    all_shares = np.cumsum(ShapeModel.fit(SHAPES, variance=1.0).shares)
-    assert len(all_shares) == 12
-    for variance in (0.01, 0.5, 0.9, 0.95, 0.999):
-        kept = len(ShapeModel.fit(SHAPES, variance=variance).modes)
-        assert all_shares[kept - 1] >= variance
-        assert kept == 1 or all_shares[kept - 2] < variance
+    assert (model.reference is not None) == align
 
 
 def test_a_share_that_is_met_exactly_takes_no_further_mode():
@@ -62,14 +88,6 @@ def test_a_share_that_is_met_exactly_takes_no_further_mode():
     shapes[:, 0] = [[2, 0], [-2, 0], [0, 1], [0, -1]]
     assert len(ShapeModel.fit(shapes, variance=0.8).modes) == 1
     assert len(ShapeModel.fit(shapes, variance=0.81).modes) == 2
-
-
-@pytest.mark.parametrize("align", [False, True])
-def test_all_modes_without_a_limit_change_nothing(align):
-    model = ShapeModel.fit(SHAPES, variance=1.0, align=align)
-    assert len(model.modes) == (8 if align else 12)  # alignment takes away place, size and rotation
-    others = BASE * 2 + 30 + GENERATOR.normal(size=(5, 6, 2))
-    np.testing.assert_allclose(model.soften(others, limit=np.inf), others, atol=1e-9)
 
 
 @pytest.mark.parametrize("align", [False, True])
@@ -89,11 +107,6 @@ def test_softening_is_project_clip_reconstruct():
     np.testing.assert_allclose(model.soften(wild), steps, atol=1e-14)
     assert (np.abs(model.project(steps)) <= 3 * np.sqrt(model.eigenvalues) + 1e-12).all()
     assert not np.allclose(model.project(wild), model.project(steps))  # the clip was at work
-
-
-def test_a_limit_of_zero_leaves_the_mean():
-    model = ShapeModel.fit(SHAPES, modes=4)
-    np.testing.assert_allclose(model.soften(SHAPES[:2], limit=0), np.stack([model.mean] * 2), atol=1e-14)
 
 
 def test_an_aligned_model_softens_alike_wherever_the_shape_lies():
@@ -138,7 +151,6 @@ def test_the_floating_type_is_kept(given, answered):
         (SHAPES[0], {"modes": 1}, r"expected \(n, N, 2\)"),
         (SHAPES.reshape(60, 12), {"modes": 1}, "x then y"),
         (SHAPES[[0, 0, 0]], {"modes": 1}, "all 3 are the same"),
-        (np.where(np.arange(60)[:, None, None] == 7, np.nan, SHAPES), {"modes": 1}, r"NaN .* in 1 shape"),
         (SHAPES, {"modes": 1, "metadata": {"points": 68}}, "dict of strings"),
     ],
 )
@@ -175,37 +187,6 @@ def test_a_saved_model_is_the_same_model(tmp_path, align):
     assert path.read_bytes() == first
 
 
-def test_an_aligned_model_stands_on_the_procrustes_mean():
-    expected = generalised_procrustes(SHAPES).mean
-    np.testing.assert_allclose(ShapeModel.fit(SHAPES, modes=1, align=True).reference, expected, atol=1e-12)
-    assert ShapeModel.fit(SHAPES, modes=1).reference is None
-
-
-def test_a_save_replaces_the_file_and_never_writes_into_it(tmp_path):
-    path, held = tmp_path / "shape.npz", tmp_path / "held.npz"
-    ShapeModel.fit(SHAPES, modes=4).save(path)
-    held.hardlink_to(path)
-    ShapeModel.fit(SHAPES, modes=2).save(path)
-    assert (len(ShapeModel.load(held).modes), len(ShapeModel.load(path).modes)) == (4, 2)
-
-
-def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "shape.npz"
-    model = ShapeModel.fit(SHAPES, modes=4)
-    model.save(path)
-    before = path.read_bytes()
-
-    def full(file, **arrays):
-        file.write(b"half of it")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(UserError, match=r"shape\.npz: no space left on the disk"):
-        model.save(path)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def rewritten(path, **changes):
     with np.load(path) as archive:
         arrays = {name: archive[name] for name in archive.files} | changes
@@ -218,14 +199,11 @@ def test_other_files_are_refused(tmp_path):
         ShapeModel.load(path)
     with pytest.raises(UserError, match="no such file"):
         ShapeModel.load(tmp_path)
-    for content in (b"", b"not a model", b"PK\x03\x04 neither"):
+    ShapeModel.fit(SHAPES, modes=4).save(path)
+    for content in (b"", b"not a model", b"PK\x03\x04 neither", path.read_bytes()[:-100]):
         path.write_bytes(content)
         with pytest.raises(UserError, match=r"not a readable \.npz"):
             ShapeModel.load(path)
-    with open(path, "wb") as file:
-        np.save(file, SHAPES)
-    with pytest.raises(UserError, match="not a shape model"):
-        ShapeModel.load(path)
     np.savez(path, points=SHAPES)
     with pytest.raises(UserError, match="not a shape model"):
         ShapeModel.load(path)
@@ -254,17 +232,6 @@ def test_a_damaged_model_is_refused(tmp_path, changes, message):
     rewritten(path, **changes)
     with pytest.raises(UserError, match=message):
         ShapeModel.load(path)
-
-
-def test_a_flipped_bit_or_a_cut_is_noticed(tmp_path):
-    path = tmp_path / "shape.npz"
-    ShapeModel.fit(SHAPES, modes=4).save(path)
-    whole = path.read_bytes()
-    spot = whole.index(SHAPES.mean(axis=0).tobytes()[:4])
-    for content in (whole[: len(whole) // 2], whole[:spot] + bytes([whole[spot] ^ 1]) + whole[spot + 1 :]):
-        path.write_bytes(content)
-        with pytest.raises(UserError, match=r"not a readable \.npz"):
-            ShapeModel.load(path)
 
 
 @pytest.mark.parametrize("skeleton", ["[[0, 6]]", "[[0, -1]]", "[0, 1]", "{", '[["a"]]'])

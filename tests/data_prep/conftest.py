@@ -99,32 +99,16 @@ def command():
     return run
 
 
-def _one_error_line(status, stderr):
-    lines = [line for line in stderr.splitlines() if " % " not in line]
-    assert status == 2, stderr
-    assert len(lines) == 1, stderr
-    assert lines[0].startswith("error: ")
-    return lines[0]
-
-
 @pytest.fixture
 def fails(capsys):
     """Runs a command that must return 2 with one line on stderr; returns that line."""
 
     def run(*arguments):
-        status = main([*map(str, arguments)])
-        return _one_error_line(status, capsys.readouterr().err)
-
-    return run
-
-
-@pytest.fixture
-def process_fails(command):
-    """As ``fails``, in a process of its own."""
-
-    def run(*arguments):
-        done = command(*arguments)
-        return _one_error_line(done.returncode, done.stderr)
+        status, errors = main([*map(str, arguments)]), capsys.readouterr().err
+        (line,) = [line for line in errors.splitlines() if " % " not in line]
+        assert status == 2
+        assert line.startswith("error: ")
+        return line
 
     return run
 

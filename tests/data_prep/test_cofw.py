@@ -69,36 +69,32 @@ def test_one_file_is_enough_and_the_other_is_said_to_be_absent(source):
     assert raw.warnings == ("COFW_train_color.mat absent: no train set (1345 faces)",)
 
 
-def test_one_bad_image_is_skipped(source):
-    with h5py.File(source / "COFW_test_color.mat", "r+") as file:
-        file["IsT"][0, 0] = file.create_dataset("#refs#/bad", data=np.zeros((7,), np.float64)).ref
-    entries = list(read_cofw(source).entries)
-    assert isinstance(entries[5], SkippedFace)
-    assert entries[5].name == "test/0001"
-    assert "expected an image" in entries[5].reason
-    assert not isinstance(entries[6], SkippedFace)
-
-
-def test_nan_points_and_null_references_are_skipped(source):
+def test_bad_faces_are_skipped(source):
     with h5py.File(source / "COFW_train_color.mat", "r+") as file:
+        file["IsTr"][0, 0] = file.create_dataset("#refs#/bad", data=np.zeros((7,), np.float64)).ref
         file["phisTr"][4, 1] = np.nan
         file["IsTr"][0, 2] = h5py.Reference()
-    skipped = [entry.name for entry in read_cofw(source).entries if isinstance(entry, SkippedFace)]
-    assert skipped == ["train/0002", "train/0003"]
+    skipped = {entry.name: entry.reason for entry in read_cofw(source).entries if isinstance(entry, SkippedFace)}
+    assert [*skipped] == ["train/0001", "train/0002", "train/0003"]
+    assert "expected an image" in skipped["train/0001"]
 
 
-def test_v5_file_is_named(source):
+def test_a_v5_file_and_no_file_at_all_are_named(source):
     path = source / "COFW_test_color.mat"
     scipy.io.savemat(path, {"IsT": np.zeros(3), "phisT": np.zeros((3, 87))})
     with pytest.raises(DataError, match=r"a MATLAB v5 file, expected v7\.3"):
         read_cofw(source)
+    for file in source.iterdir():
+        file.unlink()
+    with pytest.raises(DataError, match=r"found neither COFW_train_color\.mat nor COFW_test"):
+        read_cofw(source)
 
 
-@pytest.mark.parametrize("keep", [0, 100, 0.3, 0.7, 0.99])
+@pytest.mark.parametrize("keep", [0, 0.3, 0.99])
 def test_cut_file_is_named(source, keep):
     path = source / "COFW_train_color.mat"
     data = path.read_bytes()
-    path.write_bytes(data[: int(keep * len(data)) if keep < 1 else keep])
+    path.write_bytes(data[: int(keep * len(data))])
     with pytest.raises(DataError, match=r"COFW_train_color\.mat: cut short or not a MATLAB v7\.3"):
         read_cofw(source)
 
@@ -114,8 +110,3 @@ def test_other_variables_and_shapes_are_named(source):
         file["phisT"] = points[:58]
     with pytest.raises(DataError, match=r"found phisT of \(2, 58\), expected \(2, 87\)"):
         read_cofw(source)
-
-
-def test_no_file_at_all(tmp_path):
-    with pytest.raises(DataError, match=r"found neither COFW_train_color\.mat nor COFW_test"):
-        read_cofw(tmp_path)

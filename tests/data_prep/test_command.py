@@ -1,19 +1,13 @@
 """``python -m data_prep`` as typed: what it prints, and one line and exit 2 for every bad input."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
-import h5py
-import numpy as np
 import pytest
-from PIL import Image
 
 from data_prep.__main__ import main
-from kdloss.errors import DataError
 from kdloss.prepared import PreparedDataset
-from tests.data_prep.many_faces import content
 
 
 def test_a_folder_is_prepared_and_counted(tmp_path, faces_300w, command, opened):
@@ -29,8 +23,8 @@ def test_a_folder_is_prepared_and_counted(tmp_path, faces_300w, command, opened)
     assert len(data.indices("test", "challenging")) == 1
 
 
-def test_missing_folder_says_where_to_get_the_data_and_how_to_do_without(tmp_path, process_fails):
-    line = process_fails("cofw", "--source", tmp_path / "gone", "--out", tmp_path / "out")
+def test_missing_folder_says_where_to_get_the_data_and_how_to_do_without(tmp_path, fails):
+    line = fails("cofw", "--source", tmp_path / "gone", "--out", tmp_path / "out")
     assert "gone: no such folder: get COFW at https://" in line
     assert "python -m data_prep synthetic --layout cofw" in line
     assert list(tmp_path.iterdir()) == []
@@ -46,96 +40,19 @@ def test_an_empty_folder_or_a_file_in_its_place(tmp_path, fails, dataset):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("content", ["67 points", "nan"])
-def test_only_bad_pts(tmp_path, process_fails, write_pts, marked, content):
-    image, points = marked(67 if content == "67 points" else 68)
-    if content == "nan":
-        points[3] = np.nan
-    (tmp_path / "afw").mkdir()
-    Image.fromarray(image).save(tmp_path / "afw" / "1_1.png")
-    write_pts(tmp_path / "afw" / "1_1.pts", points)
-    line = process_fails("300w", "--source", tmp_path, "--out", tmp_path / "made" / "out")
-    expected = {"67 points": "found 67 points, expected 68", "nan": "1_1.pts:7: found nan nan"}[content]
-    assert "none of its 1 faces could be read" in line
-    assert expected in line
-    assert list((tmp_path / "made").iterdir()) == []
-
-
-@pytest.mark.parametrize("content", [b"", b"MATLAB 5.0 MAT-file, Platform: GLNXA64".ljust(200), b"\x89HDF\r\n\x1a\n"])
-def test_damaged_mat(tmp_path, fails, content):
-    (tmp_path / "COFW_train_color.mat").write_bytes(content)
-    line = fails("cofw", "--source", tmp_path, "--out", tmp_path / "out")
-    assert "COFW_train_color.mat: " in line
-    assert ("v5" in line) == content.startswith(b"MATLAB")
-    assert not (tmp_path / "out").exists()
-
-
-def test_cut_mat(tmp_path, fails):
-    path = tmp_path / "COFW_test_color.mat"
-    with h5py.File(path, "w") as file:
-        file["phisT"] = np.zeros((87, 507))
-    path.write_bytes(path.read_bytes()[:-1000])
-    assert "cut short" in fails("cofw", "--source", tmp_path, "--out", tmp_path / "out")
-
-
-def test_out_exists_and_overwrite(tmp_path, faces_300w, fails):
-    arguments = ("300w", "--source", faces_300w, "--out", tmp_path / "out", "--size", 16)
-    assert main([*map(str, arguments)]) == 0
-    assert "exists already" in fails(*arguments)
-    assert main([*map(str, arguments), "--overwrite"]) == 0
-
-
 @pytest.mark.parametrize(
-    ("option", "value"), [("--size", "4"), ("--size", "100000"), ("--crop-scale", "0.5"), ("--crop-scale", "nan")]
+    ("option", "value"), [("--size", 4), ("--size", 100000), ("--crop-scale", "nan"), ("--processes", 0)]
 )
 def test_options_out_of_range(tmp_path, fails, option, value):
     assert option in fails("300w", "--source", tmp_path, "--out", tmp_path / "out", option, value)
 
 
-def test_out_below_a_file(tmp_path, faces_300w, fails):
+def test_places_that_cannot_be_written(tmp_path, faces_300w, fails):
     (tmp_path / "file").touch()
+    assert "exists already" in fails("300w", "--source", faces_300w, "--out", tmp_path / "file")
+    assert "exists already" in fails("300w", "--source", faces_300w, "--out", ".")
     line = fails("300w", "--source", faces_300w, "--out", tmp_path / "file" / "out", "--size", 16)
     assert str(tmp_path / "file") in line
-
-
-def test_odd_images_are_all_prepared_and_the_bad_ones_listed(tmp_path, write_face, opened):
-    """Grey, 16-bit, CMYK, transparent and EXIF-rotated pictures in one set, with an empty and a cut one."""
-    source = tmp_path / "raw"
-    images = {}
-    for name in ("grey", "deep", "cmyk.jpg", "clear", "turned.jpg", "empty", "cut"):
-        path = source / (name if "." in name else f"{name} face.png")
-        images[name], _ = write_face(path, num_points=5)
-    paths = {name: source / (name if "." in name else f"{name} face.png") for name in images}
-    Image.fromarray(images["grey"]).convert("L").save(paths["grey"])
-    Image.fromarray(images["deep"][:, :, 0].astype(np.uint16) * 257).save(paths["deep"])
-    Image.fromarray(images["cmyk.jpg"]).convert("CMYK").save(paths["cmyk.jpg"], quality=100)
-    Image.fromarray(images["clear"]).convert("RGBA").save(paths["clear"])
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    turned = Image.fromarray(np.ascontiguousarray(np.rot90(images["turned.jpg"], 1)))
-    turned.save(paths["turned.jpg"], quality=100, exif=exif)
-    paths["empty"].write_bytes(b"")
-    paths["cut"].write_bytes(paths["cut"].read_bytes()[:-300])
-    assert main(["folder", "--source", str(source), "--out", str(tmp_path / "out"), "--size", "128"]) == 0
-    data = opened(tmp_path / "out")
-    assert {entry["name"] for entry in data.manifest["skipped"]} == {"empty face.png", "cut face.png"}
-    assert len(data) == 5
-    reference = data.faces[data.table["name"].tolist().index("clear face.png")].astype(int)
-    for face in data.faces:
-        assert np.abs(face.astype(int) - reference).mean() < 6
-
-
-def test_json_option(tmp_path, fails, marked):
-    image, points = marked(5)
-    Image.fromarray(image).save(tmp_path / "a.png")
-    keypoints = np.column_stack([points, np.full(5, 2)]).reshape(-1).tolist()
-    data = {"images": [{"id": 1, "file_name": "a.png"}], "annotations": [{"image_id": 1, "keypoints": keypoints}]}
-    for name in ("one.json", "two.json"):
-        (tmp_path / name).write_text(json.dumps(data))
-    arguments = ("folder", "--source", tmp_path, "--out", tmp_path / "out", "--size", 16)
-    assert "choose one with --json" in fails(*arguments)
-    assert main([*map(str, arguments), "--json", str(tmp_path / "two.json")]) == 0
-    assert len(PreparedDataset(tmp_path / "out")) == 1
 
 
 @pytest.mark.parametrize("layout", ["300w", "cofw", "wflw"])
@@ -150,45 +67,16 @@ def test_synthetic_faces_pass_through_the_real_readers(tmp_path, capsys, layout)
     assert (len(data), len(data.indices("test")), data.synthetic) == (6, 2, True)
     assert data.manifest["skipped"] == []
     assert f"{layout} (synthetic, " in capsys.readouterr().out
-    # Opened once more by another process, they are the same.
+    if layout != "300w":
+        return
+    # In processes of their own readers find the same.
     assert main([layout, "--source", raw, "--out", f"{out} too", "--size", "32", "--processes", "2"]) == 0
-    assert content(tmp_path / "out too") == content(tmp_path / "out")
+    for path in Path(out).iterdir():
+        assert (tmp_path / "out too" / path.name).read_bytes() == path.read_bytes()
 
 
 def test_synthetic_count_out_of_range(tmp_path, fails):
     assert "--count 0" in fails("synthetic", "--layout", "300w", "--count", 0, "--out", tmp_path / "raw")
-
-
-@pytest.fixture
-def prepared(tmp_path, faces_300w):
-    out = tmp_path / "out"
-    assert main(["300w", "--source", str(faces_300w), "--out", str(out), "--size", "16"]) == 0
-    return out
-
-
-def test_prepared_folder_of_another_version_scheme_or_data_set(prepared):
-    data = PreparedDataset(prepared)
-    assert data.require(dataset="300w", scheme="68") is data
-    with pytest.raises(DataError, match="has scheme 68, expected 29"):
-        data.require(scheme="29")
-    with pytest.raises(DataError, match="holds faces of 300w, expected cofw"):
-        data.require(dataset="cofw")
-    path = prepared / "manifest.json"
-    manifest = json.loads(path.read_text())
-    path.write_text(json.dumps({**manifest, "version": 99}))
-    with pytest.raises(DataError, match="prepared format version 99, expected 2"):
-        PreparedDataset(prepared)
-
-
-@pytest.mark.parametrize("name", ["faces.npy", "points.npy", "to_image.npy", "table.csv", "manifest.json"])
-def test_damaged_prepared_folder(prepared, name):
-    path = prepared / name
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(DataError, match=name):
-        PreparedDataset(prepared)
-    path.unlink()
-    with pytest.raises(DataError, match=name):
-        PreparedDataset(prepared)
 
 
 def test_starting_up_loads_no_training_framework():

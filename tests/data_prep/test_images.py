@@ -33,20 +33,12 @@ def test_png_is_read_exactly_as_rgb(ramp, tmp_path):
     np.testing.assert_array_equal(image, ramp)
 
 
-def test_bytes_are_read_like_files(ramp):
-    np.testing.assert_array_equal(read_image(encoded(Image.fromarray(ramp), "PNG")), ramp)
-
-
-def test_grey_is_repeated(ramp):
-    grey = ramp[:, :, 1]
+def test_grey_deep_and_palette_pictures_become_rgb(ramp):
+    grey, deep = ramp[:, :, 1], np.array([[0, 257, 32768, 65535]], np.uint16)
     np.testing.assert_array_equal(read_image(encoded(Image.fromarray(grey), "PNG")), np.dstack([grey] * 3))
-
-
-def test_sixteen_bit_grey_is_scaled_not_clipped():
-    values = np.array([[0, 257, 32768, 65535]], np.uint16)
-    ok, data = cv2.imencode(".png", values)
-    assert ok
-    np.testing.assert_array_equal(read_image(data.tobytes())[0, :, 0], [0, 1, 128, 255])
+    np.testing.assert_array_equal(read_image(cv2.imencode(".png", deep)[1].tobytes())[0, :, 0], [0, 1, 128, 255])
+    palette = Image.fromarray(ramp).quantize(64)
+    np.testing.assert_array_equal(read_image(encoded(palette, "PNG")), np.array(palette.convert("RGB")))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
@@ -56,12 +48,6 @@ def test_sixteen_bit_colour_is_scaled(suffix):
     values[..., 2] = 100 * 257
     data = cv2.imencode(suffix, values)[1].tobytes()
     np.testing.assert_array_equal(read_image(data)[0, 0], [100, 0, 200])
-
-
-def test_palette_is_resolved(ramp):
-    palette = Image.fromarray(ramp).quantize(64)
-    expected = np.array(palette.convert("RGB"))
-    np.testing.assert_array_equal(read_image(encoded(palette, "PNG")), expected)
 
 
 def test_transparent_parts_are_black_and_opaque_ones_kept(ramp):
@@ -118,7 +104,7 @@ def test_missing_empty_foreign_and_cut_files_each_say_so(ramp, tmp_path):
         assert str(tmp_path / name) in str(error.value)
 
 
-@pytest.mark.parametrize("keep", [0.2, 0.5, 0.8, 0.95])
+@pytest.mark.parametrize("keep", [0.2, 0.95])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF", "WEBP"])
 def test_a_file_cut_anywhere_never_ends_in_another_error(kind, keep):
     noise = np.random.default_rng(0).integers(0, 256, (50, 50, 3), np.uint8)

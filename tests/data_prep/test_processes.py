@@ -1,4 +1,4 @@
-"""Preparing in several processes: the same bytes as in one, and no process outlives the one that started it."""
+"""Preparing in several processes: the same bytes as in one, and nothing is left of what was stopped."""
 
 import json
 import os
@@ -8,83 +8,53 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from data_prep import processes
-from data_prep.face import RawDataset
-from data_prep.prepare import open_raw
+from asm.errors import UserError
+from data_prep.prepare import open_raw, prepare
 from data_prep.writer import write_prepared
 from kdloss.datasets import DATASETS
-from kdloss.errors import DataError
 from kdloss.prepared import PreparedDataset
-from tests.data_prep.many_faces import COUNT, HELD, content, hold, prepare_many, release, write_many_faces
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+COUNT = 230  # of which a process is given 64 at a time
 
 
 @pytest.fixture
 def source(tmp_path, marked):
-    return write_many_faces(tmp_path / "raw", marked)
+    """Faces of which number 5 is not labelled, 9 has no picture, 70 and 200 have names that came before, 150 lies
+    outside its picture, and 151 does and has a name that came before. Number 100 has a picture of its own."""
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    images, annotations = [], []
+    for seed in range(10):
+        image, points = marked(5, seed)
+        Image.fromarray(image).save(folder / f"{seed}.png")
+        images.append((f"{seed}.png", points))
+    images += [("gone.png", points), ("held.png", points)]
+    (folder / "held.png").write_bytes((folder / "0.png").read_bytes())
+    for number in range(COUNT):
+        image = {9: 10, 100: 11}.get(number, number % 10)
+        shift = 500 if number in (150, 151) else number % 7
+        table = np.column_stack([images[image][1] + shift, np.full(5, 0 if number == 5 else 2)])
+        entry = {"id": {70: 20, 200: 20, 151: 31}.get(number, number), "image_id": image}
+        annotations.append(entry | {"keypoints": table.ravel().tolist(), "bbox": [1, 2, 3, number]})
+    entries = [{"id": i, "file_name": name} for i, (name, _) in enumerate(images)]
+    (folder / "faces.json").write_text(json.dumps({"images": entries, "annotations": annotations}))
+    return folder
 
 
-@pytest.fixture
-def running(source, tmp_path):
-    """``running()`` -> a prepare in two processes that waits for a picture, all other chunks done."""
-    started = []
-
-    def start():
-        hold(source)
-        words = ["folder", "--source", str(source), "--out", str(tmp_path / "out"), "--size", "16", "--processes", "2"]
-        run = subprocess.Popen(
-            [sys.executable, "-m", "data_prep", *words],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=REPOSITORY,
-            start_new_session=True,
-        )
-        started.append(run)
-        wait_for(lambda: done_chunks(tmp_path) == [0, 128, 192])
-        return run
-
-    yield start
-    for run in started:
-        run.kill()
-        run.wait()
-        run.stderr.close()
-
-
-def wait_for(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-
-
-def done_chunks(folder):
-    return sorted(int(path.stem) for path in folder.glob(".out.preparing/*/chunks/[0-9]*.npz"))
-
-
-def children(run):
-    path = Path(f"/proc/{run.pid}/task/{run.pid}/children")
-    return [int(word) for word in path.read_text().split()]
-
-
-def lives(process):
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
+def prepare_small(source, out, **options):
+    """Prepares the faces; returns the files of the prepared folder, name -> bytes."""
+    prepare("folder", source, out, **{"size": 16} | options)
+    return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
 
 
 def test_any_number_of_processes_writes_the_same_bytes(source, tmp_path):
-    one = prepare_many(source, tmp_path / "one", processes=1)
-    assert one == prepare_many(source, tmp_path / "two", processes=2)
-    # The same faces from memory, with nothing to go on with: only the manifest says where they came from.
-    entries = [*open_raw("folder", source).entries]
-    raw = RawDataset(open_raw("folder", source).scheme, entries, warnings=open_raw("folder", source).warnings)
-    write_prepared(raw, DATASETS["folder"], tmp_path / "three", source=source, size=16)
-    assert one == content(tmp_path / "three")
+    one = prepare_small(source, tmp_path / "one", processes=1)
+    assert one == prepare_small(source, tmp_path / "two", processes=2)
     prepared = PreparedDataset(tmp_path / "one")
     assert len(prepared) == COUNT - 6
     skipped = prepared.manifest["skipped"]
@@ -97,87 +67,92 @@ def test_any_number_of_processes_writes_the_same_bytes(source, tmp_path):
     assert {reasons[i] for i in (2, 4, 5)} == {"a face of this name came before"}
 
 
-def test_a_run_whose_processes_were_all_killed_goes_on(source, tmp_path, running, monkeypatch):
-    run = running()
-    os.killpg(run.pid, signal.SIGKILL)
-    run.communicate()
-    assert done_chunks(tmp_path) == [0, 128, 192]
-    assert not (tmp_path / "out").exists()
-    cut = []
-    monkeypatch.setattr("data_prep.chunks._cut_face", counted(cut))
-    release(source)
-    found = prepare_many(source, tmp_path / "out", processes=1)
-    assert cut == [*range(64, 128)]
-    assert HELD in cut
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
-    release(source)
-    assert found == prepare_many(source, tmp_path / "other", processes=1)
-
-
-def counted(cut):
-    from data_prep.chunks import _cut_face
-
-    def count(face, number, *others):
-        cut.append(number)
-        return _cut_face(face, number, *others)
-
-    return count
-
-
-def test_processes_end_with_the_one_that_started_them(running):
-    run = running()
-    others = children(run)
-    assert len(others) == 2
+@pytest.fixture
+def held(source, tmp_path):
+    """A prepare in two processes, one of which waits for a picture. ``held.faces``: those processes."""
+    (source / "held.png").unlink()
+    os.mkfifo(source / "held.png")
+    words = ["folder", "--source", str(source), "--out", str(tmp_path / "out"), "--size", "16", "--processes", "2"]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "data_prep", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+        start_new_session=True,
+    )
+    assert " 20 % " in run.stderr.readline() + run.stderr.readline()
+    children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+    run.faces = [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    assert len(run.faces) == 2
+    yield run
     run.kill()
     run.wait()
-    wait_for(lambda: not any(map(lives, others)), seconds=10)
+    run.stderr.close()
 
 
-@pytest.mark.parametrize(("number", "status", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "")])
-def test_signals_to_the_whole_group_keep_what_is_done(tmp_path, running, number, status, said):
-    run = running()
-    others = children(run)
-    os.killpg(run.pid, number)
-    _, errors = run.communicate(timeout=20)
-    assert run.returncode == status, errors
-    lines = [line for line in errors.splitlines() if " % " not in line]
-    assert lines[0] == f"{tmp_path / 'out'}: what is done is kept: run the same command again to go on"
-    assert lines[1].startswith(said)
-    assert len(lines) == 2
-    assert done_chunks(tmp_path) == [0, 128, 192]
-    assert not any(map(lives, others))
+def lives(process):
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
-def test_a_process_that_is_killed_is_named_and_what_is_done_is_kept(tmp_path, running):
-    run = running()
-    for other in children(run):
-        os.kill(other, signal.SIGKILL)
-    _, errors = run.communicate(timeout=20)
-    assert run.returncode == 2
-    (line,) = [line for line in errors.splitlines() if " % " not in line]
-    assert "a process that cuts faces was ended by signal 9, most likely for want of memory" in line
-    assert "run the same command again to go on, with fewer --processes" in line
-    assert done_chunks(tmp_path) == [0, 128, 192]
-
-
-def test_what_a_process_finds_is_one_line_and_leaves_nothing(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(processes, "json", Lying())
-    with pytest.raises(DataError, match=f"found {COUNT} faces, and 7 before: it changes"):
-        prepare_many(source, tmp_path / "out", processes=2)
+@pytest.mark.parametrize(
+    ("stop", "status", "said"),
+    [
+        (lambda run: os.killpg(run.pid, signal.SIGINT), 130, "interrupted"),
+        (lambda run: os.killpg(run.pid, signal.SIGTERM), 143, "terminated"),
+        (lambda run: run.terminate(), 143, "terminated"),
+        (lambda run: os.kill(run.faces[0], signal.SIGKILL), 2, "most likely for want of memory: run the same command"),
+    ],
+    ids=["Ctrl-C", "all terminated", "terminated", "one killed"],
+)
+def test_a_run_that_is_stopped_says_one_line_and_leaves_nothing(tmp_path, held, stop, status, said):
+    stop(held)
+    _, errors = held.communicate(timeout=20)
+    (line,) = errors.splitlines()
+    assert said in line
+    assert held.returncode == status
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+    assert not any(map(lives, held.faces))
 
 
-class Lying:
-    """As the module json, but for the number of faces that processes are told."""
+def test_a_run_that_is_killed_starts_over(source, tmp_path, held):
+    held.kill()
+    held.wait()
+    end = time.monotonic() + 10
+    while any(map(lives, held.faces)):
+        assert time.monotonic() < end, "processes outlive the one that started them"
+        time.sleep(0.02)
+    (left,) = (path.name for path in tmp_path.iterdir() if path.name != "raw")
+    assert left.startswith(".out.")
+    (source / "held.png").unlink()
+    (source / "held.png").write_bytes((source / "0.png").read_bytes())
+    words = ["folder", "--source", str(source), "--out", str(tmp_path / "out"), "--size", "16", "--processes", "1"]
+    subprocess.run([sys.executable, "-m", "data_prep", *words], capture_output=True, check=True, cwd=REPOSITORY)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw"]
+    assert len(PreparedDataset(tmp_path / "out")) == COUNT - 6
 
-    loads = staticmethod(json.loads)
 
-    @staticmethod
-    def dumps(job):
-        return json.dumps(job | {"total": 7})
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_full_disk_is_one_line_and_leaves_nothing(source, small_disk, processes):
+    with pytest.raises(UserError, match="out: no space left on the disk: make room, then run the same command again"):
+        prepare_small(source, small_disk / "out", size=48, processes=processes)
+    assert list(small_disk.iterdir()) == []
 
 
 def test_processes_are_not_started_for_a_handful_of_faces(source, tmp_path, monkeypatch):
-    monkeypatch.setattr("data_prep.writer.cut_in_processes", None)
+    monkeypatch.setattr("data_prep.crops.ProcessPoolExecutor", None)
     monkeypatch.setattr("data_prep.prepare.usable_cores", lambda: 8)
-    assert prepare_many(source, tmp_path / "out")
+    assert prepare_small(source, tmp_path / "out")
+
+
+def test_a_set_comes_back_whose_successor_was_killed_as_it_took_its_place(source, tmp_path):
+    before = prepare_small(source, tmp_path / "out")
+    (tmp_path / "out").rename(tmp_path / ".out.replaced")
+    raw = open_raw("folder", source)
+    with pytest.raises(UserError, match="exists already"):
+        write_prepared(raw, DATASETS["folder"], tmp_path / "out", source=source, size=16)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw"]

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from data_prep.face import SkippedFace
-from data_prep.wflw import parse_coordinates, parse_line, read_wflw
+from data_prep.wflw import parse_coordinates, read_wflw
 from kdloss.errors import DataError
 
 LISTS = "WFLW_annotations/list_98pt_rect_attr_train_test"
@@ -95,14 +95,6 @@ def test_missing_parts_are_named(source, tmp_path_factory):
     (source / "WFLW_images").rename(source / "images")
     with pytest.raises(DataError, match="found no folder WFLW_images"):
         read_wflw(source)
-
-
-def test_line_with_an_official_look():
-    points = np.arange(196.0).reshape(98, 2)
-    face = parse_line(line_of(points, "a b/c d.jpg", "0 0 1 0 0 0") + "\n")
-    np.testing.assert_array_equal(face.points, points)
-    assert face.flags == ("illumination",)
-    assert face.path == "a b/c d.jpg"
 
 
 def test_real_coordinates_parse(raw_faces):

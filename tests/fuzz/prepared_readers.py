@@ -10,8 +10,8 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image
 
+from asm.__main__ import load_points, load_training_shapes
 from asm.shape_model import ShapeModel
-from asm.training_shapes import load_points, load_training_shapes
 from data_prep.check import check_prepared
 from data_prep.prepare import prepare
 from kdloss.errors import DataError

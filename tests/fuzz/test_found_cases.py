@@ -9,11 +9,11 @@ import h5py
 import numpy as np
 import pytest
 
+from asm.__main__ import load_points
 from asm.array_files import map_npy, read_npy, read_npz
 from asm.errors import UserError
-from asm.points import checked_points
+from asm.procrustes import checked_points
 from asm.shape_model import ShapeModel
-from asm.training_shapes import load_points
 from data_prep.cofw import read_cofw
 from data_prep.folder import read_folder
 from kdloss.cards import CARD

@@ -1,18 +1,16 @@
 """Prepared folders as they are read: whole and checked."""
 
+import csv
 import json
 import shutil
 
 import numpy as np
 import pytest
 
-from data_prep.face import Face, RawDataset
-from data_prep.writer import write_prepared
-from kdloss.datasets import DATASETS
 from kdloss.errors import DataError
 from kdloss.geometry import BoxPolicy, FaceCrop, invert, landmark_box, transform_points
 from kdloss.manifest import is_prepared, write_manifest
-from kdloss.prepared import PreparedDataset
+from kdloss.prepared import BOX_COLUMNS, PreparedDataset, read_table
 from kdloss.row_file import RowFile
 from kdloss.schemes import SCHEMES
 
@@ -67,30 +65,6 @@ def test_occlusion_flags_are_read_where_there_are_any(faces, make_prepared):
     assert 0.1 < flags.mean() < 0.5
 
 
-def test_points_come_back_to_the_source_image(tmp_path):
-    rng = np.random.default_rng(0)
-    originals = rng.uniform(200, 1800, (4, 68, 2)).astype(np.float32)
-    picture = np.zeros((2000, 2000, 3), np.uint8)
-    raw = [Face(f"{i}", picture, points, "train", "x", f"{i}") for i, points in enumerate(originals)]
-    write_prepared(RawDataset(SCHEMES["68"], raw), DATASETS["300w"], tmp_path / "out", source="x", size=32)
-    prepared = PreparedDataset(tmp_path / "out")
-    np.testing.assert_allclose(prepared.source_points, originals, atol=1e-3)
-    assert prepared.source_points.dtype == np.float64
-
-
-@pytest.mark.parametrize("text", ["gt:1.25", "paper", "dataset:1.1"])
-def test_boxes_in_the_stored_crop_are_those_in_the_source(faces, text):
-    policy = BoxPolicy.parse(text)
-    boxes, source = faces.boxes(policy), faces.source_points
-    assert boxes.shape == (13, 4)
-    for row in (0, 4, 12):
-        kept = [faces.table[f"box_{name}"][row] for name in ("x", "y", "width", "height")]
-        wanted = policy.grow(landmark_box(source[row]) if policy.source == "gt" else kept)
-        expected = FaceCrop.from_box(wanted, 24).points(source[row])
-        found = FaceCrop.from_box(boxes[row], 24).points(faces.points[row].astype(float))
-        np.testing.assert_allclose(found, expected, atol=1e-4)
-
-
 @pytest.mark.parametrize("text", ["gt:1.25", "paper", "dataset:1.1"])
 @pytest.mark.parametrize("block", [5, 4096])
 def test_all_boxes_at_once_are_those_one_by_one_to_the_bit(faces, monkeypatch, text, block):
@@ -104,6 +78,9 @@ def test_all_boxes_at_once_are_those_one_by_one_to_the_bit(faces, monkeypatch, t
         box = policy.grow(landmark_box(points) if policy.source == "gt" else own)
         expected = [*transform_points(invert(matrix), box[:2]), *box[2:] / matrix[0, 0]]
         np.testing.assert_array_equal(found[row], expected)
+        # A box in the stored crop shows what it shows in the source.
+        shown = FaceCrop.from_box(found[row], 24).points(faces.points[row].astype(float))
+        np.testing.assert_allclose(shown, FaceCrop.from_box(box, 24).points(points), atol=1e-4)
 
 
 def test_a_set_without_boxes_has_none_to_cut(make_prepared):
@@ -172,7 +149,7 @@ def test_a_manifest_without_a_fact_or_with_one_of_another_kind_is_refused(folder
         assert f"manifest.json: damaged (no {fact}): prepare the set again" in refusal(folder)
 
 
-@pytest.mark.parametrize("name", ["points.npy", "to_image.npy", "digests.npy", "table.csv"])
+@pytest.mark.parametrize("name", ["points.npy", "table.csv"])
 def test_one_changed_bit_is_noticed(folder, name):
     content = bytearray((folder / name).read_bytes())
     content[-3] ^= 1
@@ -232,20 +209,45 @@ def test_a_short_or_missing_table_is_refused(folder):
     assert "table.csv: missing" in refusal(folder)
 
 
+NAMES = ["name", "split", "source", "group", *BOX_COLUMNS, "subset_blur"]
+ROWS = [
+    ["a.png", "train", "x", "g", "1.5", "-2", "3", "4e2", "0"],
+    ['odd, "name"', "test", "longer source", "", "", "", "", "", "1"],
+    ["a much longer name than the others.png", "val", "x", "g", "0.1", "2", "3", "4", "0"],
+]
+
+
+def write_table(path, *rows):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    return path
+
+
+@pytest.mark.parametrize("lines", [1, 2, 4096])
+def test_columns_of_a_table_are_the_same_in_blocks_of_any_length(tmp_path, monkeypatch, lines):
+    monkeypatch.setattr("kdloss.prepared._LINES", lines)
+    table = read_table(write_table(tmp_path / "table.csv", NAMES, *ROWS))
+    assert [*table] == NAMES
+    for number, name in enumerate(NAMES[:4]):
+        assert table[name].tolist() == [row[number] for row in ROWS]
+    np.testing.assert_array_equal(table["box_x"], [1.5, np.nan, 0.1])
+    assert table["box_height"].dtype == np.float64
+    assert table["subset_blur"].tolist() == [False, True, False]
+
+
 @pytest.mark.parametrize(
-    "content",
+    "rows",
     [
-        b"",
-        b"name,split\n",
-        b"\xff\xfe\x00" * 50,
-        b"name\n" + b"a\n" * 13,
-        b"name,split,box_x\n" + b"a,train,wide\n" * 13,
+        [],
+        [NAMES],
+        [["name", "split"], ["a", "train"]],
+        [NAMES, ["a.png", "train"]],
+        [NAMES, [*ROWS[0], "more"]],
+        [NAMES, [*ROWS[0][:4], "wide", *ROWS[0][5:]]],
+        [["\0" * 50]],
     ],
-    ids=["empty", "header", "binary", "column", "number"],
+    ids=["empty", "header", "column", "short", "long", "number", "binary"],
 )
-def test_a_damaged_table_is_refused(folder, content):
-    (folder / "table.csv").write_bytes(content)
-    reseal(folder)
-    message = refusal(folder)
-    assert "table.csv: damaged" in message
-    assert "prepare the set again" in message
+def test_a_damaged_table_is_refused(tmp_path, rows):
+    with pytest.raises(DataError, match=r"table\.csv: damaged .* prepare the set again"):
+        read_table(write_table(tmp_path / "table.csv", *rows))
