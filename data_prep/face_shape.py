@@ -18,23 +18,21 @@ PIVOT = np.array([0.0, 0.35, -0.5])
 MIDDLE_DEPTH = 0.10
 SIDES = {"right": -1.0, "left": 1.0}
 # Points of the lips: distance from the middle (1: the corner), height over the mouth's line, depth below it, and how
-# far the point follows the upper and the lower jaw.
-_LIPS = {
-    "mouth_corner": (1.0, 0.0, 0.0, 0.0, 0.35),
-    "upper_lip_0": (0.62, 0.78, 0.0, 0.12, 0.0),
-    "upper_lip_1": (0.20, 1.03, 0.0, 0.15, 0.0),
-    "lower_lip_0": (0.74, 0.0, 0.58, 0.0, 0.68),
-    "lower_lip_1": (0.38, 0.0, 0.93, 0.0, 0.84),
-    "inner_corner": (0.92, 0.0, 0.0, 0.0, 0.35),
-    "inner_upper_lip": (0.48, 0.06, 0.0, 0.12, 0.0),
-    "inner_lower_lip": (0.48, 0.0, 0.06, 0.0, 0.78),
-}
-_MIDDLE_LIPS = {
-    "upper_lip": (0.0, 0.97, 0.0, 0.15, 0.0),
-    "inner_upper_lip": (0.0, 0.06, 0.0, 0.14, 0.0),
-    "inner_lower_lip": (0.0, 0.0, 0.06, 0.0, 0.90),
-    "lower_lip": (0.0, 0.0, 1.0, 0.0, 0.92),
-}
+# far the point follows the upper and the lower jaw. Those at distance 0 have no side.
+_LIPS = (
+    ("mouth_corner", 1.0, 0.0, 0.0, 0.0, 0.35),
+    ("upper_lip_0", 0.62, 0.78, 0.0, 0.12, 0.0),
+    ("upper_lip_1", 0.20, 1.03, 0.0, 0.15, 0.0),
+    ("upper_lip", 0.0, 0.97, 0.0, 0.15, 0.0),
+    ("lower_lip_0", 0.74, 0.0, 0.58, 0.0, 0.68),
+    ("lower_lip_1", 0.38, 0.0, 0.93, 0.0, 0.84),
+    ("lower_lip", 0.0, 0.0, 1.0, 0.0, 0.92),
+    ("inner_corner", 0.92, 0.0, 0.0, 0.0, 0.35),
+    ("inner_upper_lip", 0.48, 0.06, 0.0, 0.12, 0.0),
+    ("inner_upper_lip", 0.0, 0.06, 0.0, 0.14, 0.0),
+    ("inner_lower_lip", 0.48, 0.0, 0.06, 0.0, 0.78),
+    ("inner_lower_lip", 0.0, 0.0, 0.06, 0.0, 0.90),
+)
 
 
 def spline(points, samples=6, closed=False):
@@ -117,15 +115,16 @@ class HeadShape:
 
     def __init__(self, p):
         # All of the 98 points but the jaw's.
-        self.named = {name: np.array(point) for name, point in _middle(p).items()}
+        self.named = {name: np.array(point) for name, point in (_ridge(p) | _lips(p, p.smile, middle=True)).items()}
         for side, sign in SIDES.items():
-            own = _brow(p, side) | _eye(p, side) | _nose_and_mouth(p, sign)
+            smile = p.smile + 0.5 * sign * p.smile_skew
+            own = _brow(p, side) | _eye(p, side) | _nostril(p) | _lips(p, smile, middle=False)
             self.named |= {f"{side}_{name}": np.array(point) * (sign, 1, 1) for name, point in own.items()}
         wide = p.jaw_width
         x = np.array([0.77, 0.755, 0.70 * (0.6 + 0.4 * wide), 0.53 * wide, 0.28 * wide, 0.10 * wide, 0.0])
         y = np.array([-0.03, 0.27, 0.62, 0.97, 1.21, 1.28, 1.29])
         # The chin falls with the lower lip; the ear does not move.
-        y = y + np.clip(y / 1.29, 0, 1) ** 2 * (0.75 * _gap(p) + 0.3 * (p.face_length - 1) * 1.29)
+        y = y + np.clip(y / 1.29, 0, 1) ** 2 * (0.225 * p.mouth_open + 0.3 * (p.face_length - 1) * 1.29)
         jaw = np.stack([x * p.face_width, y, [-0.60, -0.55, -0.42, -0.23, -0.05, 0.03, MIDDLE_DEPTH]], axis=-1)
         y = np.array([-0.03, -0.25, -0.50 * p.forehead, -0.69 * p.forehead, -0.73 * p.forehead])
         x = np.array([0.77, 0.76, 0.67, 0.38, 0.0]) * p.face_width
@@ -186,31 +185,27 @@ def _eye(p, side):
     return points | {"pupil": (x, (1 - closure) * open_y + closure * shut_y, 0.0)}
 
 
-def _nose_and_mouth(p, sign):
-    y, width = 0.44 * p.nose_length, p.nose_width * (1 + 0.10 * max(p.smile, 0))
-    nose = {"nostril_0": (0.175 * width, y + 0.05, 0.08), "nostril_1": (0.09 * width, y + 0.085, 0.14)}
-    return nose | {name: _lip_point(p, place, p.smile + 0.5 * sign * p.smile_skew) for name, place in _LIPS.items()}
-
-
-def _middle(p):
+def _ridge(p):
     y = 0.44 * p.nose_length
     points = {"nose_base": (0.0, y + 0.095, 0.17)}
     for i in range(4):
-        down = i / 3
-        depth = 0.09 + (0.28 * p.nose_height - 0.02) * down**1.3
-        points[f"nose_bridge_{i}"] = (0.0, -0.02 + (y + 0.02) * down, depth)
-    return points | {name: _lip_point(p, place, p.smile) for name, place in _MIDDLE_LIPS.items()}
+        depth = 0.09 + (0.28 * p.nose_height - 0.02) * (i / 3) ** 1.3
+        points[f"nose_bridge_{i}"] = (0.0, -0.02 + (y + 0.02) * i / 3, depth)
+    return points
 
 
-def _lip_point(p, place, smile):
-    u, above, below, with_upper, with_lower = place
+def _nostril(p):
+    y, width = 0.44 * p.nose_length, p.nose_width * (1 + 0.10 * max(p.smile, 0))
+    return {"nostril_0": (0.175 * width, y + 0.05, 0.08), "nostril_1": (0.09 * width, y + 0.085, 0.14)}
+
+
+def _lips(p, smile, middle):
     half = 0.28 * p.mouth_width * (1 + 0.22 * max(smile, 0) - 0.30 * p.pucker)
-    thin = 1 - 0.3 * max(smile, 0) + 0.25 * p.pucker
-    y = 0.44 * p.nose_length + 0.31 * p.mouth_drop - 0.11 * smile * u**1.7
-    y += (0.095 * p.lower_lip * below - 0.072 * p.upper_lip * above) * thin + (with_lower - with_upper) * _gap(p)
-    return half * u, y, 0.15 - 0.15 * u**2
-
-
-def _gap(p):
-    """Between the open lips."""
-    return 0.30 * p.mouth_open
+    thin, gap = 1 - 0.3 * max(smile, 0) + 0.25 * p.pucker, 0.30 * p.mouth_open
+    points = {}
+    for name, u, above, below, with_upper, with_lower in _LIPS:
+        if (u == 0) == middle:
+            y = 0.44 * p.nose_length + 0.31 * p.mouth_drop - 0.11 * smile * u**1.7
+            y += (0.095 * p.lower_lip * below - 0.072 * p.upper_lip * above) * thin + (with_lower - with_upper) * gap
+            points[name] = (half * u, y, 0.15 - 0.15 * u**2)
+    return points

@@ -12,9 +12,6 @@ from kdloss.errors import ConfigError
 from kdloss.geometry import landmark_box
 
 SMALLEST = 48
-# Thresholds of the subset flags. WFLW's own were set by eye; these say as much about a rendered face.
-POSE_YAW, POSE_PITCH, POSE_ROLL = 32.0, 16.0, 24.0
-OCCLUDED_SHARE = 0.08
 
 
 @dataclass(frozen=True)
@@ -35,15 +32,15 @@ class SyntheticFace:
 
     @property
     def flags(self):
-        """The six WFLW subsets -> bool."""
+        """The six WFLW subsets -> bool. WFLW's own were set by eye; these say as much about a rendered face."""
         p = self.parameters
         lids = max(p.right_eye_closure, p.left_eye_closure)
         return {
-            "pose": abs(p.yaw) > POSE_YAW or abs(p.pitch) > POSE_PITCH or abs(p.roll) > POSE_ROLL,
+            "pose": abs(p.yaw) > 32 or abs(p.pitch) > 16 or abs(p.roll) > 24,
             "expression": p.mouth_open > 0.45 or abs(p.smile) > 0.75 or lids > 0.75 or p.pucker > 0.6,
             "illumination": p.light_strength > 0.5 or not 0.65 < p.exposure < 1.25,
             "make-up": p.makeup > 0,
-            "occlusion": bool(np.mean(self.occluded) > OCCLUDED_SHARE),
+            "occlusion": bool(np.mean(self.occluded) > 0.08),
             "blur": p.blur > 1.4,
         }
 
@@ -62,16 +59,11 @@ def draw_parameters(rng, difficulty=1.0):
         difficulty: factor of the spread of pose and expression; 1 is an everyday mixture.
 
     Returns:
-        A namespace. Sizes are factors of the average (1), expressions run from 0 to 1, angles are degrees:
-
-        - yaw, pitch, roll: positive turns to the right of the picture, up, and clockwise.
-        - share: longer side of the landmarks' box over the shorter side of the picture.
-        - shift_x, shift_y: of that box from the middle, in the same unit.
-        - smile: negative turns the mouth's corners down. gaze_x, gaze_y: -1 to 1, right and down.
-        - skin: 0 light to 1 dark. hair_tone: 0 black, 0.5 brown, 1 fair. beard: opacity. makeup: 0 to 1.
-        - light_x, light_y: where the light comes from, -1 to 1, right and down.
-        - light_strength: contrast of that light, 0 to 1. exposure: factor of brightness. warmth: -1 blue to 1 yellow.
-        - blur: standard deviation in pixels of a 200-pixel picture; ``motion`` makes it a streak. noise: grey levels.
+        A namespace. Sizes are factors of the average, expressions and strengths run from 0 to 1, angles are degrees.
+        Yaw, pitch and roll turn to the right of the picture, up, and clockwise. The landmarks' box is ``share`` of the
+        picture's shorter side long, and lies ``shift_x``, ``shift_y`` of that side from the middle. Gaze and light
+        run from -1 to 1, to the right and down. ``skin`` is dark at 1, ``hair_tone`` fair. ``blur`` is a standard
+        deviation in pixels of a 200-pixel picture, which ``motion`` makes a streak; ``noise`` is in grey levels.
     """
 
     def normal(spread):
@@ -124,12 +116,12 @@ def draw_parameters(rng, difficulty=1.0):
 
 
 def render_face(rng, size=200, difficulty=1.0):
-    """Draws a face at random.
+    """Draws a face at random and renders it.
 
     Args:
         rng: `numpy.random.Generator`; the same state gives the same face, to the last bit.
         size: pixels: a side, or (height, width).
-        difficulty: factor of the spread of pose and expression.
+        difficulty: see `draw_parameters`.
 
     Raises:
         ConfigError: a picture too small to hold a face.
@@ -137,16 +129,12 @@ def render_face(rng, size=200, difficulty=1.0):
     return render(draw_parameters(rng, difficulty), rng, size)
 
 
-def render(parameters, rng, size=200):
-    """Renders the face of `draw_parameters`; ``rng`` draws background, clothes and noise.
-
-    Raises:
-        ConfigError: a picture too small to hold a face.
-    """
+def render(p, rng, size=200):
+    """Renders the face of `draw_parameters`; ``rng`` draws background, clothes and noise. See `render_face`."""
     height, width = (size, size) if np.isscalar(size) else size
     if min(height, width) < SMALLEST:
         raise ConfigError(f"size {height}x{width}: expected at least {SMALLEST} pixels a side")
-    p, head = parameters, HeadShape(parameters)
+    head = HeadShape(p)
     # The landmarks' box lies where, and is as large as, the parameters say.
     points = head.project(Projection(p.yaw, p.pitch, p.roll))
     x, y, box_width, box_height = landmark_box(points)
@@ -154,9 +142,9 @@ def render(parameters, rng, size=200):
     scale = p.share * shorter / max(box_width, box_height)
     centre = np.array([width - 1, height - 1]) / 2 + np.array([p.shift_x, p.shift_y]) * shorter
     origin = centre - scale * np.array([x + box_width / 2, y + box_height / 2])
-    points = points * scale + origin
+    points, projection = points * scale + origin, Projection(p.yaw, p.pitch, p.roll, scale, tuple(origin))
     canvas = Canvas(height, width)
     paint_background(canvas, rng)
-    FacePainter(canvas, p, head, Projection(p.yaw, p.pitch, p.roll, scale, tuple(origin)), points).paint(rng)
+    FacePainter(canvas, p, head, projection, points).paint(rng)
     occluded = canvas.hidden(points)
     return SyntheticFace(photograph(canvas, p, rng), points.astype(np.float32), p, occluded)
