@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from data_prep.canvas import ellipse, fill, random_colour, turned
-from data_prep.face_shape import SIDES, along, spline, unit_circle
+from data_prep.face_shape import SIDES, SKULL_CENTRE, along, spline, unit_circle
 from kdloss.schemes import SCHEMES
 
 INDEX = {name: i for i, name in enumerate(SCHEMES["98"].names)}
@@ -19,25 +19,22 @@ class FacePainter:
 
     Args:
         canvas: `Canvas`.
-        p: parameters of `data_prep.synthetic.draw_parameters`.
-        head: `HeadShape`.
-        projection: `Projection`.
-        points: (98, 2) pixels of the picture.
+        head: `Head`.
+        p: the parameters that the head was made from.
     """
 
-    def __init__(self, canvas, p, head, projection, points):
-        self.canvas, self.p, self.head, self.projection, self.points = canvas, p, head, projection, points
-        self.unit = projection.scale
+    def __init__(self, canvas, head, p):
+        self.canvas, self.head, self.p = canvas, head, p
+        self.points, self.unit, self.project = head.points, head.scale, head.project
         self.skin = along(_SKIN, p.skin)
         self.hair = along(_HAIR, p.hair_tone * (1 - 0.6 * p.skin))
-        self.outline = head.face_outline(projection, points)
 
     def paint(self, rng):
         """Everything, from the back to the front; ``rng`` draws clothes and what hides the face."""
         p = self.p
         self._hair_and_neck()
         self._body(rng)
-        self.canvas.fill(self.outline, self.skin)
+        self.canvas.fill(self.head.outline, self.skin)
         self.canvas.shade(self._light())
         if p.beard:
             self._beard()
@@ -71,13 +68,13 @@ class FacePainter:
 
     def _hair_and_neck(self):
         p, canvas = self.p, self.canvas
-        crown = self.head.skull_outline(self.projection, _HAIR_VOLUME[p.hair])
+        crown = self.head.skull(_HAIR_VOLUME[p.hair])
         if p.hair == "long":
-            ends = self.projection([[x, 1.5 + 0.3 * p.forehead, -0.9] for x in (0.98, -0.98)])
+            ends = self.project([[x, 1.5 + 0.3 * p.forehead, -0.9] for x in (0.98, -0.98)])
             mane = cv2.convexHull(np.concatenate([crown, ends]).astype(np.float32))[:, 0]
             canvas.fill(spline(mane[:: max(1, len(mane) // 14)], 4, closed=True), self.hair * 0.8)
         neck = [[-0.50, 0.6, -0.8], [0.50, 0.6, -0.8], [0.56, 2.6, -0.9], [-0.56, 2.6, -0.9]]
-        canvas.fill(self.projection(neck), self.skin * 0.78)
+        canvas.fill(self.project(neck), self.skin * 0.78)
         ears = p.hair in ("bald", "short")
         if ears:
             for sign in SIDES.values():
@@ -87,14 +84,14 @@ class FacePainter:
             self._ear(-np.sign(p.yaw))
 
     def _ear(self, sign):
-        centre = self.projection([sign * 0.80 * self.p.face_width, 0.12, -0.75])
+        centre = self.project([sign * 0.80 * self.p.face_width, 0.12, -0.75])
         wide = 0.09 + 0.09 * abs(np.sin(np.radians(self.p.yaw)))
         for size, tone in ((1.0, 0.92), (0.6, 0.74)):
             self._disc(centre, (wide * size, 0.21 * size), self.skin * tone, self.p.roll)
 
     def _body(self, rng):
         """Shoulders and clothes."""
-        neck, colour = self.projection([0, 1.75, -0.9]), random_colour(rng)
+        neck, colour = self.project([0, 1.75, -0.9]), random_colour(rng)
         half = np.array([[-2.4, 1.9], [-2.1, 0.75], [-1.4, 0.35], [-0.62, 0.05], [0, 0.3]])
         shoulders = spline(np.concatenate([half, half[3::-1] * (-1, 1)]), 3) * self.unit + neck
         bottom = self.canvas.height + 5
@@ -106,10 +103,10 @@ class FacePainter:
         p, unit = self.p, self.unit / 2
         shape = (self.canvas.height // 2, self.canvas.width // 2)
         mask, relief = np.zeros(shape, np.uint8), np.zeros(shape, np.float32)
-        head = np.concatenate([self.outline, self.head.skull_outline(self.projection)]).astype(np.float32)
+        head = np.concatenate([self.head.outline, self.head.skull()]).astype(np.float32)
         fill(mask, cv2.convexHull(head)[:, 0], 255, 0.5)
         soft = cv2.GaussianBlur(mask, (0, 0), 0.10 * unit + 0.3).astype(np.float32) / 255
-        centre = self.projection([0, 0.25, -0.2]) / 2
+        centre = self.project([0, 0.25, -0.2]) / 2
         y, x = np.ogrid[: shape[0], : shape[1]]
         u = ((x - centre[0]) / (0.95 * unit)).astype(np.float32)
         v = ((y - centre[1]) / (1.25 * unit)).astype(np.float32)
@@ -128,7 +125,7 @@ class FacePainter:
             names = ("pupil", "eye_inner", "brow_lower_0", "nostril_0", "mouth_corner")
             pupil, inner, brow, wing, corner = self.at(*(f"{side}_{name}" for name in names))
             yield ellipse(pupil, (0.23 * unit, 0.15 * unit), p.roll), -0.10
-            yield ellipse(self.projection([sign * 0.42, 0.42, -0.08]), (0.2 * unit, 0.16 * unit), p.roll), 0.07
+            yield ellipse(self.project([sign * 0.42, 0.42, -0.08]), (0.2 * unit, 0.16 * unit), p.roll), 0.07
             dark = -0.10 - 0.16 * max(0.0, -sign * p.light_x) * (0.4 + p.light_strength)
             yield [bridge, brow, inner * 0.6 + bridge * 0.4, wing, tip], dark
             aside = np.array([sign * unit, 0])
@@ -179,7 +176,7 @@ class FacePainter:
         bridge = self.at(*(f"nose_bridge_{i}" for i in range(4)))
         far = 1.0 if p.yaw > 0 else -1.0
         if abs(p.yaw) > 24:  # the ridge hides what lies beyond it
-            tip = self.projection([[far * 0.05, 0.515 * p.nose_length, 0.31 * p.nose_height]])
+            tip = self.project([[far * 0.05, 0.515 * p.nose_length, 0.31 * p.nose_height]])
             edge = spline(np.concatenate([bridge, tip]), 4)
             self.canvas.fill([*edge, wings[2], bridge[2]], skin * 0.93)
             self._line(edge, skin * 0.55, 0.018, 0.75)
@@ -223,22 +220,22 @@ class FacePainter:
     def _fringe(self, rng):
         wide = self.p.face_width
         top = [[-0.8, -0.25], [-0.48, -1.05], [0.48, -1.05], [0.8, -0.25]]
-        top = self.projection([[x * wide, y, -0.5] for x, y in top])
+        top = self.project([[x * wide, y, -0.5] for x, y in top])
         places = np.linspace(0.95, -0.95, 11)
         ends = [[x * 0.78 * wide, -0.17 + rng.normal() * 0.07, 0.12 - 0.55 * x**2] for x in places]
-        ends = self.projection(ends)
+        ends = self.project(ends)
         self.canvas.fill([*top, *ends], self.hair * 1.05, hides=True)
         for end in ends:
             self.canvas.line([end, end * 0.4 + top[1] * 0.3 + top[2] * 0.3], self.hair * 0.85, 0.8)
 
     def _hat(self, rng):
         colour, brim_y = random_colour(rng), float(rng.uniform(-0.62, -0.36))
-        centre, radii = self.head.skull_centre, self.head.skull_radii
+        centre, radii = SKULL_CENTRE, self.head.skull_radii
         rings = []
         for y in (brim_y, -0.85, -1.15, -1.32):
             wide = np.sqrt(max(0.05, 1 - ((y + 0.35) / 1.05) ** 2)) * 1.12
             rings.append([(x * radii[0] * wide, y, centre[2] + z * radii[2] * wide) for x, z in unit_circle(20)])
-        rings = self.projection(rings)
+        rings = self.project(rings)
         self.canvas.fill(cv2.convexHull(rings.reshape(-1, 2).astype(np.float32))[:, 0], colour, hides=True)
         self._line(spline(rings[0, 1:10], 3), colour * 0.5, 0.10)
 
@@ -250,7 +247,7 @@ class FacePainter:
         for sign in SIDES.values():
             x = sign * (0.345 * p.eye_spacing) + shape[:, 0] * wide
             depth = 0.16 - 0.25 * np.maximum(0, np.abs(x) - 0.25)
-            lens = self.projection(np.stack([x, 0.02 + shape[:, 1] * high, depth], axis=-1))
+            lens = self.project(np.stack([x, 0.02 + shape[:, 1] * high, depth], axis=-1))
             if p.glasses == "sun":
                 self.canvas.fill(lens, colour * 0.5, 0.97, hides=True)
             else:
@@ -259,7 +256,7 @@ class FacePainter:
             inner, outer = lens[[12, 0]] if sign > 0 else lens[[0, 12]]
             ends.append(inner)
             if sign * p.yaw < 15:
-                ear = self.projection([sign * 0.80 * p.face_width, 0.0, -0.65])
+                ear = self.project([sign * 0.80 * p.face_width, 0.0, -0.65])
                 self._line([outer, ear], colour, 0.03)
         self._line(ends, colour, 0.035)
 

@@ -5,17 +5,18 @@ eye corners, the origin lies between the eyes. Proportions are the usual ones of
 """
 
 import functools
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from kdloss.geometry import landmark_box
 from kdloss.schemes import SCHEMES
 
 # The head turns about this point, between the ears.
 PIVOT = np.array([0.0, 0.35, -0.5])
 # Depth of the middle of the face, without its nose: cheeks and brow curve from here to the contour.
 MIDDLE_DEPTH = 0.10
+SKULL_CENTRE = np.array([0.0, -0.30, -0.85])
 SIDES = {"right": -1.0, "left": 1.0}
 # Points of the lips: distance from the middle (1: the corner), height over the mouth's line, depth below it, and how
 # far the point follows the upper and the lower jaw. Those at distance 0 have no side.
@@ -64,97 +65,90 @@ def unit_circle(count):
     return np.stack([np.cos(t), np.sin(t)], axis=-1)
 
 
-@dataclass(frozen=True)
-class Projection:
-    """Scaled orthographic (weak perspective) projection of the head frame into the picture.
+class Head:
+    """The head of one person with one expression, turned and projected (weak perspective) into a picture.
 
     Args:
-        yaw, pitch, roll: degrees; positive turns to the right of the picture, up, and clockwise.
-        scale: pixels a unit.
-        origin: (2,) pixels of the pivot.
+        p: what `data_prep.synthetic.draw_parameters` gives.
+        height, width: of the picture, pixels.
+
+    Attributes:
+        points: (98, 2) float64 pixels in the order of scheme 98.
+        outline: (M, 2) pixels, the jaw through its 33 points and the hairline above it, closed.
+        scale: pixels a unit of the head frame.
     """
 
-    yaw: float
-    pitch: float
-    roll: float
-    scale: float = 1.0
-    origin: tuple[float, float] = (0.0, 0.0)
+    def __init__(self, p, height, width):
+        self.yaw = np.radians(p.yaw)
+        self.rotation = Rotation.from_euler("ZXY", [p.roll, p.pitch, p.yaw], degrees=True).as_matrix()
+        self.skull_radii = np.array([0.80 * p.face_width, 0.88, 0.95])
+        self.scale, self.origin = 1.0, np.zeros(2)
+        points = self._landmarks(p)
+        # The landmarks' box lies where, and is as large as, the parameters say.
+        x, y, box_width, box_height = landmark_box(points)
+        shorter = min(height, width)
+        self.scale = p.share * shorter / max(box_width, box_height)
+        centre = np.array([width - 1, height - 1]) / 2 + np.array([p.shift_x, p.shift_y]) * shorter
+        self.origin = centre - self.scale * np.array([x + box_width / 2, y + box_height / 2])
+        self.points = points * self.scale + self.origin
+        right, left = (self._visible(spline(_hairline(p) * (sign, 1, 1), 4), sign) for sign in SIDES.values())
+        self.outline = np.concatenate([spline(self.points[:33], 3), left[1:], right[:0:-1]])
 
-    @functools.cached_property
-    def rotation(self):
-        """(3, 3), head frame -> picture frame."""
-        return Rotation.from_euler("ZXY", [self.roll, self.pitch, self.yaw], degrees=True).as_matrix()
-
-    def __call__(self, points):
+    def project(self, points):
         """(..., 3) head frame -> (..., 2) pixels."""
         return (points - PIVOT) @ self.rotation[:2].T * self.scale + self.origin
 
-    def outline(self, contour, side):
-        """The visible outline (N, 2) of one side of the face, whose contour (N, 3) is given.
+    def skull(self, growth=1.0):
+        """(48, 2) pixels: the outline of the skull's ellipsoid, ``growth`` times as large."""
+        half = self.rotation[:2] * (self.skull_radii * growth * self.scale)
+        values, vectors = np.linalg.eigh(half @ half.T)
+        return (unit_circle(48) * np.sqrt(values)) @ vectors.T + self.project(SKULL_CENTRE)
+
+    def _landmarks(self, p):
+        named = _ridge(p) | _lips(p, p.smile, middle=True)
+        for side, sign in SIDES.items():
+            smile = p.smile + 0.5 * sign * p.smile_skew
+            own = _brow(p, side) | _eye(p, side) | _nostril(p) | _lips(p, smile, middle=False)
+            named |= {f"{side}_{name}": (sign * x, y, z) for name, (x, y, z) in own.items()}
+        placed = dict(zip(named, self.project(np.array(list(named.values()))), strict=True))
+        for side, sign in SIDES.items():
+            jaw = self._visible(spline(_jaw(p) * (sign, 1, 1), 12), sign)
+            length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(jaw, axis=0), axis=-1))])
+            even = along(jaw, np.linspace(0, length[-1], 17), length)
+            placed |= {f"{side}_jaw_{i}": even[i] for i in range(16)} | {"chin": even[16]}
+        return np.stack([placed[name] for name in SCHEMES["98"].names])
+
+    def _visible(self, contour, sign):
+        """The outline (N, 2) that the viewer sees of one side of the face, whose contour (N, 3) is given.
 
         On the side that turns away the cheek hides the jaw, and annotators mark the visible outline. A slice of the
         face at one height is taken as a quarter of an ellipse from the contour to the middle; its outermost
         point has a closed form.
         """
-        away = side * np.sin(np.radians(self.yaw))
+        away = sign * np.sin(self.yaw)
         if away > 0:
             x, y, z = contour.T
             depth = np.maximum(MIDDLE_DEPTH - z, 0)
-            angle = np.arctan2(np.abs(x) * np.cos(np.radians(self.yaw)) + 1e-9, depth * away)
+            angle = np.arctan2(np.abs(x) * np.cos(self.yaw) + 1e-9, depth * away)
             contour = np.stack([x * np.sin(angle), y, z + depth * np.cos(angle)], axis=-1)
-        return self(contour)
+        return self.project(contour)
 
 
-class HeadShape:
-    """The head of one person with one expression, in its own frame.
+def _jaw(p):
+    """(7, 3): the contour of one side, from the ear to the chin."""
+    wide = p.jaw_width
+    x = np.array([0.77, 0.755, 0.70 * (0.6 + 0.4 * wide), 0.53 * wide, 0.28 * wide, 0.10 * wide, 0.0])
+    y = np.array([-0.03, 0.27, 0.62, 0.97, 1.21, 1.28, 1.29])
+    # The chin falls with the lower lip; the ear does not move.
+    y = y + np.clip(y / 1.29, 0, 1) ** 2 * (0.225 * p.mouth_open + 0.3 * (p.face_length - 1) * 1.29)
+    return np.stack([x * p.face_width, y, [-0.60, -0.55, -0.42, -0.23, -0.05, 0.03, MIDDLE_DEPTH]], axis=-1)
 
-    Args:
-        p: what `data_prep.synthetic.draw_parameters` gives: sizes are factors of the average, expressions run from 0
-            (none) to 1.
-    """
 
-    def __init__(self, p):
-        # All of the 98 points but the jaw's.
-        self.named = {name: np.array(point) for name, point in (_ridge(p) | _lips(p, p.smile, middle=True)).items()}
-        for side, sign in SIDES.items():
-            smile = p.smile + 0.5 * sign * p.smile_skew
-            own = _brow(p, side) | _eye(p, side) | _nostril(p) | _lips(p, smile, middle=False)
-            self.named |= {f"{side}_{name}": np.array(point) * (sign, 1, 1) for name, point in own.items()}
-        wide = p.jaw_width
-        x = np.array([0.77, 0.755, 0.70 * (0.6 + 0.4 * wide), 0.53 * wide, 0.28 * wide, 0.10 * wide, 0.0])
-        y = np.array([-0.03, 0.27, 0.62, 0.97, 1.21, 1.28, 1.29])
-        # The chin falls with the lower lip; the ear does not move.
-        y = y + np.clip(y / 1.29, 0, 1) ** 2 * (0.225 * p.mouth_open + 0.3 * (p.face_length - 1) * 1.29)
-        jaw = np.stack([x * p.face_width, y, [-0.60, -0.55, -0.42, -0.23, -0.05, 0.03, MIDDLE_DEPTH]], axis=-1)
-        y = np.array([-0.03, -0.25, -0.50 * p.forehead, -0.69 * p.forehead, -0.73 * p.forehead])
-        x = np.array([0.77, 0.76, 0.67, 0.38, 0.0]) * p.face_width
-        hairline = np.stack([x, y, [-0.60, -0.46, -0.27, -0.03, MIDDLE_DEPTH]], axis=-1)
-        # A side's contour, (N, 3) each: ear to chin, and ear to the middle of the forehead.
-        self.jaw = {side: spline(jaw * (sign, 1, 1), 12) for side, sign in SIDES.items()}
-        self.hairline = {side: spline(hairline * (sign, 1, 1), 4) for side, sign in SIDES.items()}
-        self.skull_centre = np.array([0.0, -0.30, -0.85])
-        self.skull_radii = np.array([0.80 * p.face_width, 0.88, 0.95])
-
-    def project(self, projection):
-        """(98, 2) float64 pixels in the order of scheme 98."""
-        positions = dict(zip(self.named, projection(np.stack(list(self.named.values()))), strict=True))
-        for side, sign in SIDES.items():
-            outline = projection.outline(self.jaw[side], sign)
-            length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(outline, axis=0), axis=-1))])
-            even = along(outline, np.linspace(0, length[-1], 17), length)
-            positions |= {f"{side}_jaw_{i}": even[i] for i in range(16)} | {"chin": even[16]}
-        return np.stack([positions[name] for name in SCHEMES["98"].names])
-
-    def face_outline(self, projection, points98):
-        """(M, 2): the jaw through its 33 points and the hairline above it, closed."""
-        right, left = (projection.outline(self.hairline[side], sign) for side, sign in SIDES.items())
-        return np.concatenate([spline(points98[:33], 3), left[1:], right[:0:-1]])
-
-    def skull_outline(self, projection, growth=1.0):
-        """(48, 2): the outline of the skull's ellipsoid, ``growth`` times as large."""
-        half = projection.rotation[:2] * (self.skull_radii * growth * projection.scale)
-        values, vectors = np.linalg.eigh(half @ half.T)
-        return (unit_circle(48) * np.sqrt(values)) @ vectors.T + projection(self.skull_centre)
+def _hairline(p):
+    """(5, 3): the contour of one side, from the ear to the middle of the forehead."""
+    x = np.array([0.77, 0.76, 0.67, 0.38, 0.0]) * p.face_width
+    y = [-0.03, -0.25, -0.50 * p.forehead, -0.69 * p.forehead, -0.73 * p.forehead]
+    return np.stack([x, y, [-0.60, -0.46, -0.27, -0.03, MIDDLE_DEPTH]], axis=-1)
 
 
 def _brow(p, side):

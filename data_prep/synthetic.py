@@ -7,9 +7,8 @@ import numpy as np
 
 from data_prep.canvas import Canvas, paint_background, photograph
 from data_prep.face_painting import FacePainter
-from data_prep.face_shape import HeadShape, Projection
+from data_prep.face_shape import Head
 from kdloss.errors import ConfigError
-from kdloss.geometry import landmark_box
 
 SMALLEST = 48
 
@@ -134,17 +133,8 @@ def render(p, rng, size=200):
     height, width = (size, size) if np.isscalar(size) else size
     if min(height, width) < SMALLEST:
         raise ConfigError(f"size {height}x{width}: expected at least {SMALLEST} pixels a side")
-    head = HeadShape(p)
-    # The landmarks' box lies where, and is as large as, the parameters say.
-    points = head.project(Projection(p.yaw, p.pitch, p.roll))
-    x, y, box_width, box_height = landmark_box(points)
-    shorter = min(height, width)
-    scale = p.share * shorter / max(box_width, box_height)
-    centre = np.array([width - 1, height - 1]) / 2 + np.array([p.shift_x, p.shift_y]) * shorter
-    origin = centre - scale * np.array([x + box_width / 2, y + box_height / 2])
-    points, projection = points * scale + origin, Projection(p.yaw, p.pitch, p.roll, scale, tuple(origin))
-    canvas = Canvas(height, width)
+    canvas, head = Canvas(height, width), Head(p, height, width)
     paint_background(canvas, rng)
-    FacePainter(canvas, p, head, projection, points).paint(rng)
-    occluded = canvas.hidden(points)
-    return SyntheticFace(photograph(canvas, p, rng), points.astype(np.float32), p, occluded)
+    FacePainter(canvas, head, p).paint(rng)
+    occluded = canvas.hidden(head.points)
+    return SyntheticFace(photograph(canvas, p, rng), head.points.astype(np.float32), p, occluded)
