@@ -7,11 +7,10 @@ import numpy as np
 
 from data_prep.face_shape import unit_circle
 
-SUPERSAMPLING = 2
 _SHIFT = 4  # fractional bits of OpenCV's drawing coordinates
 
 
-def fixed_point(points, factor=SUPERSAMPLING):
+def fixed_point(points, factor):
     """Picture pixels (..., 2) -> OpenCV's fixed-point coordinates on a grid ``factor`` times as fine."""
     fine = (np.asarray(points, np.float64) + 0.5) * factor - 0.5
     return np.round(fine * (1 << _SHIFT)).astype(np.int32)
@@ -31,45 +30,27 @@ class Canvas:
 
     def __init__(self, height, width):
         self.height, self.width = height, width
-        self.fine = np.zeros((height * SUPERSAMPLING, width * SUPERSAMPLING, 3), np.uint8)
+        self.fine = np.zeros((height * 2, width * 2, 3), np.uint8)
         self.covered = np.zeros((height, width), np.uint8)
 
-    def fill(self, outline, colour, opacity=1.0, hides=False):
+    def fill(self, outline, colour, hides=False):
         """Fills a closed outline (M, 2); ``colour``: RGB, 0 to 255; ``hides``: points behind it count as occluded."""
-        shape = fixed_point(outline)
-        with self._blended(shape, 0, opacity):
-            cv2.fillPoly(self.fine, [shape], _rgb(colour), cv2.LINE_AA, _SHIFT)
+        fill(self.fine, outline, _rgb(colour), 2)
         if hides:
             fill(self.covered, outline, 255, 1)
 
-    def line(self, points, colour, width, opacity=1.0, closed=False):
+    def line(self, points, colour, width, closed=False):
         """A polyline (M, 2), ``width`` in picture pixels."""
-        shape, width = fixed_point(points), max(1, round(width * SUPERSAMPLING))
-        with self._blended(shape, width, opacity):
-            cv2.polylines(self.fine, [shape], closed, _rgb(colour), width, cv2.LINE_AA, _SHIFT)
-
-    @contextlib.contextmanager
-    def _blended(self, shape, margin, opacity):
-        """Lets what is painted meanwhile, at most ``margin`` beyond a shape, show through."""
-        if opacity >= 1:
-            yield
-            return
-        window = _window(shape, margin + 2)
-        before = self.fine[window].copy()
-        yield
-        if before.size:
-            self.fine[window] = cv2.addWeighted(self.fine[window], opacity, before, 1 - opacity, 0)
+        width = max(1, round(width * 2))
+        cv2.polylines(self.fine, [fixed_point(points, 2)], closed, _rgb(colour), width, cv2.LINE_AA, _SHIFT)
 
     @contextlib.contextmanager
     def inside(self, outline):
         """Keeps what is painted meanwhile only within an outline (M, 2)."""
-        before, window = self.fine.copy(), _window(fixed_point(outline), 2)
+        before, mask = self.fine.copy(), np.zeros(self.fine.shape[:2], np.uint8)
         yield
-        mask = np.zeros(self.fine.shape[:2], np.uint8)
-        fill(mask, outline, 255, SUPERSAMPLING)
-        weight = mask[window][..., None] / np.float32(255)
-        before[window] = np.round(before[window] * (1 - weight) + weight * self.fine[window]).astype(np.uint8)
-        self.fine = before
+        cv2.fillPoly(mask, [fixed_point(outline, 2)], 255, shift=_SHIFT)
+        self.fine = cv2.copyTo(self.fine, mask, before)
 
     def shade(self, gain):
         """Multiplies the picture by a coarse map of factors (h, w), smoothly enlarged."""
@@ -81,12 +62,6 @@ class Canvas:
         x, y = np.round(points).astype(int).T
         inside = (x >= 0) & (x < self.width) & (y >= 0) & (y < self.height)
         return inside & (self.covered[y.clip(0, self.height - 1), x.clip(0, self.width - 1)] > 127)
-
-
-def _window(shape, margin):
-    """Slices of the rows and columns around a shape (M, 2) in fixed-point coordinates."""
-    x, y, width, height = cv2.boundingRect(shape >> _SHIFT)
-    return tuple(slice(max(low - margin, 0), max(low + n + margin + 1, 0)) for low, n in ((y, height), (x, width)))
 
 
 def _rgb(colour):
@@ -116,8 +91,8 @@ def paint_background(canvas, rng):
     canvas.fine = cv2.resize(random_colour(rng, 2, 2).astype(np.uint8), canvas.fine.shape[1::-1])
     for _ in range(int(rng.integers(0, 11))):
         centre, radii = rng.uniform((0, 0), (canvas.width, canvas.height)), rng.uniform(0.03, 0.4, 2) * shorter
-        corners, angle = int(rng.choice([3, 4, 5, 28])), rng.uniform(0, 180)
-        canvas.fill(ellipse(centre, radii, angle, corners), random_colour(rng), rng.uniform(0.4, 1.4))
+        outline = ellipse(centre, radii, rng.uniform(0, 180), int(rng.choice([3, 4, 5, 28])))
+        canvas.fill(outline, random_colour(rng))
     canvas.shade(rng.normal(1, rng.uniform(0.02, 0.2), (24, 24)))
     if rng.random() < 0.6:
         canvas.fine = cv2.blur(canvas.fine, (int(rng.uniform(1, 6) * shorter / 200 * 2) * 2 + 1,) * 2)

@@ -35,7 +35,6 @@ class FacePainter:
         self._hair_and_neck()
         self._body(rng)
         self.canvas.fill(self.head.outline, self.skin)
-        self.canvas.shade(self._light())
         if p.beard:
             self._beard()
         # The eye that turns away comes first: at large yaw the nose stands before it.
@@ -44,6 +43,7 @@ class FacePainter:
             self._brow(side)
         self._nose()
         self._mouth()
+        self.canvas.shade(self._light())
         if p.fringe and p.hair != "bald":
             self._fringe(rng)
         if p.hat:
@@ -58,13 +58,13 @@ class FacePainter:
         found = self.points[[INDEX[name] for name in names]]
         return found[0] if len(names) == 1 else found
 
-    def _line(self, points, colour, width, opacity=1.0, closed=False):
-        """A line whose width is in units of the head."""
-        self.canvas.line(points, colour, width * self.unit, opacity, closed)
+    def _line(self, points, shade, width, closed=False):
+        """A line of darker skin, its width in units of the head."""
+        self.canvas.line(points, self.skin * shade, width * self.unit, closed)
 
-    def _disc(self, centre, radii, colour, angle=0.0, opacity=1.0):
+    def _disc(self, centre, radii, colour, angle=0.0):
         """An ellipse whose radii are in units of the head."""
-        self.canvas.fill(ellipse(centre, np.multiply(radii, self.unit), angle), colour, opacity)
+        self.canvas.fill(ellipse(centre, np.multiply(radii, self.unit), angle), colour)
 
     def _hair_and_neck(self):
         p, canvas = self.p, self.canvas
@@ -96,7 +96,7 @@ class FacePainter:
         shoulders = spline(np.concatenate([half, half[3::-1] * (-1, 1)]), 3) * self.unit + neck
         bottom = self.canvas.height + 5
         self.canvas.fill([*shoulders, (shoulders[-1, 0], bottom), (shoulders[0, 0], bottom)], colour)
-        self._line(shoulders[6:19], colour * 0.6, 0.03, 0.7)
+        self.canvas.line(shoulders[6:19], colour * 0.7, 0.03 * self.unit)
 
     def _light(self):
         """A map of gains at a quarter of the fine grid: light on a rounded head, hollows and ridges."""
@@ -147,9 +147,9 @@ class FacePainter:
         pupil, brow = self.at(f"{side}_pupil", f"{side}_brow_lower_2")
         crease = spline(upper + (brow - upper[2]) * np.array([[0.05], [0.22], [0.28], [0.22], [0.05]]), 3)
         if p.makeup:
-            shadow = np.concatenate([crease, spline(upper, 3)[::-1]])
-            canvas.fill(shadow, self.skin * (0.6, 0.5, 0.7), 0.7 * p.makeup)
-        self._line(crease, self.skin * 0.6, 0.018, 0.6)
+            shadow = 1 - 0.7 * p.makeup * np.array([0.4, 0.5, 0.3])
+            canvas.fill([*crease, *spline(upper, 3)[::-1]], self.skin * shadow)
+        self._line(crease, 0.75, 0.018)
         iris, turn = along(_IRIS, p.iris_tone), np.cos(np.radians(p.yaw))
         with canvas.inside(lids):
             canvas.fill(lids, np.array([238, 234, 228]) * (1 - 0.15 * p.light_strength))
@@ -157,18 +157,14 @@ class FacePainter:
                 self._disc(pupil, (radius * turn, radius), colour, p.roll)
             glint = pupil + np.array([p.light_x, p.light_y]) * 0.022 * self.unit
             self._disc(glint, (0.013, 0.013), (250, 250, 250))
-        self._line(spline(lower, 4), self.skin * 0.55, 0.015, 0.8)
-        self._line(spline(upper, 4), np.minimum(self.skin * 0.3, 60), 0.046 if p.makeup else 0.030)
+        self._line(spline(lower, 4), 0.62, 0.015)
+        self._line(spline(upper, 4), 0.25, 0.046 if p.makeup else 0.030)
 
     def _brow(self, side):
         upper = self.at(*(f"{side}_brow_upper_{i}" for i in range(5)))
         lower = self.at(*(f"{side}_brow_lower_{i}" for i in range(4)))
         outline = np.concatenate([spline(upper, 4), spline(np.concatenate([lower, upper[:1]]), 4)])
-        colour = np.minimum(self.hair * 0.8, self.skin * 0.62)
-        self.canvas.fill(outline, colour, 0.88)
-        places = np.linspace(0.1, 0.95, 6)
-        for low, high in zip(along(lower[::-1], places), along(upper[1:], places), strict=True):  # hairs
-            self._line([low, high * 0.8 + low * 0.2], colour * 0.85, 0.01)
+        self.canvas.fill(outline, np.minimum(self.hair * 0.8, self.skin * 0.62))
 
     def _nose(self):
         p, skin = self.p, self.skin
@@ -179,14 +175,14 @@ class FacePainter:
             tip = self.project([[far * 0.05, 0.515 * p.nose_length, 0.31 * p.nose_height]])
             edge = spline(np.concatenate([bridge, tip]), 4)
             self.canvas.fill([*edge, wings[2], bridge[2]], skin * 0.93)
-            self._line(edge, skin * 0.55, 0.018, 0.75)
-            self._line([edge[-1], wings[4 if far > 0 else 0], wings[2]], skin * 0.6, 0.018, 0.6)
+            self._line(edge, 0.65, 0.018)
+            self._line([edge[-1], wings[4 if far > 0 else 0], wings[2]], 0.75, 0.018)
         for sign, wing, low in ((-1, wings[0], wings[1]), (1, wings[4], wings[3])):
             radii = (0.045 * max(0.3, 1 - sign * far * abs(p.yaw) / 60), 0.022 * max(0.5, 1 + p.pitch / 40))
-            self._disc(low * 0.80 + bridge[3] * 0.20, radii, skin * 0.28, p.roll - sign * 12, 0.9)
+            self._disc(low * 0.80 + bridge[3] * 0.20, radii, skin * 0.32, p.roll - sign * 12)
             bend = wing + (bridge[3] - low) * 0.55 + (wing - low) * 0.05
-            self._line(spline(np.stack([bend, wing, low]), 4), skin * 0.52, 0.020, 0.8)
-        self._line(spline(wings, 4), skin * 0.5, 0.018, 0.75)
+            self._line(spline(np.stack([bend, wing, low]), 4), 0.62, 0.020)
+        self._line(spline(wings, 4), 0.62, 0.018)
 
     def _mouth(self):
         canvas, p = self.canvas, self.p
@@ -202,8 +198,8 @@ class FacePainter:
             size = (0.16 * self.unit, 0.55 * np.linalg.norm(down))
             canvas.fill(ellipse(inner[6] + down * 0.15, size, p.roll), (150, 70, 70))  # the tongue
             canvas.fill([*inner[:5], inner[4] + down * 0.05, *(inner[3:0:-1] + down * 0.42)], (236, 232, 220))
-        self._line(hole, colour * 0.38, 0.014, 0.8, closed=True)
-        self._line(outline, colour * 0.72, 0.012, 0.7, closed=True)
+        canvas.line(hole, colour * 0.5, 0.014 * self.unit, closed=True)
+        canvas.line(outline, colour * 0.8, 0.012 * self.unit, closed=True)
 
     def _lips(self):
         """(12, 2): their outer outline."""
@@ -213,7 +209,9 @@ class FacePainter:
         jaw, lips = self.points[:33], self._lips()
         upper = [jaw[4], jaw[8] * 0.55 + lips[0] * 0.45, *self.at("right_nostril_1", "left_nostril_1")]
         upper += [jaw[24] * 0.55 + lips[6] * 0.45, jaw[28]]
-        self.canvas.fill([*jaw[4:29], *spline(np.array(upper), 4)[::-1]], self.hair * 0.75, self.p.beard)
+        self.canvas.fill(
+            [*jaw[4:29], *spline(np.array(upper), 4)[::-1]], self.skin + (self.hair * 0.75 - self.skin) * self.p.beard
+        )
         around = lips.mean(0) + (lips - lips.mean(0)) * 1.15
         self.canvas.fill(spline(around, 3, closed=True), self.skin * 0.9)
 
@@ -237,10 +235,10 @@ class FacePainter:
             rings.append([(x * radii[0] * wide, y, centre[2] + z * radii[2] * wide) for x, z in unit_circle(20)])
         rings = self.project(rings)
         self.canvas.fill(cv2.convexHull(rings.reshape(-1, 2).astype(np.float32))[:, 0], colour, hides=True)
-        self._line(spline(rings[0, 1:10], 3), colour * 0.5, 0.10)
+        self.canvas.line(spline(rings[0, 1:10], 3), colour * 0.5, 0.10 * self.unit)
 
     def _glasses(self, rng):
-        p, colour = self.p, rng.uniform(10, 90, 3)
+        p, canvas, colour, width = self.p, self.canvas, rng.uniform(10, 90, 3), 0.035 * self.unit
         wide, high, power = rng.uniform(0.23, 0.28), rng.uniform(0.15, 0.21), rng.uniform(2, 4)
         shape = unit_circle(24) / (np.abs(unit_circle(24)) ** power).sum(-1, keepdims=True) ** (1 / power)
         ends = []
@@ -249,16 +247,14 @@ class FacePainter:
             depth = 0.16 - 0.25 * np.maximum(0, np.abs(x) - 0.25)
             lens = self.project(np.stack([x, 0.02 + shape[:, 1] * high, depth], axis=-1))
             if p.glasses == "sun":
-                self.canvas.fill(lens, colour * 0.5, 0.97, hides=True)
-            else:
-                self.canvas.fill(lens, (225, 235, 245), 0.10)
-            self._line(lens, colour, 0.035, closed=True)
+                canvas.fill(lens, colour * 0.5, hides=True)
+            canvas.line(lens, colour, width, closed=True)
             inner, outer = lens[[12, 0]] if sign > 0 else lens[[0, 12]]
             ends.append(inner)
             if sign * p.yaw < 15:
                 ear = self.project([sign * 0.80 * p.face_width, 0.0, -0.65])
-                self._line([outer, ear], colour, 0.03)
-        self._line(ends, colour, 0.035)
+                canvas.line([outer, ear], colour, width)
+        canvas.line(ends, colour, width)
 
     def _occluder(self, rng):
         at = self.points[rng.integers(98)]
@@ -285,8 +281,8 @@ class FacePainter:
             centre = at + 0.17 * k * right - (0.17 if abs(k) < 1 else 0.12) * down
             parts.append(ellipse(centre, (0.085 * unit, 0.34 * unit), lean + k * 5))
         for part in parts:
-            self._line(part, skin * 0.6, 0.035, closed=True)
+            self.canvas.line(part, skin * 0.6, 0.035 * unit, closed=True)
         for part in parts:
             self.canvas.fill(part, skin, hides=True)
         for part in parts[2:]:
-            self._line(part[7:22], skin * 0.7, 0.015, 0.7)
+            self.canvas.line(part[7:22], skin * 0.75, 0.015 * unit)
