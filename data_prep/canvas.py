@@ -26,10 +26,11 @@ class Canvas:
 
     Args:
         height, width: of the final picture.
+        unit: pixels of the picture, in which widths of lines are given.
     """
 
-    def __init__(self, height, width):
-        self.height, self.width = height, width
+    def __init__(self, height, width, unit):
+        self.height, self.width, self.unit = height, width, unit
         self.fine = np.zeros((height * 2, width * 2, 3), np.uint8)
         self.covered = np.zeros((height, width), np.uint8)
 
@@ -40,8 +41,8 @@ class Canvas:
             fill(self.covered, outline, 255, 1)
 
     def line(self, points, colour, width, closed=False):
-        """A polyline (M, 2), ``width`` in picture pixels."""
-        width = max(1, round(width * 2))
+        """A polyline (M, 2)."""
+        width = max(1, round(width * self.unit * 2))
         cv2.polylines(self.fine, [fixed_point(points, 2)], closed, _rgb(colour), width, cv2.LINE_AA, _SHIFT)
 
     @contextlib.contextmanager
@@ -70,13 +71,8 @@ def _rgb(colour):
 
 def ellipse(centre, radii, angle=0.0, corners=28):
     """(corners, 2) points of an ellipse; ``angle`` in degrees, clockwise."""
-    return turned(unit_circle(corners) * radii, angle) + centre
-
-
-def turned(points, angle):
-    """Points (N, 2), turned about the origin by ``angle`` degrees, clockwise."""
     cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
-    return points @ np.array([[cos, sin], [-sin, cos]])
+    return unit_circle(corners) * radii @ np.array([[cos, sin], [-sin, cos]]) + centre
 
 
 def random_colour(rng, *shape):
@@ -104,21 +100,9 @@ def photograph(canvas, p, rng):
     gains = p.exposure * (1 + 0.10 * p.warmth * np.array([1, 0.1, -1], np.float32))
     level = np.minimum(np.arange(256, dtype=np.float32)[:, None] / 255 * gains, 1)
     image = cv2.LUT(image, np.round(255 * level**0.95).astype(np.uint8)[:, None])
-    sigma = p.blur * min(canvas.height, canvas.width) / 200
-    if p.blur and p.motion:
-        image = cv2.filter2D(image, -1, _streak(sigma * 3, rng.uniform(0, np.pi)))
-    elif p.blur:
-        image = cv2.GaussianBlur(image, (0, 0), sigma)
+    if p.blur:
+        image = cv2.GaussianBlur(image, (0, 0), p.blur * min(canvas.height, canvas.width) / 200)
     if p.noise:
         grain = rng.standard_normal(image.shape, dtype=np.float32) * p.noise
         image = cv2.add(image, grain, dtype=cv2.CV_8U)
     return image
-
-
-def _streak(length, angle):
-    """The kernel of a straight, centred movement by ``length`` pixels."""
-    side = int(np.ceil(length)) // 2 * 2 + 3
-    places = side // 2 + np.linspace(-0.5, 0.5, 33)[:, None] * length * (np.sin(angle), np.cos(angle))
-    kernel = np.zeros((side, side), np.float32)
-    np.add.at(kernel, tuple(np.round(places).astype(int).T), 1 / 33)
-    return kernel

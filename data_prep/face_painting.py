@@ -3,15 +3,18 @@
 import cv2
 import numpy as np
 
-from data_prep.canvas import ellipse, fill, random_colour, turned
-from data_prep.face_shape import SIDES, SKULL_CENTRE, along, spline, unit_circle
+from data_prep.canvas import ellipse, fill, random_colour
+from data_prep.face_shape import SKULL_CENTRE, along, spline, unit_circle
 from kdloss.schemes import SCHEMES
 
-INDEX = {name: i for i, name in enumerate(SCHEMES["98"].names)}
 _SKIN = np.array([[236, 202, 182], [228, 184, 154], [196, 142, 108], [140, 92, 64], [82, 52, 38]])
 _HAIR = np.array([[24, 20, 20], [60, 40, 28], [108, 72, 44], [168, 128, 78], [222, 192, 138]])
 _IRIS = np.array([[40, 24, 16], [84, 54, 30], [96, 104, 60], [92, 124, 150], [120, 150, 176]])
 _HAIR_VOLUME = {"bald": 1.0, "short": 1.05, "full": 1.20, "long": 1.12}
+# Places of the parts in the 98 points; of what there is twice, the right one.
+_CHIN, _LOWER_LIP, _RIDGE, _WINGS = 16, 85, slice(51, 55), slice(55, 60)
+_JAW, _LIPS, _MOUTH = slice(0, 33), slice(76, 88), slice(88, 96)
+_BROW, _EYE, _PUPIL = slice(33, 42), slice(60, 68), 96
 
 
 class FacePainter:
@@ -25,7 +28,9 @@ class FacePainter:
 
     def __init__(self, canvas, head, p):
         self.canvas, self.head, self.p = canvas, head, p
-        self.points, self.unit, self.project = head.points, head.scale, head.project
+        self.points, self.project = head.points, head.project
+        # Each side's points in the order of the right side: the same numbers are the same places.
+        self.sides = {-1: self.points, 1: self.points[list(SCHEMES["98"].mirror)]}
         self.skin = along(_SKIN, p.skin)
         self.hair = along(_HAIR, p.hair_tone * (1 - 0.6 * p.skin))
 
@@ -37,10 +42,9 @@ class FacePainter:
         self.canvas.fill(self.head.outline, self.skin)
         if p.beard:
             self._beard()
-        # The eye that turns away comes first: at large yaw the nose stands before it.
-        for side in ("left", "right") if p.yaw > 0 else ("right", "left"):
-            self._eye(side)
-            self._brow(side)
+        # The side that turns away comes first: at large yaw the nose stands before it.
+        for sign in (1, -1) if p.yaw > 0 else (-1, 1):
+            self._eye(self.sides[sign])
         self._nose()
         self._mouth()
         self.canvas.shade(self._light())
@@ -50,239 +54,204 @@ class FacePainter:
             self._hat(rng)
         if p.glasses != "none":
             self._glasses(rng)
-        if p.occluder != "none":
-            self._occluder(rng)
+        if p.occluder == "hand":
+            self._hand(rng)
+        elif p.occluder != "none":
+            self._patch(rng)
 
-    def at(self, *names):
-        """Points by name: (2,) for one, (n, 2) for several."""
-        found = self.points[[INDEX[name] for name in names]]
-        return found[0] if len(names) == 1 else found
+    def _line(self, points, tone, width):
+        self.canvas.line(spline(np.array(points), 4), self.skin * tone, width)
 
-    def _line(self, points, shade, width, closed=False):
-        """A line of darker skin, its width in units of the head."""
-        self.canvas.line(points, self.skin * shade, width * self.unit, closed)
-
-    def _disc(self, centre, radii, colour, angle=0.0):
-        """An ellipse whose radii are in units of the head."""
-        self.canvas.fill(ellipse(centre, np.multiply(radii, self.unit), angle), colour)
+    def _ellipse(self, centre, wide, high, angle=0.0):
+        """The outline of an ellipse that turns with the head; its radii are in units of the head."""
+        return ellipse(centre, np.array([wide, high]) * self.head.scale, self.p.roll + angle)
 
     def _hair_and_neck(self):
         p, canvas = self.p, self.canvas
         crown = self.head.skull(_HAIR_VOLUME[p.hair])
         if p.hair == "long":
             ends = self.project([[x, 1.5 + 0.3 * p.forehead, -0.9] for x in (0.98, -0.98)])
-            mane = cv2.convexHull(np.concatenate([crown, ends]).astype(np.float32))[:, 0]
+            mane = _hull(np.concatenate([crown, ends]))
             canvas.fill(spline(mane[:: max(1, len(mane) // 14)], 4, closed=True), self.hair * 0.8)
         neck = [[-0.50, 0.6, -0.8], [0.50, 0.6, -0.8], [0.56, 2.6, -0.9], [-0.56, 2.6, -0.9]]
         canvas.fill(self.project(neck), self.skin * 0.78)
-        ears = p.hair in ("bald", "short")
-        if ears:
-            for sign in SIDES.values():
-                self._ear(sign)
+        ears = [(-1, 1), (-np.sign(p.yaw),) if abs(p.yaw) > 20 else ()] if p.hair in ("bald", "short") else [(), ()]
+        self._ears(ears[0])
         canvas.fill(crown, self.skin * 0.97 if p.hair == "bald" else self.hair)
-        if ears and abs(p.yaw) > 20:  # the ear of the near side lies over the hair
-            self._ear(-np.sign(p.yaw))
+        self._ears(ears[1])  # that of the near side lies over the hair
 
-    def _ear(self, sign):
-        centre = self.project([sign * 0.80 * self.p.face_width, 0.12, -0.75])
-        wide = 0.09 + 0.09 * abs(np.sin(np.radians(self.p.yaw)))
-        for size, tone in ((1.0, 0.92), (0.6, 0.74)):
-            self._disc(centre, (wide * size, 0.21 * size), self.skin * tone, self.p.roll)
+    def _ears(self, signs):
+        wide = 0.09 + 0.09 * abs(np.sin(self.head.yaw))
+        for sign in signs:
+            centre = self.project([sign * 0.80 * self.p.face_width, 0.12, -0.75])
+            self.canvas.fill(self._ellipse(centre, wide, 0.21), self.skin * 0.92)
+            self.canvas.fill(self._ellipse(centre, wide * 0.6, 0.126), self.skin * 0.74)
 
     def _body(self, rng):
         """Shoulders and clothes."""
-        neck, colour = self.project([0, 1.75, -0.9]), random_colour(rng)
-        half = np.array([[-2.4, 1.9], [-2.1, 0.75], [-1.4, 0.35], [-0.62, 0.05], [0, 0.3]])
-        shoulders = spline(np.concatenate([half, half[3::-1] * (-1, 1)]), 3) * self.unit + neck
-        bottom = self.canvas.height + 5
-        self.canvas.fill([*shoulders, (shoulders[-1, 0], bottom), (shoulders[0, 0], bottom)], colour)
-        self.canvas.line(shoulders[6:19], colour * 0.7, 0.03 * self.unit)
+        half = np.array([[-2.4, 6.0], [-2.4, 1.9], [-2.1, 0.75], [-1.4, 0.35], [-0.62, 0.05], [0, 0.3]])
+        outline = spline(np.concatenate([half, half[4::-1] * (-1, 1)]), 3)
+        outline = outline * self.head.scale + self.project([0, 1.75, -0.9])
+        colour = random_colour(rng)
+        self.canvas.fill(outline, colour)
+        self.canvas.line(outline, colour * 0.7, 0.03)
 
     def _light(self):
         """A map of gains at a quarter of the fine grid: light on a rounded head, hollows and ridges."""
-        p, unit = self.p, self.unit / 2
+        p, unit = self.p, self.head.scale / 2
         shape = (self.canvas.height // 2, self.canvas.width // 2)
-        mask, relief = np.zeros(shape, np.uint8), np.zeros(shape, np.float32)
-        head = np.concatenate([self.head.outline, self.head.skull()]).astype(np.float32)
-        fill(mask, cv2.convexHull(head)[:, 0], 255, 0.5)
-        soft = cv2.GaussianBlur(mask, (0, 0), 0.10 * unit + 0.3).astype(np.float32) / 255
-        centre = self.project([0, 0.25, -0.2]) / 2
+        mask, relief = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        fill(mask, _hull(np.concatenate([self.head.outline, self.head.skull()])), 1, 0.5)
+        soft = cv2.GaussianBlur(mask, (0, 0), 0.10 * unit + 0.3)
         y, x = np.ogrid[: shape[0], : shape[1]]
-        u = ((x - centre[0]) / (0.95 * unit)).astype(np.float32)
-        v = ((y - centre[1]) / (1.25 * unit)).astype(np.float32)
+        centre = self.project([0, 0.25, -0.2]) / 2
+        u, v = ((x - centre[0]) / np.float32(0.95 * unit), (y - centre[1]) / np.float32(1.25 * unit))
         z = np.sqrt(np.maximum(1 - 0.8 * (u**2 + v**2), 0.05))
         lambert = 0.75 * z + (u * p.light_x + v * p.light_y) * (0.2 + 0.75 * p.light_strength)
-        gain = 0.55 + 0.5 * np.clip(lambert, -0.55, 1.0) + 0.30 * (soft - 0.5)
         for outline, depth in self._relief():
             fill(relief, outline, depth, 0.5)
-        return 1 + soft * (gain + cv2.GaussianBlur(relief, (0, 0), 0.045 * unit + 0.3) - 1)
+        relief = cv2.GaussianBlur(relief, (0, 0), 0.045 * unit + 0.3)
+        return 1 + soft * (0.5 * np.clip(lambert, -0.55, 1.0) + 0.30 * (soft - 0.5) + relief - 0.45)
 
     def _relief(self):
         """Outlines with what they add to the light: hollows of the eyes, sides of the nose, cheeks, chin."""
-        unit, p = self.unit, self.p
-        tip, bridge, base = self.at("nose_bridge_3", "nose_bridge_0", "nose_base")
-        for side, sign in SIDES.items():
-            names = ("pupil", "eye_inner", "brow_lower_0", "nostril_0", "mouth_corner")
-            pupil, inner, brow, wing, corner = self.at(*(f"{side}_{name}" for name in names))
-            yield ellipse(pupil, (0.23 * unit, 0.15 * unit), p.roll), -0.10
-            yield ellipse(self.project([sign * 0.42, 0.42, -0.08]), (0.2 * unit, 0.16 * unit), p.roll), 0.07
+        p, points = self.p, self.points
+        ridge, wings = points[_RIDGE], points[_WINGS]
+        for sign, own in self.sides.items():
+            wing, corner = own[_WINGS][0], own[_LIPS][0]
+            yield self._ellipse(own[_PUPIL], 0.23, 0.15), -0.10
+            yield self._ellipse(self.project([sign * 0.42, 0.42, -0.08]), 0.2, 0.16), 0.07
             dark = -0.10 - 0.16 * max(0.0, -sign * p.light_x) * (0.4 + p.light_strength)
-            yield [bridge, brow, inner * 0.6 + bridge * 0.4, wing, tip], dark
-            aside = np.array([sign * unit, 0])
-            fold = spline(np.stack([wing, wing * 0.45 + corner * 0.55 + 0.06 * aside, corner]), 4)
+            yield [ridge[0], own[_BROW][5], own[_EYE][4] * 0.6 + ridge[0] * 0.4, wing, ridge[3]], dark
+            aside = np.array([sign * self.head.scale, 0])
+            fold = spline(np.array([wing, wing * 0.45 + corner * 0.55 + 0.06 * aside, corner]), 4)
             yield [*fold, *(fold[::-1] + 0.035 * aside)], -0.10 - 0.14 * max(p.smile, 0)
-        wings = self.at("right_nostril_0", "left_nostril_0")
-        yield [wings[0], base, wings[1], base + (tip - bridge) * 0.20], -0.22
-        across = (wings[1] - wings[0]) * 0.09
-        yield [bridge - across, bridge + across, tip + across, tip - across], 0.13
-        yield ellipse(tip, (0.065 * unit, 0.055 * unit)), 0.16
-        lip, chin = self.at("lower_lip", "chin")
-        yield ellipse(lip * 0.8 + chin * 0.2, (0.17 * unit, 0.05 * unit), p.roll), -0.16
+        yield [wings[0], wings[2], wings[4], wings[2] + (ridge[3] - ridge[0]) * 0.20], -0.22
+        across = (wings[4] - wings[0]) * 0.09
+        yield [ridge[0] - across, ridge[0] + across, ridge[3] + across, ridge[3] - across], 0.13
+        yield self._ellipse(ridge[3], 0.065, 0.055), 0.16
+        yield self._ellipse(points[_LOWER_LIP] * 0.8 + points[_CHIN] * 0.2, 0.17, 0.05), -0.16
 
-    def _eye(self, side):
+    def _eye(self, points):
         canvas, p = self.canvas, self.p
-        upper = self.at(*(f"{side}_eye_{name}" for name in ("outer", "upper_0", "upper_1", "upper_2", "inner")))
-        lower = self.at(*(f"{side}_eye_{name}" for name in ("outer", "lower_0", "lower_1", "lower_2", "inner")))
-        lids = spline(np.concatenate([upper, lower[3:0:-1]]), 4, closed=True)
-        pupil, brow = self.at(f"{side}_pupil", f"{side}_brow_lower_2")
-        crease = spline(upper + (brow - upper[2]) * np.array([[0.05], [0.22], [0.28], [0.22], [0.05]]), 3)
+        eye, brow, pupil = points[_EYE], points[_BROW], points[_PUPIL]
+        lids, upper = spline(eye, 4, closed=True), eye[:5]
+        crease = upper + (brow[7] - eye[2]) * np.array([[0.05], [0.22], [0.28], [0.22], [0.05]])
         if p.makeup:
-            shadow = 1 - 0.7 * p.makeup * np.array([0.4, 0.5, 0.3])
-            canvas.fill([*crease, *spline(upper, 3)[::-1]], self.skin * shadow)
+            canvas.fill([*crease, *upper[::-1]], self.skin * (1 - p.makeup * np.array([0.28, 0.35, 0.21])))
         self._line(crease, 0.75, 0.018)
-        iris, turn = along(_IRIS, p.iris_tone), np.cos(np.radians(p.yaw))
+        iris, turn = along(_IRIS, p.iris_tone), np.cos(self.head.yaw)
         with canvas.inside(lids):
             canvas.fill(lids, np.array([238, 234, 228]) * (1 - 0.15 * p.light_strength))
             for radius, colour in ((0.074, iris * 0.55), (0.060, iris), (0.032, (10, 8, 8))):
-                self._disc(pupil, (radius * turn, radius), colour, p.roll)
-            glint = pupil + np.array([p.light_x, p.light_y]) * 0.022 * self.unit
-            self._disc(glint, (0.013, 0.013), (250, 250, 250))
-        self._line(spline(lower, 4), 0.62, 0.015)
-        self._line(spline(upper, 4), 0.25, 0.046 if p.makeup else 0.030)
-
-    def _brow(self, side):
-        upper = self.at(*(f"{side}_brow_upper_{i}" for i in range(5)))
-        lower = self.at(*(f"{side}_brow_lower_{i}" for i in range(4)))
-        outline = np.concatenate([spline(upper, 4), spline(np.concatenate([lower, upper[:1]]), 4)])
-        self.canvas.fill(outline, np.minimum(self.hair * 0.8, self.skin * 0.62))
+                canvas.fill(self._ellipse(pupil, radius * turn, radius), colour)
+            glint = pupil + np.array([p.light_x, p.light_y]) * 0.022 * self.head.scale
+            canvas.fill(self._ellipse(glint, 0.013, 0.013), (250, 250, 250))
+        self._line(eye[[0, 7, 6, 5, 4]], 0.62, 0.015)
+        self._line(upper, 0.25, 0.046 if p.makeup else 0.030)
+        outline = [*spline(brow[:5], 4), *spline(brow[[5, 6, 7, 8, 0]], 4)]
+        canvas.fill(outline, np.minimum(self.hair * 0.8, self.skin * 0.62))
 
     def _nose(self):
-        p, skin = self.p, self.skin
-        wings = self.at("right_nostril_0", "right_nostril_1", "nose_base", "left_nostril_1", "left_nostril_0")
-        bridge = self.at(*(f"nose_bridge_{i}" for i in range(4)))
-        far = 1.0 if p.yaw > 0 else -1.0
+        p, ridge, wings = self.p, self.points[_RIDGE], self.points[_WINGS]
+        far = 1 if p.yaw > 0 else -1
         if abs(p.yaw) > 24:  # the ridge hides what lies beyond it
-            tip = self.project([[far * 0.05, 0.515 * p.nose_length, 0.31 * p.nose_height]])
-            edge = spline(np.concatenate([bridge, tip]), 4)
-            self.canvas.fill([*edge, wings[2], bridge[2]], skin * 0.93)
-            self._line(edge, 0.65, 0.018)
-            self._line([edge[-1], wings[4 if far > 0 else 0], wings[2]], 0.75, 0.018)
-        for sign, wing, low in ((-1, wings[0], wings[1]), (1, wings[4], wings[3])):
-            radii = (0.045 * max(0.3, 1 - sign * far * abs(p.yaw) / 60), 0.022 * max(0.5, 1 + p.pitch / 40))
-            self._disc(low * 0.80 + bridge[3] * 0.20, radii, skin * 0.32, p.roll - sign * 12)
-            bend = wing + (bridge[3] - low) * 0.55 + (wing - low) * 0.05
-            self._line(spline(np.stack([bend, wing, low]), 4), 0.62, 0.020)
-        self._line(spline(wings, 4), 0.62, 0.018)
+            tip = self.project([far * 0.05, 0.515 * p.nose_length, 0.31 * p.nose_height])
+            self.canvas.fill([*spline(np.array([*ridge, tip]), 4), wings[2], ridge[2]], self.skin * 0.93)
+            self._line([*ridge, tip], 0.65, 0.018)
+            self._line([tip, self.sides[far][_WINGS][0], wings[2]], 0.75, 0.018)
+        for sign, points in self.sides.items():
+            wing, low = points[_WINGS][:2]
+            wide, high = 0.045 * max(0.3, 1 - sign * far * abs(p.yaw) / 60), 0.022 * max(0.5, 1 + p.pitch / 40)
+            self.canvas.fill(self._ellipse(low * 0.80 + ridge[3] * 0.20, wide, high, sign * -12), self.skin * 0.32)
+            self._line([wing + (ridge[3] - low) * 0.55 + (wing - low) * 0.05, wing, low], 0.62, 0.020)
+        self._line(wings, 0.62, 0.018)
 
     def _mouth(self):
-        canvas, p = self.canvas, self.p
-        colour = self.skin * (0.86, 0.58, 0.60) + (18, 0, 4)
-        colour = colour * (1 - p.makeup) + np.array([170, 24, 48]) * p.makeup
-        outer, inner = self._lips(), self.points[INDEX["right_inner_corner"] :][:8]
+        canvas, p, outer, inner = self.canvas, self.p, self.points[_LIPS], self.points[_MOUTH]
+        colour = (self.skin * (0.86, 0.58, 0.60) + (18, 0, 4)) * (1 - p.makeup)
+        colour += np.array([170, 24, 48]) * p.makeup
         outline, hole = spline(outer, 4, closed=True), spline(inner, 4, closed=True)
         canvas.fill(outline, colour)
         canvas.fill([*outer[6:], outer[0], inner[0], *inner[:3:-1]], colour * 1.08 + 6)
         down = inner[6] - inner[2]
+        tongue = self._ellipse(inner[6] + down * 0.15, 0.16, 0.55 * np.linalg.norm(down) / self.head.scale)
         with canvas.inside(hole):
             canvas.fill(hole, (58, 18, 20))
-            size = (0.16 * self.unit, 0.55 * np.linalg.norm(down))
-            canvas.fill(ellipse(inner[6] + down * 0.15, size, p.roll), (150, 70, 70))  # the tongue
+            canvas.fill(tongue, (150, 70, 70))
             canvas.fill([*inner[:5], inner[4] + down * 0.05, *(inner[3:0:-1] + down * 0.42)], (236, 232, 220))
-        canvas.line(hole, colour * 0.5, 0.014 * self.unit, closed=True)
-        canvas.line(outline, colour * 0.8, 0.012 * self.unit, closed=True)
-
-    def _lips(self):
-        """(12, 2): their outer outline."""
-        return self.points[INDEX["right_mouth_corner"] :][:12]
+        canvas.line(hole, colour * 0.5, 0.014, closed=True)
+        canvas.line(outline, colour * 0.8, 0.012, closed=True)
 
     def _beard(self):
-        jaw, lips = self.points[:33], self._lips()
-        upper = [jaw[4], jaw[8] * 0.55 + lips[0] * 0.45, *self.at("right_nostril_1", "left_nostril_1")]
-        upper += [jaw[24] * 0.55 + lips[6] * 0.45, jaw[28]]
-        self.canvas.fill(
-            [*jaw[4:29], *spline(np.array(upper), 4)[::-1]], self.skin + (self.hair * 0.75 - self.skin) * self.p.beard
-        )
+        jaw, lips, wings = self.points[_JAW], self.points[_LIPS], self.points[_WINGS]
+        cheeks = jaw[[8, 24]] * 0.55 + lips[[0, 6]] * 0.45
+        upper = spline(np.array([jaw[4], cheeks[0], wings[1], wings[3], cheeks[1], jaw[28]]), 4)
+        self.canvas.fill([*jaw[4:29], *upper[::-1]], self.skin + (self.hair * 0.75 - self.skin) * self.p.beard)
         around = lips.mean(0) + (lips - lips.mean(0)) * 1.15
         self.canvas.fill(spline(around, 3, closed=True), self.skin * 0.9)
 
     def _fringe(self, rng):
-        wide = self.p.face_width
-        top = [[-0.8, -0.25], [-0.48, -1.05], [0.48, -1.05], [0.8, -0.25]]
-        top = self.project([[x * wide, y, -0.5] for x, y in top])
-        places = np.linspace(0.95, -0.95, 11)
-        ends = [[x * 0.78 * wide, -0.17 + rng.normal() * 0.07, 0.12 - 0.55 * x**2] for x in places]
-        ends = self.project(ends)
+        x, wide = np.linspace(0.95, -0.95, 11), self.p.face_width
+        top = self.project(
+            [[x * wide, y, -0.5] for x, y in ((-0.8, -0.25), (-0.48, -1.05), (0.48, -1.05), (0.8, -0.25))]
+        )
+        ends = self.project(np.stack([0.78 * wide * x, 0.07 * rng.normal(size=11) - 0.17, 0.12 - 0.55 * x**2], axis=-1))
         self.canvas.fill([*top, *ends], self.hair * 1.05, hides=True)
         for end in ends:
-            self.canvas.line([end, end * 0.4 + top[1] * 0.3 + top[2] * 0.3], self.hair * 0.85, 0.8)
+            self.canvas.line([end, end * 0.4 + (top[1] + top[2]) * 0.3], self.hair * 0.85, 0.01)
 
     def _hat(self, rng):
-        colour, brim_y = random_colour(rng), float(rng.uniform(-0.62, -0.36))
-        centre, radii = SKULL_CENTRE, self.head.skull_radii
-        rings = []
-        for y in (brim_y, -0.85, -1.15, -1.32):
-            wide = np.sqrt(max(0.05, 1 - ((y + 0.35) / 1.05) ** 2)) * 1.12
-            rings.append([(x * radii[0] * wide, y, centre[2] + z * radii[2] * wide) for x, z in unit_circle(20)])
-        rings = self.project(rings)
-        self.canvas.fill(cv2.convexHull(rings.reshape(-1, 2).astype(np.float32))[:, 0], colour, hides=True)
-        self.canvas.line(spline(rings[0, 1:10], 3), colour * 0.5, 0.10 * self.unit)
+        colour, (x, z) = random_colour(rng), unit_circle(20).T
+        y = np.array([[rng.uniform(-0.62, -0.36)], [-0.85], [-1.15], [-1.32]])
+        wide = 1.12 * np.sqrt(np.maximum(0.05, 1 - ((y + 0.35) / 1.05) ** 2))
+        wide_x, _, wide_z = self.head.skull_radii
+        rings = np.stack([x * wide * wide_x, y + 0 * x, SKULL_CENTRE[2] + z * wide * wide_z], axis=-1)
+        self.canvas.fill(_hull(self.project(rings.reshape(-1, 3))), colour, hides=True)
+        self.canvas.line(spline(self.project(rings[0, 1:10]), 3), colour * 0.5, 0.10)
 
     def _glasses(self, rng):
-        p, canvas, colour, width = self.p, self.canvas, rng.uniform(10, 90, 3), 0.035 * self.unit
+        p, colour = self.p, rng.uniform(10, 90, 3)
         wide, high, power = rng.uniform(0.23, 0.28), rng.uniform(0.15, 0.21), rng.uniform(2, 4)
         shape = unit_circle(24) / (np.abs(unit_circle(24)) ** power).sum(-1, keepdims=True) ** (1 / power)
-        ends = []
-        for sign in SIDES.values():
-            x = sign * (0.345 * p.eye_spacing) + shape[:, 0] * wide
+        bridge = []
+        for sign in self.sides:
+            x = sign * (0.345 * p.eye_spacing + shape[:, 0] * wide)
             depth = 0.16 - 0.25 * np.maximum(0, np.abs(x) - 0.25)
             lens = self.project(np.stack([x, 0.02 + shape[:, 1] * high, depth], axis=-1))
             if p.glasses == "sun":
-                canvas.fill(lens, colour * 0.5, hides=True)
-            canvas.line(lens, colour, width, closed=True)
-            inner, outer = lens[[12, 0]] if sign > 0 else lens[[0, 12]]
-            ends.append(inner)
+                self.canvas.fill(lens, colour * 0.5, hides=True)
+            self.canvas.line(lens, colour, 0.035, closed=True)
             if sign * p.yaw < 15:
-                ear = self.project([sign * 0.80 * p.face_width, 0.0, -0.65])
-                canvas.line([outer, ear], colour, width)
-        canvas.line(ends, colour, width)
+                self.canvas.line([lens[0], self.project([sign * 0.80 * p.face_width, 0.0, -0.65])], colour, 0.03)
+            bridge.append(lens[12])
+        self.canvas.line(bridge, colour, 0.035)
 
-    def _occluder(self, rng):
-        at = self.points[rng.integers(98)]
-        if self.p.occluder == "hand":
-            places = [INDEX["chin"], INDEX["lower_lip"], 6, 26, INDEX["nose_base"], 10, 22]
-            self._hand(self.points[rng.choice(places)], rng)
-            return
+    def _patch(self, rng):
         if self.p.occluder == "bar":
-            angle, half = np.degrees(rng.uniform(0, np.pi)), rng.uniform(0.08, 0.2)
-            outline = turned(np.array([[-8, -half], [8, -half], [8, half], [-8, half]]) * self.unit, angle) + at
+            radii, corners = (12.0, rng.uniform(0.1, 0.25)), 4
         else:
-            corners = int(rng.choice([4, 5, 6, 28]))
-            outline = ellipse(at, rng.uniform(0.2, 0.5, 2) * self.unit, rng.uniform(0, 90), corners)
-        self.canvas.fill(outline, random_colour(rng), hides=True)
+            radii, corners = rng.uniform(0.2, 0.5, 2), int(rng.choice([4, 5, 6, 28]))
+        at, radii = self.points[rng.integers(98)], np.multiply(radii, self.head.scale)
+        self.canvas.fill(ellipse(at, radii, rng.uniform(0, 180), corners), random_colour(rng), hides=True)
 
-    def _hand(self, at, rng):
-        unit, skin, lean = self.unit, self.skin * rng.uniform(0.85, 1.0), rng.uniform(-35, 35)
-        right, down = turned(np.eye(2), lean) * unit
-        wrist = at + 0.2 * down
-        arm = np.stack([wrist - 0.25 * right, wrist + 0.25 * right])
-        parts = [np.concatenate([arm, arm[::-1] + 4 * down])]
-        parts.append(ellipse(at + 0.32 * down, (0.34 * unit, 0.36 * unit), lean))
-        for k in (-1.5, -0.5, 0.5, 1.5):
-            centre = at + 0.17 * k * right - (0.17 if abs(k) < 1 else 0.12) * down
-            parts.append(ellipse(centre, (0.085 * unit, 0.34 * unit), lean + k * 5))
+    def _hand(self, rng):
+        at, skin, lean = self.points[rng.choice([6, 10, 16, 22, 26, 57, 85])], self.skin * 0.9, rng.uniform(-35, 35)
+        arm_and_palm = [(0, 2.2, 0.25, 2.0, 0), (0, 0.32, 0.34, 0.36, 0)]
+        fingers = [(0.17 * k, 0.06 * abs(k) - 0.2, 0.085, 0.34, 5 * k) for k in (-1.5, -0.5, 0.5, 1.5)]
+        turn = np.radians(self.p.roll + lean)
+        right, down = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) * self.head.scale
+        parts = [
+            self._ellipse(at + x * right + y * down, wide, high, lean + k)
+            for x, y, wide, high, k in arm_and_palm + fingers
+        ]
         for part in parts:
-            self.canvas.line(part, skin * 0.6, 0.035 * unit, closed=True)
+            self.canvas.line(part, skin * 0.6, 0.035, closed=True)
         for part in parts:
             self.canvas.fill(part, skin, hides=True)
         for part in parts[2:]:
-            self.canvas.line(part[7:22], skin * 0.75, 0.015 * unit)
+            self.canvas.line(part[7:22], skin * 0.75, 0.015)
+
+
+def _hull(points):
+    return cv2.convexHull(points.astype(np.float32))[:, 0]

@@ -62,7 +62,7 @@ def draw_parameters(rng, difficulty=1.0):
         Yaw, pitch and roll turn to the right of the picture, up, and clockwise. The landmarks' box is ``share`` of the
         picture's shorter side long, and lies ``shift_x``, ``shift_y`` of that side from the middle. Gaze and light
         run from -1 to 1, to the right and down. ``skin`` is dark at 1, ``hair_tone`` fair. ``blur`` is a standard
-        deviation in pixels of a 200-pixel picture, which ``motion`` makes a streak; ``noise`` is in grey levels.
+        deviation in pixels of a 200-pixel picture, ``noise`` is in grey levels.
     """
 
     def normal(spread):
@@ -110,7 +110,7 @@ def draw_parameters(rng, difficulty=1.0):
     p.occluder = choice(none=0.84, patch=0.06, hand=0.07, bar=0.03)
     p.light_x, p.light_y, p.light_strength = rng.uniform(-1, 1), rng.uniform(-1, 0.4), rng.beta(2, 3.5)
     p.exposure, p.warmth = float(np.exp(normal(0.20) - 0.05)), normal(0.35)
-    p.blur, p.motion, p.noise = sometimes(0.35, 0.3, 2.6), chance(0.3), sometimes(0.5, 1.0, 9.0)
+    p.blur, p.noise = sometimes(0.35, 0.3, 2.6), sometimes(0.5, 1.0, 9.0)
     return p
 
 
@@ -133,7 +133,8 @@ def render(p, rng, size=200):
     height, width = (size, size) if np.isscalar(size) else size
     if min(height, width) < SMALLEST:
         raise ConfigError(f"size {height}x{width}: expected at least {SMALLEST} pixels a side")
-    canvas, head = Canvas(height, width), Head(p, height, width)
+    head = Head(p, height, width)
+    canvas = Canvas(height, width, head.scale)
     paint_background(canvas, rng)
     FacePainter(canvas, head, p).paint(rng)
     occluded = canvas.hidden(head.points)
