@@ -36,14 +36,14 @@ class Canvas:
 
     def fill(self, outline, colour, hides=False):
         """Fills a closed outline (M, 2); ``colour``: RGB, 0 to 255; ``hides``: points behind it count as occluded."""
-        fill(self.fine, outline, _rgb(colour), 2)
+        fill(self.fine, outline, colour, 2)
         if hides:
             fill(self.covered, outline, 255, 1)
 
     def line(self, points, colour, width, closed=False):
         """A polyline (M, 2)."""
         width = max(1, round(width * self.unit * 2))
-        cv2.polylines(self.fine, [fixed_point(points, 2)], closed, _rgb(colour), width, cv2.LINE_AA, _SHIFT)
+        cv2.polylines(self.fine, [fixed_point(points, 2)], closed, colour, width, cv2.LINE_AA, _SHIFT)
 
     @contextlib.contextmanager
     def inside(self, outline):
@@ -60,13 +60,7 @@ class Canvas:
 
     def hidden(self, points):
         """(N,) bool: which points (N, 2) lie behind something that hides. Points outside the picture do not."""
-        x, y = np.round(points).astype(int).T
-        inside = (x >= 0) & (x < self.width) & (y >= 0) & (y < self.height)
-        return inside & (self.covered[y.clip(0, self.height - 1), x.clip(0, self.width - 1)] > 127)
-
-
-def _rgb(colour):
-    return tuple(min(max(float(value), 0.0), 255.0) for value in colour)
+        return cv2.remap(self.covered, points[:, None].astype(np.float32), None, cv2.INTER_NEAREST)[:, 0] > 127
 
 
 def ellipse(centre, radii, angle=0.0, corners=28):

@@ -56,8 +56,10 @@ class FacePainter:
             self._glasses(rng)
         if p.occluder == "hand":
             self._hand(rng)
-        elif p.occluder != "none":
-            self._patch(rng)
+        elif p.occluder == "patch":
+            at, radii = self.points[rng.integers(98)], rng.uniform(0.1, 0.6, 2) * self.head.scale
+            outline = ellipse(at, radii, rng.uniform(0, 180), int(rng.choice([4, 5, 6, 28])))
+            self.canvas.fill(outline, random_colour(rng), hides=True)
 
     def _line(self, points, tone, width):
         self.canvas.line(spline(np.array(points), 4), self.skin * tone, width)
@@ -71,14 +73,14 @@ class FacePainter:
         crown = self.head.skull(_HAIR_VOLUME[p.hair])
         if p.hair == "long":
             ends = self.project([[x, 1.5 + 0.3 * p.forehead, -0.9] for x in (0.98, -0.98)])
-            mane = _hull(np.concatenate([crown, ends]))
-            canvas.fill(spline(mane[:: max(1, len(mane) // 14)], 4, closed=True), self.hair * 0.8)
+            canvas.fill(_hull(np.concatenate([crown, ends])), self.hair * 0.8)
         neck = [[-0.50, 0.6, -0.8], [0.50, 0.6, -0.8], [0.56, 2.6, -0.9], [-0.56, 2.6, -0.9]]
         canvas.fill(self.project(neck), self.skin * 0.78)
-        ears = [(-1, 1), (-np.sign(p.yaw),) if abs(p.yaw) > 20 else ()] if p.hair in ("bald", "short") else [(), ()]
-        self._ears(ears[0])
+        ears = p.hair in ("bald", "short")
+        self._ears((-1, 1) if ears else ())
         canvas.fill(crown, self.skin * 0.97 if p.hair == "bald" else self.hair)
-        self._ears(ears[1])  # that of the near side lies over the hair
+        if ears and abs(p.yaw) > 20:  # that of the near side lies over the hair
+            self._ears((-np.sign(p.yaw),))
 
     def _ears(self, signs):
         wide = 0.09 + 0.09 * abs(np.sin(self.head.yaw))
@@ -192,11 +194,10 @@ class FacePainter:
         self.canvas.fill(spline(around, 3, closed=True), self.skin * 0.9)
 
     def _fringe(self, rng):
-        x, wide = np.linspace(0.95, -0.95, 11), self.p.face_width
-        top = self.project(
-            [[x * wide, y, -0.5] for x, y in ((-0.8, -0.25), (-0.48, -1.05), (0.48, -1.05), (0.8, -0.25))]
-        )
-        ends = self.project(np.stack([0.78 * wide * x, 0.07 * rng.normal(size=11) - 0.17, 0.12 - 0.55 * x**2], axis=-1))
+        x, wide = np.linspace(0.95, -0.95, 11), self.p.face_width * 0.8
+        top = [[-wide, -0.25, -0.5], [-0.6 * wide, -1.05, -0.5], [0.6 * wide, -1.05, -0.5], [wide, -0.25, -0.5]]
+        top = self.project(top)
+        ends = self.project(np.stack([0.97 * wide * x, 0.07 * rng.normal(size=11) - 0.17, 0.12 - 0.55 * x**2], axis=-1))
         self.canvas.fill([*top, *ends], self.hair * 1.05, hides=True)
         for end in ends:
             self.canvas.line([end, end * 0.4 + (top[1] + top[2]) * 0.3], self.hair * 0.85, 0.01)
@@ -227,30 +228,19 @@ class FacePainter:
             bridge.append(lens[12])
         self.canvas.line(bridge, colour, 0.035)
 
-    def _patch(self, rng):
-        if self.p.occluder == "bar":
-            radii, corners = (12.0, rng.uniform(0.1, 0.25)), 4
-        else:
-            radii, corners = rng.uniform(0.2, 0.5, 2), int(rng.choice([4, 5, 6, 28]))
-        at, radii = self.points[rng.integers(98)], np.multiply(radii, self.head.scale)
-        self.canvas.fill(ellipse(at, radii, rng.uniform(0, 180), corners), random_colour(rng), hides=True)
-
     def _hand(self, rng):
         at, skin, lean = self.points[rng.choice([6, 10, 16, 22, 26, 57, 85])], self.skin * 0.9, rng.uniform(-35, 35)
-        arm_and_palm = [(0, 2.2, 0.25, 2.0, 0), (0, 0.32, 0.34, 0.36, 0)]
-        fingers = [(0.17 * k, 0.06 * abs(k) - 0.2, 0.085, 0.34, 5 * k) for k in (-1.5, -0.5, 0.5, 1.5)]
         turn = np.radians(self.p.roll + lean)
         right, down = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) * self.head.scale
-        parts = [
-            self._ellipse(at + x * right + y * down, wide, high, lean + k)
-            for x, y, wide, high, k in arm_and_palm + fingers
-        ]
+        shapes = [(0, 2.2, 0.25, 2.0, 0), (0, 0.32, 0.34, 0.36, 0)]  # arm and palm
+        shapes += [(0.17 * k, 0.06 * abs(k) - 0.2, 0.085, 0.34, 5 * k) for k in (-1.5, -0.5, 0.5, 1.5)]
+        parts = [self._ellipse(at + x * right + y * down, w, h, lean + angle) for x, y, w, h, angle in shapes]
         for part in parts:
             self.canvas.line(part, skin * 0.6, 0.035, closed=True)
         for part in parts:
             self.canvas.fill(part, skin, hides=True)
-        for part in parts[2:]:
-            self.canvas.line(part[7:22], skin * 0.75, 0.015)
+        for finger in parts[2:]:
+            self.canvas.line(finger[7:22], skin * 0.75, 0.015)
 
 
 def _hull(points):

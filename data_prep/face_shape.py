@@ -83,7 +83,8 @@ class Head:
         self.rotation = Rotation.from_euler("ZXY", [p.roll, p.pitch, p.yaw], degrees=True).as_matrix()
         self.skull_radii = np.array([0.80 * p.face_width, 0.88, 0.95])
         self.scale, self.origin = 1.0, np.zeros(2)
-        points = self._landmarks(p)
+        jaw, hairline = _contours(p)
+        points = self._landmarks(p, jaw)
         # The landmarks' box lies where, and is as large as, the parameters say.
         x, y, box_width, box_height = landmark_box(points)
         shorter = min(height, width)
@@ -91,7 +92,7 @@ class Head:
         centre = np.array([width - 1, height - 1]) / 2 + np.array([p.shift_x, p.shift_y]) * shorter
         self.origin = centre - self.scale * np.array([x + box_width / 2, y + box_height / 2])
         self.points = points * self.scale + self.origin
-        right, left = (self._visible(spline(_hairline(p) * (sign, 1, 1), 4), sign) for sign in SIDES.values())
+        right, left = (self._visible(spline(hairline * (sign, 1, 1), 4), sign) for sign in SIDES.values())
         self.outline = np.concatenate([spline(self.points[:33], 3), left[1:], right[:0:-1]])
 
     def project(self, points):
@@ -104,7 +105,7 @@ class Head:
         values, vectors = np.linalg.eigh(half @ half.T)
         return (unit_circle(48) * np.sqrt(values)) @ vectors.T + self.project(SKULL_CENTRE)
 
-    def _landmarks(self, p):
+    def _landmarks(self, p, jaw):
         named = _ridge(p) | _lips(p, p.smile, middle=True)
         for side, sign in SIDES.items():
             smile = p.smile + 0.5 * sign * p.smile_skew
@@ -112,9 +113,9 @@ class Head:
             named |= {f"{side}_{name}": (sign * x, y, z) for name, (x, y, z) in own.items()}
         placed = dict(zip(named, self.project(np.array(list(named.values()))), strict=True))
         for side, sign in SIDES.items():
-            jaw = self._visible(spline(_jaw(p) * (sign, 1, 1), 12), sign)
-            length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(jaw, axis=0), axis=-1))])
-            even = along(jaw, np.linspace(0, length[-1], 17), length)
+            outline = self._visible(spline(jaw * (sign, 1, 1), 12), sign)
+            length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(outline, axis=0), axis=-1))])
+            even = along(outline, np.linspace(0, length[-1], 17), length)
             placed |= {f"{side}_jaw_{i}": even[i] for i in range(16)} | {"chin": even[16]}
         return np.stack([placed[name] for name in SCHEMES["98"].names])
 
@@ -134,21 +135,17 @@ class Head:
         return self.project(contour)
 
 
-def _jaw(p):
-    """(7, 3): the contour of one side, from the ear to the chin."""
+def _contours(p):
+    """Of one side: (7, 3) from the ear to the chin, and (5, 3) from the ear to the middle of the forehead."""
     wide = p.jaw_width
     x = np.array([0.77, 0.755, 0.70 * (0.6 + 0.4 * wide), 0.53 * wide, 0.28 * wide, 0.10 * wide, 0.0])
     y = np.array([-0.03, 0.27, 0.62, 0.97, 1.21, 1.28, 1.29])
     # The chin falls with the lower lip; the ear does not move.
     y = y + np.clip(y / 1.29, 0, 1) ** 2 * (0.225 * p.mouth_open + 0.3 * (p.face_length - 1) * 1.29)
-    return np.stack([x * p.face_width, y, [-0.60, -0.55, -0.42, -0.23, -0.05, 0.03, MIDDLE_DEPTH]], axis=-1)
-
-
-def _hairline(p):
-    """(5, 3): the contour of one side, from the ear to the middle of the forehead."""
-    x = np.array([0.77, 0.76, 0.67, 0.38, 0.0]) * p.face_width
+    jaw = np.stack([x, y, [-0.60, -0.55, -0.42, -0.23, -0.05, 0.03, MIDDLE_DEPTH]], axis=-1)
     y = [-0.03, -0.25, -0.50 * p.forehead, -0.69 * p.forehead, -0.73 * p.forehead]
-    return np.stack([x, y, [-0.60, -0.46, -0.27, -0.03, MIDDLE_DEPTH]], axis=-1)
+    hairline = np.stack([[0.77, 0.76, 0.67, 0.38, 0.0], y, [-0.60, -0.46, -0.27, -0.03, MIDDLE_DEPTH]], axis=-1)
+    return jaw * (p.face_width, 1, 1), hairline * (p.face_width, 1, 1)
 
 
 def _brow(p, side):

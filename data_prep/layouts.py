@@ -24,9 +24,7 @@ _PARTS = {
     "train": ("helen/trainset", "lfpw/trainset", "afw") + ("helen/trainset", "helen/trainset", "lfpw/trainset") * 2,
     "test": ("helen/testset", "lfpw/testset", "ibug", "helen/testset", "helen/testset", "lfpw/testset"),
 }
-_NAMES = {"helen": "{:010d}_1.jpg", "lfpw": "image_{:04d}.png", "afw": "{:09d}_1.jpg", "ibug": "image_{:03d}.jpg"}
-# ibug was collected for its hard faces.
-_DIFFICULTY = {"ibug": 1.7}
+_PICTURES = {"helen": "{:010d}_1.jpg", "lfpw": "image_{:04d}.png", "afw": "{:09d}_1.jpg", "ibug": "image_{:03d}.jpg"}
 _EVENTS = ("0--Synthetic_Parade", "1--Synthetic_Meeting", "2--Synthetic_Portrait", "3--Synthetic_Crowd")
 # One COFW picture in this many is grey.
 _GREY_EVERY = 7
@@ -74,7 +72,14 @@ def write_layout(layout, out, *, count, test_count=None, seed=0, size=200, progr
         DataError: ``out`` exists.
     """
     test_count = count // 4 if test_count is None else test_count
-    _check(layout, count, test_count, seed, size)
+    if layout not in _WRITERS:
+        raise ConfigError(f"--layout {layout}: expected one of {', '.join(_WRITERS)}")
+    if count < 1 or test_count < 0:
+        raise ConfigError(f"--count {count} --test-count {test_count}: expected at least 1 and 0 faces")
+    if seed < 0:
+        raise ConfigError(f"--seed {seed}: expected 0 or more")
+    if not SMALLEST <= size <= 2048:
+        raise ConfigError(f"--size {size}: expected {SMALLEST} to 2048 pixels")
     out = Path(out)
     if out.exists():
         raise DataError(f"{out}: exists already: give another --out, or remove it first")
@@ -96,17 +101,6 @@ def write_layout(layout, out, *, count, test_count=None, seed=0, size=200, progr
     return counts
 
 
-def _check(layout, count, test_count, seed, size):
-    if layout not in _WRITERS:
-        raise ConfigError(f"--layout {layout}: expected one of {', '.join(_WRITERS)}")
-    if count < 1 or test_count < 0:
-        raise ConfigError(f"--count {count} --test-count {test_count}: expected at least 1 and 0 faces")
-    if seed < 0:
-        raise ConfigError(f"--seed {seed}: expected 0 or more")
-    if not SMALLEST <= size <= 2048:
-        raise ConfigError(f"--size {size}: expected {SMALLEST} to 2048 pixels")
-
-
 def _render(seed, size, split, i, difficulty=1.0):
     """Face ``i`` of a split depends on the seed, the split and ``i`` alone, not on how many there are."""
     rng = np.random.default_rng([seed, SPLITS.index(split), i])
@@ -118,12 +112,12 @@ def _write_300w(root, split, numbers, render):
     """Folders of pictures, each with a 1-based ``.pts`` file beside it. Yields part, name and face."""
     for i in numbers:
         part = _PARTS[split][i % len(_PARTS[split])]
-        face = render(i, _DIFFICULTY.get(part, 1.0))
-        name = f"{part}/{_NAMES[part.split('/')[0]].format(i + 1)}"
+        face = render(i, 1.7 if part == "ibug" else 1.0)  # ibug was collected for its hard faces
+        name = f"{part}/{_PICTURES[part.split('/')[0]].format(i + 1)}"
         _write_image(root / name, face.image)
-        rows = [f"{x:.6f} {y:.6f}" for x, y in to_68(face.points98).astype(np.float64) + 1]
-        lines = ["version: 1", f"n_points:  {len(rows)}", "{", *rows, "}"]
-        (root / name).with_suffix(".pts").write_text("\n".join(lines) + "\n", encoding="ascii")
+        lines = [f"{x:.6f} {y:.6f}\n" for x, y in to_68(face.points98).astype(np.float64) + 1]
+        text = f"version: 1\nn_points:  {len(lines)}\n{{\n{''.join(lines)}}}\n"
+        (root / name).with_suffix(".pts").write_text(text, encoding="ascii")
         yield part, name, face
 
 
@@ -137,20 +131,15 @@ def _write_wflw(root, split, numbers, render):
             name = f"{event}/{event.replace('--', '_')}_{SPLITS.index(split)}_{i + 1}.jpg"
             _write_image(root / IMAGES / name, face.image)
             x, y, width, height = landmark_box(face.points98).astype(np.float64)
-            numbers_of_face = [round(value) for value in (x, y, x + width, y + height)]
-            numbers_of_face += [int(face.flags[flag]) for flag in FLAGS]
-            words = [f"{value:.6f}" for value in face.points98.reshape(-1)]
-            file.write(" ".join([*words, *map(str, numbers_of_face), name]) + "\n")
+            box = [round(value) for value in (x, y, x + width, y + height)]
+            points, flags = [f"{value:.6f}" for value in face.points98.flat], [int(face.flags[flag]) for flag in FLAGS]
+            print(*points, *box, *flags, name, file=file)
             yield split, f"{name}#{i + 1}", face
 
 
 def _write_cofw(root, split, numbers, render):
-    """A MATLAB v7.3 file, that is HDF5 behind a block of 512 bytes; all arrays transposed, all positions 1-based.
-
-    Yields part, name and face.
-    """
-    path = root / f"COFW_{split}_color.mat"
-    columns = [], [], []
+    """A MATLAB v7.3 file, HDF5 behind 512 bytes: arrays transposed, positions 1-based. Yields part, name and face."""
+    path, columns = root / f"COFW_{split}_color.mat", ([], [], [])
     with h5py.File(path, "w", userblock_size=512) as file:
         for i in numbers:
             face = render(i)
@@ -161,9 +150,9 @@ def _write_cofw(root, split, numbers, render):
             points = to_29(face.points98).astype(np.float64)
             occluded = to_29(face.occluded[:, None].astype(np.float64))[:, 0] >= 0.5
             box = landmark_box(points)
-            described = [stored.ref], [*(points.T + 1).flat, *occluded], np.round([*(box[:2] + 1), *box[2:]])
-            for column, value in zip(columns, described, strict=True):
-                column.append(value)
+            columns[0].append([stored.ref])
+            columns[1].append([*(points.T + 1).flat, *occluded])
+            columns[2].append(np.round([*(box[:2] + 1), *box[2:]]))
             yield path.name, f"{split}/{i + 1:04d}", face
         types = (h5py.ref_dtype, "cell"), (np.float64, "double"), (np.float64, "double")
         for name, rows, (dtype, matlab) in zip(VARIABLES[split], columns, types, strict=True):

@@ -71,20 +71,13 @@ def draw_parameters(rng, difficulty=1.0):
     def size(spread):
         return float(np.exp(normal(spread)))
 
-    def chance(probability):
-        return rng.random() < probability
-
     def sometimes(probability, low=0.0, high=1.0):
-        value, happens = rng.uniform(low, high), chance(probability)
-        return value if happens else 0.0
+        return rng.uniform(low, high) if rng.random() < probability else 0.0
 
     def choice(**weights):
         return str(rng.choice(list(weights), p=list(weights.values())))
 
-    lively = min(difficulty, 2.0)
-    blink = sometimes(0.12, 0.6, 1.0)
-    squint, raised, hat = sometimes(0.5, 0.0, 0.35), sometimes(0.3 * lively), chance(0.10)
-    p = SimpleNamespace()
+    p, lively = SimpleNamespace(), min(difficulty, 2.0)
     p.yaw, p.pitch, p.roll = (
         float(np.clip(normal(spread * difficulty), -most, most)) for spread, most in ((20, 60), (9, 28), (10, 45))
     )
@@ -98,16 +91,17 @@ def draw_parameters(rng, difficulty=1.0):
     p.mouth_open = sometimes(0.45 * lively, 0.05, 1.0) ** 1.5
     p.smile = sometimes(0.5, 0.1, 1.0) - sometimes(0.12, 0.1, 0.8)
     p.smile_skew, p.pucker, p.frown = normal(0.12), sometimes(0.08 * lively), sometimes(0.2 * lively)
+    raised, squint, blink = sometimes(0.3 * lively), sometimes(0.5, 0.0, 0.35), sometimes(0.12, 0.6, 1.0)
     p.right_brow_raise, p.left_brow_raise = raised + normal(0.08), raised + normal(0.08)
     p.right_eye_closure = max(blink, squint)
-    p.left_eye_closure = squint if chance(0.1) else max(blink, squint)
+    p.left_eye_closure = squint if rng.random() < 0.1 else max(blink, squint)  # a wink
     p.gaze_x, p.gaze_y = normal(0.4), normal(0.3)
     p.skin, p.hair_tone, p.iris_tone = rng.beta(1.1, 1.4), rng.beta(0.9, 1.6), rng.random()
     p.hair = choice(short=0.42, long=0.30, full=0.18, bald=0.10)
-    p.fringe, p.hat = chance(0.13), hat
+    p.fringe, p.hat = rng.random() < 0.13, rng.random() < 0.10
     p.beard, p.makeup = sometimes(0.22, 0.2, 0.9), sometimes(0.15, 0.4, 1.0)
     p.glasses = choice(none=0.82, clear=0.13, sun=0.05)
-    p.occluder = choice(none=0.84, patch=0.06, hand=0.07, bar=0.03)
+    p.occluder = choice(none=0.84, patch=0.09, hand=0.07)
     p.light_x, p.light_y, p.light_strength = rng.uniform(-1, 1), rng.uniform(-1, 0.4), rng.beta(2, 3.5)
     p.exposure, p.warmth = float(np.exp(normal(0.20) - 0.05)), normal(0.35)
     p.blur, p.noise = sometimes(0.35, 0.3, 2.6), sometimes(0.5, 1.0, 9.0)
@@ -115,21 +109,21 @@ def draw_parameters(rng, difficulty=1.0):
 
 
 def render_face(rng, size=200, difficulty=1.0):
-    """Draws a face at random and renders it.
-
-    Args:
-        rng: `numpy.random.Generator`; the same state gives the same face, to the last bit.
-        size: pixels: a side, or (height, width).
-        difficulty: see `draw_parameters`.
-
-    Raises:
-        ConfigError: a picture too small to hold a face.
-    """
+    """Draws a face at random and renders it; see `draw_parameters` and `render`."""
     return render(draw_parameters(rng, difficulty), rng, size)
 
 
 def render(p, rng, size=200):
-    """Renders the face of `draw_parameters`; ``rng`` draws background, clothes and noise. See `render_face`."""
+    """Renders one face.
+
+    Args:
+        p: what `draw_parameters` gives.
+        rng: `numpy.random.Generator`, for background, clothes and noise. One state gives one picture, to the last bit.
+        size: pixels: a side, or (height, width).
+
+    Raises:
+        ConfigError: a picture too small to hold a face.
+    """
     height, width = (size, size) if np.isscalar(size) else size
     if min(height, width) < SMALLEST:
         raise ConfigError(f"size {height}x{width}: expected at least {SMALLEST} pixels a side")
