@@ -1,12 +1,12 @@
-"""A picture to draw on with sub-pixel precision: anti-aliased shapes on a grid twice as fine as the result."""
+"""A picture to draw on with sub-pixel precision, its random background, and what a camera makes of it."""
 
-import functools
-import math
+import contextlib
 
 import cv2
 import numpy as np
 
-SUPERSAMPLING = 2
+from data_prep.face_shape import unit_circle
+
 _SHIFT = 4  # fractional bits of OpenCV's drawing coordinates
 
 
@@ -16,109 +16,87 @@ def fixed_point(points, factor):
     return np.round(fine * (1 << _SHIFT)).astype(np.int32)
 
 
+def fill(image, outline, value, factor):
+    """Fills an outline (M, 2), in picture pixels, on an image ``factor`` times as fine."""
+    cv2.fillPoly(image, [fixed_point(outline, factor)], value, cv2.LINE_AA, _SHIFT)
+
+
 class Canvas:
-    """Draws in pixels of the final picture, pixel centres at integers.
+    """Draws in pixels of the final picture, pixel centres at integers, on a grid twice as fine.
 
     Args:
         height, width: of the final picture.
+        unit: pixels of the picture, in which widths of lines are given.
     """
 
-    def __init__(self, height, width):
-        self.height, self.width = height, width
-        self.fine = np.zeros((height * SUPERSAMPLING, width * SUPERSAMPLING, 3), np.uint8)
+    def __init__(self, height, width, unit):
+        self.height, self.width, self.unit = height, width, unit
+        self.fine = np.zeros((height * 2, width * 2, 3), np.uint8)
         self.covered = np.zeros((height, width), np.uint8)
 
-    def fill(self, outline, colour, opacity=1.0):
-        """Fills a closed outline (M, 2); ``colour``: RGB, 0 to 255."""
-        shape = fixed_point(outline, SUPERSAMPLING)
-        colour = _rgb(colour)
-        if opacity >= 1:
-            cv2.fillPoly(self.fine, [shape], colour, cv2.LINE_AA, _SHIFT)
-            return
-        self._through(shape, 0, opacity, lambda image, moved: cv2.fillPoly(image, [moved], colour, cv2.LINE_AA, _SHIFT))
+    def fill(self, outline, colour, hides=False):
+        """Fills a closed outline (M, 2); ``colour``: RGB, 0 to 255; ``hides``: points behind it count as occluded."""
+        fill(self.fine, outline, colour, 2)
+        if hides:
+            fill(self.covered, outline, 255, 1)
 
-    def line(self, points, colour, width, opacity=1.0, closed=False):
-        """A polyline (M, 2), ``width`` in picture pixels."""
-        shape, colour = fixed_point(points, SUPERSAMPLING), _rgb(colour)
-        width = max(1, round(width * SUPERSAMPLING))
+    def line(self, points, colour, width, closed=False):
+        """A polyline (M, 2)."""
+        width = max(1, round(width * self.unit * 2))
+        cv2.polylines(self.fine, [fixed_point(points, 2)], closed, colour, width, cv2.LINE_AA, _SHIFT)
 
-        def draw(image, moved):
-            cv2.polylines(image, [moved], closed, colour, width, cv2.LINE_AA, _SHIFT)
-
-        if opacity >= 1:
-            draw(self.fine, shape)
-        else:
-            self._through(shape, width, opacity, draw)
-
-    def ellipse(self, centre, radii, colour, angle=0.0, opacity=1.0):
-        """A filled ellipse; ``angle`` in degrees, clockwise."""
-        self.fill(ellipse_outline(centre, radii, angle), colour, opacity)
-
-    def inside(self, outline, draw):
-        """Lets ``draw()`` paint and keeps its work only within the outline (M, 2)."""
-        shape = fixed_point(outline, SUPERSAMPLING)
-        window = self._window(shape, 2)
-        before = self.fine.copy()
-        draw()
-        painted, self.fine = self.fine[window].astype(np.float32), before
-        if painted.size:
-            mask = np.zeros(painted.shape[:2], np.uint8)
-            cv2.fillPoly(mask, [self._moved(shape, window)], 255, cv2.LINE_AA, _SHIFT)
-            weight = cv2.merge([mask] * 3).astype(np.float32) / 255
-            before[window] = np.round(before[window] * (1 - weight) + weight * painted).astype(np.uint8)
-
-    def cover(self, outline):
-        """Records that an outline (M, 2) hides what lies behind it."""
-        cv2.fillPoly(self.covered, [fixed_point(outline, 1)], 255, cv2.LINE_AA, _SHIFT)
+    @contextlib.contextmanager
+    def inside(self, outline):
+        """Keeps what is painted meanwhile only within an outline (M, 2)."""
+        before, mask = self.fine.copy(), np.zeros(self.fine.shape[:2], np.uint8)
+        yield
+        cv2.fillPoly(mask, [fixed_point(outline, 2)], 255, shift=_SHIFT)
+        self.fine = cv2.copyTo(self.fine, mask, before)
 
     def shade(self, gain):
         """Multiplies the picture by a coarse map of factors (h, w), smoothly enlarged."""
         fine = cv2.resize(np.round(np.clip(gain, 0, 2) * 127.5).astype(np.uint8), self.fine.shape[1::-1])
         cv2.multiply(self.fine, cv2.cvtColor(fine, cv2.COLOR_GRAY2RGB), dst=self.fine, scale=1 / 127.5)
 
-    def picture(self):
-        """(height, width, 3) uint8: every pixel the mean of its finer ones."""
-        return cv2.resize(self.fine, (self.width, self.height), interpolation=cv2.INTER_AREA)
-
     def hidden(self, points):
-        """(N,) bool: which points (N, 2) lie behind something covered. Points outside the picture are not."""
-        x, y = np.round(points).astype(int).T
-        inside = (x >= 0) & (x < self.width) & (y >= 0) & (y < self.height)
-        return inside & (self.covered[y.clip(0, self.height - 1), x.clip(0, self.width - 1)] > 127)
-
-    def _through(self, shape, margin, opacity, draw):
-        window = self._window(shape, margin + 2)
-        before = self.fine[window]
-        if not before.size:
-            return
-        painted = before.copy()
-        draw(painted, self._moved(shape, window))
-        self.fine[window] = cv2.addWeighted(painted, opacity, before, 1 - opacity, 0)
-
-    def _window(self, shape, margin):
-        limit = (self.fine.shape[1], self.fine.shape[0])
-        low = ((shape.min(0) >> _SHIFT) - margin).tolist()
-        high = ((shape.max(0) >> _SHIFT) + margin + 2).tolist()
-        x, y = (slice(*(min(max(end[k], 0), limit[k]) for end in (low, high))) for k in range(2))
-        return y, x
-
-    def _moved(self, shape, window):
-        return shape - np.array([window[1].start, window[0].start], np.int32) * (1 << _SHIFT)
+        """(N,) bool: which points (N, 2) lie behind something that hides. Points outside the picture do not."""
+        return cv2.remap(self.covered, points[:, None].astype(np.float32), None, cv2.INTER_NEAREST)[:, 0] > 127
 
 
-def ellipse_outline(centre, radii, angle=0.0, count=28):
-    """(count, 2) points of an ellipse; ``angle`` in degrees, clockwise."""
-    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-    turn = np.array([[cos * radii[0], sin * radii[0]], [-sin * radii[1], cos * radii[1]]])
-    return unit_circle(count) @ turn + centre
+def ellipse(centre, radii, angle=0.0, corners=28):
+    """(corners, 2) points of an ellipse; ``angle`` in degrees, clockwise."""
+    cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    return unit_circle(corners) * radii @ np.array([[cos, sin], [-sin, cos]]) + centre
 
 
-@functools.cache
-def unit_circle(count):
-    """(count, 2) points of the unit circle, from (1, 0) on clockwise as seen in a picture."""
-    t = np.arange(count) * (2 * np.pi / count)
-    return np.stack([np.cos(t), np.sin(t)], axis=-1)
+def random_colour(rng, *shape):
+    """Colours (*shape, 3), grey ones more often than vivid ones."""
+    grey, vivid = rng.uniform(20, 235, (*shape, 1)), rng.uniform(20, 235, (*shape, 3))
+    return grey + (vivid - grey) * rng.beta(1, 1.5, (*shape, 1))
 
 
-def _rgb(colour):
-    return tuple(min(max(float(value), 0.0), 255.0) for value in colour)
+def paint_background(canvas, rng):
+    """A gradient, shapes at random and soft texture."""
+    shorter = min(canvas.height, canvas.width)
+    canvas.fine = cv2.resize(random_colour(rng, 2, 2).astype(np.uint8), canvas.fine.shape[1::-1])
+    for _ in range(int(rng.integers(0, 11))):
+        centre, radii = rng.uniform((0, 0), (canvas.width, canvas.height)), rng.uniform(0.03, 0.4, 2) * shorter
+        outline = ellipse(centre, radii, rng.uniform(0, 180), int(rng.choice([3, 4, 5, 28])))
+        canvas.fill(outline, random_colour(rng))
+    canvas.shade(rng.normal(1, rng.uniform(0.02, 0.2), (24, 24)))
+    if rng.random() < 0.6:
+        canvas.fine = cv2.blur(canvas.fine, (int(rng.uniform(1, 6) * shorter / 200 * 2) * 2 + 1,) * 2)
+
+
+def photograph(canvas, p, rng):
+    """The finished picture (H, W, 3) uint8 RGB: exposure, white balance, blur and noise of a camera."""
+    image = cv2.resize(canvas.fine, (canvas.width, canvas.height), interpolation=cv2.INTER_AREA)
+    gains = p.exposure * (1 + 0.10 * p.warmth * np.array([1, 0.1, -1], np.float32))
+    level = np.minimum(np.arange(256, dtype=np.float32)[:, None] / 255 * gains, 1)
+    image = cv2.LUT(image, np.round(255 * level**0.95).astype(np.uint8)[:, None])
+    if p.blur:
+        image = cv2.GaussianBlur(image, (0, 0), p.blur * min(canvas.height, canvas.width) / 200)
+    if p.noise:
+        grain = rng.standard_normal(image.shape, dtype=np.float32) * p.noise
+        image = cv2.add(image, grain, dtype=cv2.CV_8U)
+    return image

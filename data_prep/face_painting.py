@@ -1,230 +1,247 @@
-"""Draws the features of a face where its 98 projected points say."""
+"""Paints a person onto a canvas: body, hair, face, and what hides parts of it."""
 
 import cv2
 import numpy as np
 
-from data_prep.canvas import ellipse_outline, fixed_point
-from data_prep.face_shape import SIDES, spline
+from data_prep.canvas import ellipse, fill, random_colour
+from data_prep.face_shape import SKULL_CENTRE, along, spline, unit_circle
 from kdloss.schemes import SCHEMES
 
-INDEX = {name: i for i, name in enumerate(SCHEMES["98"].names)}
-_SKIN = np.array([[236, 202, 182], [228, 184, 154], [196, 142, 108], [140, 92, 64], [82, 52, 38]], float)
-_HAIR = np.array([[24, 20, 20], [60, 40, 28], [108, 72, 44], [168, 128, 78], [222, 192, 138]], float)
-_IRIS = np.array([[40, 24, 16], [84, 54, 30], [96, 104, 60], [92, 124, 150], [120, 150, 176]], float)
-
-
-def tone(palette, position):
-    """A colour (3,) of a palette (n, 3) at 0 to 1."""
-    return _along(palette, position)
+_SKIN = np.array([[236, 202, 182], [228, 184, 154], [196, 142, 108], [140, 92, 64], [82, 52, 38]])
+_HAIR = np.array([[24, 20, 20], [60, 40, 28], [108, 72, 44], [168, 128, 78], [222, 192, 138]])
+_IRIS = np.array([[40, 24, 16], [84, 54, 30], [96, 104, 60], [92, 124, 150], [120, 150, 176]])
+_HAIR_VOLUME = {"bald": 1.0, "short": 1.05, "full": 1.20, "long": 1.12}
+# Places of the parts in the 98 points; of what there is twice, the right one.
+_CHIN, _LOWER_LIP, _RIDGE, _WINGS = 16, 85, slice(51, 55), slice(55, 60)
+_JAW, _LIPS, _MOUTH = slice(0, 33), slice(76, 88), slice(88, 96)
+_BROW, _EYE, _PUPIL = slice(33, 42), slice(60, 68), 96
 
 
 class FacePainter:
-    """Paints one face onto a canvas.
+    """Paints one person.
 
     Args:
         canvas: `Canvas`.
-        p: `FaceParameters`.
-        head: `HeadShape`.
-        projection: `Projection`.
-        points: (98, 2) pixels of the picture.
+        head: `Head`.
+        p: the parameters that the head was made from.
     """
 
-    def __init__(self, canvas, p, head, projection, points):
-        self.canvas, self.p, self.head, self.projection, self.points = canvas, p, head, projection, points
-        self.unit = projection.scale
-        self.skin = tone(_SKIN, p.skin)
-        self.hair = tone(_HAIR, p.hair_tone * (1 - 0.6 * p.skin))
-        self.outline = head.face_outline(projection, points)
+    def __init__(self, canvas, head, p):
+        self.canvas, self.head, self.p = canvas, head, p
+        self.points, self.project = head.points, head.project
+        # Each side's points in the order of the right side: the same numbers are the same places.
+        self.sides = {-1: self.points, 1: self.points[list(SCHEMES["98"].mirror)]}
+        self.skin = along(_SKIN, p.skin)
+        self.hair = along(_HAIR, p.hair_tone * (1 - 0.6 * p.skin))
 
-    def at(self, *names):
-        """Points by name: (2,) for one, (n, 2) for several."""
-        found = self.points[[INDEX[name] for name in names]]
-        return found[0] if len(names) == 1 else found
-
-    def place(self, x, y, z):
-        """Pixels (2,) of a point of the head frame."""
-        return self.projection(np.array([x, y, z], float))
-
-    def behind(self):
-        """What the face hides: hair, neck, ears, skull."""
-        p, canvas = self.p, self.canvas
-        volume = {"bald": 1.0, "short": 1.05, "full": 1.20, "long": 1.12}[p.hair]
-        crown = self.head.skull_outline(self.projection, volume)
-        if p.hair == "long":
-            ends = [self.place(sign * 0.98, 1.5 + 0.3 * p.forehead, -0.9) for sign in (1, -1)]
-            mane = cv2.convexHull(np.concatenate([crown, ends]).astype(np.float32))[:, 0]
-            canvas.fill(spline(mane[:: max(1, len(mane) // 14)], 4, closed=True), self.hair * 0.8)
-        neck = [self.place(x, y, z) for x, y, z in ((-0.50, 0.6, -0.8), (0.50, 0.6, -0.8), (0.56, 2.6, -0.9))]
-        canvas.fill([*neck, self.place(-0.56, 2.6, -0.9)], self.skin * 0.78)
-        ears = p.hair in ("bald", "short")
-        if ears:
-            for sign in SIDES.values():
-                self._ear(sign)
-        canvas.fill(crown, self.skin * 0.97 if p.hair == "bald" else self.hair)
-        if ears and abs(p.yaw) > 20:  # the ear of the near side lies over the hair
-            self._ear(-np.sign(p.yaw))
-
-    def _ear(self, sign):
-        turned = abs(np.sin(np.radians(self.p.yaw)))
-        centre = self.place(sign * 0.80 * self.p.face_width, 0.12, -0.75)
-        radii = np.array([0.09 + 0.09 * turned, 0.21]) * self.unit
-        self.canvas.ellipse(centre, radii, self.skin * 0.92, self.p.roll)
-        self.canvas.ellipse(centre, radii * 0.6, self.skin * 0.74, self.p.roll)
-
-    def face(self):
-        """Skin, shading and every feature."""
-        self.canvas.fill(self.outline, self.skin)
-        self.canvas.shade(self._shading())
-        if self.p.beard:
+    def paint(self, rng):
+        """Everything, from the back to the front; ``rng`` draws clothes and what hides the face."""
+        p = self.p
+        self._hair_and_neck()
+        self._body(rng)
+        self.canvas.fill(self.head.outline, self.skin)
+        if p.beard:
             self._beard()
-        # The eye that turns away comes first: at large yaw the nose stands before it.
-        near, far = ("right", "left") if self.p.yaw > 0 else ("left", "right")
-        for side in (far, near):
-            self._eye(side)
-            self._brow(side)
+        # The side that turns away comes first: at large yaw the nose stands before it.
+        for sign in (1, -1) if p.yaw > 0 else (-1, 1):
+            self._eye(self.sides[sign])
         self._nose()
         self._mouth()
+        self.canvas.shade(self._light())
+        if p.fringe and p.hair != "bald":
+            self._fringe(rng)
+        if p.hat:
+            self._hat(rng)
+        if p.glasses != "none":
+            self._glasses(rng)
+        if p.occluder == "hand":
+            self._hand(rng)
+        elif p.occluder == "patch":
+            at, radii = self.points[rng.integers(98)], rng.uniform(0.1, 0.6, 2) * self.head.scale
+            outline = ellipse(at, radii, rng.uniform(0, 180), int(rng.choice([4, 5, 6, 28])))
+            self.canvas.fill(outline, random_colour(rng), hides=True)
 
-    def _shading(self):
+    def _line(self, points, tone, width):
+        self.canvas.line(spline(np.array(points), 4), self.skin * tone, width)
+
+    def _ellipse(self, centre, wide, high, angle=0.0):
+        """The outline of an ellipse that turns with the head; its radii are in units of the head."""
+        return ellipse(centre, np.array([wide, high]) * self.head.scale, self.p.roll + angle)
+
+    def _hair_and_neck(self):
+        p, canvas = self.p, self.canvas
+        crown = self.head.skull(_HAIR_VOLUME[p.hair])
+        if p.hair == "long":
+            ends = self.project([[x, 1.5 + 0.3 * p.forehead, -0.9] for x in (0.98, -0.98)])
+            canvas.fill(_hull(np.concatenate([crown, ends])), self.hair * 0.8)
+        neck = [[-0.50, 0.6, -0.8], [0.50, 0.6, -0.8], [0.56, 2.6, -0.9], [-0.56, 2.6, -0.9]]
+        canvas.fill(self.project(neck), self.skin * 0.78)
+        ears = p.hair in ("bald", "short")
+        self._ears((-1, 1) if ears else ())
+        canvas.fill(crown, self.skin * 0.97 if p.hair == "bald" else self.hair)
+        if ears and abs(p.yaw) > 20:  # that of the near side lies over the hair
+            self._ears((-np.sign(p.yaw),))
+
+    def _ears(self, signs):
+        wide = 0.09 + 0.09 * abs(np.sin(self.head.yaw))
+        for sign in signs:
+            centre = self.project([sign * 0.80 * self.p.face_width, 0.12, -0.75])
+            self.canvas.fill(self._ellipse(centre, wide, 0.21), self.skin * 0.92)
+            self.canvas.fill(self._ellipse(centre, wide * 0.6, 0.126), self.skin * 0.74)
+
+    def _body(self, rng):
+        """Shoulders and clothes."""
+        half = np.array([[-2.4, 6.0], [-2.4, 1.9], [-2.1, 0.75], [-1.4, 0.35], [-0.62, 0.05], [0, 0.3]])
+        outline = spline(np.concatenate([half, half[4::-1] * (-1, 1)]), 3)
+        outline = outline * self.head.scale + self.project([0, 1.75, -0.9])
+        colour = random_colour(rng)
+        self.canvas.fill(outline, colour)
+        self.canvas.line(outline, colour * 0.7, 0.03)
+
+    def _light(self):
         """A map of gains at a quarter of the fine grid: light on a rounded head, hollows and ridges."""
-        p, unit = self.p, self.unit / 2
+        p, unit = self.p, self.head.scale / 2
         shape = (self.canvas.height // 2, self.canvas.width // 2)
-        mask = np.zeros(shape, np.uint8)
-        head = np.concatenate([self.outline, self.head.skull_outline(self.projection)]).astype(np.float32)
-        cv2.fillPoly(mask, [fixed_point(cv2.convexHull(head)[:, 0], 0.5)], 255, cv2.LINE_AA, 4)
-        soft = cv2.GaussianBlur(mask, (0, 0), 0.10 * unit + 0.3).astype(np.float32) / 255
-        centre = self.place(0, 0.25, -0.2) / 2
+        mask, relief = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        fill(mask, _hull(np.concatenate([self.head.outline, self.head.skull()])), 1, 0.5)
+        soft = cv2.GaussianBlur(mask, (0, 0), 0.10 * unit + 0.3)
         y, x = np.ogrid[: shape[0], : shape[1]]
-        u = ((x - centre[0]) / (0.95 * unit)).astype(np.float32)
-        v = ((y - centre[1]) / (1.25 * unit)).astype(np.float32)
+        centre = self.project([0, 0.25, -0.2]) / 2
+        u, v = ((x - centre[0]) / np.float32(0.95 * unit), (y - centre[1]) / np.float32(1.25 * unit))
         z = np.sqrt(np.maximum(1 - 0.8 * (u**2 + v**2), 0.05))
         lambert = 0.75 * z + (u * p.light_x + v * p.light_y) * (0.2 + 0.75 * p.light_strength)
-        gain = 0.55 + 0.5 * np.clip(lambert, -0.55, 1.0) + 0.30 * (soft - 0.5)
-        relief = np.zeros(shape, np.float32)
         for outline, depth in self._relief():
-            cv2.fillPoly(relief, [fixed_point(np.asarray(outline), 0.5)], depth, cv2.LINE_AA, 4)
+            fill(relief, outline, depth, 0.5)
         relief = cv2.GaussianBlur(relief, (0, 0), 0.045 * unit + 0.3)
-        return 1 + soft * (gain + relief - 1)
+        return 1 + soft * (0.5 * np.clip(lambert, -0.55, 1.0) + 0.30 * (soft - 0.5) + relief - 0.45)
 
     def _relief(self):
         """Outlines with what they add to the light: hollows of the eyes, sides of the nose, cheeks, chin."""
-        unit, p = self.unit, self.p
-        tip, bridge, base = self.at("nose_bridge_3", "nose_bridge_0", "nose_base")
-        for side, sign in SIDES.items():
-            brow, eye = self.at(f"{side}_brow_lower_0", f"{side}_brow_lower_2"), self.at(f"{side}_pupil")
-            wing, corner = self.at(f"{side}_nostril_0", f"{side}_mouth_corner")
-            yield ellipse_outline(eye, (0.23 * unit, 0.15 * unit), p.roll), -0.10
-            yield ellipse_outline(self.place(sign * 0.42, 0.42, -0.08), (0.2 * unit, 0.16 * unit), p.roll), 0.07
+        p, points = self.p, self.points
+        ridge, wings = points[_RIDGE], points[_WINGS]
+        for sign, own in self.sides.items():
+            wing, corner = own[_WINGS][0], own[_LIPS][0]
+            yield self._ellipse(own[_PUPIL], 0.23, 0.15), -0.10
+            yield self._ellipse(self.project([sign * 0.42, 0.42, -0.08]), 0.2, 0.16), 0.07
             dark = -0.10 - 0.16 * max(0.0, -sign * p.light_x) * (0.4 + p.light_strength)
-            yield [bridge, brow[0], self.at(f"{side}_eye_inner") * 0.6 + bridge * 0.4, wing, tip], dark
-            fold = spline(np.stack([wing, wing * 0.45 + corner * 0.55 + np.array([sign * 0.06 * unit, 0]), corner]), 4)
-            aside = np.array([sign * 0.035 * unit, 0])
-            yield np.concatenate([fold, fold[::-1] + aside]), -0.10 - 0.14 * max(p.smile, 0)
-        wings = self.at("right_nostril_0", "left_nostril_0")
-        yield [wings[0], base, wings[1], base + (tip - bridge) * 0.20], -0.22
-        across = (wings[1] - wings[0]) * 0.09
-        yield [bridge - across, bridge + across, tip + across, tip - across], 0.13
-        yield ellipse_outline(tip, (0.065 * unit, 0.055 * unit)), 0.16
-        lip, chin = self.at("lower_lip", "chin")
-        yield ellipse_outline(lip * 0.8 + chin * 0.2, (0.17 * unit, 0.05 * unit), p.roll), -0.16
+            yield [ridge[0], own[_BROW][5], own[_EYE][4] * 0.6 + ridge[0] * 0.4, wing, ridge[3]], dark
+            aside = np.array([sign * self.head.scale, 0])
+            fold = spline(np.array([wing, wing * 0.45 + corner * 0.55 + 0.06 * aside, corner]), 4)
+            yield [*fold, *(fold[::-1] + 0.035 * aside)], -0.10 - 0.14 * max(p.smile, 0)
+        yield [wings[0], wings[2], wings[4], wings[2] + (ridge[3] - ridge[0]) * 0.20], -0.22
+        across = (wings[4] - wings[0]) * 0.09
+        yield [ridge[0] - across, ridge[0] + across, ridge[3] + across, ridge[3] - across], 0.13
+        yield self._ellipse(ridge[3], 0.065, 0.055), 0.16
+        yield self._ellipse(points[_LOWER_LIP] * 0.8 + points[_CHIN] * 0.2, 0.17, 0.05), -0.16
 
-    def _eye(self, side):
-        canvas, p, unit = self.canvas, self.p, self.unit
-        upper = self.at(*(f"{side}_eye_{name}" for name in ("outer", "upper_0", "upper_1", "upper_2", "inner")))
-        lower = self.at(*(f"{side}_eye_{name}" for name in ("outer", "lower_0", "lower_1", "lower_2", "inner")))
-        lids = spline(np.concatenate([upper, lower[3:0:-1]]), 4, closed=True)
-        pupil = self.at(f"{side}_pupil")
-        brow = self.at(f"{side}_brow_lower_2")
-        crease = upper + (brow - upper[2]) * np.array([0.05, 0.22, 0.28, 0.22, 0.05])[:, None]
+    def _eye(self, points):
+        canvas, p = self.canvas, self.p
+        eye, brow, pupil = points[_EYE], points[_BROW], points[_PUPIL]
+        lids, upper = spline(eye, 4, closed=True), eye[:5]
+        crease = upper + (brow[7] - eye[2]) * np.array([[0.05], [0.22], [0.28], [0.22], [0.05]])
         if p.makeup:
-            shadow = np.concatenate([spline(crease, 3), spline(upper, 3)[::-1]])
-            canvas.fill(shadow, self.skin * (0.6, 0.5, 0.7), 0.7 * p.makeup)
-        canvas.line(spline(crease, 3), self.skin * 0.6, 0.018 * unit, 0.6)
-
-        def inside():
+            canvas.fill([*crease, *upper[::-1]], self.skin * (1 - p.makeup * np.array([0.28, 0.35, 0.21])))
+        self._line(crease, 0.75, 0.018)
+        iris, turn = along(_IRIS, p.iris_tone), np.cos(self.head.yaw)
+        with canvas.inside(lids):
             canvas.fill(lids, np.array([238, 234, 228]) * (1 - 0.15 * p.light_strength))
-            turn = np.cos(np.radians(p.yaw))
-            canvas.ellipse(pupil, np.array([0.074 * turn, 0.074]) * unit, tone(_IRIS, p.iris_tone) * 0.55, p.roll)
-            canvas.ellipse(pupil, np.array([0.060 * turn, 0.060]) * unit, tone(_IRIS, p.iris_tone), p.roll)
-            canvas.ellipse(pupil, np.array([0.032 * turn, 0.032]) * unit, (10, 8, 8), p.roll)
-            canvas.ellipse(pupil + np.array([p.light_x, p.light_y]) * 0.022 * unit, [0.013 * unit] * 2, (250, 250, 250))
-
-        canvas.inside(lids, inside)
-        lash = (0.030 + 0.016 * (p.makeup > 0)) * unit
-        canvas.line(spline(lower, 4), self.skin * 0.55, 0.015 * unit, 0.8)
-        canvas.line(spline(upper, 4), np.minimum(self.skin * 0.3, 60), lash)
-
-    def _brow(self, side):
-        upper = self.at(*(f"{side}_brow_upper_{i}" for i in range(5)))
-        lower = self.at(*(f"{side}_brow_lower_{i}" for i in range(4)))
-        outline = np.concatenate([spline(upper, 4), spline(np.concatenate([lower, upper[:1]]), 4)])
-        colour = np.minimum(self.hair * 0.8, self.skin * 0.62)
-        self.canvas.fill(outline, colour, 0.88)
-        for start in (0.1, 0.27, 0.44, 0.61, 0.78, 0.95):  # hairs
-            low, high = (_along(line, start) for line in (lower[::-1], upper[1:]))
-            self.canvas.line(np.stack([low, high * 0.8 + low * 0.2]), colour * 0.85, 0.01 * self.unit)
+            for radius, colour in ((0.074, iris * 0.55), (0.060, iris), (0.032, (10, 8, 8))):
+                canvas.fill(self._ellipse(pupil, radius * turn, radius), colour)
+            glint = pupil + np.array([p.light_x, p.light_y]) * 0.022 * self.head.scale
+            canvas.fill(self._ellipse(glint, 0.013, 0.013), (250, 250, 250))
+        self._line(eye[[0, 7, 6, 5, 4]], 0.62, 0.015)
+        self._line(upper, 0.25, 0.046 if p.makeup else 0.030)
+        outline = [*spline(brow[:5], 4), *spline(brow[[5, 6, 7, 8, 0]], 4)]
+        canvas.fill(outline, np.minimum(self.hair * 0.8, self.skin * 0.62))
 
     def _nose(self):
-        canvas, p, unit = self.canvas, self.p, self.unit
-        wings = self.at("right_nostril_0", "right_nostril_1", "nose_base", "left_nostril_1", "left_nostril_0")
-        bridge = self.at(*(f"nose_bridge_{i}" for i in range(4)))
-        far = 1.0 if p.yaw > 0 else -1.0
+        p, ridge, wings = self.p, self.points[_RIDGE], self.points[_WINGS]
+        far = 1 if p.yaw > 0 else -1
         if abs(p.yaw) > 24:  # the ridge hides what lies beyond it
-            wing = wings[4 if far > 0 else 0]
-            ridge = np.concatenate([bridge, self.place(far * 0.05, 0.515 * p.nose_length, 0.31 * p.nose_height)[None]])
-            edge = spline(ridge, 4)
-            canvas.fill(np.concatenate([edge, wings[2:3], self.at("nose_bridge_2")[None]]), self.skin * 0.93)
-            canvas.line(edge, self.skin * 0.55, 0.018 * unit, 0.75)
-            canvas.line(np.stack([edge[-1], wing, wings[2]]), self.skin * 0.6, 0.018 * unit, 0.6)
-        tilt = max(0.5, 1 + p.pitch / 40)
-        for side, sign in SIDES.items():
-            hole = self.at(f"{side}_nostril_1") * 0.80 + bridge[3] * 0.20
-            radius = np.array([0.045 * max(0.3, 1 - sign * far * abs(p.yaw) / 60), 0.022 * tilt]) * unit
-            canvas.ellipse(hole, radius, self.skin * 0.28, p.roll - sign * 12, 0.9)
-            wing, low = self.at(f"{side}_nostril_0", f"{side}_nostril_1")
-            bend = wing + (bridge[3] - low) * 0.55 + (wing - low) * 0.05
-            canvas.line(spline(np.stack([bend, wing, low]), 4), self.skin * 0.52, 0.020 * unit, 0.8)
-        canvas.line(spline(wings, 4), self.skin * 0.5, 0.018 * unit, 0.75)
+            tip = self.project([far * 0.05, 0.515 * p.nose_length, 0.31 * p.nose_height])
+            self.canvas.fill([*spline(np.array([*ridge, tip]), 4), wings[2], ridge[2]], self.skin * 0.93)
+            self._line([*ridge, tip], 0.65, 0.018)
+            self._line([tip, self.sides[far][_WINGS][0], wings[2]], 0.75, 0.018)
+        for sign, points in self.sides.items():
+            wing, low = points[_WINGS][:2]
+            wide, high = 0.045 * max(0.3, 1 - sign * far * abs(p.yaw) / 60), 0.022 * max(0.5, 1 + p.pitch / 40)
+            self.canvas.fill(self._ellipse(low * 0.80 + ridge[3] * 0.20, wide, high, sign * -12), self.skin * 0.32)
+            self._line([wing + (ridge[3] - low) * 0.55 + (wing - low) * 0.05, wing, low], 0.62, 0.020)
+        self._line(wings, 0.62, 0.018)
 
     def _mouth(self):
-        canvas, p, unit, points = self.canvas, self.p, self.unit, self.points
-        colour = self.skin * (0.86, 0.58, 0.60) + (18, 0, 4)
-        if p.makeup:
-            colour = colour * (1 - p.makeup) + np.array([170, 24, 48]) * p.makeup
-        first = INDEX["right_mouth_corner"]
-        outer, inner = points[first : first + 12], points[first + 12 : first + 20]
-        canvas.fill(spline(outer, 4, closed=True), colour)
-        lower = np.concatenate([outer[6:], outer[:1], inner[:1], inner[7:4:-1], inner[4:5]])
-        canvas.fill(lower, colour * 1.08 + 6)
-        hole = spline(inner, 4, closed=True)
-        down = (self.at("inner_lower_lip") - self.at("inner_upper_lip"))[None]
-
-        def inside():
+        canvas, p, outer, inner = self.canvas, self.p, self.points[_LIPS], self.points[_MOUTH]
+        colour = (self.skin * (0.86, 0.58, 0.60) + (18, 0, 4)) * (1 - p.makeup)
+        colour += np.array([170, 24, 48]) * p.makeup
+        outline, hole = spline(outer, 4, closed=True), spline(inner, 4, closed=True)
+        canvas.fill(outline, colour)
+        canvas.fill([*outer[6:], outer[0], inner[0], *inner[:3:-1]], colour * 1.08 + 6)
+        down = inner[6] - inner[2]
+        tongue = self._ellipse(inner[6] + down * 0.15, 0.16, 0.55 * np.linalg.norm(down) / self.head.scale)
+        with canvas.inside(hole):
             canvas.fill(hole, (58, 18, 20))
-            tongue = self.at("inner_lower_lip") + down[0] * 0.15
-            size = np.array([0.16 * unit, 0.55 * np.linalg.norm(down)])
-            canvas.ellipse(tongue, size, (150, 70, 70), p.roll)
-            teeth = np.concatenate([inner[:5], (inner[4:0:-1] + down * 0.05)[:1], inner[3:0:-1] + down * 0.42])
-            canvas.fill(teeth, (236, 232, 220))
-
-        canvas.inside(hole, inside)
-        canvas.line(hole, colour * 0.38, 0.014 * unit, 0.8, closed=True)
-        canvas.line(spline(outer, 4, closed=True), colour * 0.72, 0.012 * unit, 0.7, closed=True)
+            canvas.fill(tongue, (150, 70, 70))
+            canvas.fill([*inner[:5], inner[4] + down * 0.05, *(inner[3:0:-1] + down * 0.42)], (236, 232, 220))
+        canvas.line(hole, colour * 0.5, 0.014, closed=True)
+        canvas.line(outline, colour * 0.8, 0.012, closed=True)
 
     def _beard(self):
-        jaw, mouth = self.points[:33], INDEX["right_mouth_corner"]
-        upper = [self.points[4], self.points[8] * 0.55 + self.at("right_mouth_corner") * 0.45]
-        upper += [self.at("right_nostril_1"), self.at("left_nostril_1")]
-        upper += [self.points[24] * 0.55 + self.at("left_mouth_corner") * 0.45, self.points[28]]
-        outline = np.concatenate([jaw[4:29], spline(np.array(upper), 4)[::-1]])
-        lips = self.points[mouth : mouth + 12]
-        keep = lips.mean(0) + (lips - lips.mean(0)) * 1.15
-        self.canvas.fill(outline, self.hair * 0.75, self.p.beard)
-        self.canvas.fill(spline(keep, 3, closed=True), self.skin * 0.9)
+        jaw, lips, wings = self.points[_JAW], self.points[_LIPS], self.points[_WINGS]
+        cheeks = jaw[[8, 24]] * 0.55 + lips[[0, 6]] * 0.45
+        upper = spline(np.array([jaw[4], cheeks[0], wings[1], wings[3], cheeks[1], jaw[28]]), 4)
+        self.canvas.fill([*jaw[4:29], *upper[::-1]], self.skin + (self.hair * 0.75 - self.skin) * self.p.beard)
+        around = lips.mean(0) + (lips - lips.mean(0)) * 1.15
+        self.canvas.fill(spline(around, 3, closed=True), self.skin * 0.9)
+
+    def _fringe(self, rng):
+        x, wide = np.linspace(0.95, -0.95, 11), self.p.face_width * 0.8
+        top = [[-wide, -0.25, -0.5], [-0.6 * wide, -1.05, -0.5], [0.6 * wide, -1.05, -0.5], [wide, -0.25, -0.5]]
+        top = self.project(top)
+        ends = self.project(np.stack([0.97 * wide * x, 0.07 * rng.normal(size=11) - 0.17, 0.12 - 0.55 * x**2], axis=-1))
+        self.canvas.fill([*top, *ends], self.hair * 1.05, hides=True)
+        for end in ends:
+            self.canvas.line([end, end * 0.4 + (top[1] + top[2]) * 0.3], self.hair * 0.85, 0.01)
+
+    def _hat(self, rng):
+        colour, (x, z) = random_colour(rng), unit_circle(20).T
+        y = np.array([[rng.uniform(-0.62, -0.36)], [-0.85], [-1.15], [-1.32]])
+        wide = 1.12 * np.sqrt(np.maximum(0.05, 1 - ((y + 0.35) / 1.05) ** 2))
+        wide_x, _, wide_z = self.head.skull_radii
+        rings = np.stack([x * wide * wide_x, y + 0 * x, SKULL_CENTRE[2] + z * wide * wide_z], axis=-1)
+        self.canvas.fill(_hull(self.project(rings.reshape(-1, 3))), colour, hides=True)
+        self.canvas.line(spline(self.project(rings[0, 1:10]), 3), colour * 0.5, 0.10)
+
+    def _glasses(self, rng):
+        p, colour = self.p, rng.uniform(10, 90, 3)
+        wide, high, power = rng.uniform(0.23, 0.28), rng.uniform(0.15, 0.21), rng.uniform(2, 4)
+        shape = unit_circle(24) / (np.abs(unit_circle(24)) ** power).sum(-1, keepdims=True) ** (1 / power)
+        bridge = []
+        for sign in self.sides:
+            x = sign * (0.345 * p.eye_spacing + shape[:, 0] * wide)
+            depth = 0.16 - 0.25 * np.maximum(0, np.abs(x) - 0.25)
+            lens = self.project(np.stack([x, 0.02 + shape[:, 1] * high, depth], axis=-1))
+            if p.glasses == "sun":
+                self.canvas.fill(lens, colour * 0.5, hides=True)
+            self.canvas.line(lens, colour, 0.035, closed=True)
+            if sign * p.yaw < 15:
+                self.canvas.line([lens[0], self.project([sign * 0.80 * p.face_width, 0.0, -0.65])], colour, 0.03)
+            bridge.append(lens[12])
+        self.canvas.line(bridge, colour, 0.035)
+
+    def _hand(self, rng):
+        at, skin, lean = self.points[rng.choice([6, 10, 16, 22, 26, 57, 85])], self.skin * 0.9, rng.uniform(-35, 35)
+        turn = np.radians(self.p.roll + lean)
+        right, down = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) * self.head.scale
+        shapes = [(0, 2.2, 0.25, 2.0, 0), (0, 0.32, 0.34, 0.36, 0)]  # arm and palm
+        shapes += [(0.17 * k, 0.06 * abs(k) - 0.2, 0.085, 0.34, 5 * k) for k in (-1.5, -0.5, 0.5, 1.5)]
+        parts = [self._ellipse(at + x * right + y * down, w, h, lean + angle) for x, y, w, h, angle in shapes]
+        for part in parts:
+            self.canvas.line(part, skin * 0.6, 0.035, closed=True)
+        for part in parts:
+            self.canvas.fill(part, skin, hides=True)
+        for finger in parts[2:]:
+            self.canvas.line(finger[7:22], skin * 0.75, 0.015)
 
 
-def _along(line, share):
-    """The row at ``share``, 0 to 1, of the way along the rows of ``line`` (n, D)."""
-    at = share * (len(line) - 1)
-    i = min(int(at), len(line) - 2)
-    return line[i] + (at - i) * (line[i + 1] - line[i])
+def _hull(points):
+    return cv2.convexHull(points.astype(np.float32))[:, 0]

@@ -1,8 +1,9 @@
 """Writes synthetic faces as the official 300-W, COFW or WFLW releases lie on the disk, for the real readers to read."""
 
 import csv
+import functools
+import itertools
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,6 @@ import numpy as np
 from asm.atomic import new_folder
 from data_prep.cofw import VARIABLES
 from data_prep.face import SYNTHETIC_MARK
-from data_prep.points98 import to_29, to_68
 from data_prep.synthetic import SMALLEST, render_face
 from data_prep.wflw import ANNOTATIONS, FLAGS, IMAGES, LISTS
 from kdloss.errors import ConfigError, DataError
@@ -24,32 +24,30 @@ _PARTS = {
     "train": ("helen/trainset", "lfpw/trainset", "afw") + ("helen/trainset", "helen/trainset", "lfpw/trainset") * 2,
     "test": ("helen/testset", "lfpw/testset", "ibug", "helen/testset", "helen/testset", "lfpw/testset"),
 }
-_NAMES = {
-    "helen": "{:010d}_1.jpg",
-    "lfpw": "image_{:04d}.png",
-    "afw": "{:09d}_1.jpg",
-    "ibug": "image_{:03d}.jpg",
-}
-# ibug was collected for its hard faces.
-_DIFFICULTY = {"ibug": 1.7}
+_PICTURES = {"helen": "{:010d}_1.jpg", "lfpw": "image_{:04d}.png", "afw": "{:09d}_1.jpg", "ibug": "image_{:03d}.jpg"}
 _EVENTS = ("0--Synthetic_Parade", "1--Synthetic_Meeting", "2--Synthetic_Portrait", "3--Synthetic_Crowd")
 # One COFW picture in this many is grey.
 _GREY_EVERY = 7
 _MATLAB_HEADER = b"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: Thu Jan  1 00:00:00 1970 HDF5 schema 1.00 ."
+# The points of the 98 that 300-W has: every second one of the jaw, upper brows, six of eight of an eye.
+_AS_68 = [*range(0, 33, 2), *range(33, 38), *range(42, 47), *range(51, 60), 60, 61, 63, 64, 65, 67]
+_AS_68 += [68, 69, 71, 72, 73, 75, *range(76, 96)]
+# Those that COFW has. It has the inner ends of brows, too, each between an upper and a lower point of the 98.
+_AS_29 = [33, 46, 37, 42, 35, 40, 44, 48, 60, 72, 64, 68, 62, 66, 70, 74, 96, 97, 55, 59, 54, 57, 76, 82, 79, 90, 94]
+_AS_29 += [85, 16]
+_INNER_BROWS, _UNDER_INNER_BROWS = slice(2, 4), [38, 50]
 
 
-@dataclass(frozen=True)
-class _Renderer:
-    """Face i of a split depends on the seed, the split and i alone, not on how many there are."""
+def to_68(points98):
+    """(..., 98, C) -> (..., 68, C) in 300-W order."""
+    return points98[..., _AS_68, :]
 
-    seed: int
-    size: int
 
-    def __call__(self, split, i, difficulty=1.0):
-        rng = np.random.default_rng([self.seed, SPLITS.index(split), i])
-        # Taller than wide, so that a reader that swaps the axes is found out.
-        shape = (self.size + int(rng.integers(1, self.size // 6)), self.size)
-        return render_face(rng, shape, difficulty)
+def to_29(points98):
+    """(..., 98, C) -> (..., 29, C) in COFW order."""
+    points29 = points98[..., _AS_29, :]
+    points29[..., _INNER_BROWS, :] = (points29[..., _INNER_BROWS, :] + points98[..., _UNDER_INNER_BROWS, :]) / 2
+    return points29
 
 
 def write_layout(layout, out, *, count, test_count=None, seed=0, size=200, progress=iter):
@@ -74,27 +72,6 @@ def write_layout(layout, out, *, count, test_count=None, seed=0, size=200, progr
         DataError: ``out`` exists.
     """
     test_count = count // 4 if test_count is None else test_count
-    _check(layout, count, test_count, seed, size)
-    out = Path(out)
-    if out.exists():
-        raise DataError(f"{out}: exists already: give another --out, or remove it first")
-    with new_folder(out) as work:
-        jobs = [(split, i) for split, n in zip(SPLITS, (count, test_count), strict=True) for i in range(n)]
-        counts = _write(layout, work, progress(jobs), _Renderer(seed, size), {"train": count, "test": test_count})
-        mark = {
-            "synthetic": True,
-            "generator": "data_prep.synthetic",
-            "layout": layout,
-            "seed": seed,
-            "size": size,
-            "counts": counts,
-            "attributes": "attributes.csv",
-        }
-        (work / SYNTHETIC_MARK).write_text(json.dumps(mark, indent=2) + "\n", encoding="utf-8")
-    return counts
-
-
-def _check(layout, count, test_count, seed, size):
     if layout not in _WRITERS:
         raise ConfigError(f"--layout {layout}: expected one of {', '.join(_WRITERS)}")
     if count < 1 or test_count < 0:
@@ -103,130 +80,88 @@ def _check(layout, count, test_count, seed, size):
         raise ConfigError(f"--seed {seed}: expected 0 or more")
     if not SMALLEST <= size <= 2048:
         raise ConfigError(f"--size {size}: expected {SMALLEST} to 2048 pixels")
-
-
-def _write(layout, root, jobs, render, totals):
-    counts = {}
-    with (
-        open(root / "attributes.csv", "w", newline="", encoding="utf-8") as file,
-        _WRITERS[layout](root, totals) as writer,
-    ):
-        table = None
-        for split, i in jobs:
-            part = writer.part(split, i)
-            face = render(split, i, _DIFFICULTY.get(part, 1.0))
-            row = {"name": writer.add(face, split, i), "split": split} | face.attributes
-            if table is None:
-                table = csv.DictWriter(file, row)
-                table.writeheader()
-            table.writerow(row)
-            counts[part] = counts.get(part, 0) + 1
+    out = Path(out)
+    if out.exists():
+        raise DataError(f"{out}: exists already: give another --out, or remove it first")
+    jobs = [(split, i) for split, n in zip(SPLITS, (count, test_count), strict=True) for i in range(n)]
+    counts, rows = {}, []
+    with new_folder(out) as work:
+        for split, numbers in itertools.groupby(progress(jobs), key=lambda job: job[0]):
+            render = functools.partial(_render, seed, size, split)
+            for part, name, face in _WRITERS[layout](work, split, (i for _, i in numbers), render):
+                counts[part] = counts.get(part, 0) + 1
+                rows.append({"name": name, "split": split} | face.attributes)
+        with open(work / "attributes.csv", "w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, rows[0])
+            table.writeheader()
+            table.writerows(rows)
+        mark = {"synthetic": True, "generator": "data_prep.synthetic", "layout": layout, "seed": seed, "size": size}
+        mark |= {"counts": counts, "attributes": "attributes.csv"}
+        (work / SYNTHETIC_MARK).write_text(json.dumps(mark, indent=2) + "\n", encoding="utf-8")
     return counts
 
 
-class _Writer300W:
-    """Folders of pictures, each with a 1-based ``.pts`` file beside it."""
-
-    def __init__(self, root, totals):
-        self.root = root
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        pass
-
-    def part(self, split, i):
-        return _PARTS[split][i % len(_PARTS[split])]
-
-    def add(self, face, split, i):
-        part = self.part(split, i)
-        path = self.root / part / _NAMES[part.split("/")[0]].format(i + 1)
-        _write_image(path, face.image)
-        rows = [f"{x:.6f} {y:.6f}" for x, y in to_68(face.points98).astype(np.float64) + 1]
-        lines = ["version: 1", f"n_points:  {len(rows)}", "{", *rows, "}"]
-        path.with_suffix(".pts").write_text("\n".join(lines) + "\n", encoding="ascii")
-        return path.relative_to(self.root).as_posix()
+def _render(seed, size, split, i, difficulty=1.0):
+    """Face ``i`` of a split depends on the seed, the split and ``i`` alone, not on how many there are."""
+    rng = np.random.default_rng([seed, SPLITS.index(split), i])
+    # Taller than wide, so that a reader that swaps the axes is found out.
+    return render_face(rng, (size + int(rng.integers(1, size // 6)), size), difficulty)
 
 
-class _WriterWFLW:
-    """One list of faces a split, and folders of pictures."""
-
-    def __init__(self, root, totals):
-        self.root, self.lines = root, {split: [] for split in SPLITS}
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        folder = self.root / ANNOTATIONS / LISTS
-        folder.mkdir(parents=True)
-        for split, lines in self.lines.items():
-            (folder / f"list_98pt_rect_attr_{split}.txt").write_text("".join(lines), encoding="ascii")
-
-    def part(self, split, i):
-        return split
-
-    def add(self, face, split, i):
-        event = _EVENTS[i % len(_EVENTS)]
-        name = f"{event}/{event.replace('--', '_')}_{SPLITS.index(split)}_{i + 1}.jpg"
-        _write_image(self.root / IMAGES / name, face.image)
-        x, y, width, height = landmark_box(face.points98).astype(np.float64)
-        box = [round(value) for value in (x, y, x + width, y + height)]
-        flags = [int(face.flags[name]) for name in FLAGS]
-        words = [f"{value:.6f}" for value in face.points98.reshape(-1)]
-        self.lines[split].append(" ".join([*words, *map(str, box + flags), name]) + "\n")
-        return f"{name}#{i + 1}"
+def _write_300w(root, split, numbers, render):
+    """Folders of pictures, each with a 1-based ``.pts`` file beside it. Yields part, name and face."""
+    for i in numbers:
+        part = _PARTS[split][i % len(_PARTS[split])]
+        face = render(i, 1.7 if part == "ibug" else 1.0)  # ibug was collected for its hard faces
+        name = f"{part}/{_PICTURES[part.split('/')[0]].format(i + 1)}"
+        _write_image(root / name, face.image)
+        lines = [f"{x:.6f} {y:.6f}\n" for x, y in to_68(face.points98).astype(np.float64) + 1]
+        text = f"version: 1\nn_points:  {len(lines)}\n{{\n{''.join(lines)}}}\n"
+        (root / name).with_suffix(".pts").write_text(text, encoding="ascii")
+        yield part, name, face
 
 
-class _WriterCOFW:
-    """Two MATLAB v7.3 files, that is HDF5 behind a block of 512 bytes; all arrays transposed, all positions 1-based."""
-
-    def __init__(self, root, totals):
-        self.totals, self.root = {split: n for split, n in totals.items() if n}, root
-        self.files, self.columns = {}, {split: ([], []) for split in self.totals}
-
-    def __enter__(self):
-        for split in self.totals:
-            file = h5py.File(self._path(split), "w", userblock_size=512)
-            self.files[split] = file
-            images = file.create_dataset(VARIABLES[split][0], (1, self.totals[split]), h5py.ref_dtype)
-            images.attrs["MATLAB_class"] = np.bytes_("cell")
-        return self
-
-    def __exit__(self, *exception):
-        for split, file in self.files.items():
-            if exception[0] is None:
-                for name, columns in zip(VARIABLES[split][1:], self.columns[split], strict=True):
-                    file[name] = np.stack(columns, axis=-1)
-                    file[name].attrs["MATLAB_class"] = np.bytes_("double")
-            file.close()
-            with open(self._path(split), "r+b") as raw:
-                raw.write(_MATLAB_HEADER.ljust(116) + bytes(8) + b"\x00\x02IM")
-
-    def _path(self, split):
-        return self.root / f"COFW_{split}_color.mat"
-
-    def part(self, split, i):
-        return self._path(split).name
-
-    def add(self, face, split, i):
-        file = self.files[split]
-        grey = i % _GREY_EVERY == _GREY_EVERY - 1
-        image = cv2.cvtColor(face.image, cv2.COLOR_RGB2GRAY) if grey else face.image
-        stored = file.create_dataset(f"#refs#/{split}{i + 1}", data=np.ascontiguousarray(image.T))
-        stored.attrs["MATLAB_class"] = np.bytes_("uint8")
-        file[VARIABLES[split][0]][0, i] = stored.ref
-        points = to_29(face.points98).astype(np.float64)
-        occluded = to_29(face.occluded[:, None].astype(np.float64))[:, 0] >= 0.5
-        phis, boxes = self.columns[split]
-        phis.append(np.concatenate([points[:, 0] + 1, points[:, 1] + 1, occluded]))
-        box = landmark_box(points)
-        boxes.append(np.round(np.concatenate([box[:2] + 1, box[2:]])))
-        return f"{split}/{i + 1:04d}"
+def _write_wflw(root, split, numbers, render):
+    """A list of the faces, and folders of pictures. Yields part, name and face."""
+    folder = root / ANNOTATIONS / LISTS
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / f"list_98pt_rect_attr_{split}.txt", "w", encoding="ascii") as file:
+        for i in numbers:
+            face, event = render(i), _EVENTS[i % len(_EVENTS)]
+            name = f"{event}/{event.replace('--', '_')}_{SPLITS.index(split)}_{i + 1}.jpg"
+            _write_image(root / IMAGES / name, face.image)
+            x, y, width, height = landmark_box(face.points98).astype(np.float64)
+            box = [round(value) for value in (x, y, x + width, y + height)]
+            points, flags = [f"{value:.6f}" for value in face.points98.flat], [int(face.flags[flag]) for flag in FLAGS]
+            print(*points, *box, *flags, name, file=file)
+            yield split, f"{name}#{i + 1}", face
 
 
-_WRITERS = {"300w": _Writer300W, "cofw": _WriterCOFW, "wflw": _WriterWFLW}
+def _write_cofw(root, split, numbers, render):
+    """A MATLAB v7.3 file, HDF5 behind 512 bytes: arrays transposed, positions 1-based. Yields part, name and face."""
+    path, columns = root / f"COFW_{split}_color.mat", ([], [], [])
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for i in numbers:
+            face = render(i)
+            grey = i % _GREY_EVERY == _GREY_EVERY - 1
+            image = cv2.cvtColor(face.image, cv2.COLOR_RGB2GRAY) if grey else face.image
+            stored = file.create_dataset(f"#refs#/{split}{i + 1}", data=np.ascontiguousarray(image.T))
+            stored.attrs["MATLAB_class"] = np.bytes_("uint8")
+            points = to_29(face.points98).astype(np.float64)
+            occluded = to_29(face.occluded[:, None].astype(np.float64))[:, 0] >= 0.5
+            box = landmark_box(points)
+            columns[0].append([stored.ref])
+            columns[1].append([*(points.T + 1).flat, *occluded])
+            columns[2].append(np.round([*(box[:2] + 1), *box[2:]]))
+            yield path.name, f"{split}/{i + 1:04d}", face
+        types = (h5py.ref_dtype, "cell"), (np.float64, "double"), (np.float64, "double")
+        for name, rows, (dtype, matlab) in zip(VARIABLES[split], columns, types, strict=True):
+            file.create_dataset(name, data=np.array(rows, dtype).T).attrs["MATLAB_class"] = np.bytes_(matlab)
+    with open(path, "r+b") as raw:
+        raw.write(_MATLAB_HEADER.ljust(116) + bytes(8) + b"\x00\x02IM")
+
+
+_WRITERS = {"300w": _write_300w, "cofw": _write_cofw, "wflw": _write_wflw}
 
 
 def _write_image(path, image):
