@@ -125,6 +125,7 @@ def test_the_command_on_a_regressor(run, faces, tmp_path, capsys):
     assert (tmp_path / "found.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_larger_means_less_error_on_real_faces(raw_300w, tmp_path, monkeypatch):
     monkeypatch.setenv("KDLOSS_DATA", str(tmp_path))
     faces = find_prepared("300w", str(raw_300w))
