@@ -1,12 +1,44 @@
-"""Rendered faces and a tiny student that was trained on them, in a run folder as training leaves it."""
+"""Rendered faces, a tiny student that was trained on them, in a run folder as training leaves it, and its exports."""
 
+import functools
+
+import numpy as np
 import pytest
 
+from kdloss.deploy.litert import export_litert
+from kdloss.deploy.onnx import export_onnx
+from kdloss.deploy.savedmodel import export_savedmodel
+from kdloss.geometry import BoxPolicy, FaceCrop
+from kdloss.training.checkpoint import load_model
 from kdloss.training.fit import train
 from tests.training import rendered_faces
-from tests.training.tiny_chain import tiny_config, use_tiny_networks
+from tests.training.tiny_chain import SIZE, tiny_config, use_tiny_networks
 
 faces, tiny_networks = rendered_faces.faces, rendered_faces.tiny_networks
+
+BOX = BoxPolicy.parse("gt:1.25")
+# Format -> what writes it, and how its files are called.
+EXPORTS = {
+    "litert": (export_litert, "a.tflite"),
+    "onnx": (export_onnx, "a.onnx"),
+    "savedmodel": (export_savedmodel, "a"),
+}
+
+
+def crops_of(faces, size):
+    """(26, size, size, 3) uint8: every face in its own box."""
+    boxes = faces.boxes(BOX)
+    return np.stack([FaceCrop.from_box(box, size).image(face) for box, face in zip(boxes, faces.faces, strict=True)])
+
+
+def export(form, model, folder, precision="fp32", crops=None, card=None):
+    """The file of a model in a new folder; of 8 bits measured on ``crops``."""
+    write, name = EXPORTS[form]
+    folder.mkdir()
+    given = {"representative": iter(np.split(crops, 2))} if precision == "int8" else {}
+    write(model, folder / name, card=card, **({} if form == "savedmodel" else {"precision": precision} | given))
+    assert [file.name for file in folder.iterdir()] == [name]
+    return folder / name
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +49,25 @@ def run(faces, tmp_path_factory):
         use_tiny_networks(patch)
         train(tiny_config("student", epochs=3), faces, folder, verbose=0)
     return folder
+
+
+@pytest.fixture(scope="session")
+def student(run):
+    """The student and its card."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_tiny_networks(patch)
+        return load_model(run)
+
+
+@pytest.fixture(scope="session")
+def exported(student, faces, tmp_path_factory):
+    """``exported(form, precision="fp32", card=False)``: the file of the student, which is written once."""
+    place, (model, facts) = tmp_path_factory.mktemp("exported"), student
+
+    @functools.cache
+    def file(form, precision, card):
+        given = facts | {"source_sha256": "ab"} if card else None
+        crops = crops_of(faces, SIZE) if precision == "int8" else None
+        return export(form, model, place / f"{form}-{precision}-{card}", precision, crops, given)
+
+    return lambda form, precision="fp32", card=False: file(form, precision, card)

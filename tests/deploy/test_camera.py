@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from kdloss.camera import Camera
-from kdloss.errors import ConfigError, DataError
+from kdloss.errors import ConfigError
 from kdloss.predict_video import predict_video
 from kdloss.video import CutShort
 from tests.deploy.scripted_landmarker import ScriptedLandmarker
@@ -104,11 +104,10 @@ summary = predict_video(
 )
 print("whole", summary.frames)
 """
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, "-c", code, f"camera:http://{address}/stream", str(tmp_path)]
     with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+        [sys.executable, "-c", code, f"camera:http://{address}/stream", str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
         for _ in range(5):
             assert process.stdout.readline().endswith(" None\n")
         process.send_signal(signal.SIGINT)
@@ -125,9 +124,7 @@ print("whole", summary.frames)
 def test_a_second_ctrl_c_interrupts_at_once(tmp_path, address, landmarker):
     def press(done, total):
         signal.raise_signal(signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         predict_video(landmarker, Camera(f"http://{address}/stream"), tmp_path, progress=press)
@@ -135,12 +132,7 @@ def test_a_second_ctrl_c_interrupts_at_once(tmp_path, address, landmarker):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.parametrize("place", ["camera:", "camera:front", "camera:film.mp4", "camera:-1"])
+@pytest.mark.parametrize("place", ["camera:", "camera:film.mp4", "camera:-1"])
 def test_what_is_no_camera(place):
     with pytest.raises(ConfigError, match=f"^{place}: expected camera:NUMBER"):
         Camera(place)
-
-
-def test_a_device_that_is_not_there():
-    with pytest.raises(DataError, match=r"^camera:/dev/no-video: cannot be opened"), Camera("camera:/dev/no-video"):
-        pass

@@ -26,7 +26,10 @@ SURE = 10  # pixels of spread: a wider heatmap has no one place, and its mean mo
 # The mean and the largest distance of a coordinate and a spread from the network's; in 8 bits the largest of sure ones.
 BOUNDS = {"fp32": (1e-4, 1e-3), "fp16": (0.05, 0.5), "int8": (0.5, 5.0)}
 
-pytestmark = pytest.mark.skipif(NAME not in pretrained.names(), reason=f"{NAME} is not shipped")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(NAME not in pretrained.names(), reason=f"{NAME} is not shipped"),
+]
 
 
 @pytest.fixture(scope="module")

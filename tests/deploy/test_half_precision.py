@@ -17,8 +17,8 @@ def images(size):
     return np.random.default_rng(0).integers(0, 256, (8, size, size, 3)).astype("float32")
 
 
-def test_a_trained_network_comes_back(run, tmp_path):
-    model, card = load_model(run)
+def test_a_trained_network_comes_back(student, tmp_path):
+    model, card = student
     save_half(tmp_path / "half.keras", model, card)
     loaded, same_card = load_model(tmp_path / "half.keras")
     assert same_card == card
@@ -43,25 +43,10 @@ def test_a_real_network_takes_half_the_place(tmp_path):
         assert half_file.read("config.json") == whole_file.read("config.json")
 
 
-def test_a_byte_that_changed_is_found(run, tmp_path):
-    model, card = load_model(run)
-    path = tmp_path / "half.keras"
-    save_half(path, model, card)
-    whole = bytearray(path.read_bytes())
-    with zipfile.ZipFile(path) as archive:
-        member = archive.getinfo("model.weights.h5")
-    whole[member.header_offset + member.compress_size // 2] ^= 0xFF
-    path.write_bytes(whole)
-    with pytest.raises(ValueError, match=r"damaged|do not load"):
-        load_model(path)
-
-
 @pytest.mark.parametrize(
     ("array", "expected"),
     [
         (np.full((2, 2), 0.1, np.float32), np.float16),
-        (np.full((2, 2), 1e-3, np.float32), np.float16),
-        (np.zeros((2, 2), np.float32), np.float16),
         (np.array([[1.0, 65504.0]], np.float32), np.float16),
         (np.array([[1.0, 1e-7]], np.float32), np.float16),
         # Beyond float16, below its normal numbers, no number at all, a vector, no float32.

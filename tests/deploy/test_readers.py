@@ -11,31 +11,20 @@ import pytest
 from kdloss import pretrained
 from kdloss.deploy import readers
 from kdloss.deploy.confidence import SPREAD, VIEWS, Confidence, second_view, store_confidence
-from kdloss.deploy.litert import export_litert
-from kdloss.deploy.onnx import export_onnx
 from kdloss.deploy.readers import KerasReader, load_reader, read_faces, signal_of
 from kdloss.errors import CheckpointError, ConfigError
-from kdloss.geometry import BoxPolicy, FaceCrop
+from kdloss.geometry import FaceCrop
 from kdloss.models import build_model
-from kdloss.training.checkpoint import load_model, read_card
+from kdloss.training.checkpoint import read_card
+from tests.deploy.conftest import BOX, export
 from tests.models.random_weights import randomise
 from tests.training.tiny_chain import FAN, MAPS_SIZE, SIZE
 
-BOX = BoxPolicy.parse("gt:1.25")
-
 
 @pytest.fixture(scope="module")
-def files(run, tmp_path_factory):
+def files(run, exported):
     """The student's checkpoint, and the same network exported."""
-    folder, (model, card) = tmp_path_factory.mktemp("files"), load_model(run)
-    export_litert(model, folder / "student.tflite", card=card)
-    export_onnx(model, folder / "student.onnx", card=card)
-    return [run / "best.keras", folder / "student.tflite", folder / "student.onnx"]
-
-
-@pytest.fixture(scope="module")
-def heatmaps():
-    return KerasReader(randomise(build_model(FAN, 5, MAPS_SIZE)))
+    return [run / "best.keras", exported("litert", card=True), exported("onnx", card=True)]
 
 
 def test_the_same_points_from_every_file(files, faces):
@@ -43,21 +32,16 @@ def test_the_same_points_from_every_file(files, faces):
     found = []
     for file in files:
         reader = load_reader(file)
-        assert reader.input_shape == (None, SIZE, SIZE, 3)
-        assert reader.output_shape == (None, 68, 2)
+        assert (reader.input_shape, reader.output_shape) == ((None, SIZE, SIZE, 3), (None, 68, 2))
         assert reader.card["scheme"] == read_card(files[0])["scheme"]
         points, signal = read_faces(reader, images, boxes)
         assert signal is None
-        assert points.shape == (11, 68, 2)
         found.append(points)
     for other in found[1:]:
         assert np.abs(other - found[0]).max() < 1e-3
-    # A face alone is read as it is among others.
+    # A face alone is read as it is among others; no face is no point.
     alone, _ = read_faces(load_reader(files[0]), images[9:10], boxes[9:10])
     assert alone[0] == pytest.approx(found[0][9], abs=1e-3)
-
-
-def test_no_faces(files):
     points, signal = read_faces(load_reader(files[1]), [], np.zeros((0, 4)), VIEWS)
     assert (points.shape, signal.shape) == ((0, 68, 2), (0, 68))
 
@@ -73,7 +57,8 @@ def test_the_signal_of_a_regressor_is_how_far_points_move(files, faces):
     assert read_faces(reader, images, boxes, SPREAD)[1] is None
 
 
-def test_the_signal_of_a_heatmap_network_is_its_spread(heatmaps, faces):
+def test_the_signal_of_a_heatmap_network_is_its_spread(faces):
+    heatmaps = KerasReader(randomise(build_model(FAN, 5, MAPS_SIZE)))
     images, boxes = list(faces.faces[:9]), faces.boxes(BOX)[:9]
     assert signal_of(heatmaps) == SPREAD
     _, signal = read_faces(heatmaps, images, boxes, SPREAD)
@@ -81,52 +66,55 @@ def test_the_signal_of_a_heatmap_network_is_its_spread(heatmaps, faces):
     assert signal == pytest.approx(heatmaps.read(crops)[1], abs=1e-6)
 
 
-def test_what_was_measured_of_its_confidence_comes_with_it(files, tmp_path):
+def test_what_was_measured_of_its_confidence_comes_with_it(files, student, tmp_path):
     measured = Confidence(VIEWS, -1.0, (0.5,) * 68, 0.03, 20)
     checkpoint = tmp_path / "best.keras"
     checkpoint.write_bytes(files[0].read_bytes())
     assert "confidence" not in load_reader(checkpoint).card
     store_confidence(checkpoint, measured)
-    assert load_reader(checkpoint).card["confidence"] == json.loads(json.dumps(measured.to_json()))
-    export_litert(load_model(checkpoint)[0], tmp_path / "a.tflite", card=load_reader(checkpoint).card)
-    (tmp_path / "confidence.json").unlink()
-    assert load_reader(tmp_path / "a.tflite").card["confidence"] == json.loads(json.dumps(measured.to_json()))
+    card = load_reader(checkpoint).card
+    assert card["confidence"] == json.loads(json.dumps(measured.to_json()))
+    assert (
+        load_reader(export("onnx", student[0], tmp_path / "file", card=card)).card["confidence"] == card["confidence"]
+    )
 
 
-def test_devices_and_threads(files, monkeypatch):
-    keras_file, litert, onnx = files
-    with pytest.raises(ConfigError, match="--device tpu: expected one of auto, cpu, gpu"):
-        load_reader(litert, device="tpu")
-    with pytest.raises(ConfigError, match=r"--device gpu: student\.tflite is a LiteRT file, which runs on the CPU"):
-        load_reader(litert, device="gpu")
-    with pytest.raises(ConfigError, match="--threads 0: expected 1 at least"):
-        load_reader(litert, threads=0)
-    with pytest.raises(ConfigError, match=r"--threads 2: best\.keras runs in Keras"):
-        load_reader(keras_file, threads=2)
+@pytest.mark.parametrize(
+    ("form", "options", "words"),
+    [
+        (1, {"device": "tpu"}, "--device tpu: expected one of auto, cpu, gpu"),
+        (1, {"device": "gpu"}, r"--device gpu: a\.tflite is a LiteRT file, which runs on the CPU"),
+        (1, {"threads": 0}, "--threads 0: expected 1 at least"),
+        (0, {"threads": 2}, r"--threads 2: best\.keras runs in Keras"),
+        (0, {"device": "gpu"}, "--device gpu: Keras sees none here"),
+    ],
+)
+def test_devices_and_threads_that_a_file_cannot_have(form, options, words, files, monkeypatch):
     monkeypatch.setattr(readers, "_keras_gpus", list)
-    with pytest.raises(ConfigError, match="--device gpu: Keras sees none here"):
-        load_reader(keras_file, device="gpu")
+    with pytest.raises(ConfigError, match=words):
+        load_reader(files[form], **options)
+
+
+def test_the_device_that_is_asked_for_is_used(files, monkeypatch):
     used = []
     monkeypatch.setattr(keras, "device", lambda name: used.append(name) or readers.contextlib.nullcontext())
-    load_reader(keras_file, device="cpu").predict_on_batch(np.zeros((1, SIZE, SIZE, 3), np.uint8))
+    load_reader(files[0], device="cpu").predict_on_batch(np.zeros((1, SIZE, SIZE, 3), np.uint8))
     assert used == ["cpu:0"]
-    for file in (litert, onnx):
+    for file in files[1:]:
         load_reader(file, threads=1, device="cpu")
 
 
-def test_what_is_no_model_of_ours(files, tmp_path):
+def test_what_is_no_model_of_ours(files, exported, tmp_path):
     for file in files:
-        cut = tmp_path / f"cut{file.suffix}"
-        cut.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-        other = tmp_path / f"other{file.suffix}"
-        other.write_text("no model")
-        for bad in (cut, other, tmp_path / f"absent{file.suffix}"):
+        bad = tmp_path / f"cut{file.suffix}"
+        for content in (None, b"no model", file.read_bytes()[: file.stat().st_size // 2]):
+            if content is not None:
+                bad.write_bytes(content)
             with pytest.raises(CheckpointError) as error:
                 load_reader(bad)
             assert str(bad) in str(error.value)
-    export_litert(load_model(files[0])[0], tmp_path / "nameless.tflite")
-    with pytest.raises(CheckpointError, match=r"nameless\.tflite: does not say which landmarks it reads"):
-        load_reader(tmp_path / "nameless.tflite")
+    with pytest.raises(CheckpointError, match=r"a\.tflite: does not say which landmarks it reads"):
+        load_reader(exported("litert"))
 
 
 def test_litert_needs_neither_keras_nor_tensorflow():

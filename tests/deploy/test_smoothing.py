@@ -19,20 +19,13 @@ def test_three_samples_worked_out_by_hand():
     assert filtered(one_euro, [0.0, 1.0, 1.0], [0.0, step, 2 * step]) == pytest.approx([0, 2 / 3, 15 / 17], abs=1e-12)
 
 
-def test_each_number_is_filtered_by_itself():
+def test_each_number_is_filtered_by_itself_and_a_constant_stays():
     rng = np.random.default_rng(0)
-    signal, times = rng.normal(size=(20, 3, 2)), np.cumsum(rng.uniform(0.01, 0.1, 20))
+    signal, times = rng.normal(size=(20, 2)), np.cumsum(rng.uniform(0.01, 0.1, 20))
+    signal[:, 1] = 3.7
     together = filtered(OneEuroFilter(1.0, 0.5), signal, times)
-    for i, j in np.ndindex(3, 2):
-        assert np.array_equal(together[:, i, j], filtered(OneEuroFilter(1.0, 0.5), signal[:, i, j], times))
-
-
-def test_a_constant_stays_and_a_step_is_climbed_without_overshoot():
-    times = np.arange(60) / 25
-    assert np.array_equal(filtered(OneEuroFilter(1.0, 20.0), np.full(60, 3.7), times), np.full(60, 3.7))
-    climbed = filtered(OneEuroFilter(1.0, 0.1), [0.0] + [1.0] * 59, times)
-    assert (np.diff(climbed) > 0).all()
-    assert 0.99 < climbed[-1] <= 1.0
+    assert np.array_equal(together[:, 0], filtered(OneEuroFilter(1.0, 0.5), signal[:, 0], times))
+    assert np.array_equal(together[:, 1], signal[:, 1])
 
 
 def test_the_unit_makes_it_blind_to_the_size_of_the_picture():
@@ -41,14 +34,6 @@ def test_the_unit_makes_it_blind_to_the_size_of_the_picture():
     small = filtered(OneEuroFilter(1.0, 5.0), signal, times, unit=10.0)
     assert filtered(OneEuroFilter(1.0, 5.0), 8 * signal, times, unit=80.0) == pytest.approx(8 * small, rel=1e-12)
     assert not np.allclose(filtered(OneEuroFilter(1.0, 5.0), signal, times), small)
-
-
-@pytest.mark.parametrize("rate", [30, 120])
-def test_climbs_a_step_as_fast_whatever_the_rate_of_frames(rate):
-    times = np.arange(1, 2 * rate) / rate
-    climbed = filtered(OneEuroFilter(0.5, 0.0), np.r_[0.0, np.ones(len(times))], np.r_[0.0, times])[1:]
-    # The continuous filter of first order.
-    assert np.abs(climbed - (1 - np.exp(-2 * np.pi * 0.5 * times))).max() < 0.02
 
 
 def test_speed_lets_it_follow_and_rest_takes_jitter_away():
@@ -69,9 +54,3 @@ def test_begins_anew_after_a_gap_and_wants_time_to_pass():
     assert one_euro.filter(5.0, 1.02) == 5.0
     with pytest.raises(ValueError, match="expected one after"):
         one_euro.filter(5.0, 1.02)
-
-
-def test_what_it_returned_can_be_changed_without_harm():
-    one_euro = OneEuroFilter(1.0, 0.0)
-    one_euro.filter(np.zeros(2), 0.0)[:] = 100
-    assert (one_euro.filter(np.zeros(2), 1.0) == 0).all()

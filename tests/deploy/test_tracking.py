@@ -7,14 +7,7 @@ import pytest
 from kdloss.errors import ConfigError
 from kdloss.geometry import BoxPolicy, invert, landmark_box, transform_points
 from kdloss.landmarker import Landmarker
-from kdloss.tracking import (
-    LONGEST_GAP,
-    MISSED_ROUNDS,
-    MOST_MISSED_ROUNDS,
-    UNSURE,
-    UNSURE_FRAMES,
-    FaceTracker,
-)
+from kdloss.tracking import LONGEST_GAP, MISSED_ROUNDS, MOST_MISSED_ROUNDS, UNSURE, UNSURE_FRAMES, FaceTracker
 from tests.deploy.scripted_landmarker import ScriptedLandmarker, landmarks_of
 
 IMAGE = np.zeros((480, 640, 3), np.uint8)
@@ -91,21 +84,13 @@ def test_two_tracks_that_meet_on_one_face_are_one():
     film = Film(landmarker, detect_every=100)
     assert film.frames() == [0, 1]
     landmarker.in_boxes = lambda image, boxes: [landmarker.face(face) for face in landmarker.faces]
-    landmarker.faces = [ONE, moved(40)]  # one partly before the other: still two
-    assert film.frames() == [0, 1]
-    landmarker.faces = [ONE, moved(5)]
-    assert film.frames() == [0]
+    for right, ids in ((40, [0, 1]), (5, [0])):  # one partly before the other: still two
+        landmarker.faces = [ONE, moved(right)]
+        assert film.frames() == ids
 
 
-@pytest.mark.parametrize(
-    "gone",
-    [
-        pytest.param(ONE * (1, 1, 2, 2), id="explodes"),
-        pytest.param(ONE * (1, 1, 0.5, 0.5), id="collapses"),
-        pytest.param(moved(-145), id="leaves the picture"),
-    ],
-)
-def test_what_happens_to_no_face_ends_its_track(gone):
+@pytest.mark.parametrize("gone", [ONE * (1, 1, 2, 2), ONE * (1, 1, 0.5, 0.5), moved(-145)])
+def test_what_explodes_collapses_or_leaves_the_picture_ends_its_track(gone):
     landmarker = ScriptedLandmarker(ONE)
     film = Film(landmarker, detect_every=100)
     film.frames(3)
@@ -184,6 +169,7 @@ def test_models_and_numbers_that_do_not_fit():
         FaceTracker(landmarker)
 
 
+@pytest.mark.slow
 def test_the_shipped_model_does_not_drift():
     photograph = pytest.importorskip("skimage.data").astronaut()
     face, rng = np.array((227.0, 130.0)), np.random.default_rng(0)

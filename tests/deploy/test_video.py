@@ -3,13 +3,11 @@
 import csv
 import json
 import os
-import signal
 import struct
 import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -71,12 +69,7 @@ def test_turns_frames_as_the_camera_was_held(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [
-        (None, "cannot be read"),
-        (b"", "an empty file"),
-        (b"no video at all\n" * 100, "no video that can be opened"),
-        (bytes(range(256)) * 30, "no video that can be opened"),
-    ],
+    [(None, "cannot be read"), (b"", "an empty file"), (b"no video\n" * 100, "no video that can be opened")],
 )
 def test_what_is_no_video(tmp_path, content, words):
     path = tmp_path / "film.mp4"
@@ -86,49 +79,13 @@ def test_what_is_no_video(tmp_path, content, words):
         pass
 
 
-@pytest.mark.parametrize(("name", "codec"), [("a.avi", "MJPG"), ("a.webm", "VP90"), ("a.mkv", "mp4v")])
+@pytest.mark.parametrize(("name", "codec"), [("a.avi", "MJPG"), ("a.webm", "VP90")])
 def test_a_video_that_was_cut_short_says_so_after_its_frames(tmp_path, name, codec):
     with VideoFile(cut(write_video(tmp_path / name, codec=codec), 0.6)) as video:
         times = []
         with pytest.raises(CutShort, match=r"ends after [01]\.\d of 2\.0 seconds"):
             collect_times(video.frames(), times)
     assert 15 < len(times) < 35
-
-
-def test_an_mp4_without_its_index_cannot_be_opened(tmp_path):
-    with pytest.raises(DataError, match="no video that can be opened"):
-        read_frames(cut(write_video(tmp_path / "a.mp4"), 0.9))
-
-
-def test_a_frame_less_than_announced_is_nothing_to_speak_of(tmp_path):
-    path = write_video(tmp_path / "a.avi", codec="MJPG")
-    content = bytearray(path.read_bytes())
-    for tag, offset in ((b"avih", 8 + 16), (b"strh", 8 + 32)):
-        where = content.find(tag) + offset
-        assert struct.unpack("<i", content[where : where + 4]) == (50,)
-        content[where : where + 4] = struct.pack("<i", 53)
-    path.write_bytes(content)
-    with VideoFile(path) as video:
-        assert video.total == 53
-        assert len(list(video.frames())) == 50
-
-
-def test_times_increase_whatever_the_file_says(tmp_path, monkeypatch):
-    path, stamps = write_video(tmp_path / "a.mp4", count=5), iter([40.0, 0.0, 0.0, 500.0, 0.0])
-
-    class Stamped:
-        def __init__(self, *how):
-            self.capture = real(*how)
-
-        def get(self, what):
-            return next(stamps) if what == cv2.CAP_PROP_POS_MSEC else self.capture.get(what)
-
-        def __getattr__(self, name):
-            return getattr(self.capture, name)
-
-    real = cv2.VideoCapture
-    monkeypatch.setattr(cv2, "VideoCapture", Stamped)
-    assert [time for time, _ in read_frames(path)] == pytest.approx([0, 0.04, 0.08, 0.12, 0.5])
 
 
 def test_an_overlay_shows_each_frame_once_and_pads_odd_sides(tmp_path):
@@ -146,8 +103,7 @@ def test_an_overlay_keeps_pace_with_frames_that_come_when_they_like(tmp_path):
     with OverlayVideo(tmp_path / "a.mp4", 10) as overlay:
         for i, seconds in enumerate([0.0, 0.02, 0.04, 1.0, 2.0, 1e6]):
             overlay.write(picture(20 * i), seconds)
-    frames = read_frames(tmp_path / "a.mp4")
-    shown = np.array([round(image[:, 60:].mean() / 40) for _, image in frames])
+    shown = np.array([round(image[:, 60:].mean() / 40) for _, image in read_frames(tmp_path / "a.mp4")])
     assert 10 <= np.argmax(shown == 3) <= 11
     assert 20 <= np.argmax(shown == 4) <= 21
     assert len(shown) < 140
@@ -188,15 +144,8 @@ def test_writes_record_table_and_overlay(tmp_path, landmarker):
 
     record = json.loads(summary.record.read_text(encoding="utf-8"))
     frames = record.pop("frames")
-    assert record == {
-        "video": "talk.mp4",
-        "model": "scripted",
-        "detector": "scripted",
-        "smoothed": True,
-        "fps": 25.0,
-        "size": [96, 64],
-        "cut_short": False,
-    }
+    expected = {"video": "talk.mp4", "model": "scripted", "detector": "scripted", "smoothed": True, "fps": 25.0}
+    assert record == expected | {"size": [96, 64], "cut_short": False}
     assert [frame["frame"] for frame in frames] == list(range(20))
     assert [frame["time"] for frame in frames] == pytest.approx(np.arange(20) / 25)
     for frame in frames:
@@ -214,33 +163,19 @@ def test_writes_record_table_and_overlay(tmp_path, landmarker):
     overlay = read_frames(out / "talk.mp4")
     assert len(overlay) == 20
     factor = overlay[0][1].shape[0] // 64  # small frames are enlarged
-    changed = (
-        np.abs(overlay[0][1].astype(int) - np.kron(picture(0), np.ones((factor, factor, 1), int))).max(axis=2) > 60
-    )
+    plain = np.kron(picture(0), np.ones((factor, factor, 1), int))
+    changed = np.abs(overlay[0][1].astype(int) - plain).max(axis=2) > 60
     assert changed[15 * factor : 18 * factor, 22 * factor : 58 * factor].any()
     assert not changed[:, 70 * factor :].any()
 
 
 def test_no_overlay_no_smoothing_and_so_many_frames(tmp_path, landmarker):
-    path, done = write_video(tmp_path / "talk.mp4", count=20), []
-    summary = predict_video(
-        landmarker,
-        VideoFile(path, "talks/talk.mp4", "talks/talk"),
-        tmp_path / "out",
-        smooth=False,
-        overlay=False,
-        frames=3,
-        progress=lambda *how: done.append(how),
-    )
-    assert done == [(1, 3), (2, 3), (3, 3)]
+    film = VideoFile(write_video(tmp_path / "talk.mp4", count=20), "talks/talk.mp4", "talks/talk")
+    summary = predict_video(landmarker, film, tmp_path / "out", smooth=False, overlay=False, frames=3)
     assert sorted(file.name for file in (tmp_path / "out/talks").iterdir()) == ["talk.csv", "talk.json"]
     record = json.loads(summary.record.read_text())
-    assert (record["video"], record["smoothed"], record["cut_short"], len(record["frames"])) == (
-        "talks/talk.mp4",
-        False,
-        False,
-        3,
-    )
+    assert (record["video"], record["smoothed"], record["cut_short"]) == ("talks/talk.mp4", False, False)
+    assert len(record["frames"]) == 3
 
 
 def test_what_was_read_of_a_cut_video_is_kept_whole(tmp_path, landmarker):
@@ -284,33 +219,14 @@ for source in (*map(VideoFile, sys.argv[1:]), Camera("camera:63"), Camera("camer
     except DataError as error:
         print(error)
 """
-    text = tmp_path / "text.mp4"
-    text.write_text("no video\n" * 99)
-    paths = [
+    # An mp4 without its end has no index.
+    short = [
         cut(write_video(tmp_path / name, codec=codec), 0.6) for name, codec in (("a.mp4", "mp4v"), ("a.mkv", "XVID"))
     ]
-    finished = run(code, text, *paths)
+    finished = run(code, *short)
     assert finished.stderr == ""
-    lines = finished.stdout.splitlines()
-    assert len(lines) == 5
-    assert "text.mp4: no video" in lines[0]
-    assert "a.mp4: no video" in lines[1]
-    assert "a.mkv: ends after" in lines[2]
-    assert lines[3] == "camera:63: cannot be opened: is it there, and does no other program use it?"
-    assert lines[4].startswith("camera:http://127.0.0.1:9/: cannot be opened")
-
-
-def test_ctrl_c_keeps_what_was_found(tmp_path, landmarker):
-    path = write_video(tmp_path / "film.mp4")
-
-    def press(done, total):
-        if done == 7:
-            signal.raise_signal(signal.SIGINT)
-
-    with pytest.raises(KeyboardInterrupt):
-        predict_video(landmarker, VideoFile(path), tmp_path / "out", progress=press)
-    found = json.loads((tmp_path / "out" / "film.json").read_text())
-    assert found["cut_short"] is True
-    assert len(found["frames"]) == 7
-    assert len(read_frames(tmp_path / "out" / "film.mp4")) == 7
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    mp4, mkv, device, address = finished.stdout.splitlines()
+    assert "a.mp4: no video that can be opened" in mp4
+    assert "a.mkv: ends after" in mkv
+    assert device == "camera:63: cannot be opened: is it there, and does no other program use it?"
+    assert address.startswith("camera:http://127.0.0.1:9/: cannot be opened")

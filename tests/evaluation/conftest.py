@@ -35,26 +35,25 @@ def make_faces(scheme, count, split, seed, subsets=lambda i: (), box=True, occlu
         )
 
 
-@pytest.fixture(scope="session")
-def make_prepared(tmp_path_factory):
-    """``make_prepared(dataset, test, train, subsets, synthetic, custom, occluded)`` -> `PreparedDataset`.
+def prepared_faces(out, *, test=8, train=20, subsets=lambda i: (), synthetic=False, custom=0, occluded=0, size=32):
+    """Prepares random faces into a folder that is called as their data set is.
 
     Of face i of a split the first ``i * occluded`` points are flagged as occluded; with 0 there are no flags.
     """
+    spec = DATASETS[out.name]
+    scheme = LandmarkScheme.plain(custom) if custom else SCHEMES[spec.scheme]
+    faces = [
+        *make_faces(scheme, train, "train", seed=1, occluded=occluded),
+        *make_faces(scheme, test, "test", seed=2, subsets=subsets, occluded=occluded),
+    ]
+    write_prepared(RawDataset(scheme, faces, synthetic=synthetic), spec, out, source="random faces", size=size)
+    return PreparedDataset(out)
 
-    def make(dataset, *, test=8, train=20, subsets=lambda i: (), synthetic=False, custom=0, occluded=0):
-        spec = DATASETS[dataset]
-        scheme = LandmarkScheme.plain(custom) if custom else SCHEMES[spec.scheme]
-        faces = [
-            *make_faces(scheme, train, "train", seed=1, occluded=occluded),
-            *make_faces(scheme, test, "test", seed=2, subsets=subsets, occluded=occluded),
-        ]
-        raw = RawDataset(scheme, faces, synthetic=synthetic)
-        out = tmp_path_factory.mktemp("prepared") / dataset
-        write_prepared(raw, spec, out, source="random faces", size=32)
-        return PreparedDataset(out)
 
-    return make
+@pytest.fixture(scope="session")
+def make_prepared(tmp_path_factory):
+    """``make_prepared(dataset, **options)``: a `PreparedDataset` of `prepared_faces`."""
+    return lambda dataset, **options: prepared_faces(tmp_path_factory.mktemp("prepared") / dataset, **options)
 
 
 @pytest.fixture(scope="session")

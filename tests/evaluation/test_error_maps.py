@@ -69,11 +69,6 @@ def test_circles_stand_on_the_mean_face_and_grow_with_the_error(evaluation):
     names = evaluation.prepared.scheme.names
     expected = [f"{place}  {names[i]}  {values[i]:.1f} %" for place, i in enumerate(order[:3], start=1)]
     assert figure.get_supxlabel().split("\n") == expected
-    # The names stand inside the picture.
-    figure.draw_without_rendering()
-    box = figure._supxlabel.get_window_extent()
-    assert box.y0 >= 0
-    assert box.x0 >= 0
 
 
 def test_ellipses_are_one_standard_deviation_to_scale(evaluation):
@@ -109,17 +104,11 @@ def test_table_names_the_worst_points_first(evaluation):
 
 def test_perfect_predictions_of_a_scheme_without_lines_draw_too(make_prepared):
     prepared = make_prepared("folder", custom=7, test=2, train=1)
-    evaluation = evaluate_predicted(prepared, prepared.source_points[prepared.indices("test")])
-    for figure in (error_maps.mean_face_error_figure(evaluation), error_maps.error_ellipse_figure(evaluation)):
+    perfect = evaluate_predicted(prepared, prepared.source_points[prepared.indices("test")], label="a$^$b.npz")
+    for figure in (error_maps.mean_face_error_figure(perfect), error_maps.error_ellipse_figure(perfect)):
+        assert figure.axes[0].get_title().startswith("a$^$b.npz: ")  # no formula
         data = np.frombuffer(plots.figure_bytes(figure, dpi=40), np.uint8)
         assert cv2.imdecode(data, cv2.IMREAD_COLOR).std() > 5
-
-
-def test_labels_are_no_formulas(evaluation):
-    one = Evaluation("a$^$b.npz", evaluation.prepared, evaluation.rows, evaluation.points, evaluation.metrics)
-    for figure in (error_maps.mean_face_error_figure(one), error_maps.error_ellipse_figure(one)):
-        assert figure.axes[0].get_title().startswith("a$^$b.npz: ")
-        assert plots.figure_bytes(figure, dpi=40).startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("measure", [error_maps.point_nme, error_maps.point_deviations, error_maps.deviations_table])

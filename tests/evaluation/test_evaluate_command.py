@@ -3,7 +3,6 @@
 import html
 import json
 import re
-import shlex
 import subprocess
 import sys
 import time
@@ -16,6 +15,12 @@ from kdloss.evaluation import metrics
 from kdloss.evaluation.mean_shape import mean_shape_predictions
 from kdloss.evaluation.predictions import load_predictions, save_predictions
 from kdloss.geometry import BoxPolicy, FaceCrop, invert, transform_points
+from kdloss.models import build_model
+from kdloss.models.regressors import HEAD
+from kdloss.runs import finish
+from kdloss.training.checkpoint import save_model
+from kdloss.training.config import TrainConfig
+from tests.training.tiny_chain import ARCH, use_tiny_networks
 
 FILES = ["ced.png", "metrics.json", "predictions.npz"]
 
@@ -23,6 +28,13 @@ FILES = ["ced.png", "metrics.json", "predictions.npz"]
 @pytest.fixture(scope="module")
 def faces_cofw(make_prepared):
     return make_prepared("cofw", synthetic=True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tiny_networks():
+    with pytest.MonkeyPatch.context() as patch:
+        use_tiny_networks(patch)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -42,24 +54,17 @@ def predictions_file(prepared, path, split="test", shift=2.0):
 @pytest.fixture(scope="module")
 def run_folder(faces_cofw, tmp_path_factory):
     """A finished run whose network gives the mean training shape for any picture: its points are known exactly."""
-    import keras
-
-    from kdloss.models import build_model
-    from kdloss.runs import finish
-    from kdloss.training.checkpoint import save_model
-    from kdloss.training.config import TrainConfig
-
     policy = BoxPolicy.parse("gt:1.4")
     row = faces_cofw.indices("train")[0]
     placed = mean_shape_predictions(faces_cofw, [row], policy)[0]
     stored = transform_points(invert(faces_cofw.to_image[row]), placed)
     unit = FaceCrop.from_box(faces_cofw.boxes(policy)[row], 32).unit_points(stored)
-    model = build_model("mobilenetv2-0.35", 29, 32)
-    head = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)][-1]
+    model = build_model(ARCH, 29, 32)
+    head = model.get_layer(HEAD)
     head.set_weights([np.zeros_like(head.get_weights()[0]), unit.reshape(-1).astype(np.float32)])
     folder = tmp_path_factory.mktemp("runs") / "student-cofw"
     folder.mkdir()
-    card = {"arch": "mobilenetv2-0.35", "dataset": "cofw", "scheme": faces_cofw.scheme.to_json(), "image_size": 32}
+    card = {"arch": ARCH, "dataset": "cofw", "scheme": faces_cofw.scheme.to_json(), "image_size": 32}
     card |= {"box": "gt:1.4", "kind": "student", "method": "none"}
     save_model(folder / "best.keras", model, card)
     config = TrainConfig("student", "cofw", card["arch"], image_size=card["image_size"], box=card["box"])
@@ -81,6 +86,8 @@ def test_predictions_file(faces_300w, tmp_path, capsys):
     assert record["subsets"]["full"]["nme_interocular"] == pytest.approx(100 * expected.mean(), abs=1e-9)
     assert record["protocol"]["box"] == "gt:1.1"
     assert record["mean_shape"]["full"]["nme_interocular"] > 0
+    assert record["command"].startswith("python -m kdloss.evaluate --dataset 300w ")
+    assert record["environment"]["cores"] >= 1
     again, _ = load_predictions(out / "predictions.npz", faces_300w, rows)
     assert np.array_equal(again, truth + 2)
     text = capsys.readouterr().out
@@ -123,15 +130,14 @@ def test_checkpoint_of_a_run_folder(faces_cofw, run_folder, tmp_path, capsys):
     assert "student-cofw" in text
 
 
-def test_newest_run_prepared_folder_and_own_box(faces_cofw, run_folder, tmp_path, monkeypatch):
+def test_newest_run_prepared_folder_and_own_box(faces_cofw, run_folder, monkeypatch):
     monkeypatch.setenv("KDLOSS_RUNS", str(run_folder.parent))
     monkeypatch.setenv("KDLOSS_DATA", str(faces_cofw.path.parent))
-    assert evaluate.main(["--dataset", "cofw", "--box", "gt:1.2", "--out", str(tmp_path / "out")]) == 0
-    record = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert record["protocol"]["box"] == "gt:1.2"
-    assert record["subsets"]["full"]["nme_interocular"] != pytest.approx(
-        record["mean_shape"]["full"]["nme_interocular"], abs=1e-3
-    )
+    assert evaluate.main(["--dataset", "cofw", "--box", "gt:1.2", "--flip-test"]) == 0
+    record = json.loads((run_folder / "evaluation-cofw-flip-gt-1.2" / "metrics.json").read_text())
+    assert (record["protocol"]["flip_test"], record["protocol"]["box"]) == (True, "gt:1.2")
+    full, mean_shape = record["subsets"]["full"], record["mean_shape"]["full"]
+    assert full["nme_interocular"] != pytest.approx(mean_shape["nme_interocular"], abs=1e-3)
 
 
 def test_mirror_test_of_the_mean_shape(faces_cofw, run_folder, tmp_path):
@@ -176,6 +182,7 @@ def test_comparison_of_a_checkpoint_and_a_file(faces_cofw, run_folder, tmp_path,
     assert re.search(r"image_size\W{1,3}32\b", html.unescape(page))
 
 
+@pytest.mark.slow
 def test_robustness_and_report(faces_cofw, run_folder, tmp_path, capsys):
     arguments = ["--dataset", "cofw", "--data", str(faces_cofw.path), "--checkpoint", str(run_folder)]
     assert evaluate.main([*arguments, "--robustness", "2", "--report", "--out", str(tmp_path / "out")]) == 0
@@ -209,19 +216,9 @@ def test_missing_faces_are_refused_left_out_or_failures(faces_300w, tmp_path, ca
         assert "2 faces without prediction" in capsys.readouterr().out
 
 
-def test_the_command_and_the_machine_are_written_down(faces_300w, tmp_path):
-    path = predictions_file(faces_300w, tmp_path / "mine.npz")
-    arguments = ["--dataset", "300w", "--data", str(faces_300w.path), "--predictions", str(path), "--no-flip-test"]
-    assert evaluate.main([*arguments, "--out", str(tmp_path / "out")]) == 0
-    record = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert record["command"] == f"python -m kdloss.evaluate {shlex.join(arguments)} --out {tmp_path / 'out'}"
-    assert record["environment"]["cores"] >= 1
-    assert record["protocol"]["flip_test"] is False
-
-
 def test_points_that_look_one_based_are_said_to(faces_300w, tmp_path, capsys):
     arguments = ["--dataset", "300w", "--data", str(faces_300w.path)]
-    for shift, said in ((1.0, True), (2.0, False), (0.0, False)):
+    for shift, said in ((1.0, True), (2.0, False)):
         path = predictions_file(faces_300w, tmp_path / "mine.npz", shift=shift)
         assert evaluate.main([*arguments, "--predictions", str(path)]) == 0
         assert ("are they 1-based?" in capsys.readouterr().out) == said
@@ -240,13 +237,6 @@ def test_the_baseline_is_of_the_faces_that_were_found(faces_300w, tmp_path):
     assert record["mean_shape"]["full"]["nme_interocular"] == pytest.approx(100 * expected.mean(), abs=1e-9)
 
 
-def test_mirror_test_and_box_have_folders_of_their_own(faces_cofw, run_folder):
-    arguments = ["--dataset", "cofw", "--data", str(faces_cofw.path), "--checkpoint", str(run_folder)]
-    assert evaluate.main([*arguments, "--flip-test", "--box", "gt:1.2"]) == 0
-    record = json.loads((run_folder / "evaluation-cofw-flip-gt-1.2" / "metrics.json").read_text())
-    assert (record["protocol"]["flip_test"], record["protocol"]["box"]) == (True, "gt:1.2")
-
-
 def fails(capsys, arguments, *parts):
     assert evaluate.main(arguments) == 2
     printed = capsys.readouterr()
@@ -257,43 +247,38 @@ def fails(capsys, arguments, *parts):
         assert part in printed.err
 
 
-def test_user_errors_are_one_line(faces_300w, faces_cofw, run_folder, tmp_path, capsys):
-    data = ["--dataset", "300w", "--data", str(faces_300w.path)]
-    fails(capsys, ["--dataset", "cofw"], "make demo")
-    fails(capsys, data, "holds no finished student for 300w", "kdloss.train_student")
-    fails(capsys, [*data, "--checkpoint", str(run_folder)], "29 points", "68")
-    fails(capsys, [*data, "--checkpoint", str(tmp_path / "absent.keras")], "no such checkpoint")
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        ([], ["holds no finished student for 300w", "kdloss.train_student"]),
+        (["--checkpoint", "RUN"], ["29 points", "68"]),
+        (["--checkpoint", "absent.keras"], ["no such checkpoint"]),
+        (["--checkpoint", "empty"], ["best.keras"]),
+        (["--checkpoint", "damaged.keras"], ["damaged"]),
+        (["--box", "eyes:2"], ["--box eyes:2"]),
+        (["--batch-size", "0"], ["--batch-size 0"]),
+        (["--data", "COFW"], ["holds faces of cofw"]),
+        (["--predictions", "cofw.npz"], ["29 points a face, 300w has 68"]),
+        (["--compare", "mine.npz"], ["--compare", "two or more"]),
+        (["--compare", "mine.npz", "cofw.npz"], ["29 points a face"]),
+        (["--predictions", "mine.npz", "--robustness"], ["--robustness", "--checkpoint"]),
+        (["--predictions", "mine.npz", "--detector", "lbp"], ["--detector", "checkpoints"]),
+        (["--checkpoint", "RUN", "--robustness", "0"], ["--robustness 0"]),
+        (["--checkpoint", "RUN", "--missing", "skip"], ["--missing", "--predictions"]),
+        (["--checkpoint", "mine.npz"], ["holds points", "--predictions"]),
+        (["--predictions", ""], ["--predictions: empty"]),
+        (["--predictions", "RUN"], ["a folder", "--checkpoint"]),
+    ],
+)
+def test_user_errors_are_one_line(words, parts, faces_300w, faces_cofw, run_folder, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    fails(capsys, [*data, "--checkpoint", str(tmp_path / "empty")], "best.keras")
     (tmp_path / "damaged.keras").write_bytes((run_folder / "best.keras").read_bytes()[:5000])
-    fails(capsys, [*data, "--checkpoint", str(tmp_path / "damaged.keras")], "damaged")
-    fails(capsys, [*data, "--box", "eyes:2"], "--box eyes:2")
-    fails(capsys, [*data, "--batch-size", "0"], "--batch-size 0")
-    fails(capsys, ["--dataset", "cofw", "--data", str(faces_300w.path)], "holds faces of 300w")
-    other = predictions_file(faces_cofw, tmp_path / "cofw.npz")
-    fails(capsys, [*data, "--predictions", str(other)], "29 points a face, 300w has 68")
-    mine = predictions_file(faces_300w, tmp_path / "mine.npz")
-    fails(capsys, [*data, "--compare", str(mine)], "--compare", "two or more")
-    fails(capsys, [*data, "--compare", str(mine), str(other)], "29 points a face")
-    fails(capsys, [*data, "--predictions", str(mine), "--robustness"], "--robustness", "--checkpoint")
-    fails(capsys, [*data, "--predictions", str(mine), "--detector", "lbp"], "--detector", "checkpoints")
-    fails(capsys, [*data, "--checkpoint", str(run_folder), "--robustness", "0"], "--robustness 0")
-    fails(capsys, [*data, "--checkpoint", str(run_folder), "--missing", "skip"], "--missing", "--predictions")
-    fails(capsys, [*data, "--checkpoint", str(mine), "--robustness", "3"], "holds points", "--predictions")
-    fails(capsys, [*data, "--compare", str(mine), str(mine), "--detector", "lbp"], "--detector", "checkpoints")
-    fails(capsys, [*data, "--predictions", ""], "--predictions: empty")
-    fails(capsys, [*data, "--predictions", str(run_folder)], "a folder", "--checkpoint")
-    (tmp_path / "taken").touch()
-    assert evaluate.main([*data, "--predictions", str(mine), "--out", str(tmp_path / "taken")]) == 2
-    assert "cannot be written" in capsys.readouterr().err
+    predictions_file(faces_cofw, tmp_path / "cofw.npz")
+    predictions_file(faces_300w, tmp_path / "mine.npz")
+    places = {"RUN": str(run_folder), "COFW": str(faces_cofw.path)}
+    data = ["--dataset", "300w", "--data", str(faces_300w.path)]
+    fails(capsys, [*data, *(places.get(word, word) for word in words)], *parts)
     assert not (tmp_path / "evaluation").exists()
-
-
-def test_both_sources_at_once_are_refused(capsys):
-    with pytest.raises(SystemExit) as stopped:
-        evaluate.main(["--dataset", "cofw", "--checkpoint", "a", "--predictions", "b"])
-    assert stopped.value.code == 2
-    assert "not allowed with" in capsys.readouterr().err
 
 
 def test_without_training_faces_there_is_no_baseline(make_prepared, tmp_path, capsys):
@@ -317,6 +302,7 @@ assert not {{"keras", "tensorflow", "matplotlib.pyplot"}} & set(sys.modules)
     assert subprocess.run([sys.executable, "-c", code], check=False, env=environment).returncode == 0
 
 
+@pytest.mark.slow
 def test_689_faces_take_less_than_two_seconds(make_prepared, tmp_path):
     prepared = make_prepared("300w", test=689, train=50, subsets=lambda i: ("common",) if i < 554 else ("challenging",))
     path = predictions_file(prepared, tmp_path / "mine.npz")

@@ -36,21 +36,6 @@ def loop_normaliser(face, name, kind):
     return distance(mean(pupils[0]), mean(pupils[1]))
 
 
-@pytest.mark.parametrize("name", SCHEMES)
-@pytest.mark.parametrize("kind", metrics.NORMALISERS)
-def test_errors_equal_a_brute_force_loop(name, kind):
-    scheme = SCHEMES[name]
-    truth, predicted = random_points(scheme, 6, 0), random_points(scheme, 6, 1)
-    expected = []
-    for face, guess in zip(truth, predicted, strict=True):
-        distances = [math.hypot(*(a - b)) for a, b in zip(face, guess, strict=True)]
-        expected.append(sum(distances) / len(distances) / loop_normaliser(face, name, kind))
-    found = metrics.image_errors(predicted, truth, scheme, kind)
-    assert found == pytest.approx(expected, **EXACT)
-    assert metrics.nme(found) == pytest.approx(100 * sum(expected) / 6, **EXACT)
-    assert metrics.point_errors(predicted, truth, scheme, kind).shape == (6, scheme.num_points)
-
-
 @pytest.mark.parametrize("kind", metrics.NORMALISERS)
 def test_a_known_shift_gives_a_known_error(kind):
     truth = np.full((1, 68, 2), [50.0, 50.0])
@@ -71,19 +56,6 @@ def test_closed_forms_on_uniform_errors():
     assert metrics.failure_rate(errors, 0.08) == pytest.approx(60.0, **EXACT)
     assert metrics.auc(errors, 0.10) == pytest.approx(0.25, **EXACT)
     assert metrics.auc(errors, 0.08) == pytest.approx(0.20, **EXACT)
-
-
-@pytest.mark.parametrize("n", [100, 1000, 6890])
-@pytest.mark.parametrize("threshold", [0.08, 0.10])
-def test_closed_forms_on_errors_up_to_one(n, threshold):
-    # e_i = i / n: up to the k-th error, the last at or below t, the steps stand on k (k - 1) / 2 squares of side 1 / n.
-    errors = np.arange(1, n + 1) / n
-    k = math.floor(threshold * n + 1e-6)
-    beyond = threshold - k / n  # from the last step to the threshold; zero where an error lies on it
-    assert metrics.nme(errors) == pytest.approx(50 * (n + 1) / n, **EXACT)
-    assert metrics.failure_rate(errors, threshold) == pytest.approx(100 * (n - k) / n, **EXACT)
-    area = k * (k - 1) / (2 * n * n) + beyond * k / n
-    assert metrics.auc(errors, threshold) == pytest.approx(area / threshold, **EXACT)
 
 
 @pytest.mark.parametrize("threshold", [0.08, 0.10])
@@ -160,13 +132,6 @@ def test_all_measures_equal_loops_over_faces_points_and_axes(name, kind):
         assert metrics.auc(found, threshold) == pytest.approx(area, **EXACT)
 
 
-@pytest.mark.parametrize(("error", "fr", "area"), [(0.0, 0, 1.0), (0.025, 0, 0.75), (0.1, 0, 0.0), (0.3, 100, 0.0)])
-def test_constant_errors(error, fr, area):
-    errors = np.full(9, error)
-    assert metrics.failure_rate(errors, 0.10) == fr
-    assert metrics.auc(errors, 0.10) == pytest.approx(area, **EXACT)
-
-
 @given(error_lists, st.sampled_from([0.08, 0.10]))
 def test_auc_is_the_area_under_the_ced(errors, threshold):
     x, y = metrics.ced(errors)
@@ -174,15 +139,9 @@ def test_auc_is_the_area_under_the_ced(errors, threshold):
     edges = np.concatenate([[0.0], x[inside], [threshold]])
     heights = np.concatenate([[0.0], y[inside]])
     assert metrics.auc(errors, threshold) == pytest.approx(np.sum(np.diff(edges) * heights) / threshold, **EXACT)
-
-
-@given(error_lists, st.sampled_from([0.08, 0.10]))
-def test_failure_rate_and_ced_count_the_same_faces(errors, threshold):
     failures = sum(error > threshold for error in errors)
     assert metrics.failure_rate(errors, threshold) == pytest.approx(100 * failures / len(errors), **EXACT)
-    x, y = metrics.ced(errors)
-    assert y[-1] == 1
-    assert np.sum(x <= threshold) == len(errors) - failures
+    assert (y[-1], np.sum(inside)) == (1, len(errors) - failures)
 
 
 @settings(max_examples=25)

@@ -53,15 +53,10 @@ def test_round_trip_in_any_order(suffix, faces_300w, rows, good, tmp_path):
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_truth_is_optional(faces_300w, rows, good, tmp_path):
-    np.savez(tmp_path / "mine.npz", names=good["names"], points=good["points"].astype(np.float32))
+def test_truth_is_optional_and_names_may_be_bytes(faces_300w, rows, good, tmp_path):
+    np.savez(tmp_path / "mine.npz", names=np.char.encode(good["names"], "utf-8"), points=np.float32(good["points"]))
     points, _ = load_predictions(tmp_path / "mine.npz", faces_300w, rows)
     assert points == pytest.approx(good["points"], abs=1e-4)
-
-
-def test_names_as_bytes_are_names(faces_300w, rows, good, tmp_path):
-    np.savez(tmp_path / "mine.npz", names=np.char.encode(good["names"], "utf-8"), points=good["points"])
-    assert np.array_equal(load_predictions(tmp_path / "mine.npz", faces_300w, rows)[0], good["points"])
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -108,24 +103,14 @@ def with_points(arrays, where, value, key="points"):
 
 BAD = {
     "wrong N": (lambda a: a | {"points": a["points"][:, :67]}, "67 points a face, 300w has 68"),
-    "missing": (lambda a: drop(a, slice(0, 6)), r"2 of 8 faces are missing \(the first: test/face 6.png\)"),
     "duplicated": (lambda a: drop(a, [0, 1, 2, 3, 4, 5, 6, 7, 3]), r"come twice \(the first: test/face 3.png\)"),
     "NaN": (lambda a: with_points(a, (2, 0, 0), np.nan), r"1 faces hold NaN.*\(the first: test/face 2.png\)"),
-    "infinite": (lambda a: with_points(a, 4, np.inf), r"1 faces hold NaN.*infinite.*\(the first: test/face 4.png\)"),
     "other set": (lambda a: a | {"names": np.array([f"cofw/{i}" for i in range(8)])}, r"cofw/0, \.\.\..*another set"),
     "1-based": (lambda a: a | {"truth": a["truth"] + 1}, r"truth is 1.4 px off for 8 of 8 faces.*1-based"),
     "NaN truth": (lambda a: with_points(a, (1, 2), np.nan, "truth"), "truth holds NaN"),
     "truth shape": (lambda a: a | {"truth": a["truth"][:, :5]}, r"truth has shape \(8, 5, 2\)"),
-    "truth count": (lambda a: a | {"truth": a["truth"][:7]}, r"truth has shape \(7, 68, 2\), expected \(8, 68, 2\)"),
     "lengths differ": (lambda a: a | {"points": a["points"][:7]}, r"8 names and points \(7, 68, 2\)"),
-    "flat points": (lambda a: a | {"points": a["points"].reshape(8, -1)}, r"expected points \(n, N, 2\)"),
-    "names in a table": (
-        lambda a: a | {"names": a["names"].reshape(4, 2)},
-        r"names has shape \(4, 2\), expected \(n,\)",
-    ),
     "no names": (lambda a: {"points": a["points"]}, r"no names in it \(found: points\)"),
-    "empty": (lambda a: {}, "no names and no points in it"),
-    "objects": (lambda a: a | {"points": np.array([{}], dtype=object)}, "plain arrays"),
     "text points": (lambda a: a | {"points": np.array(["x"] * 8)}, "plain arrays"),
 }
 
@@ -174,24 +159,17 @@ def cell(line, column, value):
 
 BAD_CSV = {
     "empty": (lambda given: b"", r"empty, expected a header name,x0,y0,x1,y1,\.\.\."),
-    "header alone": (lines(lambda given: given[:1]), r"a header and no faces"),
     "no header": (lines(lambda given: given[1:]), r"line 1: found column 1 'test/face 0.png', expected a header"),
     "other order": (cell(0, 2, "x1"), "line 1: found column 3 'x1', expected a header"),
-    "half a point": (lines(lambda given: [text.rpartition(",")[0] for text in given]), "line 1: found 136 columns"),
     "semicolons": (
         lines(lambda given: [text.replace(",", ";") for text in given]),
         "line 1: separated by ';', expected commas",
     ),
     "wrong N": (lines(lambda given: [text.rsplit(",", 2)[0] for text in given]), "67 points a face, 300w has 68"),
     "no number": (cell(4, 4, "n/a"), "line 5: y1 is 'n/a', expected a number"),
-    "decimal comma": (cell(4, 3, '"12,5"'), "line 5: x1 is '12,5', expected a number"),
-    "infinite": (cell(4, 3, "inf"), r"infinite points.*\(the first: test/face 3.png\)"),
     "one empty cell": (cell(4, 3, ""), r"1 faces hold .*empty.*\(the first: test/face 3.png\)"),
     "one cell more": (cell(4, 3, "1,2"), "line 5: found 138 cells, expected 137"),
-    "name alone": (lines(lambda given: [*given[:8], "test/face 7.png"]), "line 9: found 1 cells, expected 137"),
-    "duplicated": (lines(lambda given: [*given, given[3]]), r"1 names come twice \(the first: test/face 2.png\)"),
     "open quote": (cell(8, 0, '"test/face 7.png'), "line 9: unexpected end of data"),
-    "stray quote": (cell(3, 0, '"test"/face 2.png'), "line 4: ',' expected after '\"'"),
     "latin-1": (lambda given: "\n".join(given).replace("face 0", "faç 0").encode("latin-1"), "in UTF-8"),
 }
 
@@ -214,14 +192,14 @@ def test_csv_as_spreadsheets_write_it(faces_300w, rows, good, good_csv, tmp_path
         assert np.array_equal(points, good["points"])
 
 
-@pytest.mark.parametrize("empty", ["", " ", "nan", "NaN"])
-def test_csv_without_points_for_a_face(empty, faces_300w, rows, good, good_csv, tmp_path):
+def test_csv_without_points_for_a_face(faces_300w, rows, good, good_csv, tmp_path):
     given = good_csv[1]
-    given[3] = "test/face 2.png" + f",{empty}" * 136
+    for face, empty in ((2, " "), (5, "NaN")):
+        given[face + 1] = f"test/face {face}.png" + f",{empty}" * 136
     (tmp_path / "mine.csv").write_text("\n".join(given))
     points, _ = load_predictions(tmp_path / "mine.csv", faces_300w, rows, "fail")
-    assert np.isnan(points[2]).all()
-    assert np.array_equal(np.delete(points, 2, axis=0), np.delete(good["points"], 2, axis=0))
+    assert np.flatnonzero(np.isnan(points).all(axis=(1, 2))).tolist() == [2, 5]
+    assert np.array_equal(np.delete(points, [2, 5], axis=0), np.delete(good["points"], [2, 5], axis=0))
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -245,29 +223,6 @@ def test_cut_files_are_refused_in_one_line(suffix, faces_300w, rows, good, tmp_p
     for length in np.linspace(0, len(whole) - 40, 60).astype(int):
         path.write_bytes(whole[:length])
         refused(path, faces_300w, rows, ".")
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_damaged_bytes_never_end_in_anything_but_one_line(suffix, faces_300w, rows, good, tmp_path):
-    path = tmp_path / f"mine{suffix}"
-    save_predictions(path, **good)
-    whole = path.read_bytes()
-    rng = np.random.default_rng(5)
-    messages = []
-    for _ in range(150):
-        damaged = bytearray(whole)
-        # The last bytes of an .npz are its directory, the first ones headers: hit those as often as numbers.
-        near = rng.integers(0, 3)
-        at = rng.integers(0, len(whole)) if near == 0 else rng.integers(0, 400) * (1 if near == 1 else -1)
-        damaged[at] = rng.integers(0, 256)
-        path.write_bytes(damaged)
-        try:
-            points, _ = load_predictions(path, faces_300w, rows, "skip")
-            assert points.shape == (8, 68, 2)
-        except DataError as error:
-            messages.append(str(error))
-    assert len(messages) > 30
-    assert all(message.startswith(str(path)) and "\n" not in message for message in messages)
 
 
 @pytest.mark.parametrize(("language", "file"), [("import numpy", "mine.npz"), ("import csv", "mine.csv")])

@@ -60,6 +60,8 @@ def test_partial_and_absent_subsets_are_said(faces_300w):
         "full: 8 of 689 official faces, so its numbers are of a partial set",
     ]
     assert found["protocol"]["box"] == "not stated"
+    assert found["protocol"]["missing"] == {"n": 0, "counted": "none missing"}
+    assert found["visibility"] is None
     assert found["subsets"]["full"]["nme_interocular"] == 0
 
 
@@ -89,26 +91,16 @@ def test_a_whole_set_is_complete_and_a_rendered_one_is_not(make_prepared):
     assert "SYNTHETIC" in rendered["notes"][0]
 
 
-def test_parts(faces_300w):
+def test_parts_and_points(faces_300w):
     rows = faces_300w.indices("test")
     predictions = faces_300w.source_points[rows].copy()
     length = metrics.normaliser(predictions, faces_300w.scheme, "interocular")
     predictions[:, 0:17, 1] += 0.05 * length[:, None]
     found = evaluate_points(faces_300w, rows, predictions, split="test")
+    assert list(found["points"]) == list(faces_300w.scheme.names)
+    assert list(found["points"].values()) == pytest.approx([5] * 17 + [0] * 51, abs=1e-9)
     assert found["parts"] == pytest.approx({"jaw": 5, "brows": 0, "nose": 0, "eyes": 0, "mouth": 0}, abs=1e-9)
     assert found["subsets"]["full"]["nme_interocular"] == pytest.approx(5 * 17 / 68, abs=1e-9)
-
-
-def test_points_are_the_mean_over_faces_by_name(faces_300w):
-    rows = faces_300w.indices("test")
-    truth = faces_300w.source_points[rows]
-    predictions = truth.copy()
-    length = metrics.normaliser(truth, faces_300w.scheme, "interocular")
-    predictions[:, 8, 0] += 0.07 * length
-    found = evaluate_points(faces_300w, rows, predictions, split="test")["points"]
-    assert list(found) == list(faces_300w.scheme.names)
-    assert found["chin"] == pytest.approx(7, abs=1e-9)
-    assert sum(found.values()) == pytest.approx(7, abs=1e-9)
 
 
 def test_occluded_points_and_faces_by_occlusion(make_prepared):
@@ -133,11 +125,6 @@ def test_occluded_points_and_faces_by_occlusion(make_prepared):
     assert subsets["occluded >30%"]["nme_interocular"] == pytest.approx(expected, abs=1e-9)
 
 
-def test_without_flags_there_is_no_visibility(faces_300w):
-    rows = faces_300w.indices("test")
-    assert evaluate_points(faces_300w, rows, faces_300w.source_points[rows], split="test")["visibility"] is None
-
-
 @pytest.mark.parametrize(("missing", "n", "fr10", "auc10", "counted"), [
     ("skip", 6, 100 / 6, (5 * 0.6 + 0) / 6, "left out"),
     ("fail", 8, 300 / 8, (5 * 0.6 + 0) / 8, "as failures"),
@@ -156,12 +143,6 @@ def test_missing_faces(faces_300w, missing, n, fr10, auc10, counted):
     assert found["notes"][0].startswith("2 faces without prediction")
     assert np.mean(list(found["points"].values())) == pytest.approx(full["nme_interocular"], abs=1e-9)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-
-
-def test_nothing_missing_is_said_too(faces_300w):
-    rows = faces_300w.indices("test")
-    found = evaluate_points(faces_300w, rows, faces_300w.source_points[rows], split="test", missing="fail")
-    assert found["protocol"]["missing"] == {"n": 0, "counted": "none missing"}
 
 
 def test_a_subset_of_missing_faces_alone_fails_without_an_nme(make_prepared):

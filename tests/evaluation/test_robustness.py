@@ -128,13 +128,6 @@ def test_the_face_does_the_opposite_of_the_box():
     assert seen(dx=0.25, rotation=90.0) == pytest.approx(np.array([[0, 0.25], [0, 0]]))
 
 
-def test_a_stretched_box_moves_by_its_own_sides():
-    crop = Perturbation(dx=0.1, dy=0.1, scale=0.5).crop((0.0, 0.0, 40.0, 80.0), 16)
-    centre, corner = crop.inverse_unit(np.array([[0.0, 0.0], [0.5, 0.5]]))
-    assert centre == pytest.approx([24, 48])
-    assert corner == pytest.approx([34, 68])
-
-
 def test_a_model_that_no_box_disturbs_has_a_flat_map(ramp_faces):
     prepared, truth = ramp_faces
     result = measure_robustness(Ramps(truth), prepared, prepared.indices("test"), BOX, batch_size=4)
@@ -189,13 +182,9 @@ def test_it_tells_how_far_it_is_and_what_json_can_hold(faces_300w):
 def test_points_without_eyes_are_measured_by_the_box(make_prepared):
     prepared = make_prepared("folder", custom=7, test=2, train=1)
     result = measure_robustness(Constant(points=7), prepared, prepared.indices("test"), BOX)
-    assert result["normaliser"] == "box"
-    assert result["baseline_nme"] > 0
-
-
-def test_no_faces_is_an_error_of_one_line(faces_300w):
+    assert (result["normaliser"], result["baseline_nme"] > 0) == ("box", True)
     with pytest.raises(DataError, match="no faces"):
-        measure_robustness(Constant(), faces_300w, [], BOX)
+        measure_robustness(Constant(points=7), prepared, [], BOX)
 
 
 class Offset(Detector):
@@ -236,14 +225,6 @@ def test_a_detector_that_differs_from_the_box_in_one_way_is_calibrated_exactly(f
     assert lines[-1] == f"detector offset: 8 of 8 faces, {len(found)} found"
 
 
-def test_faces_that_no_detection_fits_leave_no_numbers(faces_300w):
-    odd = faces_300w.indices("test")
-    odd = odd[odd % 2 == 1]
-    result = measure_detector(Constant(), faces_300w, odd, BOX, Offset(faces_300w))
-    assert result["found"] == 0
-    assert result["nme_detector"] is result["nme_policy"] is result["box_shift"] is None
-
-
 def test_the_figure_shows_every_value_and_frames_the_unperturbed_box(off_centre):
     figure = robustness_figure(json.loads(json.dumps(off_centre)))
     shift, turn = figure.axes[:2]
@@ -261,18 +242,19 @@ def test_the_figure_shows_every_value_and_frames_the_unperturbed_box(off_centre)
     assert plots.figure_bytes(figure, dpi=40).startswith(b"\x89PNG")
 
 
-def test_names_in_the_title_are_no_formulas(off_centre):
-    figure = robustness_figure(off_centre | {"dataset": "a$^$b"})
-    assert "a$^$b" in figure.get_suptitle()
-    assert plots.figure_bytes(figure, dpi=40).startswith(b"\x89PNG")
-
-
 def test_a_flat_map_is_drawn_too(off_centre):
-    flat = off_centre | {"robust_ratio": None, "baseline_nme": 0.0, "robust_nme": 0.0, "synthetic": True}
+    flat = off_centre | {
+        "dataset": "a$^$b",
+        "robust_ratio": None,
+        "baseline_nme": 0.0,
+        "robust_nme": 0.0,
+        "synthetic": True,
+    }
     for grid in ("shift", "scale_rotation"):
         zeros = np.zeros_like(off_centre[grid]["nme"]).tolist()
         flat |= {grid: off_centre[grid] | {"nme": zeros, "outside": zeros}}
     figure = robustness_figure(flat)
+    assert "a$^$b" in figure.get_suptitle()
     assert "8 synthetic faces" in figure.get_suptitle()
     assert "times" not in figure.get_suptitle()
     assert plots.figure_bytes(figure, dpi=40).startswith(b"\x89PNG")

@@ -40,27 +40,20 @@ def test_models_are_described(server):
 def test_answers_are_what_the_landmarker_finds(server, photograph, name):
     status, answer = server.landmarks(photograph, model=name)
     assert status == 200
-    landmarker = Landmarker.load(name, threads=1)
-    faces = [face_record(face) for face in landmarker.detect(read_image(photograph))]
+    faces = [face_record(face) for face in Landmarker.load(name, threads=1).detect(read_image(photograph))]
     expected = {"image": {"width": 512, "height": 512}, "model": name, "detector": "lbp", "faces": faces}
     assert timeless(answer) == expected
-    (face,) = faces
-    points = np.array(face["landmarks"])
+    points = np.array(faces[0]["landmarks"])
     found = np.array([points[36:42].mean(axis=0), points[42:48].mean(axis=0), points[48:68].mean(axis=0)])
     assert np.abs(found - EYES_AND_MOUTH).max() < 6
     times = answer["milliseconds"]
-    assert set(times) == {"read", "detection", "landmarks", "total"}
     assert times["total"] == pytest.approx(times["read"] + times["detection"] + times["landmarks"], abs=0.05)
-
-
-def test_the_first_model_answers_if_none_is_named(server, photograph):
-    assert server.landmarks(photograph)[1]["model"] == MODELS[0]
 
 
 def test_boxes_take_the_place_of_the_detector(server, photograph):
     boxes = [[180, 88, 90, 90], [300, 300, 60, 80]]
     status, answer = server.landmarks(photograph, boxes=json.dumps(boxes))
-    assert status == 200
+    assert (status, answer["model"]) == (200, MODELS[0])  # the first, if none is named
     assert (answer["detector"], answer["milliseconds"]["detection"]) == ("boxes", None)
     faces = Landmarker.load(MODELS[0], None, threads=1).in_boxes(read_image(photograph), boxes)
     assert answer["faces"] == [face_record(face) for face in faces]
@@ -77,7 +70,7 @@ def test_coordinates_are_those_of_the_upright_picture(server, astronaut):
     assert timeless(server.landmarks(file_of(stored, "PNG", exif=exif))[1]) == timeless(expected)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (40, 60), (1, 5000), (5000, 3)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5000)])
 def test_a_picture_without_a_face_is_no_error(server, shape):
     status, answer = server.landmarks(file_of(np.full((*shape, 3), 128, np.uint8), "PNG"))
     assert status == 200
@@ -99,14 +92,12 @@ def header_only(width, height):
         (b"", "empty file"),
         (b"no picture at all", "not an image of a known format"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", "not an image of a known format"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image of a known format"),
         (file_of(np.zeros((64, 64, 3), np.uint8), "GIF"), "not an image of a known format"),
         (file_of(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))[:900], "damaged or cut short"),
         (header_only(10000, 10000), "10000 x 10000 is too large"),
-        (header_only(100000, 100000), "million pixels at most"),
         (header_only(40000, 1), "40000 x 1 is too large"),
     ],
-    ids=["empty", "text", "eps", "svg", "gif", "cut", "large", "huge", "long"],
+    ids=["empty", "text", "eps", "gif", "cut", "large", "long"],
 )
 def test_what_is_no_picture_is_refused_in_one_line(server, body, words):
     status, answer = server.landmarks(body)
@@ -119,9 +110,8 @@ def test_what_is_no_picture_is_refused_in_one_line(server, body, words):
 @pytest.mark.parametrize(
     "boxes",
     [
-        "", "no json", "{}", "5", "[1, 2, 3, 4]", "[[1, 2, 3]]", '[["a", 1, 2, 3]]', "[[1, 2, 0, 4]]",
-        "[[1, 2, 3, -4]]", "[[1, 2, NaN, 4]]", "[[1, 2, 1e999, 4]]", "[[1, 2, 3, 4], [1, 2]]", "[" * 9000,
-        "[[600, 0, 9, 9]]", "[[0, -50, 9, 9]]", "[[0, 0, 1e9, 1e9]]", json.dumps([[1, 1, 9, 9]] * 33),
+        "", "no json", "{}", "[1, 2, 3, 4]", '[["a", 1, 2, 3]]', "[[1, 2, 0, 4]]", "[[1, 2, NaN, 4]]",
+        "[[1, 2, 1e999, 4]]", "[[1, 2, 3, 4], [1, 2]]", "[" * 9000, "[[600, 0, 9, 9]]", json.dumps([[1, 1, 9, 9]] * 33),
     ],
 )  # fmt: skip
 def test_boxes_that_are_none_are_refused(server, photograph, boxes):
@@ -142,15 +132,8 @@ def test_a_body_over_the_limit_is_refused(server):
 def test_what_there_is_not_is_told_as_json(server, photograph):
     status, answer = server.landmarks(photograph, model="nobody")
     assert (status, answer) == (404, {"error": f"model nobody: expected one of {', '.join(MODELS)}"})
-    for method, path, expected in [
-        ("GET", "/api/landmarks", 405),
-        ("POST", "/api/models", 405),
-        ("POST", "/", 405),
-        ("DELETE", "/static/app.js", 405),
-        ("GET", "/api/nothing", 404),
-        ("GET", "/static/nothing.js", 404),
-        ("GET", "/static/", 404),
-    ]:
+    missing = [("GET", path, 404) for path in ("/api/nothing", "/static/nothing.js", "/static/")]
+    for method, path, expected in [("GET", "/api/landmarks", 405), ("DELETE", "/static/app.js", 405), *missing]:
         status, _, body = server.ask(method, path)
         assert status == expected, (method, path)
         assert list(json.loads(body)) == ["error"]
@@ -159,19 +142,11 @@ def test_what_there_is_not_is_told_as_json(server, photograph):
 @pytest.mark.parametrize(
     "path",
     [
-        "/static/../../../setup.cfg",
-        "/static/../application.py",
-        "/static/%2e%2e/application.py",
-        "/static/%2e%2e%2fapplication.py",
-        "/static/..%5capplication.py",
-        "/static/....//application.py",
-        "/static//etc/passwd",
-        "/static/%2fetc/passwd",
-        "/static/%252e%252e/application.py",
-        "/static/app.js%00.css",
-        "//etc/passwd",
+        "/static/../application.py", "/static/%2e%2e%2fapplication.py", "/static/..%5capplication.py",
+        "/static/....//application.py", "/static//etc/passwd", "/static/%252e%252e/application.py",
+        "/static/app.js%00.css", "//etc/passwd",
     ],
-)
+)  # fmt: skip
 def test_no_file_outside_of_the_page_is_read(server, path):
     status, _, body = server.ask("GET", path)
     assert status in (400, 404), body
@@ -226,11 +201,7 @@ def test_many_at_once_are_answered_as_one_is(server, photograph):
         names = [MODELS[i % 2] for i in range(8)]
         answers = list(pool.map(lambda name: server.landmarks(photograph, model=name), names))
     assert [(status, timeless(answer)) for status, answer in answers] == [(200, expected[name]) for name in names]
-
-
-def test_nothing_is_written(server, photograph):
-    assert server.landmarks(photograph)[0] == 200
-    assert list(server.folder.iterdir()) == []
+    assert list(server.folder.iterdir()) == []  # nothing is written
 
 
 def test_the_port_in_use_is_told_in_one_line(server):

@@ -12,6 +12,7 @@ from PIL import Image
 from tests.browser import headless_chromium
 from tests.serving.conftest import MODELS, file_of
 
+pytestmark = pytest.mark.slow
 PATIENCE = 20  # seconds
 STATUS = "document.getElementById('status').textContent"
 FOUND = "[...document.querySelectorAll('.panel .found')].map(e => e.textContent)"
@@ -97,6 +98,9 @@ def test_the_page_opens_without_complaint_and_asks_nobody_else(page, server):
     assert all(address.startswith(server.address) for address in browser.requested)
     assert browser.run(STATUS) == "Choose a photograph."
     assert browser.run(f"[...{INPUTS}].map(e => [e.value, e.checked])") == [[MODELS[0], True], [MODELS[1], False]]
+    unlabelled = """[...document.querySelectorAll('input, button')]
+        .filter(e => !(e.labels?.length || e.textContent.trim())).map(e => e.outerHTML)"""
+    assert browser.run(unlabelled) == []
 
 
 def test_a_photograph_shows_its_face_and_what_is_asked_for(page, file, astronaut):
@@ -113,10 +117,6 @@ def test_a_photograph_shows_its_face_and_what_is_asked_for(page, file, astronaut
         everything = pixels(browser)
     # Nothing is left but the photograph.
     assert np.abs(everything - as_shown(astronaut, everything.shape)).mean() < 3
-    assert browser.run("document.getElementById('legend').hidden")
-    toggle(browser, "close")
-    nearer = pixels(browser)
-    assert nearer.shape != everything.shape or np.abs(nearer - everything).mean() > 20
     assert browser.complaints == []
 
 
@@ -165,21 +165,6 @@ def test_models_side_by_side_and_the_download(page, server, file, photograph, tm
     assert (names, faces) == (" and ".join(MODELS), "1")
     assert float(mean.rstrip(" %")) == pytest.approx(share.mean(), abs=0.006)
     assert float(largest.rstrip(" %")) == pytest.approx(share.max(), abs=0.006)
-
-    browser.run(f"{INPUTS}[0].click()")
-    assert browser.run("document.querySelectorAll('.panel').length") == 1
-    assert browser.run("document.getElementById('comparison').hidden")
-
-
-def test_points_are_coloured_by_confidence(page, file, server, photograph):
-    confidence = server.landmarks(photograph)[1]["faces"][0]["confidence"]
-    browser = page()
-    choose(browser, file)
-    until(browser, f"{FACTS}.filter(Boolean).length === 1")
-    hidden = browser.run("['legend', 'known', 'unknown'].map(id => document.getElementById(id).hidden)")
-    assert hidden == [False, confidence is None, confidence is not None]
-    shades = browser.run("import('/static/overlay.js').then(m => [0, 0.25, 0.5, 1, null].map(m.shade))")
-    assert shades == ["rgb(213 94 0)", "rgb(227 161 33)", "rgb(240 228 66)", "rgb(86 180 233)", "#fff"]
 
 
 def test_points_are_drawn_where_they_are(page, file, server, photograph):
@@ -235,9 +220,8 @@ def test_a_photograph_that_was_turned_is_seen_upright(page, tmp_path, astronaut)
     assert np.abs(seen - as_shown(astronaut[:300], seen.shape)).mean() < 4
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_a_telephone_shows_all_without_scrolling_sideways(page, file, dark):
-    browser = page(360, dark)
+def test_a_telephone_shows_all_without_scrolling_sideways(page, file):
+    browser = page(360, dark=True)
     compare_both(browser, file)
     assert browser.run("document.documentElement.scrollWidth") == 360
     over = """[...document.querySelectorAll('body *')].filter(e => !e.hidden && !e.closest('.scroll > *'))
@@ -246,21 +230,6 @@ def test_a_telephone_shows_all_without_scrolling_sideways(page, file, dark):
     assert browser.run(over) == []
     tops = browser.run("[...document.querySelectorAll('.panel')].map(e => e.getBoundingClientRect().top)")
     assert tops[0] < tops[1]
-
-
-def test_everything_is_labelled_and_reached_by_keyboard(page):
-    browser = page()
-    unlabelled = """[...document.querySelectorAll('input, button')]
-        .filter(e => !(e.labels?.length || e.textContent.trim())).map(e => e.outerHTML)"""
-    assert browser.run(unlabelled) == []
-    reached = []
-    for _ in range(8):
-        for kind in ("keyDown", "keyUp"):
-            browser.ask("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
-        reached.append(browser.run("(e => e.id || e.name || e.value)(document.activeElement)"))
-        outline = "(style => [style.outlineStyle, style.outlineWidth])(getComputedStyle(document.activeElement))"
-        assert browser.run(outline) == ["solid", "2px"]
-    assert reached == ["file", "start", *MODELS, "points", "skeleton", "box", "close"]
 
 
 def test_the_camera_is_followed_and_stopped(page):

@@ -1,0 +1,207 @@
+"""LiteRT and ONNX files: the same points as the network they were made from, and no worse inside than they say."""
+
+import keras
+import numpy as np
+import pytest
+
+from kdloss.deploy.litert import LiteRTModel, litert_function
+from kdloss.deploy.onnx import OnnxModel, export_onnx
+from kdloss.deploy.signature import PRECISIONS, image_signature
+from kdloss.errors import CheckpointError, ConfigError
+from kdloss.models import build_model, deployed
+from kdloss.models.regressors import HEAD
+from kdloss.prediction import predict_dataset
+from tests.deploy.conftest import BOX, EXPORTS, crops_of, export
+from tests.models.random_weights import randomise
+from tests.training.tiny_chain import FAN, MAPS_SIZE, SIZE
+
+interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+RUNNERS = {"litert": LiteRTModel, "onnx": OnnxModel}
+# Of a pixel of the tiny networks' crops, at most for the regressor and on average for the one with random heatmaps.
+MOVES = {"fp32": 1e-4, "fp16": 2e-2, "int8": 0.5}
+MOVES_OF_MAPS = {"fp32": 1e-3, "fp16": 0.05, "int8": 1.0}
+forms = pytest.mark.parametrize("form", RUNNERS)
+precisions = pytest.mark.parametrize("precision", PRECISIONS)
+
+
+@forms
+@precisions
+def test_the_points_are_those_of_the_network(form, precision, student, exported, faces):
+    model, crops, runner = student[0], crops_of(faces, SIZE), RUNNERS[form](exported(form, precision))
+    assert (runner.input_shape, runner.output_shape) == (model.input_shape, model.output_shape)
+    found, spread = runner.read(crops)
+    assert (found.dtype, spread, runner.card) == (np.float32, None, None)
+    assert SIZE * np.abs(found - model.predict_on_batch(crops.astype("float32"))).max() < MOVES[precision]
+    assert len(np.unique(found, axis=0)) == len(crops)
+    for count in (0, 1, 3):  # any batch, and with any number of threads
+        some = RUNNERS[form](exported(form, precision), threads=2).predict_on_batch(crops[:count])
+        np.testing.assert_allclose(some, found[:count], atol=1e-6)
+    if form == "litert":
+        one = litert_function(exported(form, precision), threads=2)(crops[3:4].astype("float32"))
+        assert np.array_equal(one[0], found[3])
+
+
+@forms
+def test_it_stands_in_a_networks_place(form, student, exported, faces):
+    rows = faces.indices("test")
+    expected = predict_dataset(student[0], faces, rows, BOX, 4, flip=True)
+    found = predict_dataset(RUNNERS[form](exported(form)), faces, rows, BOX, 4, flip=True)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def fan(tiny_networks):
+    """A heatmap network whose points depend on all of the picture."""
+    model = randomise(build_model(FAN, 5, MAPS_SIZE))
+    head = model.get_layer(HEAD)
+    head.kernel.assign(head.kernel * 0.01)  # broad heatmaps: no point hangs on which of two far pixels is the higher
+    return model
+
+
+@forms
+@pytest.mark.parametrize("precision", ["fp32", *(pytest.param(p, marks=pytest.mark.slow) for p in PRECISIONS[1:])])
+def test_a_heatmap_network_yields_points_and_spread(form, precision, fan, faces, tmp_path):
+    """In 8 bits too: a read-out in 8 bits, which cannot tell small masses from none, would be off by half the crop."""
+    crops = crops_of(faces, MAPS_SIZE)
+    file = export(form, fan, tmp_path / "fan", precision, crops)
+    expected = deployed(fan).predict_on_batch(crops.astype("float32"))
+    points, spread = RUNNERS[form](file).read(crops)
+    assert (spread.dtype, spread.shape) == (np.float32, (len(crops), 5))
+    assert MAPS_SIZE * np.abs(points - expected["points"]).mean() < MOVES_OF_MAPS[precision]
+    assert MAPS_SIZE * np.abs(spread - expected["spread"]).mean() < MOVES_OF_MAPS[precision]
+    # Neither is the same for all faces.
+    assert MAPS_SIZE * np.std(expected["points"]) > 1
+    assert MAPS_SIZE * np.std(expected["spread"]) > 0.5
+    if form == "litert":
+        runner = interpreter.Interpreter(str(file), num_threads=1)
+        assert runner.get_signature_list() == {
+            "serving_default": {"inputs": ["image"], "outputs": ["points", "spread"]}
+        }
+    else:
+        fields = {"image": ("batch", MAPS_SIZE, MAPS_SIZE, 3), "points": ("batch", 5, 2), "spread": ("batch", 5)}
+        assert onnx_signature(file) == fields
+    # All of the read-out, which is the same for points and spread, is in float32.
+    inside = [name.upper() for name in operators(form, file)]
+    assert inside.count("SOFTMAX") == 1
+    assert not {"QUANTIZE", "DEQUANTIZE", "QUANTIZELINEAR"}.intersection(inside[inside.index("SOFTMAX") :])
+
+
+def operators(form, file):
+    """The names of a file's operators, in the order in which they run."""
+    if form == "onnx":
+        return [node.op_type for node in onnx.load(file).graph.node]
+    plain = interpreter.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    runner = interpreter.Interpreter(str(file), num_threads=1, experimental_op_resolver_type=plain)
+    return [operator["op_name"] for operator in runner._get_ops_details()]
+
+
+def onnx_signature(file):
+    """Name -> shape of what a file takes and yields."""
+    graph = onnx.load(file).graph
+    return {
+        value.name: tuple(dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim)
+        for value in (*graph.input, *graph.output)
+    }
+
+
+@precisions
+def test_inside_of_litert(precision, exported):
+    file = exported("litert", precision)
+    runner = interpreter.Interpreter(str(file), num_threads=1)
+    (entry,), (result,) = runner.get_input_details(), runner.get_output_details()
+    assert (entry["dtype"], tuple(entry["shape"])) == (np.float32, (1, SIZE, SIZE, 3))
+    assert (result["dtype"], tuple(result["shape"])) == (np.float32, (1, 68, 2))
+    tensors = runner.get_tensor_details()
+    stored = {x["dtype"] for x in tensors} & {np.float16, np.int8}
+    assert stored == {"fp32": set(), "fp16": {np.float16}, "int8": {np.int8}}[precision]
+    if precision == "int8":
+        scales = {len(x["quantization_parameters"]["scales"]) for x in tensors if x["dtype"] == np.int8}
+        assert {1, 8, 16} <= scales  # activations, and the channels of the two convolutions
+    inside = operators("litert", file)
+    assert "CONV_2D" in inside
+    assert not [name for name in inside if name.startswith("Flex") or name == "CUSTOM"]
+
+
+@precisions
+def test_inside_of_onnx(precision, exported):
+    file = exported("onnx", precision)
+    assert onnx_signature(file) == {"image": ("batch", SIZE, SIZE, 3), "points": ("batch", 68, 2)}
+    model = onnx.load(file)
+    assert {node.domain for node in model.graph.node} == {""}
+    arrays = [onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer]
+    whole = [array for array in arrays if array.dtype == np.float32 and array.size > 64 and array.ndim > 1]
+    assert bool(whole) == (precision == "fp32")
+    kind = {"fp32": np.float32, "fp16": np.float16, "int8": np.int8}[precision]
+    kernels = {array.shape for array in arrays if array.dtype == kind and array.ndim > 1}
+    assert {(8, 3, 3, 3), (16, 8, 3, 3), (16, 136)} <= kernels
+    if precision == "int8":
+        scales = {len(array) for array in arrays if array.dtype == np.float32 and array.ndim == 1}
+        assert {8, 16, 136} <= scales  # each channel has its own
+        inside = operators("onnx", file)
+        assert "QuantizeLinear" not in inside[inside.index("GlobalAveragePool") :]  # coordinates are in float32
+
+
+@forms
+def test_what_cannot_be_exported_is_refused(form, student, exported, tmp_path, monkeypatch):
+    write, name = EXPORTS[form]
+    with pytest.raises(ConfigError, match="precision bf16: expected one of fp32, fp16, int8"):
+        write(student[0], tmp_path / name, "bf16")
+    for none in (None, []):
+        with pytest.raises(ConfigError, match="precision int8: found no representative images"):
+            write(student[0], tmp_path / name, "int8", none)
+    if form == "litert":
+        monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+        with pytest.raises(ConfigError, match="KERAS_BACKEND=jax: export to LiteRT needs tensorflow"):
+            write(student[0], tmp_path / name)
+    else:
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+        for device, words in (("tpu", "expected one of cpu, gpu"), ("gpu", "this onnxruntime has no CUDA")):
+            with pytest.raises(ConfigError, match=f"device {device}: {words}"):
+                OnnxModel(exported(form), device=device)
+    assert not list(tmp_path.iterdir())
+
+
+@forms
+def test_files_that_are_no_models(form, exported, tmp_path):
+    whole, name = exported(form).read_bytes(), EXPORTS[form][1]
+    for content in (None, b"", b"no model", whole[: len(whole) // 2]):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(CheckpointError, match=rf"{name}: no (LiteRT|ONNX) file[^\n]*$"):
+            RUNNERS[form](tmp_path / name)
+
+
+def test_models_of_something_else(exported, tmp_path):
+    entry = keras.Input((8, 8, 3), name="image")
+    other = keras.Model(entry, keras.layers.Conv2D(2, 3)(entry))
+    other.export(tmp_path / "map.tflite", format="litert", input_signature=image_signature(other, 1), verbose=False)
+    with pytest.raises(CheckpointError, match=r"map\.tflite: yields \(1, 6, 6, 2\), expected points"):
+        LiteRTModel(tmp_path / "map.tflite")
+    other = onnx.load(exported("onnx"))
+    onnx.compose.add_prefix(other, "x_", inplace=True)
+    onnx.save(other, tmp_path / "other.onnx")
+    with pytest.raises(CheckpointError, match="takes and yields x_image, x_points, expected image and points"):
+        OnnxModel(tmp_path / "other.onnx")
+
+
+@pytest.mark.slow
+def test_a_file_from_before_files_told_of_the_spread(fan, tmp_path):
+    fan.export(tmp_path / "old.tflite", format="litert", input_signature=image_signature(fan, 1), verbose=False)
+    images = np.random.default_rng(0).integers(0, 256, (2, MAPS_SIZE, MAPS_SIZE, 3)).astype("float32")
+    old = LiteRTModel(tmp_path / "old.tflite")
+    points, spread = old.read(images)
+    np.testing.assert_allclose(points, fan.predict_on_batch(images), atol=1e-4)
+    assert (spread, old.card) == (None, None)
+
+
+@pytest.mark.slow
+def test_a_network_that_normalises_takes_nothing_but_images(tmp_path):
+    """EfficientNet holds means and variances as tensors, of which tf2onnx would make inputs."""
+    model = build_model("efficientnetb0", 5, 32)
+    export_onnx(model, tmp_path / "b0.onnx")
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
+    found = OnnxModel(tmp_path / "b0.onnx").predict_on_batch(images)
+    assert np.abs(found - model.predict_on_batch(images)).max() < 1e-5

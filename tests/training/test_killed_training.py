@@ -1,0 +1,78 @@
+"""Trainings that are killed at random moments, as by a power cut: the same command goes on to the same numbers."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.training.run_folders import files_of, rows_of, state_of, without_time
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+COMMAND = """
+import importlib, sys
+from kdloss.models.regressors import REGRESSORS
+from tests.training.tiny_chain import ARCH, TINY
+
+REGRESSORS[ARCH] = TINY
+sys.exit(importlib.import_module(sys.argv[1]).main(sys.argv[2:]))
+"""
+NETWORK = ["--recipe", "cpu", "--arch", "tiny", "--weights", "none", "--heatmap-loss", "none", "--image-size", "32"]
+NETWORK += ["--batch-size", "4", "--ema", "0.9", "--seed", "7"]
+
+pytestmark = pytest.mark.slow
+
+
+def run(words, folder, kill_after=None):
+    """A command's exit status; ``kill_after`` so many seconds of its training it is killed, if it still runs."""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "TF_DETERMINISTIC_OPS": "1"}
+    command = [sys.executable, "-c", COMMAND, *words]
+    errors = folder / "errors.txt"
+    with open(errors, "w") as stderr, subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True, start_new_session=True
+    ) as process:  # fmt: skip
+        if kill_after is not None:
+            while (line := process.stdout.readline()) and "Epoch " not in line:
+                pass
+            time.sleep(kill_after)
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=300)
+    assert process.returncode in (0, -signal.SIGKILL), errors.read_text()
+    return process.returncode
+
+
+def teacher(faces, runs):
+    return ["kdloss.train_teacher", "--data", str(faces.path), "--kind", "tough", *NETWORK, "--epochs", "40"]
+
+
+def student(faces, runs):
+    """With its teachers' points stored before."""
+    words = [f"--{kind}={runs / kind / 'best.keras'}" for kind in ("tough", "tolerant")]
+    words += ["--data", str(faces.path), "--method", "kd-loss", "--teacher-views", "30", "--epochs", "30"]
+    return ["kdloss.train_student", *NETWORK, *words]
+
+
+@pytest.mark.parametrize(("command", "kills"), [(teacher, 3), (student, 2)])
+def test_the_same_command_goes_on_to_the_same_numbers(command, kills, faces, runs, tmp_path):
+    words, rng, killed = [*command(faces, runs), "--out", "runs/run"], random.Random(command.__name__), 0
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    assert run(words, tmp_path / "whole") == 0
+    for _ in range(kills):
+        killed += run(words, tmp_path / "killed", kill_after=rng.uniform(0, 3)) == -signal.SIGKILL
+    assert killed, "every try was done before its kill"
+    assert run(words, tmp_path / "killed") == 0
+    found, expected = (tmp_path / name / "runs" / "run" for name in ("killed", "whole"))
+    assert without_time(rows_of(found)) == without_time(rows_of(expected))
+    ours, theirs = state_of(found), state_of(expected)
+    assert ours.keys() == theirs.keys()
+    for name, array in theirs.items():
+        assert np.array_equal(ours[name], array), name
+    # Nothing half written lies beside it; of TensorBoard each process has a file of its own.
+    places = [[name for name in files_of(place.parent) if "tensorboard" not in name] for place in (found, expected)]
+    assert places[0] == places[1]
