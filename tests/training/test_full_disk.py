@@ -22,6 +22,7 @@ def test_a_log_that_cannot_be_written_is_one_line_too(small_disk):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("written", ["save_model", "save_state"])
 def test_a_run_goes_on_when_there_is_room_again(written, faces, small_disk, tmp_path, monkeypatch):
     config, run, filler = tiny_config(epochs=3), small_disk / "run", small_disk / "filler"
