@@ -37,19 +37,16 @@ def make_run(root):
     return make
 
 
-def test_the_environment_names_the_folder_of_all_runs(root, monkeypatch):
-    assert runs_root() == root
-    monkeypatch.delenv("KDLOSS_RUNS")
-    assert runs_root() == Path("runs")
-
-
-def test_run_folders_are_numbered_up_to_one_that_is_new(root):
+def test_run_folders_are_numbered_up_to_one_that_is_new(root, monkeypatch):
     assert [folder.name for folder in run_folders("tough-300w")] == ["tough-300w"]
     for name in ("tough-300w", "tough-300w-2", "tough-300w-4"):
         (root / name).mkdir(parents=True)
     (root / "a-file").write_text("")
     assert [folder.name for folder in run_folders("tough-300w")] == ["tough-300w", "tough-300w-2", "tough-300w-3"]
     assert [folder.name for folder in run_folders("a-file")] == ["a-file", "a-file-2"]
+    assert runs_root() == root
+    monkeypatch.delenv("KDLOSS_RUNS")
+    assert runs_root() == Path("runs")
 
 
 def test_a_run_is_finished_when_it_says_so(tmp_path):
@@ -83,14 +80,12 @@ def test_the_newest_finished_run_of_ours_is_found(make_run, root):
     ],
 )
 def test_without_a_run_one_line_says_how_to_train_one(make_run, root, role, command):
-    for number in range(2):
-        with pytest.raises(
-            ConfigError, match=f"holds no finished {role} for 300w.*{command}.*|.*make demo.*"
-        ) as caught:
+    assert not root.exists()
+    for kind in (role, "other"):
+        with pytest.raises(ConfigError, match=f"holds no finished {role} for 300w.*{command}.*make demo") as caught:
             find_checkpoint("300w", role)
         assert str(caught.value).startswith(f"{root}: ")
-        assert command in str(caught.value)
-        make_run(f"other set {number}", dataset="cofw", kind=role)
+        make_run(f"other set {kind}", dataset="cofw", kind=kind)
 
 
 def test_the_newest_teachers_that_match_are_paired(make_run):
@@ -120,7 +115,5 @@ def test_the_environment_of_a_result_is_recorded():
     assert found["backend"] == keras.backend.backend()
     assert found["packages"]["numpy"] == np.__version__
     assert found["packages"]["keras"] == keras.__version__
-    assert found["python"].startswith("3.")
-    assert found["cores"] >= 1
-    assert {"platform", "processor", "accelerators"} <= found.keys()
+    assert {"python", "platform", "processor", "accelerators", "cores"} <= found.keys()
     assert json.loads(json.dumps(found)) == found

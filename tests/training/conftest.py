@@ -5,18 +5,10 @@ import pytest
 from kdloss.models import build_model
 from kdloss.training.checkpoint import save_model
 from kdloss.training.fit import train
+from tests.training import rendered_faces
 from tests.training.tiny_chain import ARCH, SIZE, student_config, tiny_config, use_tiny_networks, write_faces
 
-
-@pytest.fixture(autouse=True)
-def tiny_networks(monkeypatch):
-    use_tiny_networks(monkeypatch)
-
-
-@pytest.fixture(scope="session")
-def faces(tmp_path_factory):
-    """26 rendered faces in the 300-W layout: 17 to train, 3 to validate, 6 to test."""
-    return write_faces(tmp_path_factory.mktemp("faces"))
+tiny_networks, faces = rendered_faces.tiny_networks, rendered_faces.faces
 
 
 @pytest.fixture(scope="session")

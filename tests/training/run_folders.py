@@ -49,17 +49,15 @@ def equal_runs(found, expected):
 
 def signal_after(monkeypatch, steps, number=signal.SIGTERM):
     """The signal comes while the step of that number (from 1, through all epochs) is computed."""
-    seen = []
-    check = recorder.LossWatch.check
+    seen, check = [], recorder.LossWatch.check
 
     def noticed(self, epoch, step, mean):
         check(self, epoch, step, mean)
-        seen.append((epoch, step))
+        seen.append(step)
         if len(seen) == steps:
             signal.raise_signal(number)
 
     monkeypatch.setattr(recorder.LossWatch, "check", noticed)
-    return seen
 
 
 def refused(error, faces, folder, config, *parts, resume=False):

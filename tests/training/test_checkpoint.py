@@ -7,10 +7,9 @@ import keras
 import numpy as np
 import pytest
 
-from kdloss.errors import CheckpointError, UserError
+from kdloss.errors import CheckpointError
 from kdloss.models import build_model
 from kdloss.schemes import SCHEMES
-from kdloss.training import checkpoint
 from kdloss.training.checkpoint import (
     CARD,
     load_model,
@@ -165,18 +164,3 @@ def test_a_state_that_does_not_fit(model, tmp_path):
         path.write_bytes(content)
         with pytest.raises(CheckpointError, match="damaged"):
             load_state(path, model.variables)
-
-
-def test_a_state_cut_short_leaves_the_one_before(model, tmp_path, monkeypatch):
-    path = tmp_path / "state.npz"
-    save_state(path, model.variables, Progress())
-
-    def full(place, **content):
-        place.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(checkpoint.np, "savez", full)
-    with pytest.raises(UserError, match="no space left"):
-        save_state(path, model.variables, Progress(1, 3.0, [{"epoch": 1}]))
-    assert load_state(path, model.variables) == Progress()
-    assert list(tmp_path.iterdir()) == [path]

@@ -47,36 +47,28 @@ def sigterm_raises():
     signal.signal(signal.SIGTERM, before)
 
 
-@pytest.mark.parametrize("steps", [pytest.param(1, marks=pytest.mark.slow), 6, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "stops", [[6], pytest.param([1, 2, 5], marks=pytest.mark.slow)], ids=["once", "again and at the end of an epoch"]
+)
 def test_a_run_interrupted_in_an_epoch_ends_as_one_in_a_whole(
-    steps, config, whole, faces, tmp_path, monkeypatch, sigterm_raises
+    stops, config, whole, faces, tmp_path, monkeypatch, sigterm_raises
 ):
-    run = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        seen = signal_after(patch, steps)
-        with pytest.raises(Terminated) as stop:
-            train(config, faces, run, verbose=0)
-        assert len(seen) == steps
-    epoch, step = divmod(steps, STEPS)
-    where = f"step {step} of epoch {epoch + 1}" if step else f"the end of epoch {epoch}"
-    assert str(stop.value) == f"{run} is saved at {where}: run the same command again to go on"
-    assert progress_of(run) == (epoch, step)
-    assert is_cut_off(run, config)
+    run, steps = tmp_path / "run", 0
+    for more in stops:
+        with monkeypatch.context() as patch:
+            signal_after(patch, more)
+            with pytest.raises(Terminated) as stop:
+                train(config, faces, run, verbose=0)
+        steps += more
+        epoch, step = divmod(steps, STEPS)
+        where = f"step {step} of epoch {epoch + 1}" if step else f"the end of epoch {epoch}"
+        assert str(stop.value) == f"{run} is saved at {where}: run the same command again to go on"
+        assert progress_of(run) == (epoch, step)
+        assert is_cut_off(run, config)
     train(config, faces, run, verbose=0)
     equal_runs(run, whole)
     assert not is_cut_off(run, config)
     assert len(list((run / "tensorboard").iterdir())) == 1  # no epoch stands there twice
-
-
-@pytest.mark.slow
-def test_two_interruptions_of_the_same_epoch(config, whole, faces, tmp_path, monkeypatch):
-    for steps in (5, 2):
-        with monkeypatch.context() as patch:
-            signal_after(patch, steps, signal.SIGINT)
-            with pytest.raises(KeyboardInterrupt):
-                train(config, faces, tmp_path / "run", verbose=0)
-    train(config, faces, tmp_path / "run", verbose=0)
-    equal_runs(tmp_path / "run", whole)
 
 
 @pytest.mark.slow
