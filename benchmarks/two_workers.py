@@ -36,12 +36,12 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from kdloss.benchmarking.reliability_tables import workers_table
 from keras import Model, layers
 
 from asm.atomic import write_whole
 from data_prep.layouts import write_layout
 from data_prep.prepare import prepare
-from kdloss.benchmarking.reliability_tables import workers_table
 from kdloss.errors import exits_on_user_error
 from kdloss.evaluation.table import text_table
 from kdloss.models.regressors import REGRESSORS, Regressor

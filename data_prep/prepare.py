@@ -41,6 +41,8 @@ def open_raw(dataset, source, **options):
     spec, source = dataset_spec(dataset), Path(source)
     if not source.is_dir():
         raise DataError(f"{source}: {'not a' if source.exists() else 'no such'} folder: {_how_to_get(spec)}")
+    if dataset not in READERS:
+        raise DataError(f"--dataset {dataset}: nothing reads {spec.title} yet: add a reader to {__name__}.READERS")
     module, name = READERS[dataset]
     raw = getattr(importlib.import_module(module), name)(source, **options)
     return dataclasses.replace(raw, synthetic=(source / SYNTHETIC_MARK).is_file())

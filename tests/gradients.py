@@ -36,4 +36,4 @@ def _by_tensorflow(function, arrays):
 def _by_jax(function, arrays):
     import jax
 
-    return jax.value_and_grad(function, argnums=tuple(range(len(arrays))))(*arrays)
+    return jax.jit(jax.value_and_grad(function, argnums=tuple(range(len(arrays)))))(*arrays)

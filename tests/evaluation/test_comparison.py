@@ -20,8 +20,8 @@ from kdloss.evaluation.comparison import (
     distinct_labels,
 )
 from kdloss.evaluation.evaluation import evaluate_predicted
-from kdloss.evaluation.table import html_table, json_table, text_table
-from kdloss.evaluation.tables import LEGEND, protocol_text
+from kdloss.evaluation.table import json_table
+from kdloss.evaluation.tables import protocol_text
 from kdloss.geometry import BoxPolicy
 
 EXACT = {"rel": 0, "abs": 1e-9}

@@ -22,9 +22,9 @@ import numpy as np
 import onnx
 from PIL import Image
 
+from asm.__main__ import load_points, load_training_shapes
 from asm.errors import UserError
 from asm.shape_model import ShapeModel
-from asm.__main__ import load_points, load_training_shapes
 from data_prep.archives import unpack
 from data_prep.check import check_prepared
 from data_prep.cofw import read_cofw

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from kdloss.augment import AUGMENTATIONS, AugmentConfig, augmentation, draw_crop, vary_pixels, view_rng
+from kdloss.augment import AugmentConfig, augmentation, draw_crop, vary_pixels, view_rng
 from kdloss.errors import ConfigError
 from kdloss.geometry import FaceCrop
 
@@ -62,27 +62,7 @@ def test_one_augmentation_leaves_the_others_alone():
     both = drawn(AugmentConfig(shift=0.05, rotation=30, mirror=1.0), count=20)
     np.testing.assert_allclose(both[2:4], [right, down], atol=1e-9)
     assert both[4].all()
-
-
-def test_no_augmentation_is_the_plain_crop():
-    crop, mirrored = draw_crop(view_rng(0, 0, 0), AUGMENTATIONS["none"], BOX, SIZE)
-    np.testing.assert_allclose(crop.matrix, FaceCrop.from_box(BOX, SIZE).matrix, atol=1e-12)
-    assert not mirrored
-
-
-def test_the_same_view_of_any_size_shows_the_same_of_the_face():
-    """Points of a teacher that are stored at one size are those of the views of another."""
-    config = AUGMENTATIONS["strong"]
-    corners = np.array([[0.0, 0.0], [30.0, 12.0], [55.0, 60.0]])
-    for row in range(40):
-        views = [draw_crop(view_rng(0, 0, row), config, BOX, size) for size in (112, 64, 257)]
-        (first, mirrored), *others = views
-        for crop, also in others:
-            assert also == mirrored
-            np.testing.assert_allclose(crop.unit_points(corners), first.unit_points(corners), atol=1e-12)
-
-
-def test_faces_without_mirror_partners_are_never_mirrored():
+    # A face without mirror partners is never mirrored.
     assert not drawn(AugmentConfig(mirror=1.0), count=30, mirrorable=False)[4].any()
 
 
@@ -107,10 +87,6 @@ def test_pixels_change_in_place_and_nothing_around_them(name):
     np.testing.assert_array_equal(varied(3, config, image), batch[1])
     if name != "grey":
         assert (varied(4, config, image) != batch[1]).any()
-
-
-def test_no_augmentation_leaves_the_pixels():
-    image = picture()
     np.testing.assert_array_equal(varied(0, AugmentConfig(), image), image)
 
 
@@ -131,17 +107,9 @@ def test_colour_is_a_rising_curve_for_each_channel():
         assert np.ptp(curve, axis=0).min() > 100
         assert np.ptp(curve[128]) > 0
         brighter.append(curve[128].mean() > 128)
+        weak = varied(row, AugmentConfig(colour=0.1), ramp).reshape(256, 3).astype(int)
+        assert np.abs(weak - ramp.reshape(256, 3)).mean() < 0.3 * np.abs(curve - ramp.reshape(256, 3)).mean() + 2
     assert 0.25 < np.mean(brighter) < 0.75
-
-
-def test_colour_has_a_strength():
-    image = picture().astype(int)
-
-    def change(strength):
-        views = (varied(i, AugmentConfig(colour=strength), picture()) for i in range(30))
-        return np.mean([np.abs(view - image).mean() for view in views])
-
-    assert change(0.1) < 0.3 * change(1.0)
 
 
 def test_grey_has_equal_channels_of_the_same_lightness():
@@ -151,15 +119,6 @@ def test_grey_has_equal_channels_of_the_same_lightness():
     np.testing.assert_array_equal(grey[..., 0], grey[..., 2])
     # Red, green and blue weigh what ITU-R BT.601 says: green most, so the order of channels matters.
     np.testing.assert_allclose(grey[..., 0], image @ [0.299, 0.587, 0.114], atol=1)
-
-
-def test_blur_takes_away_texture_and_keeps_the_lightness():
-    image = picture()
-    for row in range(10):
-        blurred = varied(row, AugmentConfig(blur=1.0), image)
-        roughness, before = (np.diff(picture_.astype(float), axis=1).std() for picture_ in (blurred, image))
-        assert roughness < before
-        assert abs(blurred.mean() - image.mean()) < 1
 
 
 def test_blur_is_that_of_opencv():
@@ -172,36 +131,26 @@ def test_blur_is_that_of_opencv():
         assert np.abs(varied(row, AugmentConfig(blur=1.0), image).astype(int) - expected).max() <= 1
 
 
-def test_noise_is_centred_and_of_the_strength_drawn():
+def test_noise_is_normal_centred_of_the_strength_drawn_and_differs_from_view_to_view():
     flat = np.full((SIZE, SIZE, 3), 128, np.uint8)
-    spread = []
-    for row in range(30):
-        noise = varied(row, AugmentConfig(noise=1.0), flat).astype(float) - 128
-        assert abs(noise.mean()) < 1
-        assert abs(np.corrcoef(noise[..., 0].ravel(), noise[..., 1].ravel())[0, 1]) < 0.1
-        spread.append(noise.std())
-    assert 1.9 < min(spread) < 4
-    assert 10 < max(spread) < 12.5
-
-
-def test_noise_is_normal_and_differs_from_view_to_view():
-    flat = np.full((SIZE, SIZE, 3), 128, np.uint8)
-    views = [varied(row, AugmentConfig(noise=1.0), flat).astype(float) - 128 for row in range(20)]
+    views = [varied(row, AugmentConfig(noise=1.0), flat).astype(float) - 128 for row in range(30)]
     # Whole numbers, spread over what each stands for.
     smooth = np.random.default_rng(0).uniform(-0.5, 0.5, flat.shape)
-    for noise in [view + smooth for view in views]:
+    for view in views:
+        noise = view + smooth
         beyond = [(np.abs(noise) > limit * noise.std()).mean() for limit in (1, 2, 3)]
         np.testing.assert_allclose(beyond, [0.3173, 0.0455, 0.0027], atol=0.01)
-        assert abs((noise**3).mean() / noise.std() ** 3) < 0.05
+        assert abs(noise.mean()) < 1
+        assert abs(np.corrcoef(noise[..., 0].ravel(), noise[..., 1].ravel())[0, 1]) < 0.1
+    spread = [view.std() for view in views]
+    assert 1.9 < min(spread) < 4
+    assert 10 < max(spread) < 12.5
+    # It does not wrap at black and white.
+    for level in (0, 255):
+        noisy = varied(0, AugmentConfig(noise=1.0), np.full_like(flat, level)).astype(int)
+        assert np.abs(noisy - level).max() < 100
     related = np.corrcoef([noise.ravel() for noise in views]) - np.eye(len(views))
     assert np.abs(related).max() < 0.03
-
-
-def test_noise_does_not_wrap_at_black_and_white():
-    for level in (0, 255):
-        flat = np.full((SIZE, SIZE, 3), level, np.uint8)
-        noisy = varied(0, AugmentConfig(noise=1.0), flat).astype(int)
-        assert np.abs(noisy - level).max() < 100
 
 
 def test_occlusion_covers_one_or_two_patches():

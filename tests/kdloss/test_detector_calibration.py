@@ -27,11 +27,17 @@ from kdloss.prepared import PreparedDataset
 from kdloss.schemes import SCHEMES
 from tests.kdloss.test_detectors import Scripted, scored
 
+MEASURED = BoxCalibration(0.1, -0.25, 1.5, 7, (0.1, 0.2, 0.3))
+
 
 class Centred(Detector):
     """Sees a face in the middle half of whatever it is shown, which is where stored crops hold theirs."""
 
     name = "centred"
+    takes_model = True
+
+    def __init__(self, model=None):
+        self.model_sha256 = "ab" if model is None else str(model)
 
     def detect(self, image):
         side = image.shape[0] / 2
@@ -42,73 +48,53 @@ def test_it_belongs_to_a_detector_and_a_scheme():
     assert stored_calibration("lbp", SCHEMES["68"]) == CALIBRATIONS["lbp", "68"]
     with pytest.raises(ConfigError, match=r"detector lbp: .*: 68; the model reads scheme 29: give"):
         stored_calibration("lbp", SCHEMES["29"])
-    with pytest.raises(ConfigError, match=r"detector centred: .*: none; the model reads scheme 68"):
-        stored_calibration("centred", SCHEMES["68"])
-    with pytest.raises(ConfigError, match=r"--dataset wflw --detector yunet --detector-model FILE --out .*calibration"):
+    with pytest.raises(ConfigError, match=r"yunet: .*--dataset wflw --detector yunet --detector-model FILE --out .*"):
         stored_calibration("yunet", SCHEMES["98"])
+
+
+def displaced(boxes, dx, dy, scale):
+    """A detector's boxes whose calibration to square boxes (n, 4) has these numbers, one or n of each."""
+    side = boxes[:, 2:] / np.reshape(scale, (-1, 1))
+    centre = boxes[:, :2] + boxes[:, 2:] / 2 - side * np.stack(np.broadcast_arrays(dx, dy), axis=-1)
+    return np.concatenate([centre - side / 2, side], axis=-1)
 
 
 def test_calibration_takes_out_what_all_boxes_share(faces):
     rows, policy = faces.indices("train"), BoxPolicy("gt", 1.25)
     wanted = faces.boxes(policy)
-    shared = BoxCalibration(dx=0.1, dy=-0.2, scale=1.5, faces=len(rows), scatter=(0, 0, 0))
-    side = wanted[:, 2:] / 1.5
-    centre = wanted[:, :2] + wanted[:, 2:] / 2 - side * [0.1, -0.2]
-    given = np.concatenate([centre - side / 2, side], axis=-1)
+    given = displaced(wanted, 0.1, -0.2, 1.5)
     found = calibrate(faces, rows, Scripted([[scored(given[row])] for row in rows]), policy)
     assert (found.dx, found.dy, found.scale) == pytest.approx((0.1, -0.2, 1.5), abs=1e-9)
     assert found.scatter == pytest.approx((0, 0, 0), abs=1e-9)
     assert found.faces == len(rows)
-    assert shared.apply(given) == pytest.approx(wanted)
-    assert np.isnan(shared.apply([np.nan] * 4)).all()
+    assert found.apply(given) == pytest.approx(wanted)
+    assert np.isnan(found.apply([np.nan] * 4)).all()
+    # Calibrated boxes are square.
+    tall = BoxCalibration(0.0, 0.5, 2.0, 1, (0, 0, 0)).apply([10.0, 20.0, 4.0, 9.0])
+    assert tall == pytest.approx([12 - 6, 24.5 + 3 - 6, 12, 12])
 
 
 def test_scatter_is_where_the_middle_half_of_the_faces_lies(faces):
     rows, policy = np.arange(5), BoxPolicy("gt", 1.25)
-    wanted = faces.boxes(policy)[rows]
     shift, size = np.array([-0.05, -0.01, 0.0, 0.03, 0.04]), np.exp([-0.06, -0.02, 0.01, 0.02, 0.03])
-    side = wanted[:, 2:] / size[:, None]
-    centre = wanted[:, :2] + wanted[:, 2:] / 2 - side * np.stack([shift, -2 * shift], axis=-1)
-    given = np.concatenate([centre - side / 2, side], axis=-1)
+    given = displaced(faces.boxes(policy)[rows], shift, -2 * shift, size)
     found = calibrate(faces, rows, Scripted([[scored(box)] for box in given]), policy)
     # Of five faces the quartiles are the second and the fourth.
     assert (found.dx, found.dy, found.scale, found.faces) == pytest.approx((0, 0, np.exp(0.01), 5), abs=1e-9)
     assert found.scatter == pytest.approx((0.04, 0.08, 0.04))
 
 
-def test_calibrated_boxes_are_square():
-    tall = BoxCalibration(0.0, 0.5, 2.0, 1, (0, 0, 0)).apply([10.0, 20.0, 4.0, 9.0])
-    assert tall == pytest.approx([12 - 6, 24.5 + 3 - 6, 12, 12])
-
-
 def test_calibration_takes_training_faces_at_even_distances(faces):
-    seen = []
-
-    class Watching(Detector):
-        name = "watching"
-
-        def detect(self, image):
-            row = next(i for i in range(len(faces)) if np.array_equal(faces.faces[i], image))
-            seen.append(row)
-            return np.array([scored(landmark_box(faces.points[row]))])
-
-    found = calibrate(faces, np.arange(9), Watching(), BoxPolicy(), limit=3)
-    assert seen == [0, 4, 8]
-    assert found.faces == 3
+    answers = [[scored(landmark_box(faces.points[row]))] for row in (0, 4, 8)]
+    found = calibrate(faces, np.arange(9), Scripted(answers), BoxPolicy(), limit=3)
+    assert (found.dx, found.dy, found.faces) == pytest.approx((0, 0, 3), abs=1e-6)
 
 
-def test_a_detector_that_finds_nothing_cannot_be_calibrated(faces):
+def test_without_found_or_training_faces_there_is_no_calibration(faces):
     with pytest.raises(DataError, match="scripted found none of 2 training faces"):
         calibrate(faces, [0, 1], Scripted([[], []]), BoxPolicy())
-
-
-def test_without_training_faces_the_detector_is_not_blamed(faces):
-    with pytest.raises(
-        DataError, match="has no training faces to calibrate the boxes of detector scripted on"
-    ) as caught:
+    with pytest.raises(DataError, match="has no training faces to calibrate the boxes of detector scripted on"):
         calibrate(faces, np.array([], int), Scripted([]), BoxPolicy())
-    assert "another detector" not in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_landmark_boxes_grow_to_the_boxes_of_training(faces):
@@ -118,41 +104,29 @@ def test_landmark_boxes_grow_to_the_boxes_of_training(faces):
     assert wanted.grow(by_landmarks.apply(boxes)) == pytest.approx(direct.apply(boxes))
 
 
-class Bring(Centred):
-    """One that needs a file."""
-
-    name = "bring"
-    takes_model = True
-
-    def __init__(self, model=None):
-        self.model_sha256 = "ab" if model is None else str(model)
-
-
 def test_the_command_measures_and_keeps_it(faces, monkeypatch, tmp_path, capsys):
-    monkeypatch.setitem(DETECTORS, "bring", Bring)
+    monkeypatch.setitem(DETECTORS, "centred", Centred)
     out = tmp_path / "new" / "calibration.json"
-    what = ["--dataset", "cofw", "--data", str(faces.path), "--detector", "bring", "--detector-model", "cd"]
+    what = ["--dataset", "cofw", "--data", str(faces.path), "--detector", "centred", "--detector-model", "cd"]
     assert main(what) == 0
     assert not out.exists()
     assert main([*what, "--out", str(out)]) == 0
     measured = calibrate(faces, faces.indices("train"), Centred(), LANDMARK_BOX)
-    dx, _, log_scale = measured.scatter
     text = capsys.readouterr().out
     assert f"scheme 29, {measured.faces} faces" in text
-    assert f"dx {measured.dx:.4f} ({dx:.4f})" in text
-    assert f"scale {measured.scale:.4f} (its logarithm {log_scale:.4f})" in text
+    assert f"dx {measured.dx:.4f} ({measured.scatter[0]:.4f})" in text
     assert text.endswith(f"wrote {out}\n")
-    assert read_calibration(out, Bring("cd"), SCHEMES["29"]) == measured
+    assert read_calibration(out, Centred("cd"), SCHEMES["29"]) == measured
 
 
 def test_a_kept_calibration_is_for_its_detector_its_model_file_and_its_scheme(tmp_path):
-    file, measured = tmp_path / "kept.json", BoxCalibration(0.1, -0.25, 1.5, 7, (0.1, 0.2, 0.3))
-    write_calibration(file, measured, Bring(), SCHEMES["68"])
-    assert read_calibration(file, Bring(), SCHEMES["68"]) == measured
+    file = tmp_path / "kept.json"
+    write_calibration(file, MEASURED, Centred(), SCHEMES["68"])
+    assert read_calibration(file, Centred(), SCHEMES["68"]) == MEASURED
     for found, scheme, reason in (
-        (Centred(), "68", "was measured with detector bring, expected centred"),
-        (Bring("cd"), "68", "was measured with detector_model_sha256 ab, expected cd"),
-        (Bring(), "29", "was measured with scheme 68, expected 29: measure it: python -m .* --dataset cofw"),
+        (Scripted([]), "68", "was measured with detector centred, expected scripted"),
+        (Centred("cd"), "68", "was measured with detector_model_sha256 ab, expected cd"),
+        (Centred(), "29", "was measured with scheme 68, expected 29: measure it: python -m .* --dataset cofw"),
     ):
         with pytest.raises(ConfigError, match=f"kept.json: {reason}"):
             read_calibration(file, found, SCHEMES[scheme])
@@ -165,27 +139,21 @@ def test_a_kept_calibration_is_for_its_detector_its_model_file_and_its_scheme(tm
         ({"dy": "far"}, "or damaged"),
         ({"dy": float("nan")}, "numbers that no calibration has"),
         ({"scale": 0}, "numbers that no calibration has"),
-        ({"scale": float("inf")}, "numbers that no calibration has"),
-        ({"scatter": 0.1}, "or damaged"),
         ({"scatter": [0.1, 0.2]}, "numbers that no calibration has"),
         ({"faces": float("inf")}, "or damaged"),
-        (["dx"], "or damaged"),
-        ("{", "or damaged"),
+        (b'["dx"]', "or damaged"),
         (b"\xff\xfe", "or damaged"),
         (None, r"cannot be read \(No such file"),
     ],
 )
 def test_a_damaged_calibration_is_refused(tmp_path, change, reason):
     file = tmp_path / "kept.json"
-    write_calibration(file, BoxCalibration(0.1, -0.25, 1.5, 7, (0.1, 0.2, 0.3)), Centred(), SCHEMES["68"])
-    if isinstance(change, dict):
-        file.write_text(json.dumps(json.loads(file.read_text()) | change))
-    elif isinstance(change, list):
-        file.write_text(json.dumps(change))
-    elif change is None:
+    write_calibration(file, MEASURED, Centred(), SCHEMES["68"])
+    if change is None:
         file.unlink()
     else:
-        file.write_bytes(change if isinstance(change, bytes) else change.encode())
+        changed = change if isinstance(change, bytes) else json.dumps(json.loads(file.read_text()) | change).encode()
+        file.write_bytes(changed)
     with pytest.raises(ConfigError, match=f"kept.json: .*{reason}.*: measure it: python -m") as caught:
         read_calibration(file, Centred(), SCHEMES["68"])
     assert "\n" not in str(caught.value)
@@ -201,3 +169,4 @@ def test_real_faces_lie_as_stored(raw_300w, tmp_path):
     assert (measured.dx, measured.dy) == pytest.approx((stored.dx, stored.dy), abs=0.03)
     assert measured.scale == pytest.approx(stored.scale, rel=0.05)
     assert measured.scatter == pytest.approx(stored.scatter, abs=0.08)
+    assert measured.faces >= 45

@@ -1,20 +1,15 @@
 """Detectors: overlaps, which detection counts, the cascade on a photograph, and YuNet in OpenCV."""
 
-import itertools
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from data_prep.face import RawDataset
-from data_prep.w300 import read_300w
-from data_prep.writer import write_prepared
-from kdloss.datasets import DATASETS
 from kdloss.detectors import Detector, box_iou, detected_boxes, detector
 from kdloss.errors import ConfigError
 from kdloss.geometry import landmark_box
-from kdloss.prepared import PreparedDataset
 from tests.kdloss.yunet_file import write_yunet
 
 
@@ -56,17 +51,6 @@ def test_the_detection_that_fits_best_counts_whatever_its_score(faces):
     assert lines == ["detector scripted: 4 of 4 faces, 2 found"]
 
 
-def test_an_unknown_detector_is_named():
-    with pytest.raises(ConfigError, match="detector viola: expected one of lbp, yunet"):
-        detector("viola")
-
-
-def test_without_scikit_image_one_line_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "skimage.data", None)
-    with pytest.raises(ConfigError, match="pip install scikit-image"):
-        detector("lbp")
-
-
 @pytest.fixture(scope="module")
 def lbp():
     pytest.importorskip("skimage")
@@ -99,22 +83,14 @@ def test_windows_are_grouped_and_counted(lbp):
         assert lbp._group(windows[order]).tolist() == expected
 
 
-def test_most_real_faces_are_found(lbp, raw_300w, tmp_path):
-    raw = read_300w(raw_300w)
-    some = RawDataset(raw.scheme, list(itertools.islice(raw.entries, 40)))
-    write_prepared(some, DATASETS["300w"], tmp_path / "300w", source="300-W")
-    prepared = PreparedDataset(tmp_path / "300w")
-    boxes, found = detected_boxes(prepared, np.arange(40), lbp)
-    assert found.sum() >= 30
-    # The cascade's box begins above the brows and ends at the chin.
-    below = boxes[found, 1] + boxes[found, 3] / 2 - landmark_box(prepared.points[found]) @ [0, 1, 0, 0.5]
-    assert np.mean(below < 0) > 0.9
-
-
-def test_a_model_file_is_for_detectors_that_take_one():
-    pytest.importorskip("skimage")
+def test_what_cannot_be_is_one_line_that_says_why(monkeypatch):
+    with pytest.raises(ConfigError, match="detector viola: expected one of lbp, yunet"):
+        detector("viola")
     with pytest.raises(ConfigError, match=r"detector lbp: takes no model file, found y\.onnx"):
         detector("lbp", model="y.onnx")
+    monkeypatch.setitem(sys.modules, "skimage.data", None)
+    with pytest.raises(ConfigError, match="pip install scikit-image"):
+        detector("lbp")
 
 
 @pytest.fixture(scope="module")
@@ -163,27 +139,20 @@ def test_the_environment_names_yunets_file_too(yunet_file, monkeypatch):
 
 def test_without_yunets_file_one_line_says_where_it_comes_from(yunet_file, tmp_path, monkeypatch, capfd):
     monkeypatch.delenv("KDLOSS_YUNET", raising=False)
-    damaged, empty = tmp_path / "damaged.onnx", tmp_path / "empty.onnx"
+    damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(yunet_file.read_bytes()[:-300])
-    empty.write_bytes(b"")
     foreign = write_yunet(tmp_path / "foreign.onnx", without=["kps_8"])
     for model, reason in (
         (None, "found no model file"),
-        ("", "found no model file"),
-        (tmp_path / "none.onnx", "none.onnx: cannot be read (No such file"),
-        (tmp_path, "cannot be read (Is a directory"),
+        (tmp_path / "none.onnx", r"none.onnx: cannot be read \(No such file"),
+        (tmp_path, r"cannot be read \(Is a directory"),
         (damaged, "damaged.onnx: damaged, or not YuNet's"),
-        (empty, "empty.onnx: damaged, or not YuNet's"),
         (foreign, "foreign.onnx: damaged, or not YuNet's"),
     ):
-        with pytest.raises(ConfigError) as caught:
+        get = "face_detection_yunet_2023mar.onnx.*opencv_zoo.*--detector-model FILE.*KDLOSS_YUNET"
+        with pytest.raises(ConfigError, match=f"^detector yunet: .*{reason}") as caught:
             detector("yunet", model=model)
-        message = str(caught.value)
-        assert message.startswith("detector yunet: ")
-        assert reason in message
-        for said in ("face_detection_yunet_2023mar.onnx", "opencv_zoo", "--detector-model FILE", "KDLOSS_YUNET"):
-            assert said in message
-        assert "\n" not in message
+        assert re.search(get, str(caught.value))
     assert capfd.readouterr().err == ""
 
 

@@ -1,4 +1,4 @@
-"""Crops and their points: exact where the arithmetic is exact, and inverse to each other everywhere."""
+"""Crops and their points: exact where the arithmetic is exact, inverse to each other, and images beside points."""
 
 import cv2
 import numpy as np
@@ -22,29 +22,42 @@ from kdloss.geometry import (
 )
 from kdloss.schemes import SCHEMES
 
-examples = settings(max_examples=30, deadline=None)
-pixels = arrays(np.float64, (7, 2), elements=st.floats(-500, 500))
-sizes = st.integers(1, 512)
-boxes = st.tuples(st.floats(-200, 200), st.floats(-200, 200), st.floats(5, 400), st.floats(5, 400))
+SIDE = 200  # of the images with dots, pixels
+# Pixels. OpenCV samples at 32nds of a pixel and rounds to 256 levels; the largest error in 5000 views was 0.036.
+DOT_TOLERANCE = 0.05
+
+some = settings(max_examples=30)
+turns = st.floats(-np.pi, np.pi)
+shares = st.floats(-0.1, 0.1)
 views = st.fixed_dictionaries(
-    {
-        "rotation": st.floats(-np.pi, np.pi),
-        "scale": st.floats(0.5, 2),
-        "shift": st.tuples(st.floats(-0.3, 0.3), st.floats(-0.3, 0.3)),
-        "mirror": st.booleans(),
-    }
+    {"rotation": turns, "scale": st.floats(0.8, 1.25), "shift": st.tuples(shares, shares), "mirror": st.booleans()}
 )
+sizes = st.integers(1, 512)
+shapes = arrays(np.float64, (6, 2), elements=st.floats(-300, 300))
+policies = st.builds(BoxPolicy, st.sampled_from(["gt", "dataset"]), st.floats(0.5, 3), st.floats(0, 20), st.booleans())
+schemes = st.sampled_from([SCHEMES[name] for name in sorted(SCHEMES)])
+triples = arrays(np.float64, (3, 2), elements=st.floats(-0.15, 0.15))  # in the middle of a crop, unit coordinates
 
 
 @st.composite
-def matrices(draw):
-    return FaceCrop.from_box(draw(boxes), draw(sizes), **draw(views)).matrix
+def boxes(draw, stretched=True):
+    """Boxes x, y, width, height around the middle of an image with dots, a third to two thirds of it."""
+    centre, width = SIDE / 2 + draw(arrays(np.float64, 2, elements=st.floats(-15, 15))), draw(st.floats(70, 120))
+    height = width * draw(st.floats(0.8, 1.25)) if stretched else width
+    return (centre[0] - width / 2, centre[1] - height / 2, width, height)
 
 
-@examples
-@given(pixels, sizes)
-def test_unit_and_pixel_coordinates_are_inverse(points, size):
-    np.testing.assert_allclose(from_unit(to_unit(points, size), size), points, atol=1e-9)
+@st.composite
+def crops(draw, sizes=sizes):
+    return FaceCrop.from_box(draw(boxes()), draw(sizes), **draw(views))
+
+
+def square(size, new, **view):
+    """The crop of a whole square image at another size."""
+    return FaceCrop.from_box((-0.5, -0.5, size, size), new, **view)
+
+
+# Points alone: exact but for rounding.
 
 
 @pytest.mark.parametrize("size", [1, 2, 96, 224])
@@ -54,46 +67,47 @@ def test_unit_coordinates_span_the_crop_from_edge_to_edge(size):
     assert to_unit((size - 1) / 2, size) == 0
 
 
-@examples
-@given(matrices(), matrices(), pixels)
-def test_compose_is_one_transform_after_the_other(outer, inner, points):
-    apart = transform_points(outer, transform_points(inner, points))
-    np.testing.assert_allclose(transform_points(compose(outer, inner), points), apart, rtol=1e-9, atol=1e-6)
+@some
+@given(crop=crops(), points=shapes, size=sizes)
+def test_points_go_into_the_crop_and_back_and_unit_coordinates_do_not_know_its_size(crop, points, size):
+    unit = crop.unit_points(points)
+    np.testing.assert_allclose(unit, to_unit(crop.points(points), crop.size), atol=1e-9)
+    np.testing.assert_allclose(from_unit(unit, crop.size), crop.points(points), atol=1e-9 * SIDE)
+    np.testing.assert_allclose(crop.inverse_points(crop.points(points)), points, atol=1e-9 * SIDE)
+    np.testing.assert_allclose(crop.inverse_unit(unit), points, atol=1e-9 * SIDE)
+    resized = FaceCrop(compose(square(crop.size, size).matrix, crop.matrix), size)
+    np.testing.assert_allclose(resized.unit_points(points), unit, atol=1e-9 * SIDE)
 
 
-@examples
-@given(matrices())
-def test_invert_undoes_from_both_sides(matrix):
-    identity = np.eye(2, 3)
-    np.testing.assert_allclose(compose(invert(matrix), matrix), identity, atol=1e-7)
-    np.testing.assert_allclose(compose(matrix, invert(matrix)), identity, atol=1e-7)
+@some
+@given(first=crops(), second=crops(), third=crops(), points=shapes)
+def test_composition_is_one_after_the_other_associative_and_has_inverses(first, second, third, points):
+    a, b, c = (crop.matrix for crop in (first, second, third))
+    apart = transform_points(a, transform_points(b, points))
+    np.testing.assert_allclose(transform_points(compose(a, b), points), apart, rtol=1e-9, atol=1e-6)
+    scale = 1e-12 * np.abs(transform_points(compose(a, compose(b, c)), points)).max() + 1e-9
+    np.testing.assert_allclose(compose(compose(a, b), c), compose(a, compose(b, c)), atol=scale)
+    for pair in ((invert(a), a), (a, invert(a))):
+        np.testing.assert_allclose(compose(*pair), np.eye(2, 3), atol=1e-7)
 
 
-@examples
-@given(boxes, sizes, views, pixels)
-def test_points_go_into_the_crop_and_back(box, size, view, points):
-    crop = FaceCrop.from_box(box, size, **view)
-    np.testing.assert_allclose(crop.inverse_points(crop.points(points)), points, atol=1e-6)
-    np.testing.assert_allclose(crop.inverse_unit(crop.unit_points(points)), points, atol=1e-6)
-    np.testing.assert_allclose(crop.unit_points(points), to_unit(crop.points(points), size), atol=1e-12)
+@some
+@given(box=boxes(stretched=False), size=sizes, turn=turns, other=turns, points=shapes)
+def test_two_turns_are_one_of_their_sum(box, size, turn, other, points):
+    once = FaceCrop.from_box(box, size, rotation=turn).points(points)
+    twice = square(size, size, rotation=other).points(once)
+    expected = FaceCrop.from_box(box, size, rotation=turn + other).points(points)
+    np.testing.assert_allclose(twice, expected, atol=1e-9 * SIDE)
 
 
-@examples
-@given(boxes, sizes)
-def test_edges_of_the_box_land_on_the_edges_of_the_crop(box, size):
+@some
+@given(box=boxes(), size=sizes, view=views)
+def test_edges_of_the_box_land_on_the_edges_of_the_crop(box, size, view):
     x, y, width, height = box
     corners = FaceCrop.from_box(box, size).points(np.array([[x, y], [x + width, y + height]]))
     np.testing.assert_allclose(corners, [[-0.5, -0.5], [size - 0.5, size - 0.5]], atol=1e-7 * size)
-
-
-@examples
-@given(boxes, sizes, views, pixels)
-def test_mirror_is_last_and_takes_x_to_size_minus_one_minus_x(box, size, view, points):
-    plain = FaceCrop.from_box(box, size, **{**view, "mirror": False}).points(points)
-    mirrored = FaceCrop.from_box(box, size, **{**view, "mirror": True}).points(points)
-    scale = np.abs(plain).max() + size
-    np.testing.assert_allclose(mirrored[:, 0], size - 1 - plain[:, 0], atol=1e-12 * scale)
-    np.testing.assert_array_equal(mirrored[:, 1], plain[:, 1])
+    # The zoom is the root of the ratio of areas.
+    assert FaceCrop.from_box(box, size, **view).zoom == pytest.approx(view["scale"] * size / np.sqrt(width * height))
 
 
 def test_rotation_turns_clockwise_on_the_screen():
@@ -113,39 +127,81 @@ def test_scale_enlarges_and_shift_moves_right_and_down():
     np.testing.assert_allclose(moved - FaceCrop.from_box(box, 60).points(points), [[6, 3], [6, 3]], atol=1e-9)
 
 
-@examples
-@given(boxes, sizes, views)
-def test_zoom_is_the_root_of_the_ratio_of_areas(box, size, view):
-    crop = FaceCrop.from_box(box, size, **view)
-    assert crop.zoom == pytest.approx(view["scale"] * size / np.sqrt(box[2] * box[3]), rel=1e-9)
-
-
-@examples
-@given(st.sampled_from(sorted(SCHEMES)), st.integers(1, 300), st.randoms(use_true_random=False))
-def test_mirroring_points_twice_changes_nothing(name, width, random):
-    scheme = SCHEMES[name]
-    points = np.array([[random.randrange(width), random.randrange(width)] for _ in scheme.names], float)
-    once = mirror_points(points, width, scheme.mirror)
-    np.testing.assert_array_equal(mirror_points(once, width, scheme.mirror), points)
+@some
+@given(box=boxes(), size=sizes, view=views, scheme=schemes, seed=st.integers(0, 1000))
+def test_a_mirrored_view_shows_the_mirrored_points(box, size, view, scheme, seed):
+    points = np.random.default_rng(seed).uniform(0, SIDE, (scheme.num_points, 2))
+    plain, mirrored = (FaceCrop.from_box(box, size, **view | {"mirror": mirror}) for mirror in (False, True))
+    expected = mirror_points(plain.points(points), size, scheme.mirror)
+    np.testing.assert_allclose(mirrored.points(points)[scheme.mirror], expected, atol=1e-9 * SIDE)
     left, right = scheme.names.index("left_eye_outer"), scheme.names.index("right_eye_outer")
-    assert once[left, 0] == width - 1 - points[right, 0]
-    assert once[left, 1] == points[right, 1]
+    np.testing.assert_allclose(expected[left], [size - 1, 0] + plain.points(points)[right] * [-1, 1], atol=1e-9 * SIDE)
+    np.testing.assert_allclose(mirror_points(expected, size, scheme.mirror), plain.points(points), atol=1e-9 * SIDE)
 
 
-def test_the_unvaried_crop_of_the_whole_image_is_the_image():
+@pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
+def test_parts_and_lines_are_mirrored_onto_themselves_and_each_other(scheme):
+    for points in scheme.parts.values():
+        assert set(scheme.mirror[list(points)].tolist()) == set(points)
+    lines = {frozenset(line) for line in scheme.skeleton}
+    assert {frozenset(scheme.mirror[list(line)].tolist()) for line in scheme.skeleton} == lines
+
+
+def test_many_matrices_at_once_are_each_on_its_own_to_the_bit():
+    rng = np.random.default_rng(0)
+    matrices, points = rng.normal(0, 50, (500, 2, 3)), rng.normal(0, 100, (500, 29, 2))
+    for kind in (np.float64, np.float32):
+        expected = [transform_points(*pair) for pair in zip(matrices, points.astype(kind), strict=True)]
+        np.testing.assert_array_equal(transform_each(matrices, points.astype(kind)), expected)
+    np.testing.assert_array_equal(invert(matrices), [invert(matrix) for matrix in matrices])
+
+
+# Images beside points.
+
+
+@pytest.fixture(scope="module")
+def dotted(dots):
+    """``dotted(points)`` -> an image with a dot at each of three points (3, 2), a channel each."""
+    draw_dot, _ = dots
+
+    def make(points):
+        image = np.zeros((SIDE, SIDE, 3), np.uint8)
+        for channel, point in enumerate(points):
+            draw_dot(image, channel, point, sigma=3)
+        return image
+
+    return make
+
+
+@some
+@given(crop=crops(st.integers(48, 160)), unit=triples)
+def test_a_dot_lands_where_its_point_says_and_is_put_back_where_it_was(dots, dotted, crop, unit):
+    points = crop.inverse_unit(unit)
+    cut = crop.image(dotted(points))
+    np.testing.assert_allclose(dots[1](cut), crop.points(points), atol=DOT_TOLERANCE)
+    found = dots[1](FaceCrop(invert(crop.matrix), SIDE).image(cut))
+    np.testing.assert_allclose(found, points, atol=DOT_TOLERANCE / min(crop.zoom, 1))
+
+
+@some
+@given(outer=crops(st.integers(48, 160)), unit=triples)
+def test_a_crop_of_a_crop_is_one_crop_by_the_composed_matrix(dots, dotted, outer, unit):
+    """As views are cut from stored crops, which were cut from photographs."""
+    stored = square(SIDE, SIDE, rotation=0.2, scale=0.9)
+    at_once = FaceCrop(compose(outer.matrix, stored.matrix), outer.size)
+    points = at_once.inverse_unit(unit)
+    found = dots[1](outer.image(stored.image(dotted(points))))
+    np.testing.assert_allclose(found, at_once.points(points), atol=DOT_TOLERANCE)
+
+
+def test_the_crop_of_the_whole_image_is_the_image_mirrored_or_turned():
     image = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
-    crop = FaceCrop.from_box((-0.5, -0.5, 20, 20), 20)
-    np.testing.assert_array_equal(crop.image(image), image)
-    mirrored = FaceCrop.from_box((-0.5, -0.5, 20, 20), 20, mirror=True)
-    np.testing.assert_array_equal(mirrored.image(image), image[:, ::-1])
-    turned = FaceCrop.from_box((-0.5, -0.5, 20, 20), 20, rotation=np.pi / 2)
-    np.testing.assert_array_equal(turned.image(image), np.rot90(image, -1))
-
-
-def test_outside_the_image_is_black():
-    crop = FaceCrop.from_box((-10.5, -0.5, 20, 20), 20).image(np.full((20, 20, 3), 200, np.uint8))
-    assert (crop[:, :10] == 0).all()
-    assert (crop[:, 10:] == 200).all()
+    np.testing.assert_array_equal(square(20, 20).image(image), image)
+    np.testing.assert_array_equal(square(20, 20, mirror=True).image(image), image[:, ::-1])
+    np.testing.assert_array_equal(square(20, 20, rotation=np.pi / 2).image(image), np.rot90(image, -1))
+    # Outside of it is black.
+    shifted = FaceCrop.from_box((-10.5, -0.5, 20, 20), 20).image(image)
+    np.testing.assert_array_equal(shifted, np.concatenate([np.zeros_like(image[:, :10]), image[:, :10]], axis=1))
 
 
 @pytest.mark.parametrize("rotation", [0.0, 0.4, -2.5])
@@ -178,7 +234,7 @@ def test_no_pixel_is_read_but_those_that_are_sampled(size, place):
             assert image[rows, columns].size < image.size
 
 
-@pytest.mark.parametrize("size", [24, 31, 60, 100, 199, 260])
+@pytest.mark.parametrize("size", [24, 31, 100, 260])
 @pytest.mark.parametrize("rotation", [0.0, 0.4])
 def test_a_dot_stays_at_its_point_at_every_zoom(dots, size, rotation):
     """400 source pixels into few: below a half the image is averaged first, and must not move by that."""
@@ -199,9 +255,29 @@ def test_shrinking_keeps_the_light_of_single_pixels():
     assert small[1:-1, 1:-1].std() < 5
 
 
-def test_landmark_box_just_holds_the_points():
-    points = np.array([[[1, 2], [4, 8], [3, 3]], [[0, 0], [-2, 1], [5, 0.5]]])
-    np.testing.assert_array_equal(landmark_box(points), [[1, 2, 3, 6], [-2, 0, 7, 1]])
+# Boxes.
+
+
+@some
+@given(points=shapes, factor=st.floats(0.1, 10), shift=st.tuples(st.floats(-100, 100), st.floats(-100, 100)))
+def test_the_landmark_box_just_holds_the_points_and_moves_and_grows_with_them(points, factor, shift):
+    x, y, width, height = box = landmark_box(points)
+    assert (points.min(axis=0) == [x, y]).all()
+    np.testing.assert_allclose(points.max(axis=0), [x + width, y + height], atol=1e-9)
+    expected = [*(box[:2] * factor + shift), *(box[2:] * factor)]
+    np.testing.assert_allclose(landmark_box(points * factor + shift), expected, atol=1e-9 * 3000)
+    np.testing.assert_array_equal(landmark_box(np.stack([points, points[::-1]])), [box, box])
+
+
+@some
+@given(policy=policies, box=boxes(), shift=st.tuples(st.floats(-500, 500), st.floats(-500, 500)))
+def test_a_grown_box_has_the_same_centre_and_the_sides_that_were_asked_wherever_it_lies(policy, box, shift):
+    grown, box = policy.grow(box), np.array(box)
+    np.testing.assert_allclose(grown[:2] + grown[2:] / 2, box[:2] + box[2:] / 2, atol=1e-9)
+    sides = np.full(2, box[2:].max()) if policy.square else box[2:]
+    np.testing.assert_allclose(grown[2:], sides * policy.scale + 2 * policy.margin, rtol=1e-12)
+    moved = policy.grow(np.stack([np.add(box, (*shift, 0, 0)), box]))
+    np.testing.assert_allclose(moved, [np.add(grown, (*shift, 0, 0)), grown], atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -226,32 +302,6 @@ def test_a_wrong_box_policy_is_named(text):
     assert f"--box {text}:" in str(caught.value)
 
 
-def test_boxes_grow_about_their_centre():
-    box = [10, 20, 40, 20]
-    np.testing.assert_allclose(BoxPolicy("gt", 1.5).grow(box), [0, 0, 60, 60])
-    np.testing.assert_allclose(BoxPolicy.parse("paper").grow(box), [0, 10, 60, 40])
-    both = BoxPolicy("gt", 1.5).grow([box, [0, 0, 10, 30]])
-    np.testing.assert_allclose(both, [[0, 0, 60, 60], [-17.5, -7.5, 45, 45]])
-
-
 def test_a_box_without_extent_can_still_be_cut():
     crop = FaceCrop.from_box(BoxPolicy().grow([5, 5, 0, 0]), 16)
     assert np.isfinite(crop.matrix).all()
-
-
-def test_a_stretched_crop_keeps_image_and_points_together(dots):
-    draw_dot, find_dots = dots
-    image, points = np.zeros((100, 120, 3), np.uint8), np.array([[40.2, 45.7], [70.5, 50.1], [60.9, 60.0]])
-    for channel, point in enumerate(points):
-        draw_dot(image, channel, point)
-    crop = FaceCrop.from_box(BoxPolicy.parse("paper").grow(landmark_box(points)), 80, rotation=0.3)
-    np.testing.assert_allclose(find_dots(crop.image(image)), crop.points(points), atol=0.05)
-
-
-def test_many_matrices_at_once_are_each_on_its_own_to_the_bit():
-    rng = np.random.default_rng(0)
-    matrices, points = rng.normal(0, 50, (500, 2, 3)), rng.normal(0, 100, (500, 29, 2))
-    for kind in (np.float64, np.float32):
-        expected = [transform_points(*pair) for pair in zip(matrices, points.astype(kind), strict=True)]
-        np.testing.assert_array_equal(transform_each(matrices, points.astype(kind)), expected)
-    np.testing.assert_array_equal(invert(matrices), [invert(matrix) for matrix in matrices])

@@ -1,15 +1,7 @@
-"""Heatmaps and read-outs against the plain formula: points anywhere, at edges and beyond; JAX says the same."""
-
-import importlib.util
-import os
-import subprocess
-import sys
-from pathlib import Path
+"""Heatmaps and read-outs against the plain formula: points anywhere, at edges and beyond."""
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from keras import ops
 
 from kdloss.geometry import from_unit, to_unit
@@ -21,12 +13,10 @@ from kdloss.heatmaps import (
     heatmap_spread,
     integral_readout,
 )
-from kdloss.losses import heatmap_loss
 from tests.gradients import gradient
 
 READOUTS = [integral_readout, argmax_readout]
 SIDES = [8, 16, 64]
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def log_gaussians(points, side):
@@ -54,16 +44,11 @@ def test_ideal_heatmaps_are_read_to_a_hundredth_of_a_pixel(readout, side):
     points = places(side)
     assert [-0.5, -0.5] in points.tolist()
     assert [side - 0.5, side - 0.5] in points.tolist()
-    found = read(readout, log_gaussians(points, side))
-    np.testing.assert_allclose(found, points, atol=0.01)
-
-
-@given(x=st.floats(-0.5, 63.5), y=st.floats(-0.5, 63.5))
-@settings(max_examples=20, deadline=None)
-def test_ideal_heatmaps_of_any_point(x, y):
-    logits = log_gaussians([[x, y]], 64)
-    for readout in READOUTS:
-        np.testing.assert_allclose(read(readout, logits), [[x, y]], atol=0.01)
+    logits = log_gaussians(points, side)
+    np.testing.assert_allclose(read(readout, logits), points, atol=0.01)
+    # A constant added to a map changes nothing.
+    constants = np.random.default_rng(1).uniform(-30, 30, len(points))
+    np.testing.assert_allclose(read(readout, logits + constants), points, atol=0.011)
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -81,14 +66,6 @@ def test_heatmaps_are_those_of_the_formula_at_subpixel_positions(side):
     rows, columns = np.mgrid[:side, :side][..., None]
     means = np.stack([(found[0] * columns).sum(axis=(0, 1)), (found[0] * rows).sum(axis=(0, 1))], axis=-1)
     np.testing.assert_allclose(means[inner], points[inner], atol=1e-3)
-
-
-@pytest.mark.parametrize("readout", READOUTS)
-def test_a_constant_added_to_a_map_changes_nothing(readout):
-    points = np.random.default_rng(0).uniform(-0.5, 15.5, (20, 2))
-    logits = log_gaussians(points, 16)
-    constants = np.random.default_rng(1).uniform(-30, 30, 20)
-    np.testing.assert_allclose(read(readout, logits + constants), read(readout, logits), atol=1e-3)
 
 
 @pytest.mark.parametrize("readout", READOUTS)
@@ -111,10 +88,8 @@ def test_points_outside_the_map_are_read_at_its_edge(readout):
 def test_flat_maps_give_points_inside(readout, value):
     found = read(readout, np.full((1, 8, 8, 3), value))
     assert ((found >= -0.5) & (found <= 7.5)).all()
-
-
-def test_the_mean_of_a_flat_map_is_its_centre():
-    np.testing.assert_allclose(read(integral_readout, np.zeros((1, 8, 8, 2))), 3.5, atol=1e-5)
+    if readout is integral_readout:
+        np.testing.assert_allclose(found, 3.5, atol=1e-5)
 
 
 def test_one_high_pixel_is_read_at_its_centre():
@@ -157,11 +132,6 @@ def test_the_spread_of_extreme_maps(side):
     assert spread(two) == pytest.approx([(side - 1) / 2 / np.sqrt(2)], rel=1e-5)
 
 
-def test_the_spread_does_not_depend_on_the_side_of_the_map():
-    small, large = ((log_gaussians([(side / 2 - 0.5,) * 2], side) / (side / 8) ** 2) for side in (32, 64))
-    assert spread(small) / 32 == pytest.approx(spread(large) / 64, rel=1e-3)
-
-
 def test_argmax_takes_the_higher_of_two_peaks_and_the_mean_lies_between():
     low, high = log_gaussians([[20.25, 9.5]], 32), log_gaussians([[10.75, 25.0]], 32)
     logits = np.logaddexp(low - 1, high)
@@ -169,15 +139,6 @@ def test_argmax_takes_the_higher_of_two_peaks_and_the_mean_lies_between():
     share = 1 / (1 + np.e)
     between = [[10.75 + share * 9.5, 25 - share * 15.5]]
     np.testing.assert_allclose(read(integral_readout, logits), between, atol=0.02)
-
-
-@pytest.mark.parametrize("readout", READOUTS)
-def test_bfloat16_logits_are_read_in_float32(readout):
-    points = np.random.default_rng(2).uniform(-0.5, 15.5, (50, 2))
-    narrow = ops.cast(ops.convert_to_tensor(log_gaussians(points, 16), dtype="float32"), "bfloat16")
-    found = readout(narrow)
-    assert found.dtype == "float32"
-    np.testing.assert_allclose(from_unit(ops.convert_to_numpy(found)[0], 16), points, atol=0.05)
 
 
 @pytest.mark.parametrize("readout", READOUTS)
@@ -209,54 +170,3 @@ def test_gradient_of_the_mean_by_finite_differences():
     )
     expected = ((up - down) / (2 * step)).reshape(start.shape)
     np.testing.assert_allclose(found, expected, atol=5e-3 * np.abs(expected).max())
-
-
-def all_values(points, logits):
-    """Everything that a back end says of them, by name."""
-    found = {"heatmaps": gaussian_heatmaps(points, 16), "integral": integral_readout(logits)}
-    found["argmax"] = argmax_readout(logits)
-    return found | {name: heatmap_loss(name)(points, logits) for name in ("cross-entropy", "mse", "adaptive-wing")}
-
-
-def summed(points, logits):
-    """A scalar that every differentiable value takes part in, and the values."""
-    values = all_values(points, logits)
-    return ops.sum(values["integral"]) + values["cross-entropy"] + values["mse"] + values["adaptive-wing"], values
-
-
-ON_JAX = """
-import jax, keras, numpy as np
-from tests.kdloss.test_heatmaps import all_values, summed
-
-def everything(points, logits):
-    (_, values), gradient = jax.value_and_grad(summed, argnums=1, has_aux=True)(points, logits)
-    return values | {"gradient": gradient}
-
-assert keras.backend.backend() == "jax"
-found = jax.jit(everything)(**np.load("given.npz"))
-np.savez("found.npz", **{name: np.asarray(value) for name, value in found.items()})
-"""
-
-
-@pytest.mark.tensorflow("compares the two back ends")
-@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed: pip install kdloss[jax]")
-def test_jax_and_tensorflow_agree(tmp_path):
-    import tensorflow as tf
-
-    rng = np.random.default_rng(5)
-    points = rng.uniform(-0.55, 0.55, (2, 6, 2)).astype("float32")
-    logits = rng.normal(0, 2, (2, 16, 16, 6)).astype("float32")
-    np.savez(tmp_path / "given.npz", points=points, logits=logits)
-    environment = os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(
-        [sys.executable, "-c", ON_JAX], cwd=tmp_path, env=environment, check=False, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    variable = tf.Variable(logits)
-    with tf.GradientTape() as tape:
-        total, expected = summed(points, variable)
-    expected |= {"gradient": tape.gradient(total, variable)}
-    with np.load(tmp_path / "found.npz") as found:
-        assert set(found.files) == set(expected)
-        for name, value in expected.items():
-            np.testing.assert_allclose(found[name], ops.convert_to_numpy(value), rtol=1e-4, atol=1e-5, err_msg=name)

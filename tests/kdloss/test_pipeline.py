@@ -1,5 +1,6 @@
 """Batches of views: image and points move together, and every road to them gives the same bytes."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -15,18 +16,8 @@ from kdloss.pipeline import KerasBatches, ViewBatches, tf_dataset, training_data
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MOVES = AugmentConfig(rotation=30, scale=0.15, shift=0.06, mirror=0.5)
-ALONE = {
-    "rotation": 25.0,
-    "scale": 0.2,
-    "shift": 0.1,
-    "mirror": 0.5,
-    "colour": 1.0,
-    "grey": 0.5,
-    "blur": 0.5,
-    "noise": 0.5,
-    "occlusion": 0.5,
-}
-AUGMENTS = {name: AugmentConfig(**{name: value}) for name, value in ALONE.items()} | {"strong": augmentation("strong")}
+AUGMENTS = {"none": None, "moves": MOVES, "strong": augmentation("strong")}
+AUGMENTS |= {name: AugmentConfig(**{name: 0.5}) for name in ("colour", "grey", "blur", "noise", "occlusion")}
 
 
 def views_of(prepared, rows=None, **options):
@@ -41,13 +32,13 @@ def same(first, second):
     return np.array_equal(images, others) and all(np.array_equal(points[name], other_points[name]) for name in points)
 
 
-@pytest.mark.parametrize("dataset", ["cofw", "300w", "wflw"])
-@pytest.mark.parametrize(("size", "rounds"), [(80, 3), (32, 1)])
+@pytest.mark.parametrize(("dataset", "size", "rounds"), [("cofw", 80, 3), ("300w", 32, 1), ("wflw", 80, 1)])
 def test_image_and_points_move_together(dotted_faces, dots, turn, dataset, size, rounds):
     """Dots found in the picture stand where the points say, under the name that a mirrored face has for them."""
     _, find_dots = dots
     prepared, shown = dotted_faces(dataset)
-    batches = views_of(prepared, size=size, augment=MOVES, policy=BoxPolicy.parse("gt:1.8"))
+    targets = {"hard": prepared.points, "soft": prepared.points + np.float32([3, -2])}
+    batches = views_of(prepared, size=size, augment=MOVES, policy=BoxPolicy.parse("gt:1.8"), targets=targets)
     mirror, mirrored_views = prepared.scheme.mirror, 0
     for row, named in enumerate(shown):
         for round_ in range(rounds):
@@ -57,6 +48,9 @@ def test_image_and_points_move_together(dotted_faces, dots, turn, dataset, size,
             mirrored_views += mirrored
             expected = from_unit(points["hard"], size)[mirror[named] if mirrored else named]
             np.testing.assert_allclose(found, expected, atol=0.1)
+            # A shift of all points by one vector stays one, mirrored where they are.
+            shift = points["soft"] - points["hard"]
+            np.testing.assert_allclose(shift, np.broadcast_to(shift[0], shift.shape), atol=1e-6)
     assert 0.2 < mirrored_views / (rounds * len(shown)) < 0.8
 
 
@@ -70,20 +64,6 @@ def test_points_without_mirror_partners_are_never_mirrored(dotted_faces, dots, t
         found = find_dots(image)
         assert turn(found) * turn(prepared.points[row, named]) > 0
         np.testing.assert_allclose(found, from_unit(points["hard"], 64)[named], atol=0.1)
-
-
-def test_all_targets_move_as_the_hard_points_do(faces):
-    targets = {"hard": faces.points, "soft": faces.points + np.float32([3, -2])}
-    batches = views_of(faces, targets=targets, augment=MOVES)
-    senses = set()
-    for row in range(len(faces)):
-        _, points = batches.view(row, 0)
-        # A shift of all points by one vector stays a shift by one vector; mirroring permutes both sets alike.
-        difference = points["soft"] - points["hard"]
-        np.testing.assert_allclose(difference, np.broadcast_to(difference[0], difference.shape), atol=1e-6)
-        senses.add(bool(difference[0, 0] > 0))
-        assert points["soft"].dtype == np.float32
-    assert senses == {True, False}
 
 
 def test_an_unvaried_view_is_the_crop_of_the_box(faces):
@@ -112,15 +92,12 @@ def test_stored_outputs_come_with_their_own_view(faces):
             np.testing.assert_array_equal(tough, stored[round_, position])
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(faces):
-    strong = {"augment": augmentation("strong")}
-    assert same(views_of(faces, seed=3, **strong).batch(1, 2), views_of(faces, seed=3, **strong).batch(1, 2))
-    assert not same(views_of(faces, seed=3, **strong).batch(1, 2), views_of(faces, seed=4, **strong).batch(1, 2))
-    # Both the views and their order depend on the seed.
-    first, other = (next(views_of(faces, seed=seed).in_order()) for seed in (3, 4))
-    assert not same(first, other)
-    plain = {"augment": None}
-    assert not same(views_of(faces, seed=3, **plain).batch(0, 0), views_of(faces, seed=4, **plain).batch(0, 0))
+@pytest.mark.parametrize("augment", ["strong", "none"])
+def test_views_and_their_order_depend_on_the_seed_alone(faces, augment):
+    first, again, other = (views_of(faces, seed=seed, augment=augmentation(augment)) for seed in (3, 3, 4))
+    assert same(first.batch(1, 2), again.batch(1, 2))
+    assert not same(first.batch(1, 2), other.batch(1, 2))
+    assert same(next(first.in_order()), next(other.in_order())) is (augment == "none")
 
 
 def test_every_epoch_draws_anew_unless_rounds_repeat(faces):
@@ -128,13 +105,10 @@ def test_every_epoch_draws_anew_unless_rounds_repeat(faces):
     assert [fresh.round(epoch) for epoch in range(5)] == [0, 1, 2, 3, 4]
     assert not np.array_equal(fresh.view(0, 0)[0], fresh.view(0, 1)[0])
     turns = views_of(faces, rounds=2, batch_size=len(faces))
-
-    def pictures(epoch):
-        return [image.tobytes() for image in turns.batch(epoch, 0)[0]]
-
-    assert sorted(pictures(0)) == sorted(pictures(2))
-    assert pictures(0) != pictures(2)
-    assert not set(pictures(0)) & set(pictures(1))
+    first, second, again = ([image.tobytes() for image in turns.batch(epoch, 0)[0]] for epoch in range(3))
+    assert sorted(first) == sorted(again)
+    assert first != again
+    assert not set(first) & set(second)
 
 
 def test_an_epoch_is_a_shuffle_of_the_faces_without_repeats(faces):
@@ -150,18 +124,6 @@ def test_an_epoch_is_a_shuffle_of_the_faces_without_repeats(faces):
     assert len({tuple(order) for order in orders}) == len(orders)
     # Nobody is left out for good.
     assert set().union(*orders) == set(range(len(faces)))
-    whole = views_of(faces, augment=None, batch_size=len(faces))
-    assert sorted(rows[image.tobytes()] for image in whole.batch(0, 0)[0]) == list(range(len(faces)))
-
-
-def test_in_order_gives_every_face_once(faces):
-    rows = faces.indices("train")
-    batches = views_of(faces, rows, batch_size=4)
-    drawn = [*batches.in_order(2)]
-    assert [len(images) for images, _ in drawn] == [4, 4, 1]
-    images = np.concatenate([images for images, _ in drawn])
-    for position, image in enumerate(images):
-        np.testing.assert_array_equal(image, batches.view(position, 2)[0])
 
 
 def test_a_view_does_not_depend_on_its_company(faces):
@@ -169,10 +131,13 @@ def test_a_view_does_not_depend_on_its_company(faces):
     rows = np.array([7, 2, 9])
     few = views_of(faces, rows, batch_size=2, augment=augmentation("strong"))
     everyone = views_of(faces, batch_size=5, augment=augmentation("strong"))
+    drawn = [*few.in_order(1)]
+    assert [len(images) for images, _ in drawn] == [2, 1]
     for position, row in enumerate(rows):
-        (image, points), (other, other_points) = few.view(position, 1), everyone.view(row, 1)
-        np.testing.assert_array_equal(image, other)
-        np.testing.assert_array_equal(points["hard"], other_points["hard"])
+        one, other = few.view(position, 1), everyone.view(row, 1)
+        images, points = drawn[position // 2]
+        assert same(one, other)
+        assert same((images[position % 2], {"hard": points["hard"][position % 2]}), other)
 
 
 def test_a_view_of_any_size_has_the_same_points(faces):
@@ -185,55 +150,32 @@ def test_a_view_of_any_size_has_the_same_points(faces):
 
 
 def test_a_batch_larger_than_the_set_is_refused(faces):
+    assert views_of(faces, batch_size=13).steps == 1
     with pytest.raises(ConfigError, match="--batch-size 14: larger than the 13 faces"):
         views_of(faces, batch_size=14)
-    assert views_of(faces, batch_size=13).steps == 1
 
 
 @pytest.mark.parametrize("name", AUGMENTS)
-def test_augmentation_is_the_same_inside_tf_data_to_the_bit(faces, name):
-    batches = views_of(faces, augment=AUGMENTS[name], seed=5)
-    eager = [batches.batch(epoch, step) for epoch in (2, 3) for step in range(batches.steps)]
-    dataset = tf_dataset(batches, 2 * 3, 4 * 3)
-    mapped = [(images.numpy(), {key: value.numpy() for key, value in points.items()}) for images, points in dataset]
-    assert len(mapped) == len(eager) == 6
-    assert all(same(first, second) for first, second in zip(eager, mapped, strict=True))
-    plain = views_of(faces, augment=None, seed=5)
-    assert not all(same(batch, plain.batch(*divmod(6 + i, 3))) for i, batch in enumerate(eager))
-
-
-def test_tf_data_names_shapes_and_types(faces):
-    stored = np.zeros((1, len(faces), 29, 2), np.float32)
-    batches = views_of(faces, stored={"tough": stored}, rounds=1)
-    images, points = tf_dataset(batches, 0, 1).element_spec
-    assert tuple(images.shape) == (4, 24, 24, 3)
-    assert images.dtype == "uint8"
-    assert {name: (tuple(spec.shape), spec.dtype.name) for name, spec in points.items()} == {
-        "hard": ((4, 29, 2), "float32"),
-        "tough": ((4, 29, 2), "float32"),
-    }
-    images, points = next(iter(tf_dataset(batches, 0, 1)))
-    assert (points["tough"].numpy() == 0).all()
-    assert (points["hard"].numpy() != 0).any()
-
-
-@pytest.mark.parametrize("name", AUGMENTS)
-def test_a_keras_dataset_gives_the_same_batches(faces, name):
-    batches = views_of(faces, augment=AUGMENTS[name], seed=5)
-    data = KerasBatches(batches, first_step=2 * batches.steps)
-    assert all(same(data[step], batches.batch(2, step)) for step in range(batches.steps))
-
-
-def test_batches_begin_at_any_step(faces):
-    """As they do where a run was interrupted in the middle of an epoch."""
-    batches = views_of(faces, augment=augmentation("strong"), seed=5)
+def test_every_road_gives_the_same_batches_to_the_bit_from_any_step_on(faces, name):
+    """As where a run was interrupted in the middle of an epoch."""
+    pytest.importorskip("tensorflow")
+    stored = np.random.default_rng(0).normal(size=(5, len(faces), 29, 2)).astype(np.float32)
+    batches = views_of(faces, augment=AUGMENTS[name], seed=5, stored={"tough": stored}, rounds=5)
     assert batches.steps == 3
-    expected = [batches.batch(epoch, step) for epoch, step in ((1, 2), (2, 0))]
+    expected = [batches.batch(*divmod(number, 3)) for number in range(5, 10)]
+    for road in (tf_dataset, training_data):
+        drawn = [
+            (np.asarray(images), {key: np.asarray(value) for key, value in points.items()})
+            for images, points in itertools.islice(road(batches, 5, 10), 5)
+        ]
+        assert all(same(first, second) for first, second in zip(drawn, expected, strict=True))
     data = KerasBatches(batches, first_step=5)
     assert all(same(data[number], batch) for number, batch in enumerate(expected))
-    drawn = [(images.numpy(), {"hard": points["hard"].numpy()}) for images, points in tf_dataset(batches, 5, 7)]
-    assert len(drawn) == 2
-    assert all(same(first, second) for first, second in zip(drawn, expected, strict=True))
+    images, points = tf_dataset(batches, 5, 10).element_spec
+    assert (tuple(images.shape), images.dtype) == ((4, 24, 24, 3), "uint8")
+    assert {key: (tuple(spec.shape), spec.dtype.name) for key, spec in points.items()} == dict.fromkeys(
+        ("hard", "tough"), ((4, 29, 2), "float32")
+    )
 
 
 def test_a_batch_tells_the_names_of_its_faces(faces):
@@ -242,19 +184,6 @@ def test_a_batch_tells_the_names_of_its_faces(faces):
     name_of = {batches.view(i, 4)[0].tobytes(): faces.table["name"][row] for i, row in enumerate(batches.rows)}
     assert batches.faces_of(4, 1) == [name_of[image.tobytes()] for image in images]
     assert batches.faces_of(4, 0) != batches.faces_of(4, 1)
-
-
-def test_training_on_tensorflow_reads_tf_data(faces):
-    tensorflow = pytest.importorskip("tensorflow")
-    import keras
-
-    if keras.backend.backend() != "tensorflow":
-        pytest.skip("another back end of Keras is active")
-    batches = views_of(faces)
-    data = training_data(batches, batches.steps, 2 * batches.steps)
-    assert isinstance(data, tensorflow.data.Dataset)
-    images, points = next(iter(data))
-    assert same((images.numpy(), {"hard": points["hard"].numpy()}), batches.batch(1, 0))
 
 
 FIT = """

@@ -37,19 +37,16 @@ def make_run(root):
     return make
 
 
-def test_the_environment_names_the_folder_of_all_runs(root, monkeypatch):
-    assert runs_root() == root
-    monkeypatch.delenv("KDLOSS_RUNS")
-    assert runs_root() == Path("runs")
-
-
-def test_run_folders_are_numbered_up_to_one_that_is_new(root):
+def test_run_folders_are_numbered_up_to_one_that_is_new(root, monkeypatch):
     assert [folder.name for folder in run_folders("tough-300w")] == ["tough-300w"]
     for name in ("tough-300w", "tough-300w-2", "tough-300w-4"):
         (root / name).mkdir(parents=True)
     (root / "a-file").write_text("")
     assert [folder.name for folder in run_folders("tough-300w")] == ["tough-300w", "tough-300w-2", "tough-300w-3"]
     assert [folder.name for folder in run_folders("a-file")] == ["a-file", "a-file-2"]
+    assert runs_root() == root
+    monkeypatch.delenv("KDLOSS_RUNS")
+    assert runs_root() == Path("runs")
 
 
 def test_a_run_is_finished_when_it_says_so(tmp_path):
@@ -59,26 +56,20 @@ def test_a_run_is_finished_when_it_says_so(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["finished.json"]
 
 
-def test_the_newest_finished_run_is_found(make_run):
+def test_the_newest_finished_run_of_ours_is_found(make_run, root):
     make_run("old", age=100)
     newest = make_run("reproduce/none", age=10)
     make_run("unfinished", done=False)
     make_run("without a network", best=False)
     make_run("other set", dataset="cofw")
     tough = make_run("teacher", kind="tough")
+    for i, config in enumerate([None, "", "[]", '{"dataset": "300w", "kind": "student"}']):
+        make_run(f"stray {i}")
+        (root / f"stray {i}" / "config.json").unlink()
+        if config is not None:
+            (root / f"stray {i}" / "config.json").write_text(config)
     assert Path(find_checkpoint("300w")) == newest
     assert Path(find_checkpoint("300w", "tough")) == tough
-
-
-@pytest.mark.parametrize("config", [None, "", "[]", '{"dataset": "300w", "kind": "student"}'])
-def test_a_run_without_a_configuration_of_ours_is_passed_over(make_run, root, config):
-    only = make_run("run", age=10)
-    (root / "stray").mkdir()
-    (root / "stray" / "best.keras").write_bytes(b"")
-    finish(root / "stray", {})
-    if config is not None:
-        (root / "stray" / "config.json").write_text(config)
-    assert Path(find_checkpoint("300w")) == only
 
 
 @pytest.mark.parametrize(
@@ -89,20 +80,12 @@ def test_a_run_without_a_configuration_of_ours_is_passed_over(make_run, root, co
     ],
 )
 def test_without_a_run_one_line_says_how_to_train_one(make_run, root, role, command):
-    make_run("other set", dataset="cofw", kind=role)
-    with pytest.raises(ConfigError) as caught:
-        find_checkpoint("300w", role)
-    message = str(caught.value)
-    assert message.startswith(f"{root}: holds no finished {role} for 300w")
-    assert command in message
-    assert "make demo" in message
-    assert "\n" not in message
-
-
-def test_no_folder_of_runs_is_no_run(root):
     assert not root.exists()
-    with pytest.raises(ConfigError, match="holds no finished student for wflw"):
-        find_checkpoint("wflw")
+    for kind in (role, "other"):
+        with pytest.raises(ConfigError, match=f"holds no finished {role} for 300w.*{command}.*make demo") as caught:
+            find_checkpoint("300w", role)
+        assert str(caught.value).startswith(f"{root}: ")
+        make_run(f"other set {kind}", dataset="cofw", kind=kind)
 
 
 def test_the_newest_teachers_that_match_are_paired(make_run):
@@ -119,12 +102,10 @@ def test_teachers_that_do_not_match_are_no_pair(make_run):
     make_run("tough", kind="tough", image_size=224)
     with pytest.raises(ConfigError, match="holds no finished tolerant for 300w"):
         find_teachers("300w")
-    make_run("tolerant", kind="tolerant")
-    with pytest.raises(ConfigError, match="train both with the same --image-size and --box"):
-        find_teachers("300w")
-    make_run("tolerant of another box", kind="tolerant", image_size=224, box="paper")
-    with pytest.raises(ConfigError, match="train both with the same --image-size and --box"):
-        find_teachers("300w")
+    for name, changes in {"of another size": {}, "of another box": {"image_size": 224, "box": "paper"}}.items():
+        make_run(name, kind="tolerant", **changes)
+        with pytest.raises(ConfigError, match="train both with the same --image-size and --box"):
+            find_teachers("300w")
     partner = make_run("tolerant 224", kind="tolerant", image_size=224)
     assert find_teachers("300w")["tolerant"] == str(partner)
 
@@ -134,7 +115,5 @@ def test_the_environment_of_a_result_is_recorded():
     assert found["backend"] == keras.backend.backend()
     assert found["packages"]["numpy"] == np.__version__
     assert found["packages"]["keras"] == keras.__version__
-    assert found["python"].startswith("3.")
-    assert found["cores"] >= 1
-    assert {"platform", "processor", "accelerators"} <= found.keys()
+    assert {"python", "platform", "processor", "accelerators", "cores"} <= found.keys()
     assert json.loads(json.dumps(found)) == found

@@ -14,27 +14,19 @@ FIXED = BoxPolicy.parse("dataset:1.1")
 
 
 @policies
-def test_unit_shapes_are_shares_of_the_box(faces, policy):
-    shapes = unit_shapes(faces, policy)
-    boxes = faces.boxes(policy)
-    expected = (faces.points - boxes[:, None, :2]) / boxes[:, None, 2:] - 0.5
-    np.testing.assert_allclose(shapes, expected, atol=1e-6)
-    if str(policy) == "gt:1.25":
-        np.testing.assert_allclose(np.ptp(shapes, axis=1).max(axis=-1), 1 / 1.25, atol=1e-6)
-
-
-@policies
 def test_all_faces_at_once_are_the_faces_one_by_one_to_the_bit(faces, policy):
     crops = [FaceCrop.from_box(box, 1) for box in faces.boxes(policy)]
     one_by_one = [crop.unit_points(points.astype(np.float64)) for crop, points in zip(crops, faces.points, strict=True)]
-    np.testing.assert_array_equal(unit_shapes(faces, policy), one_by_one)
+    shapes, boxes = unit_shapes(faces, policy), faces.boxes(policy)
+    np.testing.assert_array_equal(shapes, one_by_one)
+    np.testing.assert_allclose(shapes, (faces.points - boxes[:, None, :2]) / boxes[:, None, 2:] - 0.5, atol=1e-6)
     model = fit_shape_model(faces, policy, 0.9)
     soft = model.soften(np.stack(one_by_one))
     expected = [crop.inverse_unit(points) for crop, points in zip(crops, soft, strict=True)]
     np.testing.assert_array_equal(soft_points(faces, model, policy), np.float32(expected))
 
 
-@pytest.mark.parametrize("block", [1, 2, 4, 4096])
+@pytest.mark.parametrize("block", [2, 4096])
 def test_the_mean_shape_is_that_of_all_at_once_to_the_bit(faces, monkeypatch, block):
     monkeypatch.setattr("kdloss.soft_landmarks._FACES", block)
     rows = faces.indices("train")
@@ -53,19 +45,15 @@ def test_only_training_faces_make_the_model(faces, faces_copy, policy):
         np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
 
 
-@policies
-def test_every_training_face_makes_the_model(faces, faces_copy, policy):
+def test_every_training_face_makes_the_model(faces, faces_copy):
+    policy = BoxPolicy()
     faces_copy.points[faces.indices("train")[0], 0] += 1
     assert (fit_shape_model(faces_copy, policy, 0.9).mean != fit_shape_model(faces, policy, 0.9).mean).any()
 
 
 def test_the_model_says_what_it_is_of(faces):
     model = fit_shape_model(faces, BoxPolicy.parse("gt:1.4"), 0.9)
-    assert {name: model.metadata[name] for name in ("scheme", "dataset", "box")} == {
-        "scheme": "29",
-        "dataset": "cofw",
-        "box": "gt:1.4",
-    }
+    assert {"scheme": "29", "dataset": "cofw", "box": "gt:1.4"}.items() <= model.metadata.items()
     assert model.skeleton == faces.scheme.skeleton
     assert model.explained >= 0.9
 

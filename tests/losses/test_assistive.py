@@ -1,15 +1,12 @@
 """The assistive loss: its regions, its gradient and its behaviour where the teacher is right."""
 
-import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from keras import ops
 
 from kdloss.errors import ConfigError
 from kdloss.losses import AssistiveLoss, assistive_loss
-from tests.gradients import gradient, value_and_gradients
+from tests.gradients import gradient
 
 FIGURE = {"a_pos": 0.9, "a_neg": -0.45, "beta": 0.4}
 D = 0.5  # exact in float32, and so are the borders below: beta 0.5
@@ -53,14 +50,6 @@ def test_without_inner_nothing_happens_near_the_label():
     assert _loss(0.25, beta=0.5, inner=False) == pytest.approx(-0.45 * 0.25)
 
 
-@settings(deadline=None, max_examples=50)
-@given(st.floats(-1, 1, width=32), st.floats(-1, 1, width=32))
-def test_symmetric_in_the_sides_of_prediction_and_teacher(pred, teacher):
-    value = _loss(pred, teacher)
-    assert _loss(-pred, teacher) == value
-    assert _loss(pred, -teacher) == value
-
-
 @pytest.mark.parametrize("stop_gradient", [True, False])
 @pytest.mark.parametrize("inner", [True, False])
 def test_teacher_on_the_label_gives_zero_and_a_finite_gradient(inner, stop_gradient):
@@ -94,49 +83,8 @@ def test_gradient_without_the_stop_is_the_true_derivative():
     assert constant[6] > 0 > constant[7], "with the stop it is drawn to the label"
 
 
-def test_teacher_gets_no_gradient():
-    points = _point(0.0), _point(0.5), _point(0.3)
-    _, (_, to_pred, to_teacher) = value_and_gradients(lambda *given: assistive_loss(*given, **FIGURE), *points)
-    assert to_pred.item() == pytest.approx(0.9)
-    assert to_teacher.item() == 0
-
-
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_sixteen_bits_lose_only_what_the_inputs_lost(dtype):
-    narrow = [ops.cast(_point(0.25, 0.3, -0.4), dtype), ops.cast(_point(0.26, 0.36, -0.4), dtype)]
-    narrow.append(ops.cast(_point(0.28, 0.33, -0.4), dtype))
-    loss = assistive_loss(*narrow, **FIGURE)
-    assert ops.dtype(loss) == "float32"
-    assert float(loss) == float(assistive_loss(*(ops.cast(x, "float32") for x in narrow), **FIGURE))
-
-
-@pytest.mark.tensorflow("JAX compiles everything by XLA")
-def test_compiles_under_xla():
-    import tensorflow as tf
-
-    def run(pred):
-        return assistive_loss(_point(0.0, 0.0, 0.0), pred, _point(0.03, 0.0, -0.01), **FIGURE)
-
-    pred = tf.constant(_point(0.05, 0.1, 0.002))
-    assert float(tf.function(run, jit_compile=True)(pred)) == pytest.approx(float(run(pred)), abs=1e-8)
-
-
 @pytest.mark.parametrize("beta", [0, -0.1, 1.1, float("nan")])
 def test_beta_out_of_range(beta):
-    with pytest.raises(ConfigError, match="beta"):
-        AssistiveLoss(a_pos=1, a_neg=-1, beta=beta)
-    with pytest.raises(ConfigError, match="beta"):
-        _loss(0.1, beta=beta)
-
-
-def test_keras_loss_is_the_function_and_survives_serialisation():
-    rng = np.random.default_rng(0)
-    truth, pred, teacher = rng.normal(0, 0.1, (3, 4, 5, 2)).astype("float32")
-    loss = AssistiveLoss(**FIGURE, inner=False, stop_gradient=False, name="aloss")
-    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
-    assert isinstance(again, AssistiveLoss)
-    assert again.get_config() == loss.get_config()
-    assert again.get_config()["inner"] is False
-    expected = float(assistive_loss(truth, pred, teacher, **FIGURE, inner=False))
-    assert expected != 0
-    assert float(again(np.stack([truth, teacher], axis=1), pred)) == pytest.approx(expected, abs=1e-7)
+    for use in (AssistiveLoss, lambda **parameters: _loss(0.1, **parameters)):
+        with pytest.raises(ConfigError, match="beta"):
+            use(**FIGURE | {"beta": beta})

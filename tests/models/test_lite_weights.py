@@ -1,7 +1,5 @@
 """EfficientNet-Lite and its ImageNet weights, and what MobileNetV2 takes of them."""
 
-import hashlib
-
 import keras
 import numpy as np
 import pytest
@@ -80,22 +78,7 @@ def test_mobilenetv2_begins_as_efficientnet_lite0(arrays):
         assert set(mobile.get_layer(ours).get_weights()[0]) <= set(arrays[theirs][0])
 
 
-def test_selected_weights_tell_photographs_apart(path):
-    """Features of a photograph and its mirror image are nearer to each other than to those of another photograph."""
-    photographs = [data.astronaut(), data.coffee()]
-    views = np.stack([view for image in photographs for view in (_square(image), _square(image)[:, ::-1])])
-    trunk = build_model("mobilenetv2", 5, 128, weights="imagenet-lite0")
-    features = keras.ops.convert_to_numpy(keras.Model(trunk.input, trunk.get_layer("pool").output)(views))
-    features /= np.linalg.norm(features, axis=1, keepdims=True)
-    alike = features @ features.T
-    assert min(alike[0, 1], alike[2, 3]) > alike[:2, 2:].max()
-
-
-def _square(image):
-    return transform.resize(image, (128, 128)).astype("float32") * 255
-
-
-@pytest.mark.parametrize("arch", ["efficientfan-lite0", "efficientnet-lite0", "mobilefan", "mobilenetv2-spatial"])
+@pytest.mark.parametrize("arch", ["efficientfan-lite0", "mobilefan", "mobilenetv2-spatial"])
 def test_trunks_take_them(arch, path):
     weights = "imagenet" if "lite" in arch else "imagenet-lite0"
     model = build_model(arch, 5, 64, weights=weights)
@@ -103,7 +86,7 @@ def test_trunks_take_them(arch, path):
     np.testing.assert_array_equal(first.get_weights()[0], lite_weights.lite_weights(path)["stem_conv"][0])
 
 
-@pytest.mark.parametrize("arch", ["mobilenetv2-0.5", "efficientnetb0", "efficientnet-lite1"])
+@pytest.mark.parametrize("arch", ["mobilenetv2-0.35", "efficientnet-lite1"])
 def test_other_networks_refuse_them(arch, path):
     with pytest.raises(CheckpointError, match=f"weights of another network than {arch}"):
         build_model(arch, 5, 64, weights=str(path))
@@ -115,16 +98,6 @@ def test_a_changed_file_is_refused_unread(path, tmp_path):
     (tmp_path / FILE).write_bytes(changed)
     with pytest.raises(CheckpointError, match="expected one of the published EfficientNet-Lite files"):
         lite_weights.lite_weights(tmp_path / FILE)
-
-
-def test_a_file_that_asks_for_more_than_arrays_is_named(tmp_path, monkeypatch):
-    content = b"\x80\x02K\x01." * 3 + b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R."
-    (tmp_path / "x.pth").write_bytes(content)
-    monkeypatch.setitem(lite_weights.FILES, 0, ("x.pth", hashlib.sha256(content).hexdigest()))
-    with pytest.raises(
-        CheckpointError, match=r"x\.pth: weights that ask for posix\.system: expected arrays alone: inst"
-    ):
-        lite_weights.lite_weights(tmp_path / "x.pth")
 
 
 def test_a_package_that_is_absent_is_named():

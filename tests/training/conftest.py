@@ -2,25 +2,32 @@
 
 import pytest
 
+from kdloss.models import build_model
+from kdloss.training.checkpoint import save_model
 from kdloss.training.fit import train
-from tests.training.tiny_chain import student_config, tiny_config, use_tiny_networks, write_faces
+from tests.training import rendered_faces
+from tests.training.tiny_chain import ARCH, SIZE, student_config, tiny_config, use_tiny_networks, write_faces
 
-
-@pytest.fixture(autouse=True)
-def tiny_networks(monkeypatch):
-    use_tiny_networks(monkeypatch)
-
-
-@pytest.fixture(scope="session")
-def faces(tmp_path_factory):
-    """26 rendered faces in the 300-W layout: 17 to train, 3 to validate, 6 to test."""
-    return write_faces(tmp_path_factory.mktemp("faces"))
+tiny_networks, faces = rendered_faces.tiny_networks, rendered_faces.faces
 
 
 @pytest.fixture(scope="session")
 def cofw_faces(tmp_path_factory):
     """Rendered faces in the COFW layout, which has 29 points."""
     return write_faces(tmp_path_factory.mktemp("cofw"), "cofw")
+
+
+@pytest.fixture(scope="session")
+def taught(faces, tmp_path_factory):
+    """A folder with the checkpoints of two teachers, ``tough`` and ``tolerant``, that have seen nothing."""
+    folder = tmp_path_factory.mktemp("teachers")
+    card = {"dataset": "300w", "arch": ARCH, "scheme": faces.scheme.to_json(), "image_size": SIZE, "box": "gt:1.25"}
+    with pytest.MonkeyPatch.context() as patch:
+        use_tiny_networks(patch)
+        for role in ("tough", "tolerant"):
+            (folder / role).mkdir()
+            save_model(folder / role / "best.keras", build_model(ARCH, faces.scheme.num_points, SIZE), card)
+    return folder
 
 
 @pytest.fixture(scope="session")

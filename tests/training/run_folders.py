@@ -1,10 +1,12 @@
 """What tests ask of a run folder."""
 
 import json
+import signal
 
 import numpy as np
 import pytest
 
+from kdloss.training import recorder
 from kdloss.training.fit import train
 
 
@@ -27,6 +29,35 @@ def state_of(run):
     """The arrays that it resumes from."""
     with np.load(run / "last" / "state.npz", allow_pickle=False) as file:
         return {name: file[name] for name in file.files if name != "progress"}
+
+
+def progress_of(run):
+    """The epochs and steps after which it goes on."""
+    with np.load(run / "last" / "state.npz", allow_pickle=False) as file:
+        progress = json.loads(str(file["progress"]))
+    return progress["epoch"], progress["step"]
+
+
+def equal_runs(found, expected):
+    """Two runs logged the same numbers and ended in the same state, to the bit."""
+    assert without_time(rows_of(found)) == without_time(rows_of(expected))
+    ours, theirs = state_of(found), state_of(expected)
+    assert ours.keys() == theirs.keys()
+    for name, array in theirs.items():
+        assert np.array_equal(ours[name], array), name
+
+
+def signal_after(monkeypatch, steps, number=signal.SIGTERM):
+    """The signal comes while the step of that number (from 1, through all epochs) is computed."""
+    seen, check = [], recorder.LossWatch.check
+
+    def noticed(self, epoch, step, mean):
+        check(self, epoch, step, mean)
+        seen.append(step)
+        if len(seen) == steps:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(recorder.LossWatch, "check", noticed)
 
 
 def refused(error, faces, folder, config, *parts, resume=False):

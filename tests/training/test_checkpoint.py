@@ -1,17 +1,15 @@
 """Checkpoints: what is saved is what is loaded, and a bad file is one clear line."""
 
 import json
-import shutil
 import zipfile
 
 import keras
 import numpy as np
 import pytest
 
-from kdloss.errors import CheckpointError, UserError
+from kdloss.errors import CheckpointError
 from kdloss.models import build_model
 from kdloss.schemes import SCHEMES
-from kdloss.training import checkpoint
 from kdloss.training.checkpoint import (
     CARD,
     load_model,
@@ -92,32 +90,21 @@ def bad(path, message):
 def test_a_file_that_is_no_checkpoint(model, tmp_path):
     bad(tmp_path / "absent.keras", "no such checkpoint")
     bad(tmp_path, "no such checkpoint")
-    save_model(tmp_path / "good.keras", model, CARD_29)
-    whole = (tmp_path / "good.keras").read_bytes()
+    model.save(tmp_path / "bare.keras")
+    bad(tmp_path / "bare.keras", f"holds no {CARD}")
+    whole = (tmp_path / "bare.keras").read_bytes()
     for name, content in {"empty": b"", "cut": whole[: len(whole) // 2], "text": b"not a model\n"}.items():
         (tmp_path / f"{name}.keras").write_bytes(content)
         bad(tmp_path / f"{name}.keras", "damaged")
-    model.save(tmp_path / "bare.keras")
-    bad(tmp_path / "bare.keras", f"holds no {CARD}")
+    for number, card in enumerate(["[]", "{}", '{"arch": "tiny"}', "not json", "\x80"]):
+        path = tmp_path / f"odd{number}.keras"
+        path.write_bytes(whole)
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(CARD, card)
+        bad(path, "damaged")
 
 
-@pytest.mark.parametrize("card", ["[]", "{}", '{"arch": "tiny"}', "not json", "\x80"])
-def test_a_card_that_lacks_what_it_must_say(card, model, tmp_path):
-    path = tmp_path / "odd.keras"
-    model.save(path)
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(CARD, card)
-    bad(path, "damaged")
-
-
-def test_weights_of_another_network(tmp_path):
-    path = tmp_path / "odd.keras"
-    save_model(path, build_model(ARCH, 68, SIZE), CARD_29)
-    with pytest.raises(CheckpointError, match="weights do not load"):
-        load_model(path)
-
-
-def test_a_damaged_byte_in_the_weights_is_found(model, tmp_path):
+def test_damaged_weights_and_those_of_another_network_are_found(model, tmp_path):
     path = tmp_path / "best.keras"
     save_model(path, model, CARD_29)
     with zipfile.ZipFile(path) as archive:
@@ -130,14 +117,15 @@ def test_a_damaged_byte_in_the_weights_is_found(model, tmp_path):
         path.write_bytes(broken)
         with pytest.raises(CheckpointError, match=r"damaged|do not load"):
             load_model(path)
+    save_model(path, build_model(ARCH, 68, SIZE), CARD_29)
+    with pytest.raises(CheckpointError, match="weights do not load"):
+        load_model(path)
 
 
 def test_scheme_of_another_data_set():
     require_scheme(CARD_29, SCHEMES["29"], "a.keras")
-    with pytest.raises(CheckpointError) as raised:
+    with pytest.raises(CheckpointError, match=r"^a\.keras: trained for the 29 points of scheme 29, expected the 68 of"):
         require_scheme(CARD_29, SCHEMES["68"], "a.keras")
-    message = str(raised.value)
-    assert message.startswith("a.keras: trained for the 29 points of scheme 29, expected the 68 of scheme 68")
 
 
 def test_state_comes_back_to_the_bit(model, tmp_path):
@@ -166,40 +154,13 @@ def test_a_state_that_does_not_fit(model, tmp_path):
     with pytest.raises(CheckpointError, match="another network"):
         load_state(path, build_model(ARCH, 68, SIZE).variables)
     whole = path.read_bytes()
+    with np.load(path, allow_pickle=False) as file:
+        kept = dict(file)
+    for changes in ({"epoch": 2}, {"step": -1}, {"epoch": "x"}, {"rows": None}, {"momentum": 1}):
+        np.savez(path, **kept | {"progress": np.array(json.dumps(Progress().to_json() | changes))})
+        with pytest.raises(CheckpointError, match="damaged"):
+            load_state(path, model.variables)
     for content in (b"", whole[: len(whole) // 2], b"text"):
         path.write_bytes(content)
         with pytest.raises(CheckpointError, match="damaged"):
             load_state(path, model.variables)
-
-
-@pytest.mark.parametrize("changes", [{"epoch": 2}, {"step": -1}, {"epoch": "x"}, {"rows": None}, {"momentum": 1}])
-def test_a_state_that_contradicts_itself(changes, model, tmp_path):
-    save_state(tmp_path / "state.npz", model.variables, Progress())
-    with np.load(tmp_path / "state.npz", allow_pickle=False) as file:
-        kept = dict(file)
-    kept["progress"] = np.array(json.dumps(Progress().to_json() | changes))
-    np.savez(tmp_path / "state.npz", **kept)
-    with pytest.raises(CheckpointError, match="damaged"):
-        load_state(tmp_path / "state.npz", model.variables)
-
-
-def test_a_state_cut_short_leaves_the_one_before(model, tmp_path, monkeypatch):
-    path = tmp_path / "state.npz"
-    save_state(path, model.variables, Progress())
-
-    def full(place, **content):
-        place.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(checkpoint.np, "savez", full)
-    with pytest.raises(UserError, match="no space left"):
-        save_state(path, model.variables, Progress(1, 3.0, [{"epoch": 1}]))
-    assert load_state(path, model.variables) == Progress()
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_run_folder_of_a_real_run(runs, faces, tmp_path):
-    shutil.copytree(runs / "student", tmp_path / "moved")
-    model, card = load_model(tmp_path / "moved")
-    assert card["scheme"] == json.loads(json.dumps(faces.scheme.to_json()))
-    assert model.output_shape == (None, 68, 2)

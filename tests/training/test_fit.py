@@ -24,8 +24,8 @@ from kdloss.training.checkpoint import load_model, read_card, save_model
 from kdloss.training.config import TrainConfig
 from kdloss.training.deadline import Deadline, OutOfTime
 from kdloss.training.fit import train
-from tests.training.run_folders import files_of, refused, rows_of, state_of, without_time
-from tests.training.tiny_chain import ARCH, BATCH, SIZE, student_config, tiny_config
+from tests.training.run_folders import equal_runs, files_of, progress_of, refused, rows_of
+from tests.training.tiny_chain import ARCH, BATCH, SIZE, arrays, same, student_config, tiny_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = ["best.keras", "config.json", "environment.json", "finished.json", "history.csv", "last/state.npz"]
@@ -39,6 +39,8 @@ def test_a_run_folder_holds_all_that_was_promised(name, runs, faces):
     assert len(events) == 1
     assert (run / events[0]).stat().st_size > 100
     shape = ["shape.npz"] if name == "tolerant" else []
+    if shape:
+        assert ShapeModel.load(run / "shape.npz").mean.shape == (68, 2)
     assert files_of(run) == sorted([*FILES, *events, *shape])
     terms = {"tough": ["l1_hard"], "tolerant": ["l1_soft"], "student": ["main", "tough", "tolerant"]}[name]
     rows = rows_of(run)
@@ -77,19 +79,12 @@ def test_the_best_checkpoint_scores_what_the_log_says(name, runs, faces):
     assert np.array_equal(with_keras.predict_on_batch(images), model.predict_on_batch(images))
 
 
-def test_the_shape_model_of_soft_landmarks_is_kept(runs):
-    shape = ShapeModel.load(runs / "tolerant" / "shape.npz")
-    assert shape.mean.shape == (68, 2)
-    assert shape.explained >= 0.90
-
-
 def test_stored_teachers_train_as_online_ones_do(runs, faces, tmp_path):
     files = {role: (runs / role / "best.keras").read_bytes() for role in ("tough", "tolerant")}
-    for name, views in (("online", 0), ("stored", 1)):
-        train(student_config(runs, epochs=1, teacher_views=views), faces, tmp_path / name, verbose=0)
-    online, stored = rows_of(tmp_path / "online")[0], rows_of(tmp_path / "stored")[0]
-    for term in ("main", "tough", "tolerant", "val_nme"):
-        assert stored[term] == pytest.approx(online[term], rel=1e-4)
+    train(student_config(runs, teacher_views=2), faces, tmp_path / "stored", verbose=0)
+    for online, stored in zip(rows_of(runs / "student"), rows_of(tmp_path / "stored"), strict=True):
+        for term in ("main", "tough", "tolerant", "val_nme"):
+            assert stored[term] == pytest.approx(online[term], rel=1e-4)
     assert len(list((tmp_path / "teacher-views").glob("views-*"))) == 2
     assert files == {role: (runs / role / "best.keras").read_bytes() for role in files}
 
@@ -128,23 +123,18 @@ def test_a_killed_run_resumes_to_the_same_numbers(runs, faces, tmp_path):
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not (run / "finished.json").exists()
-    assert json.loads(str(np.load(run / "last" / "state.npz")["progress"]))["epoch"] == 1
+    assert progress_of(run) == (1, 0)
     load_model(run)
     assert not [file for file in files_of(run) if Path(file).name.startswith(".")]
 
     results = train(config, faces, run, resume=True, verbose=0)
     whole = runs / "student"
-    assert without_time(rows_of(run)) == without_time(rows_of(whole))
+    equal_runs(run, whole)
     assert results["val_nme"] == json.loads((whole / "finished.json").read_text())["val_nme"]
-    found, expected = state_of(run), state_of(whole)
-    assert found.keys() == expected.keys()
-    for name, array in expected.items():
-        assert np.array_equal(found[name], array), name
-    images = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3)).astype("float32")
-    models = [load_model(place)[0] for place in (run, whole)]
-    assert np.array_equal(*[model.predict_on_batch(images) for model in models])
+    assert same(*(load_model(place)[0].get_weights() for place in (run, whole)))
 
 
+@pytest.mark.slow
 def test_a_run_in_pieces_ends_as_one_in_a_whole(runs, faces, tmp_path):
     run, over = tmp_path / "student", Deadline(minutes=-1)
     with pytest.raises(OutOfTime, match="0 of 2 rounds"):
@@ -153,8 +143,7 @@ def test_a_run_in_pieces_ends_as_one_in_a_whole(runs, faces, tmp_path):
         train(student_config(runs), faces, run, verbose=0, deadline=over)
     assert not (run / "finished.json").exists()
     train(student_config(runs), faces, run, resume=True, verbose=0, deadline=over)
-    found, expected = state_of(run), state_of(runs / "student")
-    assert all(np.array_equal(found[name], array) for name, array in expected.items())
+    equal_runs(run, runs / "student")
 
 
 def test_a_finished_run_is_left_as_it_is(runs, faces):
@@ -166,41 +155,41 @@ def test_a_finished_run_is_left_as_it_is(runs, faces):
     assert before == {file: hashlib.sha256((run / file).read_bytes()).digest() for file in files_of(run)}
 
 
-def test_another_seed_is_another_run(runs, faces, tmp_path):
-    train(tiny_config("tough", seed=1), faces, tmp_path / "run", verbose=0)
-    assert rows_of(tmp_path / "run")[0]["loss"] != rows_of(runs / "tough")[0]["loss"]
-
-
-def test_a_start_from_a_checkpoint_takes_its_weights(runs, faces, tmp_path):
+def test_a_run_cut_off_before_its_first_epoch_starts_from_its_first_weights(runs, faces, tmp_path):
     start = str(runs / "tough" / "best.keras")
-    config = tiny_config("tough", weights=start, learning_rate=1e-12, weight_decay=0.0, augment="none")
-    train(config, faces, tmp_path / "run", verbose=0)
-    before, after = (load_model(run)[0].get_weights() for run in (runs / "tough", tmp_path / "run"))
-    assert np.allclose(before[-1], after[-1], atol=1e-6)
-    assert np.allclose(before[0], after[0], atol=1e-6)
+    config = tiny_config("tough", seed=1, weights=start, learning_rate=1e-12, weight_decay=0.0, augment="none")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text(config.to_json())
+    train(config, faces, run, verbose=0)
+    assert (run / "environment.json").exists()
+    before, after = (load_model(place)[0].trainable_variables for place in (runs / "tough", run))
+    assert all(np.allclose(*pair, atol=1e-6) for pair in zip(arrays(before), arrays(after), strict=True))
+    assert rows_of(run)[0]["loss"] != rows_of(runs / "tough")[0]["loss"]
 
 
-def test_an_existing_folder_is_not_overwritten(runs, faces, tmp_path):
+def test_a_folder_of_something_else_is_not_overwritten(runs, faces, tmp_path):
     refused(ConfigError, faces, runs / "tough", tiny_config("tough", seed=9), "--out", "settings already (seed differ)")
+    config = tiny_config("tough", epochs=5, learning_rate=1e-4)
+    refused(ConfigError, faces, runs / "tough", config, "--resume", "epochs, learning_rate differ", resume=True)
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "a.txt").write_text("mine")
     refused(ConfigError, faces, tmp_path / "letters", tiny_config("tough"), "--out", "is no run folder")
     refused(ConfigError, faces, tmp_path / "letters" / "a.txt", tiny_config("tough"), "--out", "is no run folder")
 
 
-def test_other_settings_cannot_resume(runs, faces):
-    config = tiny_config("tough", epochs=5, learning_rate=1e-4)
-    refused(ConfigError, faces, runs / "tough", config, "--resume", "epochs, learning_rate differ", resume=True)
-
-
-def test_a_batch_larger_than_the_set(faces, tmp_path):
-    refused(ConfigError, faces, tmp_path / "run", tiny_config(batch_size=18), "--batch-size 18", "17 faces")
-
-
-def test_networks_and_weights_that_are_not_there(faces, tmp_path):
-    refused(ConfigError, faces, tmp_path / "run", tiny_config(arch="resnet"), "'resnet'", "mobilenetv2")
-    refused(ConfigError, faces, tmp_path / "run", tiny_config(image_size=33), "image size is 33")
-    refused(ConfigError, faces, tmp_path / "run", tiny_config(weights="absent.keras"), "--weights absent.keras")
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"batch_size": 18}, ("--batch-size 18", "17 faces")),
+        ({"arch": "resnet"}, ("'resnet'", "mobilenetv2")),
+        ({"image_size": 33}, ("image size is 33",)),
+        ({"weights": "absent.keras"}, ("--weights absent.keras",)),
+        ({"heatmap_loss": "mse"}, ("--heatmap-loss mse", f"{ARCH} regresses points")),
+    ],
+)
+def test_what_a_run_cannot_have_is_refused_before_it_starts(changes, parts, faces, tmp_path):
+    refused(ConfigError, faces, tmp_path / "run", tiny_config(**changes), *parts)
 
 
 def test_teachers_that_do_not_fit(runs, faces, cofw_faces, tmp_path):

@@ -1,7 +1,5 @@
 """Batch normalisation by one kernel: the same numbers as Keras', forwards, backwards and in the moving statistics."""
 
-from types import SimpleNamespace
-
 import keras
 import numpy as np
 import pytest
@@ -94,22 +92,3 @@ def test_back_ends_without_a_kernel(monkeypatch):
     monkeypatch.setattr(fused_batchnorm, "_KERNELS", {})
     model = network()
     assert fused(model) is model
-
-
-@pytest.mark.parametrize("axis", [-1, 1])
-def test_the_kernel_of_pytorch(axis):
-    torch = pytest.importorskip("torch")
-    maps = np.random.default_rng(0).normal(2, 3, (4, 3, 5, 3)).astype(np.float32)
-    gamma, beta = np.float32([1, 2, 3]), np.float32([0.5, 0, -1])
-    layer = SimpleNamespace(axis=axis, epsilon=1e-3, gamma=_variable(torch, gamma), beta=_variable(torch, beta))
-    found, mean, unbiased = (tensor.numpy() for tensor in fused_batchnorm._torch_kernel(torch.tensor(maps), layer))
-    axes, shape = ((0, 1, 2), (3,)) if axis == -1 else ((0, 2, 3), (3, 1, 1))
-    np.testing.assert_allclose(mean, maps.mean(axes), rtol=1e-5)
-    np.testing.assert_allclose(unbiased, maps.var(axes, ddof=1), rtol=1e-4)
-    spread = np.sqrt(maps.var(axes).reshape(shape) + 1e-3)
-    expected = (maps - maps.mean(axes).reshape(shape)) / spread * gamma.reshape(shape) + beta.reshape(shape)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-
-
-def _variable(torch, values):
-    return SimpleNamespace(value=torch.tensor(values))

@@ -1,6 +1,5 @@
 """Runs that a signal ends between two steps: what is said, what is kept, and that they go on to the same numbers."""
 
-import json
 import os
 import signal
 import subprocess
@@ -8,7 +7,6 @@ import sys
 import threading
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from asm.errors import Terminated
@@ -18,17 +16,17 @@ from kdloss.training import recorder
 from kdloss.training.config import TrainConfig
 from kdloss.training.fit import train
 from kdloss.training.run_folder import is_cut_off
-from tests.training.run_folders import files_of, refused, rows_of, state_of, without_time
-from tests.training.tiny_chain import student_config, tiny_config
+from tests.training.run_folders import equal_runs, files_of, progress_of, refused, signal_after
+from tests.training.tiny_chain import student_config, tiny_config, use_tiny_networks
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STEPS = 4
 
 
 @pytest.fixture(scope="module")
-def config(runs):
+def config(taught):
     """Three epochs of four steps, with all that has a state: averages, warm-up, dropout, two terms of the loss."""
-    return student_config(runs, epochs=3, batch_size=4)
+    return student_config(taught, epochs=3, batch_size=4)
 
 
 @pytest.fixture(scope="module")
@@ -36,26 +34,9 @@ def whole(config, faces, tmp_path_factory):
     """The run that nothing interrupts."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        from tests.training.tiny_chain import use_tiny_networks
-
         use_tiny_networks(patch)
         train(config, faces, folder, verbose=0)
     return folder
-
-
-def signal_after(monkeypatch, steps, number=signal.SIGTERM):
-    """The signal comes while the step of that number (from 1, through all epochs) is computed."""
-    seen = []
-    check = recorder.LossWatch.check
-
-    def noticed(self, epoch, step, mean):
-        check(self, epoch, step, mean)
-        seen.append((epoch, step))
-        if len(seen) == steps:
-            signal.raise_signal(number)
-
-    monkeypatch.setattr(recorder.LossWatch, "check", noticed)
-    return seen
 
 
 @pytest.fixture
@@ -66,47 +47,31 @@ def sigterm_raises():
     signal.signal(signal.SIGTERM, before)
 
 
-def equal_runs(found, expected):
-    assert without_time(rows_of(found)) == without_time(rows_of(expected))
-    ours, theirs = state_of(found), state_of(expected)
-    assert ours.keys() == theirs.keys()
-    for name, array in theirs.items():
-        assert np.array_equal(ours[name], array), name
-
-
-@pytest.mark.parametrize("steps", [1, 6, 8])
+@pytest.mark.parametrize(
+    "stops", [[6], pytest.param([1, 2, 5], marks=pytest.mark.slow)], ids=["once", "again and at the end of an epoch"]
+)
 def test_a_run_interrupted_in_an_epoch_ends_as_one_in_a_whole(
-    steps, config, whole, faces, tmp_path, monkeypatch, sigterm_raises
+    stops, config, whole, faces, tmp_path, monkeypatch, sigterm_raises
 ):
-    run = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        seen = signal_after(patch, steps)
-        with pytest.raises(Terminated) as stop:
-            train(config, faces, run, verbose=0)
-        assert len(seen) == steps
-    epoch, step = divmod(steps, STEPS)
-    where = f"step {step} of epoch {epoch + 1}" if step else f"the end of epoch {epoch}"
-    assert str(stop.value) == f"{run} is saved at {where}: run the same command again to go on"
-    with np.load(run / "last" / "state.npz", allow_pickle=False) as file:
-        progress = json.loads(str(file["progress"]))
-    assert (progress["epoch"], progress["step"]) == (epoch, step)
-    assert is_cut_off(run, config)
+    run, steps = tmp_path / "run", 0
+    for more in stops:
+        with monkeypatch.context() as patch:
+            signal_after(patch, more)
+            with pytest.raises(Terminated) as stop:
+                train(config, faces, run, verbose=0)
+        steps += more
+        epoch, step = divmod(steps, STEPS)
+        where = f"step {step} of epoch {epoch + 1}" if step else f"the end of epoch {epoch}"
+        assert str(stop.value) == f"{run} is saved at {where}: run the same command again to go on"
+        assert progress_of(run) == (epoch, step)
+        assert is_cut_off(run, config)
     train(config, faces, run, verbose=0)
     equal_runs(run, whole)
     assert not is_cut_off(run, config)
     assert len(list((run / "tensorboard").iterdir())) == 1  # no epoch stands there twice
 
 
-def test_two_interruptions_of_the_same_epoch(config, whole, faces, tmp_path, monkeypatch):
-    for steps in (5, 2):
-        with monkeypatch.context() as patch:
-            signal_after(patch, steps, signal.SIGINT)
-            with pytest.raises(KeyboardInterrupt):
-                train(config, faces, tmp_path / "run", verbose=0)
-    train(config, faces, tmp_path / "run", verbose=0)
-    equal_runs(tmp_path / "run", whole)
-
-
+@pytest.mark.slow
 def test_long_epochs_are_saved_on_the_way(config, whole, faces, tmp_path, monkeypatch):
     saved = []
     save = recorder.save_state
@@ -118,7 +83,7 @@ def test_long_epochs_are_saved_on_the_way(config, whole, faces, tmp_path, monkey
     monkeypatch.setattr(recorder, "SAVE_EVERY", 0.0)
     monkeypatch.setattr(recorder, "save_state", noted)
     train(config, faces, tmp_path / "run", verbose=0)
-    assert saved == [(0, 1), (0, 2), (0, 3), (1, 0), (1, 1), (1, 2), (1, 3), (2, 0), (2, 1), (2, 2), (2, 3), (3, 0)]
+    assert saved == [divmod(step, STEPS) for step in range(1, 3 * STEPS + 1)]
     equal_runs(tmp_path / "run", whole)
 
 
@@ -133,14 +98,13 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_a_command_ends_with_its_status_and_the_same_command_goes_on(faces, tmp_path):
     words = ["--kind", "tough", "--data", str(faces.path), "--recipe", "cpu", "--arch", "tiny", "--weights", "none"]
     words += ["--heatmap-loss", "none", "--image-size", "32", "--batch-size", "4", "--epochs", "400", "--seed", "3"]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "KDLOSS_RUNS": str(tmp_path / "runs")}
-    command = [sys.executable, "-c", COMMAND, *words]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", COMMAND, *words], cwd=tmp_path, env=environment, **pipes)
     # A watchdog, so that a run that never begins fails the test instead of hanging it.
     watchdog = threading.Timer(100, process.kill)
     watchdog.start()
@@ -161,22 +125,13 @@ def test_a_command_ends_with_its_status_and_the_same_command_goes_on(faces, tmp_
         assert not is_cut_off(run, config)
 
 
-def test_one_process_at_a_time_trains_in_a_folder(runs, faces, tmp_path, monkeypatch):
-    config = student_config(runs)
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.json").write_text(config.to_json())
-    with held(tmp_path / "run"), pytest.raises(UserError, match="run: another process works there"):
-        train(config, faces, tmp_path / "run", verbose=0)
-    train(config, faces, tmp_path / "run", verbose=0)
-    assert (tmp_path / "run" / "finished.json").exists()
-
-
-def test_a_run_cut_off_before_its_first_epoch_goes_on(faces, tmp_path):
+def test_one_process_at_a_time_trains_in_a_folder(faces, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.json").write_text(tiny_config().to_json())
-    train(tiny_config(), faces, run, verbose=0)
-    assert (run / "environment.json").exists()
+    with held(run), pytest.raises(UserError, match="run: another process works there"):
+        train(tiny_config(), faces, run, verbose=0)
+    assert "metrics.jsonl" not in files_of(run)
 
 
 def test_a_run_of_other_settings_is_not_gone_on_with(faces, tmp_path):

@@ -1,23 +1,19 @@
 """Training at smaller sides first: which epochs, what goes over from one side to the next, and what is refused."""
 
 import dataclasses
-import json
-import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from asm.errors import Terminated
-from kdloss.augment import augmentation
 from kdloss.errors import ConfigError
 from kdloss.models.regressors import REGRESSORS
-from kdloss.pipeline import ViewBatches
 from kdloss.training import fit
 from kdloss.training.checkpoint import read_card
 from kdloss.training.fit import train
 from kdloss.training.stages import Stage, stages_of
-from tests.training.run_folders import refused, rows_of, state_of
-from tests.training.test_interruption import equal_runs, signal_after
+from tests.training.run_folders import equal_runs, progress_of, refused, rows_of, signal_after, state_of
 from tests.training.tiny_chain import (
     BATCH,
     DEEP,
@@ -68,12 +64,9 @@ def test_shares_of_the_epochs(stages, epochs, expected):
     ("stages", "message"),
     [
         ("64", "--stages 64: expected none, or SIDE:SHARE of the epochs"),
-        ("64:half", "--stages 64:half: expected none, or SIDE:SHARE"),
         ("64:0", "--stages 64:0: expected none, or SIDE:SHARE"),
-        ("64:nan", "--stages 64:nan: expected none, or SIDE:SHARE"),
         ("32:0.5,64:0.5", "--stages 32:0.5,64:0.5: expected none, or SIDE:SHARE"),
-        ("64:0.2,32:0.2", "--stages 64:0.2,32:0.2: expected sides that grow, all below the image size, 96"),
-        ("96:0.2", "--stages 96:0.2: expected sides that grow"),
+        ("96:0.2", "--stages 96:0.2: expected sides that grow, all below the image size, 96"),
     ],
 )
 def test_stages_that_are_none(stages, message):
@@ -83,9 +76,9 @@ def test_stages_that_are_none(stages, message):
     assert "\n" not in str(raised.value)
 
 
-def test_teachers_of_one_side_are_refused(runs):
+def test_teachers_of_one_side_are_refused():
     with pytest.raises(ConfigError, match=r"--stages 32:0\.5: teachers that run online see one side: give --teacher-v"):
-        student_config(runs, image_size=64, stages="32:0.5")
+        student_config(Path("runs"), image_size=64, stages="32:0.5")
     with pytest.raises(ConfigError, match=r"--stages 32:0\.5: --method fa follows feature maps, and its teacher's are"):
         tiny_config("student", image_size=64, stages="32:0.5", method="fa", feature_teacher="a.keras")
 
@@ -109,6 +102,7 @@ def test_one_schedule_goes_through_all_stages(whole):
     assert 4 * STEPS in [int(value) for value in state.values() if value.dtype.kind in "iu" and value.shape == ()]
 
 
+@pytest.mark.slow
 def test_the_best_of_the_last_stage_is_kept(whole, faces, tmp_path, monkeypatch):
     card = read_card(whole)
     assert (card["image_size"], card["epoch"] > 2) == (64, True)
@@ -128,22 +122,21 @@ def test_the_best_of_the_last_stage_is_kept(whole, faces, tmp_path, monkeypatch)
     assert (card["image_size"], card["epoch"], card["val_nme"]) == (64, 4, 8.0)
 
 
-@pytest.mark.parametrize("steps", [4, 5])
+@pytest.mark.parametrize("steps", [pytest.param(4, marks=pytest.mark.slow), 5])
 def test_a_run_cut_off_about_the_second_stage_ends_as_one_in_a_whole(steps, whole, faces, tmp_path, monkeypatch):
     """At the end of the first stage, and in the first epoch of the second."""
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        signal_after(patch, steps, signal.SIGTERM)
+        signal_after(patch, steps)
         with pytest.raises(Terminated):
             train(staged_config(), faces, run, verbose=0)
-    with np.load(run / "last" / "state.npz", allow_pickle=False) as file:
-        progress = json.loads(str(file["progress"]))
-    assert (progress["epoch"], progress["step"]) == divmod(steps, STEPS)
+    assert progress_of(run) == divmod(steps, STEPS)
     train(staged_config(), faces, run, verbose=0)
     equal_runs(run, whole)
     assert read_card(run)["image_size"] == 64
 
 
+@pytest.mark.slow
 def test_stored_points_of_teachers_serve_every_side(faces, tmp_path):
     train(tiny_config(image_size=64), faces, tmp_path / "tough", verbose=0)
     taught = {"kind": "student", "method": "kd-loss", "tough": str(tmp_path / "tough"), "teacher_views": 2}
@@ -153,14 +146,7 @@ def test_stored_points_of_teachers_serve_every_side(faces, tmp_path):
         assert len(list((tmp_path / "teacher-views").iterdir())) == 1  # the same points for both
 
 
-def test_the_geometry_of_a_view_is_the_same_at_every_side(faces):
-    small, large = (
-        ViewBatches(faces, faces.indices("train"), size=side, batch_size=BATCH, augment=augmentation("strong"))
-        for side in (32, 64)
-    )
-    np.testing.assert_allclose(small.batch(1, 1)[1]["hard"], large.batch(1, 1)[1]["hard"], atol=1e-6)
-
-
+@pytest.mark.slow
 def test_heatmap_networks_have_stages_too(faces, tmp_path):
     config = heatmap_config(image_size=64, stages="32:0.5", epochs=2)
     train(config, faces, tmp_path / "run", verbose=0)

@@ -1,4 +1,4 @@
-"""The trained step: frozen teachers stay as they are to the bit, and online and stored teachers say the same."""
+"""The trained step: what it minimises, and frozen teachers that stay as they are to the bit."""
 
 import keras
 import numpy as np
@@ -10,8 +10,7 @@ from kdloss.geometry import BoxPolicy
 from kdloss.heatmaps import gaussian_log_heatmaps
 from kdloss.losses import feature_aligned_loss, patch_similarity_loss
 from kdloss.models import build_model, feature_maps, observed
-from kdloss.pipeline import KerasBatches, ViewBatches, training_data
-from kdloss.teacher_cache import cached_teacher
+from kdloss.pipeline import ViewBatches, training_data
 from kdloss.training.checkpoint import load_model
 from kdloss.training.feature_distillation import FeatureDistillation
 from kdloss.training.objectives import objective_for
@@ -37,29 +36,21 @@ def draw(faces, **changes):
 
 
 @pytest.fixture
-def teachers(runs):
-    return {role: load_model(runs / role)[0] for role in ("tough", "tolerant")}
+def teachers(taught):
+    return {role: load_model(taught / role)[0] for role in ("tough", "tolerant")}
 
 
-def trainer_with(runs, teachers, compiled=True):
-    objective, terms = objective_for(student_config(runs))
+def test_teachers_stay_bit_identical_while_the_student_learns(faces, taught, teachers):
+    objective, terms = objective_for(student_config(taught))
     trainer = DistillationTrainer(build_model(ARCH, 68, SIZE), objective, teachers)
     trainer.track_terms(terms)
-    if compiled:
-        optimizer = keras.optimizers.AdamW(1e-2, weight_decay=0.1, use_ema=True)
-        trainer.compile(optimizer=optimizer, jit_compile=False)
-    return trainer
-
-
-@pytest.mark.parametrize("source", [training_data, KerasBatches])
-def test_teachers_stay_bit_identical_while_the_student_learns(source, faces, runs, teachers):
-    trainer = trainer_with(runs, teachers)
+    trainer.compile(optimizer=keras.optimizers.AdamW(1e-2, weight_decay=0.1, use_ema=True), jit_compile=False)
     before = {role: arrays(teacher.variables) for role, teacher in teachers.items()}
     student = arrays(trainer.student.trainable_variables)
     statistics = arrays(trainer.student.non_trainable_variables)
     assert [v.path for v in trainer.trainable_variables] == [v.path for v in trainer.student.trainable_variables]
     batches = draw(faces)
-    data = source(batches, 0, 2 * batches.steps) if source is training_data else source(batches)
+    data = training_data(batches, 0, 2 * batches.steps)
     history = trainer.fit(data, epochs=2, steps_per_epoch=batches.steps, verbose=0, shuffle=False).history
     for role, teacher in teachers.items():
         # All variables: weights, batch normalisation's statistics and the state of dropout.
@@ -73,7 +64,7 @@ def test_teachers_stay_bit_identical_while_the_student_learns(source, faces, run
     np.testing.assert_allclose(history["loss"], total, rtol=1e-5)
 
 
-def test_teachers_answer_as_in_evaluation(faces, runs, teachers):
+def test_teachers_answer_as_in_evaluation(faces, taught, teachers):
     images, points = draw(faces).batch(0, 0)
     images = images.astype("float32")
     seen = {}
@@ -92,69 +83,22 @@ def test_teachers_answer_as_in_evaluation(faces, runs, teachers):
     assert set(seen) == {"hard", "tough", "tolerant"}
 
 
-def test_online_and_stored_teachers_give_the_same_loss(faces, runs, teachers, tmp_path):
-    batches = draw(faces)
-    online = trainer_with(runs, teachers, compiled=False)
-    stored = trainer_with(runs, None, compiled=False)
-    plain = [batches.batch(epoch, 0) for epoch in (0, 1, 2)]
-    batches.stored = {
-        role: cached_teacher(model, runs / role / "best.keras", batches, tmp_path) for role, model in teachers.items()
-    }
-    losses = []
-    for epoch, (images, points) in enumerate(plain):
-        again, with_teachers = batches.batch(epoch, 0)
-        assert np.array_equal(again, images)
-        predicted = online(images)
-        losses.append(float(online.compute_loss(x=images, y=points, y_pred=predicted)))
-        assert float(stored.compute_loss(x=images, y=with_teachers, y_pred=predicted)) == pytest.approx(
-            losses[-1], rel=1e-5
-        )
-    assert len(set(losses)) == 3
-
-
-def test_a_stored_teacher_is_read_again_and_only_for_its_own_views(faces, runs, teachers, tmp_path):
-    checkpoint = runs / "tough" / "best.keras"
-    first = cached_teacher(teachers["tough"], checkpoint, draw(faces), tmp_path)
-    assert [points.shape for points in first] == 2 * [(len(faces.indices("train")), 68, 2)]
-    again = cached_teacher(None, checkpoint, draw(faces), tmp_path)
-    assert np.array_equal(first, again)
-    cached_teacher(teachers["tough"], checkpoint, draw(faces, seed=1), tmp_path)
-    cached_teacher(teachers["tough"], checkpoint, draw(faces, augment=augmentation("none")), tmp_path)
-    cached_teacher(teachers["tolerant"], runs / "tolerant" / "best.keras", draw(faces), tmp_path)
-    assert len(list(tmp_path.glob("views-*"))) == 4
-
-
 def test_objectives_learn_from_the_points_of_their_kind():
-    sets = {"hard": ops.zeros((1, 2, 2)), "soft": ops.ones((1, 2, 2))}
-    for kind, name, value in (("tough", "l2_hard", 0.25), ("tolerant", "l2_soft", 0.25), ("student", "l2_hard", 0.25)):
-        objective, names = objective_for(tiny_config(kind, loss="l2"))
-        assert names == [name]
-        predicted = ops.full((1, 2, 2), 0.5)
-        terms = objective(sets, {"points": predicted})
-        assert {term: float(loss) for term, loss in terms.items()} == {name: value}
-        exact = sets["soft" if kind == "tolerant" else "hard"]
-        assert float(objective(sets, {"points": exact})[name]) == 0
-
-
-def test_heatmaps_learn_from_the_points_of_their_kind():
-    sets = {"hard": ops.zeros((1, 2, 2)), "soft": ops.full((1, 2, 2), 0.25)}
-    outputs = {"points": sets["hard"], "logits": gaussian_log_heatmaps(sets["soft"], 16)}
-    away = 0.0
-    for kind, name, weight in (("tolerant", "l1_soft", 3.0), ("tough", "l1_hard", 1.0), ("tough", "l1_hard", 3.0)):
-        objective, names = objective_for(heatmap_config(kind, heatmap_loss="mse", heatmap_weight=weight))
-        assert names == [name, "heatmap"]
-        terms = {term: float(loss) for term, loss in objective(sets, outputs).items()}
-        assert list(terms) == names
-        if kind == "tolerant":
-            assert terms["heatmap"] == pytest.approx(0, abs=1e-9)
-        else:
-            assert terms["l1_hard"] == 0
-            assert terms["heatmap"] > 0
-            away = away or terms["heatmap"]
-            assert terms["heatmap"] == pytest.approx(weight * away)
+    hard, soft = ops.zeros((1, 2, 2)), ops.full((1, 2, 2), 0.25)
+    outputs = {"points": hard, "logits": gaussian_log_heatmaps(soft, 16)}
+    for kind, names, points in (("tolerant", ["l1_soft", "heatmap"], 0.25), ("tough", ["l1_hard", "heatmap"], 0.0)):
+        found = []
+        for weight in (1.0, 3.0):
+            objective, terms = objective_for(heatmap_config(kind, heatmap_loss="mse", heatmap_weight=weight))
+            values = objective({"hard": hard, "soft": soft}, outputs)
+            assert terms == list(values) == names
+            assert float(values[names[0]]) == points
+            found.append(float(values["heatmap"]))
+        assert (found[0] < 1e-9) is (kind == "tolerant")
+        assert found[1] == pytest.approx(3 * found[0])
+    assert objective_for(tiny_config("student", loss="l2"))[1] == ["l2_hard"]
     # A student with teachers' points has them besides.
-    config = heatmap_config(method="kd-loss", tough="a", feature_teacher=None)
-    assert objective_for(config)[1] == ["main", "tough", "heatmap"]
+    assert objective_for(heatmap_config(method="kd-loss", tough="a"))[1] == ["main", "tough", "heatmap"]
 
 
 def test_a_followed_teacher_stays_bit_identical_while_lifting_layers_learn(faces):

@@ -1,26 +1,18 @@
-"""Patch similarity by hand, against a direct evaluation in float64, by finite differences, and between back ends."""
+"""Feature distillation: PS by hand, by a direct evaluation in float64 and by finite differences, and FA by hand."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+import re
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from keras import ops
 
 from kdloss.errors import ConfigError
 from kdloss.losses.feature_aligned import feature_aligned_loss
-from kdloss.losses.patch_similarity import (
-    direct_distance,
-    gram_distance,
-    patch_similarity,
-    patch_similarity_loss,
-)
+from kdloss.losses.patch_similarity import direct_distance, gram_distance, patch_similarity, patch_similarity_loss
 from tests.gradients import gradient, value_and_gradients
+
+DISTANCES = [None, direct_distance, gram_distance]
 
 
 def _affinity(features, size):
@@ -34,14 +26,8 @@ def _affinity(features, size):
 
 def _expected(students, teachers):
     """The loss of one map as its formula is written."""
-    sizes = [2**k for k in range(int(np.log2(students.shape[1])))]
-    return np.mean(
-        [
-            np.mean((_affinity(student, size) - _affinity(teacher, size)) ** 2)
-            for student, teacher in zip(students, teachers, strict=True)
-            for size in sizes
-        ]
-    )
+    sizes, pairs = [2**k for k in range(int(np.log2(students.shape[1])))], [*zip(students, teachers, strict=True)]
+    return np.mean([np.mean((_affinity(s, size) - _affinity(t, size)) ** 2) for s, t in pairs for size in sizes])
 
 
 def _maps(side, student_width, teacher_width, batch=2, seed=0, rectified=True):
@@ -83,19 +69,18 @@ def _halves(side):
     ids=["2x2", "4x4", "opposite", "crossed", "zero"],
 )
 def test_by_hand(student, teacher, value):
-    for distance in (None, direct_distance, gram_distance):
+    for distance in DISTANCES:
         assert float(patch_similarity(student, teacher, distance)) == pytest.approx(value, abs=1e-6)
 
 
 @pytest.mark.parametrize("rectified", [True, False])
 @pytest.mark.parametrize(
-    ("side", "student_width", "teacher_width"),
-    [(2, 3, 5), (2, 6, 4), (4, 5, 20), (4, 24, 17), (8, 70, 66), (8, 3, 130), (16, 24, 40), (16, 5, 4)],
+    ("side", "student_width", "teacher_width"), [(2, 3, 5), (4, 24, 17), (8, 70, 66), (8, 3, 130), (16, 24, 40)]
 )
 def test_against_a_direct_evaluation_in_float64(side, student_width, teacher_width, rectified):
     student, teacher = _maps(side, student_width, teacher_width, rectified=rectified)
     expected = _expected(student, teacher)
-    for distance in (None, direct_distance, gram_distance):
+    for distance in DISTANCES:
         assert float(patch_similarity(student, teacher, distance)) == pytest.approx(expected, abs=1e-5)
 
 
@@ -104,6 +89,7 @@ def test_side_64_to_1e_5_and_equal_maps_to_zero():
     assert float(patch_similarity(student, teacher)) == pytest.approx(_expected(student, teacher), abs=1e-5)
     assert float(patch_similarity(teacher, teacher)) == pytest.approx(0, abs=1e-6)
     # Maps that barely vary: every similarity is near 1, all of it cancels.
+    student, teacher = _maps(32, 12, 20, batch=1)
     flat = 5 + student / 10
     assert float(patch_similarity(flat, 7 + teacher / 10)) == pytest.approx(_expected(flat, 7 + teacher / 10), abs=1e-6)
 
@@ -112,20 +98,16 @@ def test_side_64_to_1e_5_and_equal_maps_to_zero():
 def test_no_matrix_of_all_pairs_at_side_64():
     import tensorflow as tf
 
-    student = tf.TensorSpec((None, 64, 64, 16))
-
-    @tf.function(input_signature=[student, tf.TensorSpec((None, 64, 64, 24))])
+    @tf.function(input_signature=[tf.TensorSpec((None, 64, 64, 16)), tf.TensorSpec((None, 64, 64, 24))])
     def step(student, teacher):
         with tf.GradientTape() as tape:
             tape.watch(student)
             value = patch_similarity_loss([student], [teacher])
         return value, tape.gradient(value, student)
 
-    outputs = [
-        output for operation in step.get_concrete_function().graph.get_operations() for output in operation.outputs
-    ]
-    sizes = [np.prod([size or 1 for size in output.shape]) for output in outputs if output.shape.rank]
-    assert max(sizes) == 64 * 64 * 24  # the teacher's map itself
+    operations = step.get_concrete_function().graph.get_operations()
+    shapes = [output.shape for operation in operations for output in operation.outputs if output.shape.rank]
+    assert max(np.prod([size or 1 for size in shape]) for shape in shapes) == 64 * 64 * 24  # the teacher's map itself
 
 
 def test_mean_over_maps_of_any_sides():
@@ -135,17 +117,15 @@ def test_mean_over_maps_of_any_sides():
     assert float(patch_similarity_loss(students, teachers)) == pytest.approx(expected, abs=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10)
 @given(
-    side=st.sampled_from([2, 4, 8]),
-    student_width=st.integers(1, 20),
-    teacher_width=st.integers(1, 20),
+    sides=st.sampled_from([(2, 3, 5), (8, 20, 1)]),
     seed=st.integers(0, 2**16),
     rectified=st.booleans(),
     scale=st.floats(1e-3, 1e3),
 )
-def test_scale_and_order_of_the_channels_change_nothing(side, student_width, teacher_width, seed, rectified, scale):
-    student, teacher = _maps(side, student_width, teacher_width, seed=seed, rectified=rectified)
+def test_scale_and_order_of_the_channels_change_nothing(sides, seed, rectified, scale):
+    student, teacher = _maps(*sides, seed=seed, rectified=rectified)
     value = float(patch_similarity(student, teacher))
     assert value == pytest.approx(_expected(student, teacher), abs=1e-5)
     assert float(patch_similarity(student, np.float32(scale) * teacher)) == pytest.approx(value, abs=2e-6)
@@ -154,12 +134,11 @@ def test_scale_and_order_of_the_channels_change_nothing(side, student_width, tea
     assert float(patch_similarity(student, student)) == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.parametrize("distance", [None, direct_distance, gram_distance])
-@pytest.mark.parametrize("widths", [(3, 2), (5, 6), (17, 20)])
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("widths", [(3, 2), (17, 20)])
 def test_gradient_by_finite_differences(widths, distance):
     student, teacher = _maps(4, *widths, rectified=False)
-    slope = _gradient(student, teacher, distance)
-    step = 1e-5
+    slope, step = _gradient(student, teacher, distance), 1e-5
     for entry in list(np.ndindex(student.shape))[:: student.size // 24]:
         moved = np.zeros(student.shape)
         moved[entry] = step
@@ -167,26 +146,13 @@ def test_gradient_by_finite_differences(widths, distance):
         assert slope[entry] == pytest.approx(expected, abs=1e-6)
 
 
-def test_both_forms_have_the_same_gradient_at_side_16():
-    student, teacher = _maps(16, 24, 40)
-    direct, gram = (_gradient(student, teacher, distance) for distance in (direct_distance, gram_distance))
-    np.testing.assert_allclose(gram, direct, atol=1e-3 * np.abs(direct).max())
-
-
-def test_the_teacher_has_no_gradient():
-    maps = _maps(8, 20, 20)
-    _, slopes = value_and_gradients(lambda student, teacher: patch_similarity_loss([student], [teacher]), *maps)
-    assert [slope.any() for slope in slopes] == [True, False]
-
-
 @pytest.mark.parametrize("distance", [direct_distance, gram_distance])
 def test_zero_nodes_are_like_none_and_have_finite_gradients(distance):
     student, teacher = _maps(4, 3, 5, rectified=False)
     student[0, 0, 0] = student[1, 2:, 2:] = teacher[0, :2, :2] = teacher[0, 3, 3] = 0
     student[1, 0, 0] = 1e-30  # its square is 0 in float32
-    assert float(patch_similarity(student, teacher, distance)) == pytest.approx(
-        _expected(np.where(np.abs(student) > 1e-20, student, 0), teacher), abs=1e-5
-    )
+    expected = _expected(np.where(np.abs(student) > 1e-20, student, 0), teacher)
+    assert float(patch_similarity(student, teacher, distance)) == pytest.approx(expected, abs=1e-5)
     slope = _gradient(student, teacher, distance)
     assert np.isfinite(slope).all()
     assert np.abs(slope).max() < 1
@@ -195,70 +161,31 @@ def test_zero_nodes_are_like_none_and_have_finite_gradients(distance):
     assert slope[0, 0, 0].any()
 
 
-def test_16_bit_maps_are_widened_first():
-    student, teacher = (ops.cast(m, "bfloat16") for m in _maps(8, 5, 70))
-    value = patch_similarity_loss([student], [teacher])
-    assert ops.dtype(value) == "float32"
-    wide = [ops.convert_to_numpy(ops.cast(m, "float32")) for m in (student, teacher)]
-    assert float(value) == pytest.approx(_expected(*wide), abs=1e-6)
-
-
 @pytest.mark.parametrize(
     ("student", "teacher", "found"),
     [
-        ((6, 6), (6, 6), "the student's map is 6 x 6"),
-        ((1, 1), (1, 1), "the student's map is 1 x 1"),
-        ((4, 8), (4, 8), "the student's map is 4 x 8"),
-        ((4, 4), (12, 12), "the teacher's map is 12 x 12"),
-        ((4, 4), (8, 8), "the student's map has side 4, the teacher's 8"),
+        (6, 6, "the student's map is 6 x 6"),
+        (1, 1, "the student's map is 1 x 1"),
+        (4, 12, "the teacher's map is 12 x 12"),
+        (4, 8, "the student's map has side 4, the teacher's 8"),
     ],
 )
 def test_sides_that_cannot_be_halved_to_one_are_refused(student, teacher, found):
-    with pytest.raises(ConfigError) as refused:
-        patch_similarity_loss([np.zeros((1, *student, 3))], [np.zeros((1, *teacher, 5))])
-    message = str(refused.value)
-    assert found in message
-    assert "--image-size" in message
-    assert "\n" not in message
+    with pytest.raises(ConfigError, match=f"{found}.*--image-size"):
+        patch_similarity_loss([np.zeros((1, student, student, 3))], [np.zeros((1, teacher, teacher, 5))])
 
 
-_JAX_SCRIPT = """
-import json, sys
-import jax
-import numpy as np
-from kdloss.losses.feature_aligned import feature_aligned_loss
-from kdloss.losses.patch_similarity import patch_similarity_loss
-given = json.load(sys.stdin)
-students, teachers, lifted = ([np.array(m, "float32") for m in maps] for maps in given.values())
-out = {}
-for name, loss, maps in (("ps", patch_similarity_loss, students), ("fa", feature_aligned_loss, lifted)):
-    value, slopes = jax.jit(jax.value_and_grad(lambda maps: loss(maps, teachers)))(maps)
-    out[name] = [float(value), [np.asarray(slope).tolist() for slope in slopes]]
-print(json.dumps(out))
-"""
+def test_feature_alignment_is_the_sum_over_levels_of_mean_squares():
+    rng = np.random.default_rng(1)
+    lifted, teacher = ([rng.normal(size=(2, s, s, s)).astype("float32") for s in (2, 4)] for _ in range(2))
+    value, slopes = value_and_gradients(lambda *maps: feature_aligned_loss(maps, teacher), *lifted)
+    assert value == pytest.approx(sum(np.mean((s - t) ** 2) for s, t in zip(lifted, teacher, strict=True)), rel=1e-5)
+    for student, target, slope in zip(lifted, teacher, slopes, strict=True):
+        np.testing.assert_allclose(slope, 2 * (student - target) / student.size, rtol=1e-5)
 
 
-@pytest.mark.tensorflow("compares the two back ends")
-def test_jax_agrees_with_tensorflow():
-    """Both feature losses, zero nodes and both forms of the patch similarity among them."""
-    students, teachers = zip(*(_maps(side, 5, 6, seed=side) for side in (2, 4)), strict=True)
-    students[1][:, :2, :2] = teachers[1][:, 3:] = 0
-    lifted = [np.float32(0.5) - teacher[:, ::-1] for teacher in teachers]
-    given = {"students": students, "teachers": teachers, "lifted": lifted}
-    done = subprocess.run(
-        [sys.executable, "-c", _JAX_SCRIPT],
-        input=json.dumps({name: [m.tolist() for m in maps] for name, maps in given.items()}),
-        capture_output=True,
-        text=True,
-        env=os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
-        cwd=Path(__file__).resolve().parents[2],
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    for name, loss, maps in (("ps", patch_similarity_loss, students), ("fa", feature_aligned_loss, lifted)):
-        value, slopes = value_and_gradients(lambda *maps, loss=loss: loss(maps, teachers), *maps)
-        assert found[name][0] == pytest.approx(value, abs=1e-6)
-        for theirs, ours in zip(found[name][1], slopes, strict=True):
-            assert np.isfinite(theirs).all()
-            np.testing.assert_allclose(theirs, ours, atol=1e-6)
+@pytest.mark.parametrize("shape", [(2, 4, 4, 7), (2, 2, 2, 5), (1, 4, 4, 5), (2, 16, 5)])
+def test_maps_of_other_shapes_are_not_aligned(shape):
+    same, expected = np.zeros((2, 8, 8, 3)), np.zeros((2, 4, 4, 5))
+    with pytest.raises(ConfigError, match=rf"level 1.*{re.escape(str(shape))}.*\(2, 4, 4, 5\)"):
+        feature_aligned_loss([same, np.zeros(shape)], [same, expected])

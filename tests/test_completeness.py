@@ -1,0 +1,162 @@
+"""What is listed can be used: a data set, loss, network or format that somebody added halfway is named, and its place.
+
+Each of the functions yields a sentence about everything that is missing.
+"""
+
+import contextlib
+import dataclasses
+import importlib
+import inspect
+import re
+
+import pytest
+
+from data_prep.prepare import READERS, open_raw
+from kdloss import export, recipes, reproduce, train_student, train_teacher
+from kdloss.chain import SYSTEMS, link_config
+from kdloss.datasets import DATASETS, DatasetSpec
+from kdloss.errors import ConfigError, DataError
+from kdloss.losses import heatmap_loss, point_loss, points
+from kdloss.models import architectures, build_model
+from kdloss.schemes import SCHEMES
+from kdloss.training import config as configuration
+from kdloss.training.feature_distillation import FeatureDistillation
+from kdloss.training.objectives import objective_for
+from tests.training.tiny_chain import HEATMAP_NETWORKS, REGRESSORS, TINY
+
+
+def data_sets(capsys, tmp_path):
+    for name, spec in DATASETS.items():
+        module, function = READERS.get(name, (None, None))
+        if module is None:
+            yield f"data set {name}: no reader: add one to READERS in data_prep/prepare.py"
+        elif importlib.util.find_spec(module) is None or not hasattr(importlib.import_module(module), function):
+            yield f"data set {name}: no {function}: write it in {module}"
+        if spec.scheme and spec.scheme not in SCHEMES:
+            yield f"data set {name}: no landmark scheme {spec.scheme!r}: add it to kdloss/schemes.py"
+
+
+def losses(capsys, tmp_path):
+    for field, find, place in (("loss", point_loss, "points"), ("heatmap-loss", heatmap_loss, "heatmap")):
+        for name in sorted({*_accepted(field), *_choices(train_teacher.main, f"--{field}", capsys)} - {"none"}):
+            try:
+                find(name)
+            except ConfigError:
+                yield f"--{field} {name}: no such loss: add it to the table in kdloss/losses/{place}.py"
+    fields = {field.name for field in dataclasses.fields(configuration.TrainConfig)}
+    known = fields & set(inspect.signature(FeatureDistillation).parameters)
+    for method in {*_accepted("method"), *_choices(train_student.main, "--method", capsys)}:
+        for term in configuration.METHODS.get(method, ("none",)):
+            if term != "kd-loss" and f"{term}_weight" not in known:
+                yield (
+                    f"--method {method}: no term {term!r}: add it to FeatureDistillation in "
+                    f"kdloss/training/feature_distillation.py, and {term}_weight to TrainConfig"
+                )
+
+
+def networks(capsys, tmp_path, built=()):
+    tables = REGRESSORS | HEATMAP_NETWORKS
+    for name in architectures():
+        if not callable(tables[name].trunk):
+            yield f"--arch {name}: no trunk: its entry needs a function that builds it"
+        try:
+            file, _ = tables[name].imagenet(224)
+            assert file.endswith((".h5", ".pth"))
+        except Exception:
+            yield f"--arch {name}: no first weights: its entry needs `imagenet`, that gives (file name, url)"
+        if name in built:
+            try:
+                assert build_model(name, 5, 64).output_shape == (None, 5, 2)
+            except Exception as error:
+                yield f"--arch {name}: it cannot be built ({type(error).__name__}: {error}): mend its trunk"
+
+
+def formats(capsys, tmp_path):
+    for name in export.FORMATS:
+        place = f"kdloss.deploy.{name}"
+        parts = vars(importlib.import_module(place)) if importlib.util.find_spec(place) else {}
+        for what, names in (("writer", {f"export_{name}"}), ("reader", {f"read_{name}", f"{name}model"})):
+            if not names & {part.lower() for part in parts}:
+                yield f"--format {name}: no {what}: write it in {place}, and call it in kdloss/export.py"
+
+
+def systems(capsys, tmp_path):
+    for dataset in _choices(reproduce.main, "--dataset", capsys):
+        if dataset not in DATASETS:
+            yield f"reproduce --dataset {dataset}: no such data set: add a DatasetSpec to kdloss/datasets.py"
+        for title, system in SYSTEMS.items():
+            for preset, recipe in system.recipes.items():
+                for link in system.links(recipe, True):
+                    try:
+                        run = link_config(link, recipe, dataset, tmp_path)
+                        objective_for(run)
+                        assert run.arch in architectures()
+                    except Exception as error:
+                        yield (
+                            f"reproduce --dataset {dataset} --system {title} --preset {preset}: no recipe for "
+                            f"{link.name} ({error!r}): add it to kdloss/recipes.py"
+                        )
+
+
+def _accepted(field):
+    """What `TrainConfig` takes in a field, by its own words."""
+    with pytest.raises(ConfigError) as caught:
+        configuration.TrainConfig(
+            **{"kind": "tough", "dataset": "300w", "arch": "mobilenetv2"} | {field.replace("-", "_"): "?"}
+        )
+    return str(caught.value).partition("expected one of ")[2].split(", ")
+
+
+def _choices(main, flag, capsys):
+    """What a command takes behind a flag, by its own words."""
+    with contextlib.suppress(SystemExit):
+        main([flag, "?"])
+    return re.findall(r"[\w.+-]+", re.search(r"choose from (.*)\)", capsys.readouterr().err)[1])
+
+
+ALL = [data_sets, losses, networks, formats, systems]
+
+
+@pytest.mark.parametrize("missing", ALL)
+def test_nothing_is_missing(missing, capsys, tmp_path):
+    assert [*missing(capsys, tmp_path)] == []
+
+
+@pytest.mark.slow
+def test_every_network_can_be_built(capsys, tmp_path):
+    assert [*networks(capsys, tmp_path, architectures())] == []
+
+
+NEW = DatasetSpec("aflw", "AFLW", "19")
+BROKEN = dataclasses.replace(recipes.KD_LOSS["smoke"], distilled={"kd_preset": "new", "teacher_views": 3})
+HALFWAY = {
+    "data set aflw: no reader: .* READERS": lambda patch: patch.setitem(DATASETS, "aflw", NEW),
+    "data set aflw: no landmark scheme '19': .*schemes": lambda patch: patch.setitem(DATASETS, "aflw", NEW),
+    "data set wflw: no read: write": lambda patch: patch.setitem(READERS, "wflw", ("data_prep.wflw", "read")),
+    "--loss wing: no such loss: .*losses/points": lambda patch: patch.delitem(points._POINT_LOSSES, "wing"),
+    "--heatmap-loss kl: no such loss": lambda patch: patch.setattr(configuration, "HEATMAP_LOSSES", ("kl",)),
+    "--method rkd: no term 'rkd': .*FeatureDist": lambda patch: patch.setitem(configuration.METHODS, "rkd", ("rkd",)),
+    "--arch new: no trunk": lambda patch: patch.setitem(REGRESSORS, "new", dataclasses.replace(TINY, trunk=None)),
+    "--arch new: no first": lambda patch: patch.setitem(REGRESSORS, "new", dataclasses.replace(TINY, imagenet=None)),
+    "--arch new: it cannot be": lambda patch: patch.setitem(REGRESSORS, "new", dataclasses.replace(TINY, trunk=len)),
+    "--format coreml: no writer": lambda patch: patch.setitem(export.FORMATS, "coreml", (".mlmodel", ("fp32",))),
+    "--format coreml: no reader": lambda patch: patch.setitem(export.FORMATS, "coreml", (".mlmodel", ("fp32",))),
+    "reproduce --dataset wflw: no such data set": lambda patch: patch.delitem(DATASETS, "wflw"),
+    "--preset smoke: no recipe for kd-both .*new.*recipes": lambda patch: patch.setitem(
+        recipes.KD_LOSS, "smoke", BROKEN
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", HALFWAY)
+def test_what_is_missing_is_named(sentence, monkeypatch, capsys, tmp_path):
+    HALFWAY[sentence](monkeypatch)
+    found = [*networks(capsys, tmp_path, ["new"])] if "--arch" in sentence else []
+    found += [gap for missing in ALL for gap in missing(capsys, tmp_path)]
+    assert any(re.match(f".*{sentence}", gap) for gap in found), found
+
+
+def test_a_data_set_without_a_reader_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.setitem(DATASETS, "aflw", NEW)
+    with pytest.raises(DataError, match=r"^--dataset aflw: nothing reads AFLW yet: add a reader to .*READERS$"):
+        open_raw("aflw", tmp_path)
