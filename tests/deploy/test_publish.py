@@ -16,6 +16,7 @@ from kdloss.training.checkpoint import checkpoint_path, load_model, read_card
 from tests.training.tiny_chain import SIZE
 from tools import publish
 
+pytestmark = pytest.mark.slow  # exports and measures four files
 NAME = "tiny-300w"
 
 
