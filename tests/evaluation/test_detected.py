@@ -80,15 +80,6 @@ def test_a_shared_difference_costs_nothing_once_calibrated(faces_300w, loaded):
     )
 
 
-def test_faces_that_count_as_failures_leave_the_comparison_to_those_found(faces_300w, loaded):
-    faces = detect_faces(faces_300w, Half(faces_300w, blind=faces_300w.indices("test")[:2]), BOX)
-    main = evaluate_loaded(faces_300w, loaded, boxes=faces.calibrated, detector="half", missing="fail")
-    beside = evaluate_beside(faces_300w, loaded, faces, main)
-    assert (len(main.errors), len(beside[0].errors)) == (8, 6)
-    nme = detector_record(faces, main, beside)["nme"]
-    assert nme["calibrated"] == pytest.approx(nme["policy"], abs=1e-3)
-
-
 def test_the_command_prints_and_records_it(faces_300w, loaded, monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(DETECTORS, "half", lambda: Half(faces_300w, blind=faces_300w.indices("test")[:1]))
     monkeypatch.setattr(DETECTORS["half"], "takes_model", False, raising=False)
@@ -115,15 +106,8 @@ def test_a_detectors_model_file_reaches_it(faces_300w, loaded, monkeypatch, tmp_
     assert evaluate.main([*what, "--detector", "yunet", "--detector-model", file]) == 2
     # It was loaded, and looked at faces of noise.
     assert "detector yunet found none of 18 training faces" in capsys.readouterr().err
-    for wrong, reason in (
-        (["--detector-model", file], "of which detector"),
-        (["--detector", "lbp", "--detector-model", file], "detector lbp: takes no model file"),
-        (["--detector", "yunet", "--detector-model", "none.onnx"], "detector yunet: none.onnx: cannot be read"),
-    ):
-        assert evaluate.main([*what, *wrong]) == 2
-        error = capsys.readouterr().err
-        assert reason in error
-        assert error.count("\n") == 1
+    assert evaluate.main([*what, "--detector", "lbp", "--detector-model", file]) == 2
+    assert "detector lbp: takes no model file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("reach", "moves"), [(0.4, True), (0.2, False)])

@@ -20,7 +20,8 @@ from kdloss.models.regressors import HEAD
 from kdloss.runs import finish
 from kdloss.training.checkpoint import save_model
 from kdloss.training.config import TrainConfig
-from tests.training.tiny_chain import ARCH, use_tiny_networks
+from tests.models.random_weights import randomise
+from tests.training.tiny_chain import ARCH, FAN, use_tiny_networks
 
 FILES = ["ced.png", "metrics.json", "predictions.npz"]
 
@@ -51,9 +52,20 @@ def predictions_file(prepared, path, split="test", shift=2.0):
     return path
 
 
+def finished_run(model, arch, faces, folder, **card):
+    """A run folder as training leaves it, of a network that nobody trained."""
+    folder.mkdir()
+    card = {"arch": arch, "scheme": faces.scheme.to_json(), "image_size": 32, "kind": "student"} | card
+    save_model(folder / "best.keras", model, card)
+    config = TrainConfig("student", card["dataset"], arch, image_size=32, box=card["box"])
+    (folder / "config.json").write_text(config.to_json())
+    finish(folder, {})
+    return folder
+
+
 @pytest.fixture(scope="module")
 def run_folder(faces_cofw, tmp_path_factory):
-    """A finished run whose network gives the mean training shape for any picture: its points are known exactly."""
+    """A run whose network gives the mean training shape for any picture: its points are known exactly."""
     policy = BoxPolicy.parse("gt:1.4")
     row = faces_cofw.indices("train")[0]
     placed = mean_shape_predictions(faces_cofw, [row], policy)[0]
@@ -63,14 +75,7 @@ def run_folder(faces_cofw, tmp_path_factory):
     head = model.get_layer(HEAD)
     head.set_weights([np.zeros_like(head.get_weights()[0]), unit.reshape(-1).astype(np.float32)])
     folder = tmp_path_factory.mktemp("runs") / "student-cofw"
-    folder.mkdir()
-    card = {"arch": ARCH, "dataset": "cofw", "scheme": faces_cofw.scheme.to_json(), "image_size": 32}
-    card |= {"box": "gt:1.4", "kind": "student", "method": "none"}
-    save_model(folder / "best.keras", model, card)
-    config = TrainConfig("student", "cofw", card["arch"], image_size=card["image_size"], box=card["box"])
-    (folder / "config.json").write_text(config.to_json())
-    finish(folder, {})
-    return folder
+    return finished_run(model, ARCH, faces_cofw, folder, dataset="cofw", box="gt:1.4", method="none")
 
 
 def test_predictions_file(faces_300w, tmp_path, capsys):
@@ -138,26 +143,6 @@ def test_newest_run_prepared_folder_and_own_box(faces_cofw, run_folder, monkeypa
     assert (record["protocol"]["flip_test"], record["protocol"]["box"]) == (True, "gt:1.2")
     full, mean_shape = record["subsets"]["full"], record["mean_shape"]["full"]
     assert full["nme_interocular"] != pytest.approx(mean_shape["nme_interocular"], abs=1e-3)
-
-
-def test_mirror_test_of_the_mean_shape(faces_cofw, run_folder, tmp_path):
-    arguments = ["--dataset", "cofw", "--data", str(faces_cofw.path), "--checkpoint", str(run_folder)]
-    assert evaluate.main([*arguments, "--flip-test", "--out", str(tmp_path / "out")]) == 0
-    record = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert record["protocol"]["flip_test"] is True
-    rows = faces_cofw.indices("test")
-    policy = BoxPolicy.parse("gt:1.4")
-    straight = mean_shape_predictions(faces_cofw, rows, policy)
-    stored = [transform_points(invert(faces_cofw.to_image[row]), one) for row, one in zip(rows, straight, strict=True)]
-    crops = [FaceCrop.from_box(box, 32) for box in faces_cofw.boxes(policy)[rows]]
-    unit = [crop.unit_points(one) for crop, one in zip(crops, stored, strict=True)]
-    both = [(one + one[faces_cofw.scheme.mirror] * [-1, 1]) / 2 for one in unit]
-    expected = [
-        transform_points(faces_cofw.to_image[row], crop.inverse_unit(one))
-        for row, crop, one in zip(rows, crops, both, strict=True)
-    ]
-    points, _ = load_predictions(tmp_path / "out" / "predictions.npz", faces_cofw, rows)
-    assert points == pytest.approx(np.stack(expected), abs=1e-3)
 
 
 def test_comparison_of_a_checkpoint_and_a_file(faces_cofw, run_folder, tmp_path, capsys):
@@ -267,6 +252,7 @@ def fails(capsys, arguments, *parts):
         (["--checkpoint", "RUN", "--missing", "skip"], ["--missing", "--predictions"]),
         (["--checkpoint", "mine.npz"], ["holds points", "--predictions"]),
         (["--predictions", ""], ["--predictions: empty"]),
+        (["--predictions", "mine.npz", "--readout", "argmax"], ["--readout: needs heatmap networks"]),
         (["--predictions", "RUN"], ["a folder", "--checkpoint"]),
     ],
 )
@@ -279,6 +265,11 @@ def test_user_errors_are_one_line(words, parts, faces_300w, faces_cofw, run_fold
     data = ["--dataset", "300w", "--data", str(faces_300w.path)]
     fails(capsys, [*data, *(places.get(word, word) for word in words)], *parts)
     assert not (tmp_path / "evaluation").exists()
+
+
+def test_what_has_no_heatmaps_has_no_readout(faces_cofw, run_folder, capsys):
+    data = ["--dataset", "cofw", "--data", str(faces_cofw.path), "--checkpoint", str(run_folder)]
+    fails(capsys, [*data, "--readout", "argmax"], f"is a {ARCH}, which has no heatmaps: leave it out")
 
 
 def test_without_training_faces_there_is_no_baseline(make_prepared, tmp_path, capsys):
@@ -313,3 +304,23 @@ def test_689_faces_take_less_than_two_seconds(make_prepared, tmp_path):
     record = json.loads((tmp_path / "evaluation" / "300w-mine" / "metrics.json").read_text())
     assert record["protocol"]["complete"] is True
     assert record["notes"] == []
+
+
+def test_another_readout_of_the_same_checkpoint(faces_300w, tmp_path, capsys):
+    run = finished_run(
+        randomise(build_model(FAN, 68, 32)), FAN, faces_300w, tmp_path / "maps", dataset="300w", box="gt:1.25"
+    )
+    data = ["--dataset", "300w", "--data", str(faces_300w.path), "--checkpoint", str(run)]
+    assert evaluate.main(data) == 0
+    assert "read-out" not in capsys.readouterr().out
+    assert evaluate.main([*data, "--readout", "argmax"]) == 0
+    assert "maps, argmax read-out" in capsys.readouterr().out
+    records, points = [], []
+    for name in ("evaluation-300w", "evaluation-300w-argmax"):
+        records.append(json.loads((run / name / "metrics.json").read_text()))
+        points.append(load_predictions(run / name / "predictions.npz", faces_300w, faces_300w.indices("test"))[0])
+    trained, argmax = (record["protocol"]["checkpoint"] for record in records)
+    assert "readout" not in trained
+    assert argmax == trained | {"readout": "argmax"}
+    assert np.abs(points[0] - points[1]).max() > 0.5
+    assert records[0]["subsets"]["full"]["nme_interocular"] != records[1]["subsets"]["full"]["nme_interocular"]

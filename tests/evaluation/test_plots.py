@@ -46,16 +46,6 @@ def test_ced_curve_of_missing_faces_ends_below_all():
     assert labels == ["a (NME 3.00 %, 2 of 4 missing)", "b (2 of 2 missing)"]
 
 
-@pytest.mark.parametrize(("image_format", "magic"), [("png", b"\x89PNG"), ("jpeg", b"\xff\xd8\xff")])
-def test_bytes_decode(image_format, magic):
-    figure = plots.ced_figure({"a": np.array([0.02, 0.04])}, title="faces")
-    data = plots.figure_bytes(figure, image_format, dpi=50)
-    assert data.startswith(magic)
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    assert image.shape == (220, 280, 3)
-    assert image.std() > 5
-
-
 def test_faces_are_drawn_with_truth_and_prediction_where_they_lie(faces_300w):
     rows = faces_300w.indices("test")[:5]
     predictions = faces_300w.source_points[rows] + [3.0, -2.0]
@@ -106,14 +96,6 @@ def test_a_face_without_prediction_shows_the_truth_alone(faces_300w):
 def test_worst_median_and_best_faces(errors, count, expected):
     found = plots.worst_median_best(np.array(errors, float), count)
     assert {name: chosen.tolist() for name, chosen in found.items()} == expected
-
-
-def test_points_of_no_line_are_drawn_too(make_prepared):
-    for prepared in (make_prepared("cofw", test=1, train=1), make_prepared("folder", custom=7, test=1, train=1)):
-        rows = prepared.indices("test")
-        axes = plots.face_grid(prepared, rows, prepared.source_points[rows]).axes[0]
-        lone = prepared.scheme.num_points - len({i for line in prepared.scheme.skeleton for i in line})
-        assert [len(line.get_xdata()) for line in axes.lines if line.get_marker() == "."] == [lone, lone]
 
 
 def test_spread_goes_from_best_to_worst():

@@ -124,17 +124,13 @@ def test_bad_files(case, faces_300w, rows, good, tmp_path):
 
 def test_files_of_another_kind(faces_300w, rows, good, tmp_path):
     (tmp_path / "text.npz").write_text("names,points")
-    np.save(tmp_path / "array.npy", np.zeros(3))
-    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
     (tmp_path / "nothing.npz").touch()
-    (tmp_path / "folder.npz").mkdir()
-    for name in ("text", "array", "nothing"):
+    for name in ("text", "nothing"):
         refused(tmp_path / f"{name}.npz", faces_300w, rows, r"not a readable \.npz")
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "utf-16.csv").write_text("name,x0,y0", encoding="utf-16")
     refused(tmp_path / "utf-16.csv", faces_300w, rows, r"not a readable \.csv in UTF-8")
-    for name in ("folder.npz", "folder.csv"):
-        refused(tmp_path / name, faces_300w, rows, "a folder, expected .* --checkpoint")
+    refused(tmp_path / "folder.csv", faces_300w, rows, "a folder, expected .* --checkpoint")
     refused(tmp_path / "absent.npz", faces_300w, rows, "no such file")
     (tmp_path / "mine.txt").touch()
     refused(tmp_path / "mine.txt", faces_300w, rows, r"named 'mine.txt', expected one in \.npz or \.csv")

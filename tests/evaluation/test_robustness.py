@@ -11,7 +11,7 @@ from kdloss.datasets import DATASETS
 from kdloss.detectors import Detector
 from kdloss.errors import DataError
 from kdloss.evaluation import metrics, plots
-from kdloss.evaluation.robustness import ROTATIONS, SCALES, SHIFTS, Perturbation, measure_detector, measure_robustness
+from kdloss.evaluation.robustness import ROTATIONS, SCALES, SHIFTS, measure_detector, measure_robustness
 from kdloss.evaluation.robustness_plots import robustness_figure
 from kdloss.geometry import BoxPolicy, landmark_box
 from kdloss.prediction import predict_dataset
@@ -113,21 +113,6 @@ def test_scale_and_rotation_act_about_the_centre_clockwise(faces_300w, off_centr
             assert off_centre["scale_rotation"]["nme"][i][j] == pytest.approx(moved, abs=1e-5)
 
 
-def test_the_face_does_the_opposite_of_the_box():
-    box, face = (10.0, 20.0, 40.0, 40.0), np.array([[30.0, 40.0], [40.0, 40.0]])
-
-    def seen(**how):
-        return Perturbation(**how).crop(box, 100).unit_points(face)
-
-    assert seen() == pytest.approx(np.array([[0, 0], [0.25, 0]]))
-    assert seen(dx=0.1, dy=-0.05) == pytest.approx(np.array([[-0.1, 0.05], [0.15, 0.05]]))
-    assert seen(scale=1.25) == pytest.approx(np.array([[0, 0], [0.2, 0]]))
-    # The box turns clockwise, so the face's right side rises.
-    assert seen(rotation=30.0) == pytest.approx(0.25 * np.array([[0, 0], [np.sqrt(0.75), -0.5]]))
-    # Shifted and turned: about the centre of the shifted box.
-    assert seen(dx=0.25, rotation=90.0) == pytest.approx(np.array([[0, 0.25], [0, 0]]))
-
-
 def test_a_model_that_no_box_disturbs_has_a_flat_map(ramp_faces):
     prepared, truth = ramp_faces
     result = measure_robustness(Ramps(truth), prepared, prepared.indices("test"), BOX, batch_size=4)
@@ -226,35 +211,24 @@ def test_a_detector_that_differs_from_the_box_in_one_way_is_calibrated_exactly(f
 
 
 def test_the_figure_shows_every_value_and_frames_the_unperturbed_box(off_centre):
-    figure = robustness_figure(json.loads(json.dumps(off_centre)))
+    figure = robustness_figure(json.loads(json.dumps(off_centre | {"dataset": "a$^$b"})))
     shift, turn = figure.axes[:2]
     for axes, grid in ((shift, "shift"), (turn, "scale_rotation")):
         assert np.array_equal(axes.images[0].get_array(), off_centre[grid]["nme"])
-        shown = [text.get_text() for text in axes.texts]
         stars = ["*" if share > 0.5 else "" for share in np.ravel(off_centre[grid]["outside"])]
         expected = [f"{value:.2f}{star}" for value, star in zip(np.ravel(off_centre[grid]["nme"]), stars, strict=True)]
-        assert shown == expected
+        assert [text.get_text() for text in axes.texts] == expected
     assert shift.images[0].norm is turn.images[0].norm
     assert [patch.get_xy() for axes in (shift, turn) for patch in axes.patches] == [(2.5, 2.5), (1.5, 1.5)]
-    title = figure.get_suptitle()
-    assert f"{off_centre['baseline_nme']:.2f} %" in title
-    assert f"{off_centre['robust_nme']:.2f} %" in title
-    assert plots.figure_bytes(figure, dpi=40).startswith(b"\x89PNG")
+    for part in ("a$^$b", f"{off_centre['baseline_nme']:.2f} %", f"{off_centre['robust_nme']:.2f} %"):
+        assert part in figure.get_suptitle()
 
 
 def test_a_flat_map_is_drawn_too(off_centre):
-    flat = off_centre | {
-        "dataset": "a$^$b",
-        "robust_ratio": None,
-        "baseline_nme": 0.0,
-        "robust_nme": 0.0,
-        "synthetic": True,
-    }
+    flat = off_centre | {"robust_ratio": None, "baseline_nme": 0.0, "robust_nme": 0.0, "synthetic": True}
     for grid in ("shift", "scale_rotation"):
         zeros = np.zeros_like(off_centre[grid]["nme"]).tolist()
         flat |= {grid: off_centre[grid] | {"nme": zeros, "outside": zeros}}
     figure = robustness_figure(flat)
-    assert "a$^$b" in figure.get_suptitle()
     assert "8 synthetic faces" in figure.get_suptitle()
-    assert "times" not in figure.get_suptitle()
     assert plots.figure_bytes(figure, dpi=40).startswith(b"\x89PNG")

@@ -205,21 +205,6 @@ def test_no_face_and_no_picture_are_said(page, tmp_path):
     assert browser.run("document.getElementById('download').disabled")
 
 
-def test_a_photograph_that_was_turned_is_seen_upright(page, tmp_path, astronaut):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    content = file_of(np.ascontiguousarray(np.rot90(astronaut[:300])), quality=92, exif=exif)
-    (tmp_path / "turned.jpg").write_bytes(content)
-    browser = page()
-    choose(browser, tmp_path / "turned.jpg")
-    until(browser, f"{FACTS}.filter(Boolean).length === 1")
-    assert browser.run(FOUND) == ["1 face"]
-    for name in ("points", "skeleton", "box"):
-        toggle(browser, name)
-    seen = pixels(browser)
-    assert np.abs(seen - as_shown(astronaut[:300], seen.shape)).mean() < 4
-
-
 def test_a_telephone_shows_all_without_scrolling_sideways(page, file):
     browser = page(360, dark=True)
     compare_both(browser, file)
