@@ -6,23 +6,29 @@ to many is here, behind one interface; a run's configuration does not know of it
 """
 
 import contextlib
+import ctypes
+import functools
 import json
+import os
 import socket
+import sys
 import tempfile
+import threading
 import time
+import traceback
 from pathlib import Path
 
 import keras
+import numpy as np
 
-from asm.errors import Terminated, UserError
+from asm.errors import Terminated, UserError, exits_on_user_error
 from kdloss.errors import ConfigError
 from kdloss.training.deadline import OutOfTime
-from kdloss.training.link import connect, listen
-from kdloss.training.relay import relay
+from kdloss.training.distribution_flags import address, check_flags
 
-# After an error in a step: seconds in which the news that another process is gone, the likely reason, must arrive.
-_NEWS = 10.0
-_JAX_HEARTBEAT = 300  # seconds; the link notices much earlier, and says so in one line
+_JOIN = 120  # seconds in which all processes must have come
+_HEARTBEAT = 20  # seconds without a sign of life, after which JAX counts a process as dead
+_PATIENCE = 24 * 60 * 60  # seconds that processes wait for the first, which prepares faces or teachers' points
 
 
 class OneDevice:
@@ -56,9 +62,10 @@ class OneDevice:
         """The first process's value, of JSON's kinds, on all processes."""
         return value
 
+    @contextlib.contextmanager
     def shared_file(self, path):
-        """A path to what the first process's file holds, or None if it has none."""
-        return path if path.exists() else None
+        """A context with a path to what the first process's file holds, or None if it has none."""
+        yield path if path.exists() else None
 
     def first_alone(self):
         """A context that the first process runs through before the others begin."""
@@ -130,65 +137,76 @@ class ShardedDevices(OneDevice):
 
 
 class ShardedProcesses(ShardedDevices):
-    """JAX's devices of several processes.
+    """JAX's devices of several processes, which `jax.distributed` has brought together.
 
     Args:
-        link: the `Link` of this process.
+        processes, process: how many there are, and the number of this one.
+
+    Attributes:
+        agreed: whether the processes last agreed on a number above 0: that they stop, or do not fit together.
+        kept: what is saved, for the line that another process's death ends this one with.
     """
 
-    def __init__(self, link):
+    agreed, kept = False, "nothing is saved yet"
+
+    def __init__(self, processes, process):
         super().__init__()
-        self._link = link
-        self.part, self.is_first = (link.process, link.processes), link.is_first
-        self._agreed = 0
-        self._files = contextlib.ExitStack()
+        self.part, self.is_first = (process, processes), process == 0
 
     def agree(self, number):
-        self._agreed = self._link.agree(int(number or 0))
-        return self._agreed
+        from jax.experimental.multihost_utils import process_allgather
+
+        greatest = int(process_allgather(np.int32(number or 0)).max())
+        self.agreed = greatest > 0
+        return greatest
 
     def share(self, value):
-        return json.loads(self._link.share(json.dumps(value).encode()))
+        return json.loads(self._broadcast(json.dumps(value).encode()))
 
+    @contextlib.contextmanager
     def shared_file(self, path):
-        found = self.share(path.exists())
-        if not found or self.is_first:
-            if found:
-                self._link.share(path.read_bytes())
-            return path if found else None
-        folder = Path(self._files.enter_context(tempfile.TemporaryDirectory()))
-        copy = folder / path.name
-        copy.write_bytes(self._link.share())
-        return copy
+        if not self.share(path.exists()):
+            yield None
+        elif self.is_first:
+            self._broadcast(path.read_bytes())
+            yield path
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                copy = Path(folder) / path.name
+                copy.write_bytes(self._broadcast())
+                yield copy
 
     @contextlib.contextmanager
     def first_alone(self):
+        from jax.experimental.multihost_utils import sync_global_devices
+
         if not self.is_first:
-            self._link.share()
+            sync_global_devices("the first process is done")
         yield
         if self.is_first:
-            self._link.share()
+            sync_global_devices("the first process is done")
 
     def require_same(self, facts):
-        self._link.require_same(facts)
+        own = json.loads(json.dumps(facts | {"--processes": self.part[1]}))
+        first = self.share(own)
+        differing = next((name for name in own if own[name] != first.get(name)), None)
+        if wrong := self.agree(self.part[0] if differing else 0):
+            found = f" ({differing}: {own[differing]}, on process 0 {first.get(differing)})" if differing else ""
+            raise ConfigError(
+                f"--process {wrong}: differs from process 0{found}: run the same command with the same data and the "
+                f"same versions on every machine"
+            )
 
     def keep(self, where):
-        self._link.kept = where
+        self.kept = where
 
-    def end(self, error=None):
-        """Parts from the other processes, after an error or in order, for which each waits until all are there."""
-        import jax
+    def _broadcast(self, content=b""):
+        """The bytes that the first process gives, on all of them. The others' are not looked at."""
+        from jax.experimental.multihost_utils import broadcast_one_to_all
 
-        self._files.close()
-        together = isinstance(error, (KeyboardInterrupt, Terminated, OutOfTime)) and self._agreed
-        if error is None or together:
-            if not self.is_first:
-                jax.distributed.shutdown()
-            self._link.leave()
-            return
-        if isinstance(error, Exception) and not isinstance(error, UserError):
-            time.sleep(_NEWS)  # another process may be gone, the reason of this error: that news ends this one
-        self._link.fail(str(error) or type(error).__name__)
+        length = int(broadcast_one_to_all(np.uint32(len(content))))
+        own = np.frombuffer(content, np.uint8) if self.is_first else np.zeros(length, np.uint8)
+        return broadcast_one_to_all(own).tobytes()
 
 
 @contextlib.contextmanager
@@ -206,43 +224,14 @@ def distribution(where=None, processes=None, process=None):
     Raises:
         ConfigError: it does not work so on this machine or back end.
     """
-    _check_flags(where, processes, process)
+    check_flags(where, processes, process)
     if where is None:
         yield OneDevice()
     elif where == "devices":
         yield _all_devices()
     else:
-        host, port = _address(where)
-        with _processes(host, port, processes, process) as sharded:
-            yield sharded
-
-
-def _check_flags(where, processes, process):
-    backend = keras.backend.backend()
-    if where in (None, "devices"):
-        if processes is not None or process is not None:
-            raise ConfigError("--processes and --process: belong to --distribute HOST:PORT: give it, or leave them out")
-        if where and backend not in ("tensorflow", "jax"):
-            raise ConfigError(f"--distribute: KERAS_BACKEND={backend} trains on one device: use jax or tensorflow")
-        return
-    _address(where)
-    if processes is None or process is None or processes < 2 or not 0 <= process < processes:
-        raise ConfigError(
-            f"--distribute {where} --processes {processes} --process {process}: expected how many processes there are, "
-            f"2 at least, and the number of this one, from 0"
-        )
-    if backend != "jax":
-        raise ConfigError(
-            f"--distribute {where}: several processes train with KERAS_BACKEND=jax, not {backend}: set it on every "
-            f"machine (Keras 3 cannot fit in TensorFlow's multi-worker strategy, see docs/scale.md)"
-        )
-
-
-def _address(where):
-    host, _, port = where.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 1 << 16:
-        raise ConfigError(f"--distribute {where}: expected devices, or HOST:PORT of the process with --process 0")
-    return host.strip("[]"), int(port)
+        with _all_processes(where, processes, process) as among:
+            yield among
 
 
 def _all_devices():
@@ -263,34 +252,112 @@ def _normalisations(network):
 
 
 @contextlib.contextmanager
-def _processes(host, port, processes, process):
+def _all_processes(where, processes, process):
     import jax
 
-    if process:
-        link = connect(host, port, processes, process)
-        coordinator = f"127.0.0.1:{relay(host, int(link.share()))}"
-    else:
-        link = listen(host, port, processes)
-        with socket.create_server((host, 0)) as free:
-            coordinator = f"{host}:{free.getsockname()[1]}"
-        link.share(coordinator.rpartition(":")[2].encode())
+    among, ending = None, threading.Lock()
+
+    def lost():
+        ending.acquire()  # of two threads that come, the first says the line
+        kept = among.kept if among else ShardedProcesses.kept
+        sys.stdout.flush()
+        print(
+            f"error: another process is gone: {kept}; run the same command again on every machine, or on one without "
+            f"--distribute",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(1)
+
+    if process == 0:
+        _check_address(where)
+    flags = f"--xla_cpu_collective_timeout_seconds={_PATIENCE}"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
     # Its own handler of SIGTERM would take the place of ours.
     jax.config.update("jax_enable_preemption_service", False)
-    # Else a process whose partner is gone waits for it at its end, and is then aborted.
-    jax.config.update("jax_enable_recoverability", True)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.distributed.initialize(
-        coordinator,
-        processes,
-        process,
-        coordinator_bind_address=coordinator,
-        heartbeat_timeout_seconds=_JAX_HEARTBEAT,
-        shutdown_timeout_seconds=int(_NEWS),
-    )
-    sharded = ShardedProcesses(link)
+    # What JAX reports of a dead process, in lines of its own, is said here in one.
+    jax.config.update("jax_logging_level", "CRITICAL")
+    with _told_of_loss(lost):
+        try:
+            jax.distributed.initialize(
+                where,
+                processes,
+                process,
+                initialization_timeout=_JOIN,
+                coordinator_bind_address=where,
+                heartbeat_timeout_seconds=_HEARTBEAT,
+            )
+        except RuntimeError:
+            _end_alone(
+                ConfigError(
+                    f"--distribute {where}: not all {processes} processes came within {_JOIN} s: start the same command "
+                    f"with --process 0 to {processes - 1}, 0 on {address(where)[0]}, where the others can reach it"
+                )
+            )
+        among = ShardedProcesses(processes, process)
+        try:
+            yield among
+        except BaseException as error:
+            if among.agreed and isinstance(error, (KeyboardInterrupt, Terminated, OutOfTime, ConfigError)):
+                jax.distributed.shutdown()
+                raise
+            if "Gloo" in str(error):  # a connection is broken, which JAX notices by itself after the heartbeat's time
+                lost()
+            _end_alone(error)
+        jax.distributed.shutdown()
+
+
+def _check_address(where):
+    """Checks that the first process can be reached there; JAX would say less."""
+    host, port = address(where)
     try:
-        yield sharded
-    except BaseException as error:
-        sharded.end(error)
-        raise
-    sharded.end()
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        raise ConfigError(
+            f"--distribute {where}: cannot listen there ({error.strerror.split(' (')[0]}): give an address of the machine of "
+            f"--process 0 and a free port"
+        ) from error
+
+
+@contextlib.contextmanager
+def _told_of_loss(lost):
+    """JAX calls ``lost()``, from a thread of its own, where it would abort this process because another is gone.
+
+    Its client takes a callback for this, but `jax.distributed.initialize` passes none. And jaxlib 0.10 cannot hand the
+    callback's argument, a status of C++, to Python: it ends in `std::terminate`, which therefore calls ``lost`` too.
+    """
+    from jax._src.lib import _jax
+
+    client = _jax.get_distributed_runtime_client
+    handler = ctypes.CFUNCTYPE(None)(lost)
+    set_terminate = None
+    with contextlib.suppress(OSError, AttributeError):  # another C++ library: JAX ends the process in its own words
+        set_terminate = ctypes.CDLL("libstdc++.so.6")._ZSt13set_terminatePFvvE
+        set_terminate.restype = ctypes.c_void_p
+        before = set_terminate(handler)
+    _jax.get_distributed_runtime_client = functools.partial(client, missed_heartbeat_callback=lambda *_: lost())
+    try:
+        yield
+    finally:
+        _jax.get_distributed_runtime_client = client
+        if set_terminate:
+            set_terminate(ctypes.c_void_p(before))
+
+
+def _end_alone(error):
+    """Ends this process with its error and at once; an end in order would wait for the others, which do not come."""
+
+    @exits_on_user_error
+    def end(_argv):
+        if isinstance(error, Exception) and not isinstance(error, UserError):
+            time.sleep(_HEARTBEAT + 10)  # another process may be gone, the reason of this error: JAX then says so
+        raise error
+
+    status = 1
+    try:
+        status = end()
+    except Exception:
+        traceback.print_exc()
+    sys.stdout.flush()
+    os._exit(status)

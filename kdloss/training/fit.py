@@ -127,8 +127,9 @@ def _train(config, prepared, folder, shape, verbose, deadline, distribution, cal
             trainer = compiled_trainer(config, student, teachers, batches.steps, features)
             progress = Progress()
             # All of a stage goes on from what the one before it saved, as a run that was cut off does.
-            if state := distribution.shared_file(folder / "last" / "state.npz"):
-                progress = load_state(state, state_variables(trainer))
+            with distribution.shared_file(folder / "last" / "state.npz") as state:
+                if state:
+                    progress = load_state(state, state_variables(trainer))
             if progress.epoch >= stage.end:
                 continue
             if progress.epoch == stage.first and not progress.step:

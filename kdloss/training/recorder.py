@@ -89,7 +89,7 @@ class RunRecorder(keras.callbacks.Callback):
         if asked or time.monotonic() - self.saved > SAVE_EVERY:
             self._save_within_epoch(step + 1)
         if asked:
-            self._stop(f"step {step + 1} of epoch {self.progress.epoch + 1}")
+            self._stop()
 
     def on_epoch_end(self, epoch, logs=None):
         seconds = self._seconds()
@@ -107,7 +107,7 @@ class RunRecorder(keras.callbacks.Callback):
         self.progress.end_epoch(self.watch.first)
         self._save()
         if self._asked():
-            self._stop(f"the end of epoch {epoch + 1}")
+            self._stop()
         self._keep_in_mind()
         if self.distribution.agree(not self.deadline.leaves(time.monotonic() - self.started)):
             self.model.stop_training = self.out_of_time = True
@@ -124,9 +124,13 @@ class RunRecorder(keras.callbacks.Callback):
         return self.interruption.asked
 
     def _keep_in_mind(self):
-        epochs = self.progress.epoch
-        where = f"the end of epoch {epochs}" if epochs else "its beginning"
-        self.distribution.keep(f"{self.folder} is saved as of {where}")
+        self.distribution.keep(f"{self.folder} is saved as of {self._place()}")
+
+    def _place(self):
+        epoch, step = self.progress.epoch, self.progress.step
+        if step:
+            return f"step {step} of epoch {epoch + 1}"
+        return f"the end of epoch {epoch}" if epoch else "its beginning"
 
     def _save_within_epoch(self, step):
         if keras.backend.backend() == "jax":
@@ -135,12 +139,14 @@ class RunRecorder(keras.callbacks.Callback):
         self.progress.stay(step, self._seconds(), self.watch.sum, self.watch.first, metrics)
         self._save()
         self.saved = time.monotonic()
+        if self.distribution.is_first:  # the others do not know when this one saves within an epoch
+            self._keep_in_mind()
 
     def _save(self):
         save_state(self.folder / "last" / "state.npz", state_variables(self.model), self.progress)
 
-    def _stop(self, where):
-        self.interruption.stop(f"{self.folder} is saved at {where}: run the same command again to go on")
+    def _stop(self):
+        self.interruption.stop(f"{self.folder} is saved at {self._place()}: run the same command again to go on")
 
     def _seconds(self):
         """That the steps of this epoch took, those before an interruption included."""
