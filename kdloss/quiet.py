@@ -1,4 +1,4 @@
-"""Commands without what network libraries say of themselves. ``TF_CPP_MIN_LOG_LEVEL=0`` (or 1) lets all of it be seen."""
+"""Commands without what network libraries say of themselves; ``TF_CPP_MIN_LOG_LEVEL=0`` shows all of it."""
 
 import contextlib
 import importlib.abc

@@ -7,6 +7,7 @@ commands one part of it.
 import dataclasses
 from dataclasses import dataclass, field
 
+from kdloss.architectures import predicts_heatmaps
 from kdloss.errors import ConfigError
 from kdloss.training.config import TrainConfig
 
@@ -56,8 +57,6 @@ class Recipe:
                 random weights unless they say otherwise, of which none are frozen; stages are for the recipe's own
                 network and size.
         """
-        from kdloss.models import predicts_heatmaps
-
         teacher = part in ("tough", "tolerant")
         fields = {"kind": part if teacher else "student", "dataset": dataset} | self.common
         fields |= self.teacher if teacher else self.student

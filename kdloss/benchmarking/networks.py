@@ -16,8 +16,9 @@ from kdloss.deploy.representative import representative_crops
 from kdloss.errors import CheckpointError
 from kdloss.evaluation.evaluation import LoadedModel, load_checkpoint
 from kdloss.geometry import BoxPolicy
+from kdloss.locate import is_published_student
 from kdloss.models import build_model, count_parameters
-from kdloss.models.published_student import is_published_student, load_published_student
+from kdloss.models.published_student import load_published_student
 from kdloss.schemes import LandmarkScheme
 from kdloss.training.checkpoint import checkpoint_path, read_card, require_scheme
 

@@ -12,7 +12,7 @@ from kdloss.evaluation import metrics
 from kdloss.evaluation.mean_shape import mean_shape_predictions
 from kdloss.evaluation.protocol import evaluate_points, missing_faces
 from kdloss.geometry import BoxPolicy, FaceCrop
-from kdloss.locate import EXPORTED, checkpoint_path
+from kdloss.locate import EXPORTED, checkpoint_path, is_published_student
 from kdloss.prepared import PreparedDataset
 
 MEAN_SHAPE = "mean training shape"
@@ -153,7 +153,6 @@ def load_checkpoint(path, scheme, readout=None):
         CheckpointError: no such file, damaged, or for another landmark scheme.
         ConfigError: a read-out of a network that has none.
     """
-    from kdloss.models.published_student import is_published_student
     from kdloss.training.checkpoint import load_model, read_card, require_scheme
 
     given, path = str(path), checkpoint_path(path)
