@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from kdloss.architectures import predicts_heatmaps
 from kdloss.errors import ConfigError
+from kdloss.runs import environment, may_have_accelerator
 from kdloss.training.config import TrainConfig
 
 
@@ -299,6 +300,4 @@ def recipe(name="auto", recipes=KD_LOSS):
 
 
 def _has_accelerator():
-    from kdloss.runs import environment
-
-    return bool(environment()["accelerators"])
+    return may_have_accelerator() and bool(environment()["accelerators"])

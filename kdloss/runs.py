@@ -12,6 +12,7 @@ from asm.atomic import write_whole
 from kdloss.errors import ConfigError
 
 FINISHED = "finished.json"
+ACCELERATORS = ("nvidia*", "kfd", "dxg", "accel*", "vfio/*")  # device files of GPUs and TPUs
 PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "opencv-python", "scikit-learn")
 
 
@@ -27,6 +28,23 @@ def run_folders(name):
         yield folder
         if not folder.exists():
             return
+
+
+def require_place(path, flag="--out", *, folder=True):
+    """Checks that a folder, or else a file, can be written at a path.
+
+    Raises:
+        ConfigError: it cannot; the message begins with the flag.
+    """
+    path = Path(path)
+    start = path if folder else path.parent
+    nearest = next(place for place in (start, *start.absolute().parents) if place.exists())
+    if not folder and path.is_dir():
+        raise ConfigError(f"{flag} {path}: is a folder: name a file")
+    if not nearest.is_dir():
+        raise ConfigError(f"{flag} {path}: {nearest} is no folder: give another place")
+    if not os.access(nearest, os.W_OK):
+        raise ConfigError(f"{flag} {path}: {nearest} may not be written to: give another place")
 
 
 def finish(folder, results):
@@ -106,6 +124,23 @@ def _none_found(dataset, role, like=""):
         f"{runs_root()}: holds no finished {role} for {dataset}{f' with {like}' if like else ''}: train one with "
         f"python -m kdloss.{train} {flags}, name a checkpoint, or run make demo"
     )
+
+
+def keras_backend():
+    """The name of the back end that Keras has, or will have; Keras is not imported for it."""
+    if "keras" in sys.modules:
+        return sys.modules["keras"].backend.backend()
+    try:
+        home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+        stored = json.loads((home / "keras.json").read_text(encoding="utf-8")).get("backend", "tensorflow")
+    except (OSError, ValueError):
+        stored = "tensorflow"
+    return os.environ.get("KERAS_BACKEND", stored)
+
+
+def may_have_accelerator():
+    """False if this machine has no accelerator; True if it may have one that the back end can use."""
+    return sys.platform != "linux" or any(next(Path("/dev").glob(name), None) for name in ACCELERATORS)
 
 
 def environment():

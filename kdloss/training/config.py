@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 
 from kdloss.augment import augmentation
@@ -112,8 +113,13 @@ class TrainConfig:
         self._at_least("heatmap_weight", 0)
         self._at_least("fa_weight", 0)
         self._at_least("ps_weight", 0)
-        if not self.learning_rate > 0:
+        self._at_least("seed", 0)
+        if self.seed >= 1 << 32:
+            raise ConfigError(f"--seed {self.seed}: expected a number below {1 << 32}")
+        if not 0 < self.learning_rate < math.inf:
             raise ConfigError(f"--learning-rate {self.learning_rate}: expected a number above 0")
+        if not 0 < self.variance <= 1:
+            raise ConfigError(f"--variance {self.variance}: expected a share of the variance, above 0, 1 at most")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"--ema {self.ema}: expected 0 (off) or a momentum below 1, such as 0.998")
         if self.frozen not in STRIDES:
@@ -165,6 +171,11 @@ class TrainConfig:
     def teachers(self):
         """Role -> checkpoint, of the teachers that this run distils from."""
         return {role: path for role in ("tough", "tolerant") if (path := getattr(self, role))}
+
+    @property
+    def teacher_paths(self):
+        """Role -> checkpoint of all teachers, the teacher of feature maps as ``feature-teacher``."""
+        return self.teachers | ({"feature-teacher": self.feature_teacher} if self.by_features else {})
 
     @property
     def by_points(self):
