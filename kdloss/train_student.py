@@ -83,13 +83,13 @@ def _found(args, terms):
             found = find_teachers(args.dataset)
             print(f"teachers: {found['tough']} and {found['tolerant']}")
             return found
-        found = str(find_checkpoint(args.dataset, "tough", args.image_size, args.box))
-        print(f"feature teacher: {found}")
-        return {"feature_teacher": found}
+        return {"feature_teacher": str(find_checkpoint(args.dataset, "tough", args.image_size, args.box))}
 
     for path in filter(None, (args.tough, args.tolerant, args.feature_teacher)):
         loadable_card(path)
     found = _teachers(args, terms, newest)
+    if found["feature_teacher"] and not args.feature_teacher:
+        print(f"feature teacher: {found['feature_teacher']}")
     if teacher := next(filter(None, found.values()), None):
         # The student sees its teachers' views, so theirs is the size and the box unless the user says otherwise.
         card = loadable_card(teacher)

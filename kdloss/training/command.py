@@ -120,7 +120,7 @@ def run_training(args, name, config_of, given=dict, shape=None):
 
     # Before everything that looks for accelerators.
     with distribution(args.distribute, args.processes, args.process) as among:
-        if preset != args.recipe and recipe() is not recipe(preset):
+        if args.recipe == "auto":
             config = config_of("auto", fields)
         with among.first_alone():
             prepared = find_prepared(config.dataset, args.data)
