@@ -53,8 +53,17 @@ class HeatmapNetwork:
     dropout: float = 0.0
 
 
-def _build(module, function, inputs, **settings):
-    return getattr(importlib.import_module(f"kdloss.models.{module}"), function)(inputs, **settings)
+def _build(function, inputs, **settings):
+    module, _, name = function.rpartition(".")
+    return getattr(importlib.import_module(f"kdloss.models.{module}"), name)(inputs, **settings)
+
+
+def _family(function, imagenet):
+    """(settings) -> the fields ``trunk`` and ``imagenet`` of a network whose trunk a function of `kdloss.models` builds."""
+    return lambda **settings: {
+        "trunk": functools.partial(_build, function, **settings),
+        "imagenet": functools.partial(imagenet, **settings),
+    }
 
 
 def _mobilenet_imagenet(image_size, alpha):
@@ -68,47 +77,33 @@ def _efficientnet_imagenet(image_size, number):
     return file, f"{_STORAGE}/keras-applications/{file}"
 
 
-def _lite_imagenet(image_size, number):
-    return LITE_FILES[number][0], None
-
-
-def _trunks(module, function, imagenet, **settings):
-    return {
-        "trunk": functools.partial(_build, module, function, **settings),
-        "imagenet": functools.partial(imagenet, **settings),
-    }
-
-
-def _mobilenet(alpha):
-    return _trunks("regressors", "mobilenet_trunk", _mobilenet_imagenet, alpha=alpha)
-
-
-def _efficientnet(number):
-    return _trunks("regressors", "efficientnet_trunk", _efficientnet_imagenet, number=number)
-
-
-def _lite(number):
-    return _trunks("efficientnet_lite", "efficientnet_lite_trunk", _lite_imagenet, number=number)
+_mobilenet = _family("regressors.mobilenet_trunk", _mobilenet_imagenet)
+_efficientnet = _family("regressors.efficientnet_trunk", _efficientnet_imagenet)
+_lite = _family("efficientnet_lite.efficientnet_lite_trunk", lambda image_size, number: (LITE_FILES[number][0], None))
 
 
 def _regressors():
     mobilenets = {"mobilenetv2": 1.0} | {f"mobilenetv2-{a}": a for a in (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)}
-    table = {name: Regressor(**_mobilenet(alpha), dropout=0.0) for name, alpha in mobilenets.items()}
+    table = {name: Regressor(**_mobilenet(alpha=alpha), dropout=0.0) for name, alpha in mobilenets.items()}
     table["mobilenetv2-spatial"] = dataclasses.replace(
         table["mobilenetv2"], spatial=(("block_12_add", 16), ("block_16_project_BN", 64))
     )
-    table |= {f"efficientnet-lite{number}": Regressor(**_lite(number), dropout=0.0) for number in LITE_FILES}
-    return table | {f"efficientnetb{number}": Regressor(**_efficientnet(number), dropout=0.5) for number in range(8)}
+    table |= {f"efficientnet-lite{number}": Regressor(**_lite(number=number), dropout=0.0) for number in LITE_FILES}
+    return table | {
+        f"efficientnetb{number}": Regressor(**_efficientnet(number=number), dropout=0.5) for number in range(8)
+    }
 
 
 def _heatmap_networks():
     # The encoder of MobileFAN (Gao et al., 2020), EfficientFAN's ancestor.
-    table = {"mobilefan": HeatmapNetwork(**_mobilenet(1.0), encoder_end="Conv_1", width=128)}
+    table = {"mobilefan": HeatmapNetwork(**_mobilenet(alpha=1.0), encoder_end="Conv_1", width=128)}
     for number in LITE_FILES:
-        table[f"efficientfan-lite{number}"] = HeatmapNetwork(**_lite(number), encoder_end="top_conv", width=128)
+        table[f"efficientfan-lite{number}"] = HeatmapNetwork(**_lite(number=number), encoder_end="top_conv", width=128)
     for number in range(8):
         width = 256 if number else 128
-        table[f"efficientfan-b{number}"] = HeatmapNetwork(**_efficientnet(number), encoder_end="top_conv", width=width)
+        table[f"efficientfan-b{number}"] = HeatmapNetwork(
+            **_efficientnet(number=number), encoder_end="top_conv", width=width
+        )
     return table
 
 
@@ -124,7 +119,7 @@ def network_of(arch):
     """The `Regressor` or `HeatmapNetwork` of a name.
 
     Raises:
-        ConfigError: an unknown name.
+        ConfigError: an unknown name; so do all functions of a name here.
     """
     for table in (REGRESSORS, HEATMAP_NETWORKS):
         if arch in table:
@@ -133,29 +128,17 @@ def network_of(arch):
 
 
 def predicts_heatmaps(arch):
-    """Whether the architecture reads its points from heatmaps (else it regresses them).
-
-    Raises:
-        ConfigError: an unknown name.
-    """
+    """Whether the architecture reads its points from heatmaps (else it regresses them)."""
     return isinstance(network_of(arch), HeatmapNetwork)
 
 
 def depends_on_side(arch):
-    """Whether the shapes of the architecture's weights depend on the side of the input.
-
-    Raises:
-        ConfigError: an unknown name.
-    """
+    """Whether the shapes of the architecture's weights depend on the side of the input."""
     return bool(getattr(network_of(arch), "spatial", ()))
 
 
 def require_side(arch, image_size):
-    """Checks that an architecture takes images of a side.
-
-    Raises:
-        ConfigError: it does not.
-    """
+    """Checks that an architecture takes images of a side; raises `ConfigError`."""
     heatmaps = predicts_heatmaps(arch)
     if type(image_size) is not int or image_size < 32 or image_size % 2:
         raise ConfigError(f"image size is {image_size}: expected an even number of pixels, 32 at least")
@@ -164,12 +147,6 @@ def require_side(arch, image_size):
 
 
 def require_feature_maps(image_size):
-    """Checks that images have maps at all of `STRIDES`.
-
-    Raises:
-        ConfigError: the side is no multiple of the largest.
-    """
-    if image_size % max(STRIDES):
-        raise ConfigError(
-            f"--image-size {image_size}: expected a multiple of {max(STRIDES)} where feature maps are compared"
-        )
+    """Checks that images of a side have maps at all of `STRIDES`; raises `ConfigError`."""
+    if image_size % (least := max(STRIDES)):
+        raise ConfigError(f"--image-size {image_size}: expected a multiple of {least} where feature maps are compared")

@@ -12,14 +12,12 @@ from kdloss.geometry import BoxPolicy
 from kdloss.recipes import EFFICIENTFAN, KD_LOSS
 from kdloss.runs import finished
 from kdloss.soft_landmarks import fit_shape_model
-from kdloss.training.checks import check_faces, check_weights
 from kdloss.training.deadline import Deadline, OutOfTime
-from kdloss.training.run_folder import check_run_folder
 
 CONTINUED = "none-continued"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Link:
     """One training run of a chain.
 
@@ -165,25 +163,6 @@ def link_config(link, recipe, dataset, folder):
         changes["method"] = link.method
     start = folder / link.start / "best.keras" if link.start else None
     return recipe.config(link.part, dataset, start=start, regressor=link.regressor, **changes)
-
-
-def check_chain(configs, prepared, folder):
-    """Checks all runs of a chain, without a network library.
-
-    Args:
-        configs: `Link` -> its `TrainConfig`.
-        prepared: the `PreparedDataset`, or None: it is not there yet.
-        folder: of the chain.
-
-    Raises:
-        ConfigError, CheckpointError, DataError: what a user can mend.
-    """
-    for link, config in configs.items():
-        if prepared:
-            check_faces(config, prepared)
-        if link.start is None and not finished(folder / link.name):
-            check_weights(config)
-        check_run_folder(folder / link.name, config, resume=True)
 
 
 def run_chain(links, recipe, prepared, folder, announce=print, deadline=None):

@@ -8,6 +8,8 @@ from kdloss.quiet import quiet_libraries
 
 __all__ = ["CheckpointError", "ConfigError", "DataError", "UserError", "exits_on_user_error"]
 
+exits_on_user_error = functools.partial(errors.exits_on_user_error, before=quiet_libraries)
+
 
 class DataError(UserError):
     """A data set, a face or a folder of faces is not what it should be."""
@@ -19,14 +21,3 @@ class CheckpointError(UserError):
 
 class ConfigError(UserError):
     """Options that do not fit together, or a value out of range."""
-
-
-def exits_on_user_error(main):
-    """`asm.errors.exits_on_user_error` for commands that may load network libraries, which then are quiet."""
-
-    @functools.wraps(main)
-    def quiet(argv=None):
-        quiet_libraries()
-        return main(argv)
-
-    return errors.exits_on_user_error(quiet)

@@ -39,7 +39,7 @@ from kdloss.evaluation.protocol import MISSING
 from kdloss.evaluation.table import text_table
 from kdloss.evaluation.tables import Result, parts_table, results_table
 from kdloss.geometry import BoxPolicy
-from kdloss.prediction import require_mirror
+from kdloss.prediction import predict_crops
 from kdloss.runs import environment, find_checkpoint, machine, require_place
 
 DEFAULT_BOX = "gt:1.25"
@@ -142,8 +142,7 @@ def _check_model(args, prepared, path):
     if prepared:
         prepared.indices(args.split)
         prepared.boxes(args.box or box)
-        if args.flip_test:
-            require_mirror(prepared)
+        predict_crops(None, prepared, [], [], flip=args.flip_test)  # of no faces, for its checks
 
 
 def _entries(args):

@@ -43,8 +43,8 @@ def predict_crops(model, prepared, rows, crops, batch_size=64, *, flip=False):
     Raises:
         ConfigError: a mirror test where the scheme names no mirror partners.
     """
-    if flip:
-        require_mirror(prepared)
+    if flip and not prepared.scheme.mirrorable:
+        raise ConfigError(f"mirror test: scheme {prepared.scheme.name} names no mirror partners")
     batches = [(rows[i : i + batch_size], crops[i : i + batch_size]) for i in range(0, len(rows), batch_size)]
     points = []
     with ThreadPoolExecutor(1) as pool:
@@ -61,12 +61,6 @@ def predict_crops(model, prepared, rows, crops, batch_size=64, *, flip=False):
             for crop, row, unit in zip(cut_from, chosen, units, strict=True):
                 points.append(transform_points(prepared.to_image[row], crop.inverse_unit(unit)))
     return np.reshape(points, (len(rows), prepared.scheme.num_points, 2))
-
-
-def require_mirror(prepared):
-    """Checks that a `PreparedDataset` can be mirrored; raises `ConfigError`."""
-    if not prepared.scheme.mirrorable:
-        raise ConfigError(f"mirror test: scheme {prepared.scheme.name} names no mirror partners")
 
 
 def cut_faces(faces, rows, crops):

@@ -8,7 +8,7 @@ Prepares the data, fits the shape model, trains the teachers and students of a s
 import argparse
 from pathlib import Path
 
-from kdloss.chain import DEFAULT_SYSTEM, SYSTEMS, check_chain, link_config, run_chain
+from kdloss.chain import DEFAULT_SYSTEM, SYSTEMS, link_config, run_chain
 from kdloss.data_location import check_data, find_prepared
 from kdloss.datasets import DATASETS
 from kdloss.errors import ConfigError, exits_on_user_error
@@ -17,8 +17,9 @@ from kdloss.evaluation.tables import Result, results_table, text_table
 from kdloss.geometry import BoxPolicy
 from kdloss.recipes import PRESETS, recipe
 from kdloss.runs import require_place, runs_root
-from kdloss.training.checks import check_settings
+from kdloss.training.checks import check_faces, check_settings, check_weights
 from kdloss.training.deadline import Deadline, OutOfTime
+from kdloss.training.run_folder import check_run_folder
 
 OUT_OF_TIME = 75  # exit status: run the same command again (EX_TEMPFAIL)
 
@@ -118,12 +119,17 @@ def main(argv=None):
     ]
     folder = args.out or runs_root() / "-".join(word for word in words if word)
     settings, links = _plan(args.system, args.preset, *how)
-    configs = {link: link_config(link, settings, args.dataset, folder) for link in links}
-    for config in configs.values():
+    runs = [(link, link_config(link, settings, args.dataset, folder)) for link in links]
+    for _, config in runs:
         check_settings(config)
     prepared = check_data(args.dataset, args.data)
     require_place(folder)
-    check_chain(configs, prepared, folder)
+    for link, config in runs:
+        if prepared:
+            check_faces(config, prepared)
+        if link.start is None:
+            check_weights(config)
+        check_run_folder(folder / link.name, config, resume=True)
     prepared = prepared or find_prepared(args.dataset, args.data)
     kept = "SYNTHETIC faces" if prepared.synthetic else "real faces"
     print(

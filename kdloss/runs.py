@@ -31,20 +31,13 @@ def run_folders(name):
 
 
 def require_place(path, flag="--out", *, folder=True):
-    """Checks that a folder, or else a file, can be written at a path.
-
-    Raises:
-        ConfigError: it cannot; the message begins with the flag.
-    """
-    path = Path(path)
-    start = path if folder else path.parent
+    """Checks that a folder, or else a file, can be made at a path; raises `ConfigError`, which begins with the flag."""
+    start = Path(path) if folder else Path(path).parent
     nearest = next(place for place in (start, *start.absolute().parents) if place.exists())
-    if not folder and path.is_dir():
-        raise ConfigError(f"{flag} {path}: is a folder: name a file")
-    if not nearest.is_dir():
-        raise ConfigError(f"{flag} {path}: {nearest} is no folder: give another place")
-    if not os.access(nearest, os.W_OK):
-        raise ConfigError(f"{flag} {path}: {nearest} may not be written to: give another place")
+    wrong = "" if nearest.is_dir() else f"{nearest} is no folder"
+    wrong = wrong or ("" if folder or not Path(path).is_dir() else "it is a folder, expected the name of a file")
+    if wrong := wrong or ("" if os.access(nearest, os.W_OK) else f"{nearest} is protected"):
+        raise ConfigError(f"{flag} {path}: cannot be written ({wrong}): give another place")
 
 
 def finish(folder, results):
@@ -127,15 +120,13 @@ def _none_found(dataset, role, like=""):
 
 
 def keras_backend():
-    """The name of the back end that Keras has, or will have; Keras is not imported for it."""
-    if "keras" in sys.modules:
-        return sys.modules["keras"].backend.backend()
+    """The name of Keras' back end, found as Keras finds it: in the environment, then in its file of settings."""
+    home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
     try:
-        home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
-        stored = json.loads((home / "keras.json").read_text(encoding="utf-8")).get("backend", "tensorflow")
+        stored = json.loads((home / "keras.json").read_text(encoding="utf-8")).get("backend")
     except (OSError, ValueError):
-        stored = "tensorflow"
-    return os.environ.get("KERAS_BACKEND", stored)
+        stored = None
+    return os.environ.get("KERAS_BACKEND") or stored or "tensorflow"
 
 
 def may_have_accelerator():

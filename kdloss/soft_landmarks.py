@@ -43,19 +43,6 @@ def fit_shape_model(prepared, policy, variance):
     return ShapeModel.fit(shapes, variance=variance, metadata=metadata)
 
 
-def require_points(model, prepared):
-    """Checks that a `ShapeModel` has as many points as faces.
-
-    Raises:
-        ConfigError: it has not.
-    """
-    if len(model.mean) != prepared.scheme.num_points:
-        raise ConfigError(
-            f"--shape: the shape model has {len(model.mean)} points, expected {prepared.scheme.num_points}: "
-            f"fit one with python -m asm fit --data {prepared.path}"
-        )
-
-
 def soft_points(prepared, model, policy):
     """Soft landmarks of all prepared faces.
 
@@ -70,7 +57,11 @@ def soft_points(prepared, model, policy):
     Raises:
         ConfigError: the model has another number of points.
     """
-    require_points(model, prepared)
+    if len(model.mean) != prepared.scheme.num_points:
+        raise ConfigError(
+            f"--shape: the shape model has {len(model.mean)} points, expected {prepared.scheme.num_points}: "
+            f"fit one with python -m asm fit --data {prepared.path}"
+        )
     soft = model.soften(unit_shapes(prepared, policy))
     return transform_each(invert(_unit_crops(prepared, policy)), from_unit(soft, 1)).astype(np.float32)
 

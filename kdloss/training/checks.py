@@ -5,17 +5,13 @@ from kdloss.cards import archived_card, parsed_card
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.geometry import BoxPolicy
 from kdloss.locate import find_weights
-from kdloss.soft_landmarks import require_points
+from kdloss.soft_landmarks import soft_points
 from kdloss.training.checkpoint import loadable_card, require_scheme
 from kdloss.training.stages import stages_of
 
 
 def check_settings(config):
-    """Checks that the network of a `TrainConfig` can be trained as it says.
-
-    Raises:
-        ConfigError: it cannot.
-    """
+    """Checks that the network of a `TrainConfig` can be trained as it says; raises `ConfigError`."""
     if config.heatmap_loss != "none" and not predicts_heatmaps(config.arch):
         raise ConfigError(f"--heatmap-loss {config.heatmap_loss}: {config.arch} regresses points: leave it out")
     stages = stages_of(config)
@@ -31,27 +27,20 @@ def check_settings(config):
 
 
 def check_faces(config, prepared, shape=None):
-    """Checks that prepared faces are enough for a `TrainConfig`, and have the boxes and points that it asks for.
-
-    Raises:
-        ConfigError, DataError: they are not, or have not.
-    """
+    """Checks that prepared faces are enough for a `TrainConfig`, and have the boxes that it asks for, and the points of a
+    shape model; raises `ConfigError` or `DataError`."""
     prepared.indices("val")
     if config.batch_size > (faces := len(prepared.indices("train"))):
         raise ConfigError(f"--batch-size {config.batch_size}: larger than the {faces} faces: give a smaller one")
     if (policy := BoxPolicy.parse(config.box)).source != "gt":
         prepared.boxes(policy)
     if shape is not None:
-        require_points(shape, prepared)
+        soft_points(prepared, shape, policy)
 
 
 def check_weights(config):
-    """Checks the file of first weights, as far as that needs neither a download nor a network.
-
-    Raises:
-        ConfigError: there is none.
-        CheckpointError: it is damaged, or a checkpoint of another network.
-    """
+    """Checks the file of first weights as far as that needs neither a download nor a network; raises `ConfigError` where
+    there is none, `CheckpointError` where it is damaged or a checkpoint of another network."""
     network = network_of(config.arch)
     file, url = network.imagenet(config.image_size)
     if config.weights == "imagenet" and url:
@@ -71,14 +60,9 @@ def check_weights(config):
 
 
 def check_teachers(config, scheme=None):
-    """Checks that the teachers of a `TrainConfig` are there, and see what the student sees.
+    """Checks that the teachers of a `TrainConfig` are there, and see what the student sees; raises `CheckpointError`.
 
-    Args:
-        config: a `TrainConfig`.
-        scheme: the `LandmarkScheme` of the faces, or None: it is not known yet.
-
-    Raises:
-        CheckpointError: not a teacher of this data set, size and box.
+    ``scheme``: that of the faces, or None: it is not known yet.
     """
     for role, path in config.teacher_paths.items():
         card = loadable_card(path)

@@ -105,15 +105,10 @@ class TrainConfig:
         self._one_of("precision", PRECISIONS)
         augmentation(self.augment)
         BoxPolicy.parse(self.box)
-        self._at_least("epochs", 1)
-        self._at_least("batch_size", 1)
-        self._at_least("teacher_views", 0)
-        self._at_least("warmup_epochs", 0)
-        self._at_least("weight_decay", 0)
-        self._at_least("heatmap_weight", 0)
-        self._at_least("fa_weight", 0)
-        self._at_least("ps_weight", 0)
-        self._at_least("seed", 0)
+        least = dict.fromkeys(("epochs", "batch_size"), 1)
+        weights = ("weight_decay", "heatmap_weight", "fa_weight", "ps_weight")
+        for name, low in least | dict.fromkeys(("teacher_views", "warmup_epochs", *weights, "seed"), 0).items():
+            self._at_least(name, low)
         if self.seed >= 1 << 32:
             raise ConfigError(f"--seed {self.seed}: expected a number below {1 << 32}")
         if not 0 < self.learning_rate < math.inf:
