@@ -59,7 +59,7 @@ def _build(function, inputs, **settings):
 
 
 def _family(function, imagenet):
-    """(settings) -> the fields ``trunk`` and ``imagenet`` of a network whose trunk a function of `kdloss.models` builds."""
+    """(settings) -> the fields ``trunk`` and ``imagenet`` of a network; ``function`` of `kdloss.models` builds its trunk."""
     return lambda **settings: {
         "trunk": functools.partial(_build, function, **settings),
         "imagenet": functools.partial(imagenet, **settings),
@@ -88,22 +88,21 @@ def _regressors():
     table["mobilenetv2-spatial"] = dataclasses.replace(
         table["mobilenetv2"], spatial=(("block_12_add", 16), ("block_16_project_BN", 64))
     )
-    table |= {f"efficientnet-lite{number}": Regressor(**_lite(number=number), dropout=0.0) for number in LITE_FILES}
-    return table | {
-        f"efficientnetb{number}": Regressor(**_efficientnet(number=number), dropout=0.5) for number in range(8)
-    }
+    for number in LITE_FILES:
+        table[f"efficientnet-lite{number}"] = Regressor(**_lite(number=number), dropout=0.0)
+    for number in range(8):
+        table[f"efficientnetb{number}"] = Regressor(**_efficientnet(number=number), dropout=0.5)
+    return table
 
 
 def _heatmap_networks():
     # The encoder of MobileFAN (Gao et al., 2020), EfficientFAN's ancestor.
     table = {"mobilefan": HeatmapNetwork(**_mobilenet(alpha=1.0), encoder_end="Conv_1", width=128)}
+    fan = functools.partial(HeatmapNetwork, encoder_end="top_conv")
     for number in LITE_FILES:
-        table[f"efficientfan-lite{number}"] = HeatmapNetwork(**_lite(number=number), encoder_end="top_conv", width=128)
+        table[f"efficientfan-lite{number}"] = fan(**_lite(number=number), width=128)
     for number in range(8):
-        width = 256 if number else 128
-        table[f"efficientfan-b{number}"] = HeatmapNetwork(
-            **_efficientnet(number=number), encoder_end="top_conv", width=width
-        )
+        table[f"efficientfan-b{number}"] = fan(**_efficientnet(number=number), width=256 if number else 128)
     return table
 
 

@@ -93,13 +93,7 @@ class Recipe:
 
 
 _HEATMAPS = {"loss": "l1", "heatmap_loss": "cross-entropy", "heatmap_weight": 0.05}
-_GPU = {
-    "augment": "strong",
-    "learning_rate": 1e-3,
-    "weight_decay": 0.02,
-    "ema": 0.998,
-    "precision": "mixed_bfloat16",
-}
+_GPU = {"augment": "strong", "learning_rate": 1e-3, "weight_decay": 0.02, "ema": 0.998, "precision": "mixed_bfloat16"}
 
 
 def _at(image_size, batch_size, **fields):

@@ -27,8 +27,8 @@ def check_settings(config):
 
 
 def check_faces(config, prepared, shape=None):
-    """Checks that prepared faces are enough for a `TrainConfig`, and have the boxes that it asks for, and the points of a
-    shape model; raises `ConfigError` or `DataError`."""
+    """Checks that prepared faces are enough for a `TrainConfig`, and have its boxes, and the points of a shape model;
+    raises `ConfigError` or `DataError`."""
     prepared.indices("val")
     if config.batch_size > (faces := len(prepared.indices("train"))):
         raise ConfigError(f"--batch-size {config.batch_size}: larger than the {faces} faces: give a smaller one")
@@ -39,8 +39,10 @@ def check_faces(config, prepared, shape=None):
 
 
 def check_weights(config):
-    """Checks the file of first weights as far as that needs neither a download nor a network; raises `ConfigError` where
-    there is none, `CheckpointError` where it is damaged or a checkpoint of another network."""
+    """Checks the file of first weights as far as that needs neither a download nor a network.
+
+    Raises `ConfigError` where there is none, `CheckpointError` of one that is damaged or of another network.
+    """
     network = network_of(config.arch)
     file, url = network.imagenet(config.image_size)
     if config.weights == "imagenet" and url:
