@@ -39,10 +39,10 @@ def _fit(args):
 
 
 def _plot(args):
+    model = ShapeModel.load(args.model)
     # Drawing takes longer to import than fitting takes to run.
     from asm.plots import modes_figure, save_figure, variance_curve
 
-    model = ShapeModel.load(args.model)
     save_figure(modes_figure(model, rows=args.rows), args.out)
     print(f"{args.out}: the first {min(args.rows, len(model.modes))} modes")
     if args.curve is not None:

@@ -23,16 +23,18 @@ class Terminated(BaseException):
 STOPPED = {KeyboardInterrupt: ("interrupted", 130), Terminated: ("terminated", 143)}
 
 
-def exits_on_user_error(main):
+def exits_on_user_error(main, before=None):
     """Wraps a command's ``main(argv) -> int``: a `UserError` is printed in one line and exits with 2.
 
-    Ctrl-C and SIGTERM let it remove what it has half written, and exit with 130 and 143.
+    ``before()`` is called first. Ctrl-C and SIGTERM let it remove what it has half written, and exit with 130 and 143.
     """
 
     @functools.wraps(main)
     def wrapper(argv=None):
         try:
             with _terminated_in_order():
+                if before:
+                    before()
                 return main(argv)
         except UserError as error:
             print("error: " + " ".join(str(error).split()), file=sys.stderr)

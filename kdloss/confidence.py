@@ -15,43 +15,56 @@ import time
 from pathlib import Path
 
 from asm.atomic import write_whole
-from kdloss.data_location import find_prepared
+from kdloss import pretrained
+from kdloss.data_location import check_data, find_prepared
 from kdloss.datasets import DATASETS
+from kdloss.deploy.calibration import measure_confidence, reliability
+from kdloss.deploy.confidence import Confidence, store_confidence
+from kdloss.deploy.metadata import with_confidence
+from kdloss.deploy.readers import check_reader, load_reader
 from kdloss.errors import ConfigError, exits_on_user_error
+from kdloss.evaluation.table import json_table, text_table
+from kdloss.geometry import BoxPolicy
+from kdloss.runs import environment, require_place
+from kdloss.training.checkpoint import require_scheme
 
 
 @exits_on_user_error
 def main(argv=None):
     typed = sys.argv[1:] if argv is None else argv
     args = _parser().parse_args(argv)
-    # Not before here: the network's libraries take seconds to load.
-    from kdloss.deploy.calibration import measure_confidence, reliability
-    from kdloss.deploy.confidence import Confidence, store_confidence
-    from kdloss.deploy.confidence_views import reliability_figure, reliability_table
-    from kdloss.deploy.readers import load_reader
-    from kdloss.evaluation.plots import figure_bytes
-    from kdloss.evaluation.table import json_table, text_table
-    from kdloss.geometry import BoxPolicy
-    from kdloss.locate import checkpoint_path
-    from kdloss.runs import environment
-    from kdloss.training.checkpoint import require_scheme
-
-    prepared, reader = find_prepared(args.dataset, args.data), load_reader(args.checkpoint)
-    require_scheme(reader.card, prepared.scheme, args.checkpoint)
-    policy, file = BoxPolicy.parse(reader.card["box"]), checkpoint_path(args.checkpoint)
+    prepared = check_data(args.dataset, args.data)
+    file, card = check_reader(args.checkpoint)
+    reader = None if card else load_reader(args.checkpoint)  # LiteRT and ONNX Runtime take no seconds to load
+    card = with_confidence(card, file) if card else reader.card
+    for flag in ("json", "plot"):
+        if getattr(args, flag):
+            require_place(getattr(args, flag), f"--{flag}", folder=False)
+    prepared = prepared or find_prepared(args.dataset, args.data)
+    require_scheme(card, prepared.scheme, args.checkpoint)
+    policy, confidence = BoxPolicy.parse(card["box"]), None
+    prepared.boxes(policy)
+    prepared.indices(args.split)
     if _carries(file):
-        if not reader.card.get("confidence"):
+        if not card.get("confidence"):
             raise ConfigError(
                 f"{args.checkpoint}: holds no confidence: measure that of the checkpoint it was made from, then export "
                 "it again"
             )
-        confidence = Confidence.from_json(reader.card["confidence"], prepared.scheme.num_points)
+        confidence = Confidence.from_json(card["confidence"], prepared.scheme.num_points)
     else:
+        prepared.indices("val")
+    reader = reader or load_reader(args.checkpoint)
+    if confidence is None:
         confidence = measure_confidence(reader, prepared, policy)
         print(f"wrote {store_confidence(file, confidence)}, measured on {confidence.faces} validation faces")
     found = reliability(reader, confidence, prepared, policy, args.split)
     found |= {"kind": "confidence", "checkpoint": args.checkpoint, "machine": environment()}
     found |= {"command": f"python -m kdloss.confidence {shlex.join(typed)}", "date": time.strftime("%Y-%m-%d")}
+    # Matplotlib takes long to import.
+    from kdloss.deploy.confidence_views import reliability_figure, reliability_table
+    from kdloss.evaluation.plots import figure_bytes
+
     table = reliability_table(found)
     print(text_table(table))
     if args.json:
@@ -67,8 +80,6 @@ def main(argv=None):
 
 def _carries(file):
     """Whether a file is one that carries its confidence, and beside which none is written."""
-    from kdloss import pretrained
-
     return file.suffix != ".keras" or file.parent.parent == pretrained.ROOT
 
 

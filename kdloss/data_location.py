@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from data_prep.prepare import prepare
+from data_prep.prepare import open_raw, prepare
 from data_prep.source_state import state_of
 from kdloss.errors import DataError
 from kdloss.manifest import is_prepared
@@ -27,6 +27,15 @@ def find_prepared(dataset, data=None, size=256):
     Raises:
         DataError: there are no such faces; the message says how to get some.
     """
+    return check_data(dataset, data, size) or PreparedDataset(_prepare_into_cache(dataset, Path(data), size))
+
+
+def check_data(dataset, data=None, size=256):
+    """What `find_prepared` opens, or None: these faces are raw, and have to be prepared first.
+
+    Raises:
+        DataError: there are no such faces, or a raw folder that is not of the official layout.
+    """
     if data is None:
         folder = data_root() / dataset
         if not is_prepared(folder):
@@ -37,14 +46,18 @@ def find_prepared(dataset, data=None, size=256):
     elif is_prepared(data):
         folder = Path(data)
     else:
-        folder = _prepare_into_cache(dataset, Path(data), size)
+        if not Path(data).is_dir():
+            raise DataError(f"--data {data}: no such folder: give a prepared or an official {dataset} folder")
+        if not is_prepared(folder := _cache(dataset, data, size)):
+            open_raw(dataset, data)
+            return None
     return PreparedDataset(folder).require(dataset=dataset)
 
 
 def _prepare_into_cache(dataset, source, size):
-    if not source.is_dir():
-        raise DataError(f"--data {source}: no such folder: give a prepared or an official {dataset} folder")
-    folder = data_root() / "cache" / f"{dataset}-{size}-{state_of(source)[:10]}"
-    if not is_prepared(folder):
-        prepare(dataset, source, folder, size=size)
+    prepare(dataset, source, folder := _cache(dataset, source, size), size=size)
     return folder
+
+
+def _cache(dataset, source, size):
+    return data_root() / "cache" / f"{dataset}-{size}-{state_of(source)[:10]}"

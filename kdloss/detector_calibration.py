@@ -18,11 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from asm.atomic import write_whole
-from kdloss.data_location import find_prepared
+from kdloss.data_location import check_data, find_prepared
 from kdloss.datasets import DATASETS
 from kdloss.detectors import DETECTORS, detected_boxes, detector
 from kdloss.errors import ConfigError, DataError, exits_on_user_error
 from kdloss.geometry import BoxPolicy
+from kdloss.runs import require_place
 
 # The landmark box itself, widened to a square: what `BoxPolicy.grow` then makes any training crop of.
 LANDMARK_BOX = BoxPolicy("gt", 1.0)
@@ -192,6 +193,9 @@ def _centre_and_side(boxes):
 @exits_on_user_error
 def main(argv=None):
     args = _parser().parse_args(argv)
+    check_data(args.dataset, args.data)
+    if args.out:
+        require_place(args.out, folder=False)
     finder = detector(args.detector, model=args.detector_model)
     prepared = find_prepared(args.dataset, args.data)
     found = calibrate(prepared, prepared.indices("train"), finder, LANDMARK_BOX, announce=print)

@@ -1,8 +1,14 @@
 """Errors a user can cause. All derive from `asm.errors.UserError`, the root of the family."""
 
-from asm.errors import UserError, exits_on_user_error
+import functools
+
+from asm import errors
+from asm.errors import UserError
+from kdloss.quiet import quiet_libraries
 
 __all__ = ["CheckpointError", "ConfigError", "DataError", "UserError", "exits_on_user_error"]
+
+exits_on_user_error = functools.partial(errors.exits_on_user_error, before=quiet_libraries)
 
 
 class DataError(UserError):

@@ -20,7 +20,7 @@ import numpy as np
 
 from asm.atomic import write_whole
 from kdloss import pretrained
-from kdloss.data_location import find_prepared
+from kdloss.data_location import check_data, find_prepared
 from kdloss.datasets import DATASETS
 from kdloss.detectors import DETECTORS, detector
 from kdloss.errors import ConfigError, DataError, UserError, exits_on_user_error
@@ -28,17 +28,19 @@ from kdloss.evaluation.comparison import compare, comparison_lines, comparison_t
 from kdloss.evaluation.detected import detect_faces, detector_line, detector_record, evaluate_beside
 from kdloss.evaluation.evaluation import (
     MEAN_SHAPE,
+    check_checkpoint,
     evaluate_loaded,
     evaluate_mean_shape,
     evaluate_predicted,
     load_checkpoint,
 )
-from kdloss.evaluation.predictions import holds_predictions, load_predictions, mean_offset
+from kdloss.evaluation.predictions import SUFFIXES, holds_predictions, load_predictions, mean_offset
 from kdloss.evaluation.protocol import MISSING
 from kdloss.evaluation.table import text_table
 from kdloss.evaluation.tables import Result, parts_table, results_table
 from kdloss.geometry import BoxPolicy
-from kdloss.runs import environment, find_checkpoint, machine
+from kdloss.prediction import predict_crops
+from kdloss.runs import environment, find_checkpoint, machine, require_place
 
 DEFAULT_BOX = "gt:1.25"
 DETECTOR = "lbp"
@@ -50,10 +52,14 @@ def main(argv=None):
     args.typed = sys.argv[1:] if argv is None else argv
     args.box = None if args.box is None else BoxPolicy.parse(args.box)
     _check(args)
-    # First, so that what is missing of it shows before all else.
+    prepared = check_data(args.dataset, args.data)
+    entries = [_labelled(entry) for entry in _entries(args)]
+    for _, path in entries:
+        _check_model(args, prepared, path)
+    require_place(args.out or ".")
     args.finder = detector(args.detector, model=args.detector_model) if args.detector else None
-    prepared = find_prepared(args.dataset, args.data)
-    measured = [_measure(args, prepared, *entry) for entry in map(_labelled, _entries(args))]
+    prepared = prepared or find_prepared(args.dataset, args.data)
+    measured = [_measure(args, prepared, *entry) for entry in entries]
     # The mean shape has its name already.
     labels = distinct_labels([MEAN_SHAPE, *(evaluation.label for evaluation, _, _ in measured)])[1:]
     evaluations = [replace(evaluation, label=label) for label, (evaluation, _, _) in zip(labels, measured, strict=True)]
@@ -122,6 +128,21 @@ def _check(args):
         raise ConfigError("--readout: needs heatmap networks, not files of points: leave it out")
     if args.missing and not (any(files) or args.detector):
         raise ConfigError("--missing: a network predicts every face: leave it out, or give --predictions or --detector")
+
+
+def _check_model(args, prepared, path):
+    """Checks what is to be measured, as far as it shows without Keras; ``prepared``: None before faces are prepared."""
+    if args.predictions or holds_predictions(path):
+        if prepared:
+            load_predictions(path, prepared, prepared.indices(args.split), args.missing or "error")
+        elif not path.is_file():
+            raise DataError(f"{path}: no such file: give predictions in {' or '.join(SUFFIXES)}")
+        return
+    box = check_checkpoint(path, prepared and prepared.scheme, args.readout)
+    if prepared:
+        prepared.indices(args.split)
+        prepared.boxes(args.box or box)
+        predict_crops(None, prepared, [], [], flip=args.flip_test)  # of no faces, for its checks
 
 
 def _entries(args):

@@ -9,13 +9,19 @@ file, says the rest. It is read back at once, and compared with the network that
 """
 
 import argparse
+import importlib.util
 from pathlib import Path
 
-from kdloss.data_location import find_prepared
+from kdloss.data_location import check_data, find_prepared
 from kdloss.datasets import DATASETS
+from kdloss.deploy.metadata import read_metadata, with_confidence
 from kdloss.errors import CheckpointError, ConfigError, exits_on_user_error
+from kdloss.evaluation.evaluation import load_checkpoint, name_of
 from kdloss.locate import checkpoint_path
 from kdloss.pretrained import describe
+from kdloss.runs import keras_backend, require_place
+from kdloss.schemes import LandmarkScheme
+from kdloss.training.checkpoint import loadable_card, require_scheme
 
 # Format -> its suffix, and the precisions that it knows.
 FORMATS = {
@@ -37,27 +43,23 @@ def main(argv=None):
         )
     if args.out and suffix and args.out.suffix != suffix:
         raise ConfigError(f"--out {args.out}: expected a name that ends in {suffix}, as --format {args.format} wants")
-    # Not before here: the network's libraries take seconds to load.
-    from kdloss.deploy.metadata import with_confidence
-    from kdloss.evaluation.evaluation import load_checkpoint
-    from kdloss.schemes import LandmarkScheme
-    from kdloss.training.checkpoint import read_card, require_scheme
-
+    if args.dataset:
+        check_data(args.dataset, args.data)
     file = checkpoint_path(args.checkpoint)
     if file.suffix != ".keras":
         raise CheckpointError(f"{file}: expected a .keras checkpoint, or a run folder: others are not exported")
-    card = with_confidence(read_card(file), file) | {"source_sha256": describe(file)["sha256"]}
+    card = with_confidence(loadable_card(file), file) | {"source_sha256": describe(file)["sha256"]}
+    out = args.out or Path(f"{name_of(args.checkpoint)[0]}-{args.precision if suffix else args.format}{suffix}")
+    require_place(out, folder=not suffix)
     prepared = None
     if args.dataset or args.data or args.precision == "int8":
         prepared = find_prepared(args.dataset or card["dataset"], args.data)
         require_scheme(card, prepared.scheme, args.checkpoint)
     if args.precision == "int8":
         card |= {"calibrated_on": prepared.manifest["content"]}
-    if args.out:
-        _check_existing(args.out, card, args)
-    loaded = load_checkpoint(args.checkpoint, LandmarkScheme.from_json(card["scheme"]))
-    out = args.out or Path(f"{loaded.label}-{args.precision if suffix else args.format}{suffix}")
     made = _check_existing(out, card, args)
+    _check_installed(args)
+    loaded = load_checkpoint(args.checkpoint, LandmarkScheme.from_json(card["scheme"]))
     crops, faces = _crops(prepared, loaded)
     if not made:
         _write(args, loaded.model, out, crops, card)
@@ -68,14 +70,27 @@ def main(argv=None):
     return 0
 
 
+def _check_installed(args):
+    """
+    Raises:
+        ConfigError: a package that such files need is missing, or Keras has another back end than TensorFlow.
+    """
+    needs = {"litert": ["ai-edge-litert"], "onnx": ["onnx", "onnxruntime", "tf2onnx"]}.get(args.format, [])
+    if args.format == "litert" and args.precision == "int8":
+        needs.append("ai-edge-quantizer")
+    for name in needs:
+        if importlib.util.find_spec(name.replace("-", "_")) is None:
+            raise ConfigError(f"--precision {args.precision}: {name} is not installed: pip install '.[{args.format}]'")
+    if keras_backend() != "tensorflow":
+        raise ConfigError(f"KERAS_BACKEND={keras_backend()}: export needs tensorflow: unset it")
+
+
 def _check_existing(out, card, args):
     """True if ``out`` is what this command makes: a run of it was cut off after the writing, or is repeated.
 
     Raises:
         ConfigError: something else is there.
     """
-    from kdloss.deploy.metadata import read_metadata
-
     if not out.exists():
         return False
     try:

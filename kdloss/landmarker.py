@@ -12,7 +12,7 @@ import numpy as np
 
 from kdloss import pretrained
 from kdloss.deploy.confidence import Confidence
-from kdloss.deploy.readers import load_reader, read_faces
+from kdloss.deploy.readers import check_reader, load_reader, read_faces
 from kdloss.detector_calibration import read_calibration, stored_calibration
 from kdloss.detectors import SMALLEST_FACE, box_iou
 from kdloss.detectors import detector as detector_of
@@ -79,16 +79,7 @@ class Landmarker:
         measured = reader.card.get("confidence")
         self.confidence = Confidence.from_json(measured, self.scheme.num_points) if measured else None
         if detector:
-            self._calibration = (
-                read_calibration(detector_calibration, detector, self.scheme)
-                if detector_calibration
-                else stored_calibration(detector.name, self.scheme)
-            )
-            if self.policy.source != "gt":
-                raise ConfigError(
-                    f"detector {detector.name}: is calibrated for boxes around landmarks, and {name} was trained in "
-                    f"{self.policy}: give the faces' boxes yourself (--boxes), or faces already cut (--detector whole)"
-                )
+            self._calibration = _calibration(name, reader.card, detector, detector_calibration)
 
     @classmethod
     def load(
@@ -118,15 +109,24 @@ class Landmarker:
             CheckpointError: no such model, damaged, or not one of this project's.
             ConfigError: no such detector or device, not installed, or not calibrated for the model.
         """
-        # First, so that what is missing of it shows before a network is loaded.
+        where = {"device": device, "threads": threads}
+        how = {"detector_calibration": detector_calibration, "smallest_face": smallest_face}
+        return cls.checked(name_or_path, detector, detector_model, **how, **where)()
+
+    @classmethod
+    def checked(cls, name_or_path, detector, detector_model, detector_calibration, smallest_face, **where):
+        """A function that does what `load` does; what is wrong shows now, as far as it does without Keras."""
         if not 0.02 <= smallest_face <= 1:
             raise ConfigError(f"--smallest-face {smallest_face}: expected a share of the shorter side, 0.02 to 1")
+        shipped = str(name_or_path) in pretrained.names() and where["device"] != "gpu"
+        file = f"{name_or_path}/{pretrained.HALF}" if shipped else name_or_path
+        _, card = check_reader(file, **where)
         how = {"photographs": True, "model": detector_model, "smallest": smallest_face}
         found = detector_of(detector, **how) if detector else None
-        shipped = str(name_or_path) in pretrained.names() and device != "gpu"
-        file = f"{name_or_path}/{pretrained.HALF}" if shipped else name_or_path
-        reader, how = load_reader(file, device=device, threads=threads), {"smallest_face": smallest_face}
-        return cls(str(name_or_path), reader, found, detector_calibration=detector_calibration, **how)
+        if found and card:
+            _calibration(name_or_path, card, found, detector_calibration)
+        how = {"detector_calibration": detector_calibration, "smallest_face": smallest_face}
+        return lambda: cls(str(name_or_path), load_reader(file, **where), found, **how)
 
     def detect(self, image):
         """Finds the faces of an image and their landmarks.
@@ -216,6 +216,18 @@ class Landmarker:
         landmarks, signal = read_faces(self.reader, [image] * len(boxes), cut_from, wanted)
         confidence = [None] * len(boxes) if signal is None else self.confidence.of(signal)
         return [Face(*face) for face in zip(boxes, scores, landmarks, confidence, strict=True)]
+
+
+def _calibration(name, card, detector, file):
+    """The calibration of a detector for the model of a card, from a file or, with None, of those that are known."""
+    policy, scheme = BoxPolicy.parse(card["box"]), LandmarkScheme.from_json(card["scheme"])
+    found = read_calibration(file, detector, scheme) if file else stored_calibration(detector.name, scheme)
+    if policy.source != "gt":
+        raise ConfigError(
+            f"detector {detector.name}: is calibrated for boxes around landmarks, and {name} was trained in "
+            f"{policy}: give the faces' boxes yourself (--boxes), or faces already cut (--detector whole)"
+        )
+    return found
 
 
 def _check_image(image):

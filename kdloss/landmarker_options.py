@@ -33,16 +33,19 @@ def add_landmarker_options(parser, detectors, detector_help):
     parser.add_argument("--threads", type=int, help="of LiteRT and ONNX files (default: one for each core)")
 
 
-def load_landmarker(args, checkpoint, *, detects=True):
-    """The `Landmarker` of a checkpoint, by parsed options; ``detects``: whether it needs a detector."""
+def check_landmarker(args, checkpoint, *, detects=True):
+    """Checks parsed options for a checkpoint; returns what loads their `Landmarker`, see `Landmarker.checked`.
+
+    ``detects``: whether it needs a detector.
+    """
     from kdloss.landmarker import Landmarker
 
-    return Landmarker.load(
+    return Landmarker.checked(
         checkpoint,
         (args.detector or DETECTOR) if detects else None,
-        detector_model=args.detector_model,
-        detector_calibration=args.detector_calibration,
-        smallest_face=args.smallest_face,
+        args.detector_model,
+        args.detector_calibration,
+        args.smallest_face,
         device=args.device,
         threads=args.threads,
     )

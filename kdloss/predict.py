@@ -30,10 +30,11 @@ from kdloss.errors import ConfigError, DataError, exits_on_user_error
 from kdloss.face_records import csv_header, csv_row, face_record
 from kdloss.given_boxes import GivenBoxes
 from kdloss.interruption import deferred_interrupt
-from kdloss.landmarker_options import add_landmarker_options, load_landmarker
+from kdloss.landmarker_options import add_landmarker_options, check_landmarker
 from kdloss.overlay import draw_faces
 from kdloss.photographs import read_photograph
 from kdloss.predict_video import predict_video
+from kdloss.runs import require_place
 from kdloss.sources import find_sources
 from kdloss.tracking import DETECT_EVERY
 from kdloss.video import VideoFile
@@ -108,10 +109,13 @@ def find_faces(finder, photographs):
 @exits_on_user_error
 def main(argv=None):
     args = _parser().parse_args(argv)
+    _check(args)
     sources = find_sources(args.sources, skipped=args.out)
-    _check(args, sources)
+    _check_sources(args, sources)
     boxes = None if args.boxes is None else GivenBoxes(args.boxes)
-    landmarker = load_landmarker(args, args.checkpoint, detects=not (boxes or args.detector == WHOLE))
+    load = check_landmarker(args, args.checkpoint, detects=not (boxes or args.detector == WHOLE))
+    require_place(args.out)
+    landmarker = load()
     if landmarker.confidence is None:
         print(
             f"{args.checkpoint}: its confidence was never measured, so none is stated: python -m kdloss.confidence "
@@ -197,11 +201,7 @@ def _advance(bar, done, expected):
     bar.update(done - bar.n)
 
 
-def _check(args, sources):
-    """
-    Raises:
-        ConfigError: options that do not go together, or an overlay that would take the place of an original.
-    """
+def _check(args):
     if args.checkpoint == "":
         raise ConfigError("--checkpoint: empty: give a path or the name of a shipped model")
     if args.detector == BOXES and args.boxes is None:
@@ -211,6 +211,13 @@ def _check(args, sources):
     for name, value in (("frames", args.frames), ("detect-every", args.detect_every)):
         if value is not None and value < 1:
             raise ConfigError(f"--{name} {value}: expected 1 frame at least")
+
+
+def _check_sources(args, sources):
+    """
+    Raises:
+        ConfigError: options that do not go with them, or an overlay that would take the place of an original.
+    """
     films = [source for source in sources if source.kind != "photograph"]
     if films and (args.boxes is not None or args.detector == WHOLE):
         raise ConfigError(

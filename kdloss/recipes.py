@@ -7,7 +7,9 @@ commands one part of it.
 import dataclasses
 from dataclasses import dataclass, field
 
+from kdloss.architectures import predicts_heatmaps
 from kdloss.errors import ConfigError
+from kdloss.runs import environment, may_have_accelerator
 from kdloss.training.config import TrainConfig
 
 
@@ -31,6 +33,7 @@ class Recipe:
             compare like with like.
         tolerant: in place of those of ``warm``, fields of the tolerant teacher that starts from the tough one.
         record: the command that ran it on real faces, what that took, and what came of it.
+        most_epochs: that any run takes; None: as many as it says.
     """
 
     about: str
@@ -43,6 +46,7 @@ class Recipe:
     finish: dict | None = None
     regressor: dict | None = None
     record: str = ""
+    most_epochs: int | None = None
 
     def config(self, part, dataset, *, start=None, regressor=False, **changes):
         """The `TrainConfig` of a part of the chain.
@@ -56,8 +60,6 @@ class Recipe:
                 random weights unless they say otherwise, of which none are frozen; stages are for the recipe's own
                 network and size.
         """
-        from kdloss.models import predicts_heatmaps
-
         teacher = part in ("tough", "tolerant")
         fields = {"kind": part if teacher else "student", "dataset": dataset} | self.common
         fields |= self.teacher if teacher else self.student
@@ -78,7 +80,8 @@ class Recipe:
             fields.pop("stages", None)
         if not predicts_heatmaps((fields | changes)["arch"]):
             fields = {name: value for name, value in fields.items() if not name.startswith("heatmap_")}
-        return TrainConfig(**fields | changes)
+        config = TrainConfig(**fields | changes)
+        return dataclasses.replace(config, epochs=min(config.epochs, self.most_epochs or config.epochs))
 
     def seeded(self, seed):
         """The same recipe under another seed."""
@@ -86,31 +89,22 @@ class Recipe:
 
     def capped(self, epochs):
         """The same recipe with this many epochs a run at most; shorter runs stay as they are."""
-
-        def cap(settings):
-            short = settings and "epochs" in settings
-            return settings | {"epochs": min(epochs, settings["epochs"])} if short else settings
-
-        names = ("common", "teacher", "student", "warm", "tolerant", "finish")
-        capped = {name: cap(getattr(self, name)) for name in names}
-        if self.regressor:
-            capped["regressor"] = {part: cap(settings) for part, settings in self.regressor.items()}
-        return dataclasses.replace(self, **capped)
+        return dataclasses.replace(self, most_epochs=min(epochs, self.most_epochs or epochs))
 
 
 _HEATMAPS = {"loss": "l1", "heatmap_loss": "cross-entropy", "heatmap_weight": 0.05}
+_GPU = {"augment": "strong", "learning_rate": 1e-3, "weight_decay": 0.02, "ema": 0.998, "precision": "mixed_bfloat16"}
+
+
+def _at(image_size, batch_size, **fields):
+    """Fields of every run: side of the views in pixels, faces a batch, and others."""
+    return {"image_size": image_size, "batch_size": batch_size} | fields
+
 
 KD_LOSS = {
     "smoke": Recipe(
         about="minutes on two cores; shows that the chain works, not how well",
-        common={
-            "image_size": 64,
-            "batch_size": 16,
-            "augment": "light",
-            "loss": "l1",
-            "learning_rate": 2e-3,
-            "weight_decay": 1e-3,
-        },
+        common=_at(64, 16, augment="light", loss="l1", learning_rate=2e-3, weight_decay=1e-3),
         teacher={"arch": "mobilenetv2", "epochs": 12},
         student={"arch": "mobilenetv2-0.75", "epochs": 20},
         distilled={"teacher_views": 3, "kd_preset": "dev2020"},
@@ -120,15 +114,7 @@ KD_LOSS = {
         about="two cores, minutes on 1800 faces; 96 px, heatmap networks on the encoder of EfficientNet-Lite0, whose "
         "first blocks keep their ImageNet weights, small batches, a few epochs",
         common=_HEATMAPS
-        | {
-            "image_size": 96,
-            "batch_size": 16,
-            "weights": "imagenet",
-            "frozen": 8,
-            "learning_rate": 3e-3,
-            "weight_decay": 1e-3,
-            "warmup_epochs": 0.3,
-        },
+        | _at(96, 16, weights="imagenet", frozen=8, learning_rate=3e-3, weight_decay=1e-3, warmup_epochs=0.3),
         teacher={"arch": "efficientfan-lite0", "augment": "light", "epochs": 6},
         student={"arch": "efficientfan-lite0", "augment": "none", "epochs": 2},
         distilled={"augment": "light", "teacher_views": 3, "kd_preset": "dev2020"},
@@ -141,15 +127,7 @@ KD_LOSS = {
     "cpu-long": Recipe(
         about="two cores, some three hours on 1800 faces; 128 px, heatmap networks from ImageNet weights of "
         "EfficientNet-Lite0, warm starts, the student at 192 px in the end",
-        common=_HEATMAPS
-        | {
-            "image_size": 128,
-            "batch_size": 32,
-            "augment": "strong",
-            "learning_rate": 1e-3,
-            "weight_decay": 1e-3,
-            "warmup_epochs": 1.0,
-        },
+        common=_HEATMAPS | _at(128, 32, augment="strong", learning_rate=1e-3, weight_decay=1e-3, warmup_epochs=1.0),
         teacher={"arch": "efficientfan-lite0", "weights": "imagenet", "epochs": 34},
         student={"arch": "mobilefan", "weights": "imagenet-lite0", "epochs": 24},
         distilled={"teacher_views": 5, "kd_preset": "dev2020"},
@@ -163,17 +141,7 @@ KD_LOSS = {
     ),
     "gpu": Recipe(
         about="one accelerator, bfloat16; 224 px, heatmap networks from ImageNet weights, long schedules with EMA",
-        common=_HEATMAPS
-        | {
-            "image_size": 224,
-            "batch_size": 32,
-            "augment": "strong",
-            "learning_rate": 1e-3,
-            "weight_decay": 0.02,
-            "warmup_epochs": 3.0,
-            "ema": 0.998,
-            "precision": "mixed_bfloat16",
-        },
+        common=_HEATMAPS | _GPU | _at(224, 32, warmup_epochs=3.0),
         teacher={"arch": "efficientfan-lite2", "weights": "imagenet", "epochs": 150},
         student={"arch": "mobilefan", "weights": "imagenet-lite0", "epochs": 150},
         distilled={"teacher_views": 20, "kd_preset": "dev2020"},
@@ -186,16 +154,16 @@ KD_LOSS = {
     "paper": Recipe(
         about="the published settings: 224 px, gt box + 10 px stretched, L2, batch 70, from scratch; 600 epochs of new "
         "views for the paper's 150 epochs over four stored copies of each 300-W face",
-        common={
-            "image_size": 224,
-            "batch_size": 70,
-            "box": "paper",
-            "augment": "paper",
-            "loss": "l2",
-            "learning_rate": 1e-3,
-            "weight_decay": 0.0,
-            "schedule": "inverse-time",
-        },
+        common=_at(
+            224,
+            70,
+            box="paper",
+            augment="paper",
+            loss="l2",
+            learning_rate=1e-3,
+            weight_decay=0.0,
+            schedule="inverse-time",
+        ),
         teacher={"arch": "efficientnetb3", "epochs": 600},
         student={"arch": "mobilenetv2", "epochs": 600},
         distilled={"kd_preset": "public"},
@@ -205,14 +173,7 @@ KD_LOSS = {
 EFFICIENTFAN = {
     "smoke": Recipe(
         about="minutes on two cores; shows that the chain works, not how well",
-        common=_HEATMAPS
-        | {
-            "image_size": 64,
-            "batch_size": 16,
-            "augment": "light",
-            "learning_rate": 1e-3,
-            "weight_decay": 1e-3,
-        },
+        common=_HEATMAPS | _at(64, 16, augment="light", learning_rate=1e-3, weight_decay=1e-3),
         teacher={"arch": "efficientfan-b0", "epochs": 8},
         student={"arch": "efficientfan-b0", "epochs": 4},
         distilled={"kd_preset": "dev2020", "fa_weight": 0.01, "ps_weight": 0.1},
@@ -222,15 +183,7 @@ EFFICIENTFAN = {
     "cpu": Recipe(
         about="two cores; 64 px, from scratch, the teacher is the student's own network trained two and a half times "
         "as long",
-        common=_HEATMAPS
-        | {
-            "image_size": 64,
-            "batch_size": 16,
-            "augment": "paper",
-            "learning_rate": 1e-3,
-            "weight_decay": 1e-3,
-            "warmup_epochs": 1.0,
-        },
+        common=_HEATMAPS | _at(64, 16, augment="paper", learning_rate=1e-3, weight_decay=1e-3, warmup_epochs=1.0),
         teacher={"arch": "efficientfan-b0", "epochs": 30},
         student={"arch": "efficientfan-b0", "epochs": 12},
         distilled={"kd_preset": "dev2020", "fa_weight": 0.01, "ps_weight": 0.1},
@@ -240,17 +193,7 @@ EFFICIENTFAN = {
     ),
     "gpu": Recipe(
         about="one accelerator, bfloat16; 256 px, an EfficientNet-B3 encoder as teacher, long schedules with EMA",
-        common=_HEATMAPS
-        | {
-            "image_size": 256,
-            "batch_size": 32,
-            "augment": "strong",
-            "learning_rate": 1e-3,
-            "weight_decay": 0.02,
-            "warmup_epochs": 5.0,
-            "ema": 0.998,
-            "precision": "mixed_bfloat16",
-        },
+        common=_HEATMAPS | _GPU | _at(256, 32, warmup_epochs=5.0),
         teacher={"arch": "efficientfan-b3", "epochs": 200},
         student={"arch": "efficientfan-b0", "epochs": 200},
         distilled={"kd_preset": "dev2020", "fa_weight": 0.01, "ps_weight": 0.1},
@@ -260,18 +203,18 @@ EFFICIENTFAN = {
     "paper": Recipe(
         about="reconstructed: 256 px, gt box x 1.25, heatmap MSE and Wing loss, an EfficientNet-B7 encoder as teacher, "
         "Adam's rate and steps of its ancestor MobileFAN; the weights of the terms are not known",
-        common={
-            "image_size": 256,
-            "batch_size": 8,
-            "augment": "strong",
-            "loss": "wing",
-            "heatmap_loss": "mse",
-            "heatmap_weight": 1000.0,
-            "learning_rate": 1e-3,
-            "weight_decay": 0.0,
-            "warmup_epochs": 0.0,
-            "schedule": "steps",
-        },
+        common=_at(
+            256,
+            8,
+            augment="strong",
+            loss="wing",
+            heatmap_loss="mse",
+            heatmap_weight=1000.0,
+            learning_rate=1e-3,
+            weight_decay=0.0,
+            warmup_epochs=0.0,
+            schedule="steps",
+        ),
         teacher={"arch": "efficientfan-b7", "epochs": 80},
         student={"arch": "efficientfan-b0", "epochs": 80},
         distilled={"kd_preset": "public"},
@@ -300,6 +243,4 @@ def recipe(name="auto", recipes=KD_LOSS):
 
 
 def _has_accelerator():
-    from kdloss.runs import environment
-
-    return bool(environment()["accelerators"])
+    return may_have_accelerator() and bool(environment()["accelerators"])

@@ -8,8 +8,8 @@ and ``results.json``. Run again, it goes on where it was stopped.
 import argparse
 from pathlib import Path
 
-from kdloss.chain import DEFAULT_SYSTEM, SYSTEMS, run_chain
-from kdloss.data_location import find_prepared
+from kdloss.chain import DEFAULT_SYSTEM, SYSTEMS, link_config, run_chain
+from kdloss.data_location import check_data, find_prepared
 from kdloss.datasets import DATASETS
 from kdloss.errors import ConfigError, exits_on_user_error
 from kdloss.evaluation.evaluation import evaluate_checkpoint, evaluate_mean_shape
@@ -17,8 +17,10 @@ from kdloss.evaluation.table import text_table
 from kdloss.evaluation.tables import Result, results_table
 from kdloss.geometry import BoxPolicy
 from kdloss.recipes import PRESETS, recipe
-from kdloss.runs import runs_root
+from kdloss.runs import require_place, runs_root
+from kdloss.training.checks import check_faces, check_settings, check_weights
 from kdloss.training.deadline import Deadline, OutOfTime
+from kdloss.training.run_folder import check_run_folder
 
 OUT_OF_TIME = 75  # exit status: run the same command again (EX_TEMPFAIL)
 
@@ -47,9 +49,7 @@ def reproduce(system, preset, prepared, folder, seed=0, ablation=True, epochs=No
     from kdloss.evaluation.chain_report import write_chain_report
     from kdloss.evaluation.evaluation_folder import write_evaluation
 
-    settings = recipe(preset, SYSTEMS[system].recipes).seeded(seed)
-    settings = settings if epochs is None else settings.capped(epochs)
-    links = SYSTEMS[system].links(settings, ablation)
+    settings, links = _plan(system, preset, seed, ablation, epochs)
     runs = run_chain(links, settings, prepared, folder, deadline=deadline)
     # Runs that were just trained and runs that were taken up are measured alike.
     keras.config.set_dtype_policy("float32")
@@ -67,6 +67,13 @@ def reproduce(system, preset, prepared, folder, seed=0, ablation=True, epochs=No
     table = results_table(results)
     write_chain_report(folder, system, preset, settings, prepared, runs, evaluations, baseline, table)
     return text_table(table)
+
+
+def _plan(system, preset, seed, ablation, epochs):
+    r"""The `Recipe` and the `Link`\ s of a chain."""
+    settings = recipe(preset, SYSTEMS[system].recipes).seeded(seed)
+    settings = settings if epochs is None else settings.capped(epochs)
+    return settings, SYSTEMS[system].links(settings, ablation)
 
 
 def _settings(config):
@@ -102,17 +109,8 @@ def main(argv=None):
     deadline = Deadline(args.minutes)
     if args.epochs is not None and args.epochs < 1:
         raise ConfigError(f"--epochs {args.epochs}: expected 1 at least")
-    system = SYSTEMS[args.system]
-    settings = recipe(args.preset, system.recipes)
-    prepared = find_prepared(args.dataset, args.data)
-    kept = "SYNTHETIC faces" if prepared.synthetic else "real faces"
+    system, how = SYSTEMS[args.system], (args.seed, not args.no_ablation, args.epochs)
     named = args.system != DEFAULT_SYSTEM
-    print(
-        f"{DATASETS[args.dataset].title}: {len(prepared)} {kept}; {f'{system.title}, ' if named else ''}"
-        f"preset {args.preset}: {settings.about}"
-    )
-    if settings.record:
-        print(f"on record: {settings.record}")
     words = [
         "reproduce",
         args.dataset,
@@ -121,10 +119,28 @@ def main(argv=None):
         f"seed{args.seed}" if args.seed else "",
     ]
     folder = args.out or runs_root() / "-".join(word for word in words if word)
+    settings, links = _plan(args.system, args.preset, *how)
+    runs = [(link, link_config(link, settings, args.dataset, folder)) for link in links]
+    for _, config in runs:
+        check_settings(config)
+    prepared = check_data(args.dataset, args.data)
+    require_place(folder)
+    for link, config in runs:
+        if prepared:
+            check_faces(config, prepared)
+        if link.start is None:
+            check_weights(config)
+        check_run_folder(folder / link.name, config, resume=True)
+    prepared = prepared or find_prepared(args.dataset, args.data)
+    kept = "SYNTHETIC faces" if prepared.synthetic else "real faces"
+    print(
+        f"{DATASETS[args.dataset].title}: {len(prepared)} {kept}; {f'{system.title}, ' if named else ''}"
+        f"preset {args.preset}: {settings.about}"
+    )
+    if settings.record:
+        print(f"on record: {settings.record}")
     try:
-        table = reproduce(
-            args.system, args.preset, prepared, folder, args.seed, not args.no_ablation, args.epochs, deadline
-        )
+        table = reproduce(args.system, args.preset, prepared, folder, *how, deadline)
     except OutOfTime as pause:
         print(f"{args.minutes:g} minutes are over; {pause}: run the same command again to go on")
         return OUT_OF_TIME

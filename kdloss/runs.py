@@ -12,6 +12,7 @@ from asm.atomic import write_whole
 from kdloss.errors import ConfigError
 
 FINISHED = "finished.json"
+ACCELERATORS = ("nvidia*", "kfd", "dxg", "accel*", "vfio/*")  # device files of GPUs and TPUs
 PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "opencv-python", "scikit-learn")
 
 
@@ -27,6 +28,16 @@ def run_folders(name):
         yield folder
         if not folder.exists():
             return
+
+
+def require_place(path, flag="--out", *, folder=True):
+    """Checks that a folder, or else a file, can be made at a path; raises `ConfigError`, which begins with the flag."""
+    start = Path(path) if folder else Path(path).parent
+    nearest = next(place for place in (start, *start.absolute().parents) if place.exists())
+    wrong = "" if nearest.is_dir() else f"{nearest} is no folder"
+    wrong = wrong or ("" if folder or not Path(path).is_dir() else "it is a folder, expected the name of a file")
+    if wrong := wrong or ("" if os.access(nearest, os.W_OK) else f"{nearest} is protected"):
+        raise ConfigError(f"{flag} {path}: cannot be written ({wrong}): give another place")
 
 
 def finish(folder, results):
@@ -106,6 +117,21 @@ def _none_found(dataset, role, like=""):
         f"{runs_root()}: holds no finished {role} for {dataset}{f' with {like}' if like else ''}: train one with "
         f"python -m kdloss.{train} {flags}, name a checkpoint, or run make demo"
     )
+
+
+def keras_backend():
+    """The name of Keras' back end, found as Keras finds it: in the environment, then in its file of settings."""
+    home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+    try:
+        stored = json.loads((home / "keras.json").read_text(encoding="utf-8")).get("backend")
+    except (OSError, ValueError):
+        stored = None
+    return os.environ.get("KERAS_BACKEND") or stored or "tensorflow"
+
+
+def may_have_accelerator():
+    """False if this machine has no accelerator; True if it may have one that the back end can use."""
+    return sys.platform != "linux" or any(next(Path("/dev").glob(name), None) for name in ACCELERATORS)
 
 
 def environment():

@@ -15,7 +15,8 @@ import sys
 
 from kdloss.detectors import DETECTORS
 from kdloss.errors import ConfigError, exits_on_user_error
-from kdloss.landmarker_options import add_landmarker_options, load_landmarker
+from kdloss.landmarker_options import add_landmarker_options, check_landmarker
+from kdloss.serving.models import ServedModel, shown_names
 
 MODELS = ("mobilenetv2-300w", "mobilenetv2-300w/int8.tflite")
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -24,6 +25,9 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 @exits_on_user_error
 def main(argv=None):
     args = _parser().parse_args(argv)
+    checkpoints = args.checkpoint or list(MODELS)
+    names = shown_names(checkpoints)
+    loads = [check_landmarker(args, checkpoint) for checkpoint in checkpoints]
     try:
         import uvicorn
 
@@ -33,10 +37,6 @@ def main(argv=None):
         if missing not in ("starlette", "uvicorn"):
             raise
         raise ConfigError(f"{missing} is not installed: pip install '.[serve]'") from None
-    from kdloss.serving.models import ServedModel, shown_names
-
-    checkpoints = args.checkpoint or list(MODELS)
-    names = shown_names(checkpoints)
     # First, so that a port in use shows before networks are loaded.
     with _listening(args.host, args.port) as listener:
         host, port = listener.getsockname()[:2]
@@ -47,10 +47,7 @@ def main(argv=None):
                 file=sys.stderr,
                 flush=True,
             )
-        models = [
-            ServedModel(name, load_landmarker(args, checkpoint))
-            for name, checkpoint in zip(names, checkpoints, strict=True)
-        ]
+        models = [ServedModel(name, load()) for name, load in zip(names, loads, strict=True)]
         config = uvicorn.Config(
             application(models, _hosts(args.host, host)),
             log_level="warning",

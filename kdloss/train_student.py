@@ -9,7 +9,8 @@ import argparse
 from kdloss.errors import exits_on_user_error
 from kdloss.losses.kd_presets import KD_PRESETS
 from kdloss.runs import find_checkpoint, find_teachers
-from kdloss.training.command import add_training_flags, distributed, overrides, recipe_for, run_training
+from kdloss.training.checkpoint import loadable_card
+from kdloss.training.command import add_training_flags, overrides, recipe_for, run_training
 from kdloss.training.config import METHODS
 
 # Flags of one way of distilling: given without it they would do nothing.
@@ -45,37 +46,55 @@ def main(argv=None):
     for name, term in _FEATURES.items():
         if getattr(args, name) is not None and term not in terms:
             parser.error(f"--{name.replace('_', '-')} belongs to --method {term}")
-    with distributed(args) as distribution:
-        config = _config(args, terms)
-        return run_training(config, args, f"{config.dataset}-student-{config.method}-{config.arch}", distribution)
-
-
-def _config(args, terms):
-    """The `TrainConfig`: flags, the teachers they name or the newest, and what goes with these."""
-    changes = overrides(args) | {"method": args.method, "tough": args.tough, "tolerant": args.tolerant}
-    changes |= {"feature_teacher": args.feature_teacher}
+    how = {name: getattr(args, name) for name in _FEATURES}
     if "kd-loss" in terms:
-        if not (args.tough or args.tolerant):
-            changes |= find_teachers(args.dataset)
-            print(f"teachers: {changes['tough']} and {changes['tolerant']}")
-        changes |= {"kd_preset": args.preset, "unit": args.unit, "teacher_views": args.teacher_views}
-    if set(_FEATURES.values()) & set(terms):
-        if not args.feature_teacher:
-            newest = changes["tough"] or changes["tolerant"]
-            newest = newest or str(find_checkpoint(args.dataset, "tough", args.image_size, args.box))
-            changes["feature_teacher"] = newest
-            print(f"feature teacher: {changes['feature_teacher']}")
-        changes |= {name: getattr(args, name) for name in _FEATURES}
-        if "kd-loss" not in terms:
-            changes["teacher_views"] = 0  # no points to store, so no reason to repeat views
-    if terms and (teacher := changes["tough"] or changes["tolerant"] or changes["feature_teacher"]):
-        # Teachers see the student's views, so theirs is the size and the box unless the user says otherwise.
-        from kdloss.training.checkpoint import read_card
+        how |= {"kd_preset": args.preset, "unit": args.unit, "teacher_views": args.teacher_views}
+    elif terms:
+        how["teacher_views"] = 0  # no points to store, so no reason to repeat views
 
-        card = read_card(teacher)
-        changes = {"image_size": card["image_size"], "box": card["box"]} | changes
-    part = "student" if args.method == "none" else "distilled"
-    return recipe_for(args).config(part, args.dataset, **changes)
+    def config_of(preset, teachers):
+        if teachers is None:
+            teachers = _teachers(args, terms, lambda roles: dict.fromkeys(roles, "the newest"))
+            # They may see views of another size than the recipe's, for which the stages are.
+            teachers |= {"stages": None} if terms else {}
+        part = "student" if args.method == "none" else "distilled"
+        changes = overrides(args) | {"method": args.method} | how | teachers
+        return recipe_for(preset, args.arch).config(part, args.dataset, **changes)
+
+    return run_training(args, "{dataset}-student-{method}-{arch}", config_of, lambda: _found(args, terms))
+
+
+def _teachers(args, terms, find):
+    """Role -> checkpoint or None: the teachers that flags name, else what ``find`` returns for the roles missing."""
+    named = {role: getattr(args, role) for role in ("tough", "tolerant", "feature_teacher")}
+    if "kd-loss" in terms and not (args.tough or args.tolerant):
+        named |= find(("tough", "tolerant"))
+    if {"fa", "ps"} & {*terms} and not args.feature_teacher:
+        newest = named["tough"] or named["tolerant"]
+        named |= {"feature_teacher": newest} if newest else find(("feature_teacher",))
+    return named
+
+
+def _found(args, terms):
+    """The fields that only teachers tell: which they are, and what views they see."""
+
+    def newest(roles):
+        if "tough" in roles:
+            found = find_teachers(args.dataset)
+            print(f"teachers: {found['tough']} and {found['tolerant']}")
+            return found
+        return {"feature_teacher": str(find_checkpoint(args.dataset, "tough", args.image_size, args.box))}
+
+    for path in filter(None, (args.tough, args.tolerant, args.feature_teacher)):
+        loadable_card(path)
+    found = _teachers(args, terms, newest)
+    if found["feature_teacher"] and not args.feature_teacher:
+        print(f"feature teacher: {found['feature_teacher']}")
+    if teacher := next(filter(None, found.values()), None):
+        # The student sees its teachers' views, so theirs is the size and the box unless the user says otherwise.
+        card = loadable_card(teacher)
+        found |= {"image_size": args.image_size or card["image_size"], "box": args.box or card["box"]}
+    return found
 
 
 if __name__ == "__main__":

@@ -6,9 +6,8 @@ network can teach: ``--arch efficientnetb3`` regresses points, ``--arch efficien
 
 import argparse
 
-from asm import ShapeModel
 from kdloss.errors import exits_on_user_error
-from kdloss.training.command import add_training_flags, distributed, overrides, recipe_for, run_training
+from kdloss.training.command import add_training_flags, overrides, recipe_for, run_training
 
 
 @exits_on_user_error
@@ -19,15 +18,16 @@ def main(argv=None):
     parser.add_argument("--variance", type=float, help="share of shape variance that soft landmarks keep (0.90)")
     add_training_flags(parser)
     args = parser.parse_args(argv)
-    changes = overrides(args) | {"variance": args.variance}
     if args.kind == "tough" and (args.shape or args.variance):
         parser.error("--shape and --variance make soft landmarks, which only --kind tolerant learns")
     if args.shape and args.variance:
         parser.error("--variance: the model of --shape has its own; give one of the two")
-    with distributed(args) as distribution:
-        config = recipe_for(args).config(args.kind, args.dataset, **changes)
-        shape = ShapeModel.load(args.shape) if args.shape else None
-        return run_training(config, args, f"{config.dataset}-{config.kind}-{config.arch}", distribution, shape)
+    changes = overrides(args) | {"variance": args.variance}
+
+    def config_of(preset, _):
+        return recipe_for(preset, args.arch).config(args.kind, args.dataset, **changes)
+
+    return run_training(args, "{dataset}-{kind}-{arch}", config_of, shape=args.shape)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ from kdloss.deploy.readers import load_reader
 from kdloss.deploy.representative import representative_crops
 from kdloss.errors import CheckpointError
 from kdloss.evaluation.evaluation import LoadedModel, load_checkpoint
-from kdloss.locate import EXPORTED, checkpoint_path
+from kdloss.locate import EXPORTED, checkpoint_path, is_published_student
 from kdloss.models import build_model, count_parameters, require_side
-from kdloss.models.published_student import is_published_student, load_published_student
+from kdloss.models.published_student import load_published_student
 from kdloss.schemes import LandmarkScheme
 from kdloss.training.checkpoint import read_card, require_scheme
 

@@ -1,10 +1,7 @@
 """LiteRT, the runtime of phones: networks as its files, and such files run in a network's place."""
 
-import contextlib
 import io
-import os
 import re
-import sys
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 
@@ -14,6 +11,7 @@ from asm.atomic import replacing
 from kdloss.deploy.metadata import attach, exported, read_metadata
 from kdloss.deploy.signature import IMAGE, POINTS, SPREAD, image_signature, prepare_export
 from kdloss.errors import CheckpointError, ConfigError
+from kdloss.quiet import without_messages
 
 
 def export_litert(model, path, precision="fp32", representative=None, card=None):
@@ -75,7 +73,7 @@ def _quantised(content, images):
         )
     quantizer.add_weight_only_config(regex=".*", operation_name=Operation.FULLY_CONNECTED, num_bits=8)
     # It draws progress bars, and warns of the memory that it takes and of channels whose weights are all zero.
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), without_messages():
         warnings.filterwarnings("ignore", "Warning: Enabling `experimental_preserve_all_tensors`", UserWarning)
         warnings.filterwarnings("ignore", "invalid value encountered in", RuntimeWarning)
         seen = quantizer.calibrate({"serving_default": [{IMAGE: image[None]} for image in images]}, num_threads=1)
@@ -116,7 +114,8 @@ class LiteRTModel:
         except ImportError:
             raise ConfigError("ai-edge-litert is not installed: pip install ai-edge-litert") from None
         try:
-            with _without_messages():
+            # LiteRT says which delegate it uses, whatever the level of messages.
+            with without_messages():
                 self._interpreter = Interpreter(str(path), num_threads=threads)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
@@ -143,21 +142,6 @@ class LiteRTModel:
             if spread is not None:
                 spread[i] = self._interpreter.get_tensor(self._spread)[0]
         return points, spread
-
-
-@contextlib.contextmanager
-def _without_messages():
-    """LiteRT says which delegate it uses, from C, to the standard error and with no switch to turn that off. What is
-    wrong comes as an exception."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _outputs(details, path):

@@ -14,10 +14,13 @@ from kdloss.deploy.confidence import SPREAD, VIEWS, second_view, views_signal
 from kdloss.deploy.metadata import with_confidence
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.geometry import FaceCrop
-from kdloss.locate import checkpoint_path
+from kdloss.locate import EXPORTED, checkpoint_path
+from kdloss.runs import may_have_accelerator
+from kdloss.training.checkpoint import load_model, loadable_card
 
 DEVICES = ("auto", "cpu", "gpu")
 _AT_ONCE = 8  # crops in one batch
+_NO_GPU = "--device gpu: Keras sees none here: leave --device out, or install a back end with CUDA"
 
 
 class KerasReader:
@@ -38,7 +41,7 @@ class KerasReader:
         self.card, self.input_shape, self.output_shape = card, model.input_shape, model.output_shape
         self._model, self._device = deployed(model), device
         if device == "gpu" and not _keras_gpus():
-            raise ConfigError("--device gpu: Keras sees none here: leave --device out, or install a back end with CUDA")
+            raise ConfigError(_NO_GPU)
 
     def read(self, images):
         # One face, the usual case, need not pay for eight; batches of one or of eight make two programs, no more.
@@ -60,6 +63,27 @@ class KerasReader:
         return {name: np.asarray(values)[: len(images)] for name, values in found.items()}
 
 
+def check_reader(name_or_path, *, device="auto", threads=None):
+    """The file that `load_reader` reads, and the card of one that Keras runs, else None.
+
+    Raises what that does, as far as it shows before a network library is imported.
+    """
+    if device not in DEVICES:
+        raise ConfigError(f"--device {device}: expected one of {', '.join(DEVICES)}")
+    if threads is not None and threads < 1:
+        raise ConfigError(f"--threads {threads}: expected 1 at least")
+    file = checkpoint_path(name_or_path)
+    if file.suffix == ".tflite" and device == "gpu":
+        raise ConfigError(f"--device gpu: {file.name} is a LiteRT file, which runs on the CPU: give the .keras file")
+    if file.suffix in EXPORTED:
+        return file, None
+    if threads is not None:
+        raise ConfigError(f"--threads {threads}: {file.name} runs in Keras, which chooses for itself: leave it out")
+    if device == "gpu" and not may_have_accelerator():
+        raise ConfigError(_NO_GPU)
+    return file, loadable_card(file)
+
+
 def load_reader(name_or_path, *, device="auto", threads=None):
     """Loads a reader.
 
@@ -73,19 +97,17 @@ def load_reader(name_or_path, *, device="auto", threads=None):
         CheckpointError: no such file, damaged, or not one of this project's.
         ConfigError: a device that is not there or that the file cannot run on, or threads of a Keras model.
     """
-    if device not in DEVICES:
-        raise ConfigError(f"--device {device}: expected one of {', '.join(DEVICES)}")
-    if threads is not None and threads < 1:
-        raise ConfigError(f"--threads {threads}: expected 1 at least")
-    file = checkpoint_path(name_or_path)
+    file, _ = check_reader(name_or_path, device=device, threads=threads)
     if file.suffix == ".tflite":
-        reader = _litert(file, device, threads or usable_cores())
+        from kdloss.deploy.litert import LiteRTModel
+
+        reader = LiteRTModel(file, threads or usable_cores())
     elif file.suffix == ".onnx":
         from kdloss.deploy.onnx import OnnxModel
 
         reader = OnnxModel(file, threads or usable_cores(), "gpu" if device == "gpu" else "cpu")
     else:
-        reader = _keras(file, device, threads)
+        reader = KerasReader(*load_model(file), device)
     if reader.card is None:
         raise CheckpointError(
             f"{file}: does not say which landmarks it reads, so it is no file of kdloss: make one with python -m "
@@ -93,22 +115,6 @@ def load_reader(name_or_path, *, device="auto", threads=None):
         )
     reader.card = with_confidence(reader.card, file)
     return reader
-
-
-def _litert(file, device, threads):
-    from kdloss.deploy.litert import LiteRTModel
-
-    if device == "gpu":
-        raise ConfigError(f"--device gpu: {file.name} is a LiteRT file, which runs on the CPU: give the .keras file")
-    return LiteRTModel(file, threads)
-
-
-def _keras(file, device, threads):
-    if threads is not None:
-        raise ConfigError(f"--threads {threads}: {file.name} runs in Keras, which chooses for itself: leave it out")
-    from kdloss.training.checkpoint import load_model
-
-    return KerasReader(*load_model(file), device)
 
 
 def read_faces(reader, images, boxes, signal=None):

@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from kdloss import pretrained
+from kdloss.deploy.readers import load_reader
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.evaluation import metrics
 from kdloss.evaluation.mean_shape import mean_shape_predictions
 from kdloss.evaluation.protocol import evaluate_points, missing_faces
 from kdloss.geometry import BoxPolicy, FaceCrop
-from kdloss.locate import EXPORTED, checkpoint_path
+from kdloss.locate import EXPORTED, checkpoint_path, is_published_student
 from kdloss.prepared import PreparedDataset
+from kdloss.training.checkpoint import load_model, loadable_card, require_scheme
 
 MEAN_SHAPE = "mean training shape"
 
@@ -141,6 +143,38 @@ class LoadedModel:
     run: Path | None = None
 
 
+def name_of(path):
+    """What a checkpoint is called: the name of a shipped model, of a run or of a file; and its run folder, or None."""
+    given, path = str(path), checkpoint_path(path)
+    if path == pretrained.ROOT / given / pretrained.MODEL:
+        return given, None
+    run = path.parent if (path.parent / "config.json").is_file() else None
+    return run.name if run else path.stem, run
+
+
+def check_checkpoint(path, scheme=None, readout=None):
+    """The `BoxPolicy` that `load_checkpoint` is going to find; raises what that does, as far as it shows without Keras.
+
+    Args:
+        path, readout: see `load_checkpoint`.
+        scheme: that too, or None: it is not known yet.
+    """
+    given, path = str(path), checkpoint_path(path)
+    if is_published_student(path):
+        if readout:
+            raise ConfigError(f"--readout {readout}: {path} is a published student, a regressor: leave it out")
+        return BoxPolicy.parse("paper")
+    if path.suffix not in EXPORTED:
+        card = loadable_card(path, readout)
+    elif readout:
+        raise ConfigError(f"--readout {readout}: {given} holds the read-out that it was exported with: leave it out")
+    else:
+        card = load_reader(path).card  # neither LiteRT nor ONNX Runtime takes long
+    if scheme is not None:
+        require_scheme(card, scheme, path)
+    return BoxPolicy.parse(card["box"])
+
+
 def load_checkpoint(path, scheme, readout=None):
     """Loads a checkpoint, an exported file or a published student as a `LoadedModel` for a landmark scheme.
 
@@ -153,40 +187,28 @@ def load_checkpoint(path, scheme, readout=None):
         CheckpointError: no such file, damaged, or for another landmark scheme.
         ConfigError: a read-out of a network that has none.
     """
-    from kdloss.models.published_student import is_published_student
-    from kdloss.training.checkpoint import load_model, read_card, require_scheme
-
+    check_checkpoint(path, scheme, readout)
     given, path = str(path), checkpoint_path(path)
     if is_published_student(path):
-        if readout:
-            raise ConfigError(f"--readout {readout}: {path} is a published student, a regressor: leave it out")
         return _published_student(path, scheme)
     if path.suffix in EXPORTED:
-        return _exported(path, given, scheme, readout)
-    require_scheme(read_card(path), scheme, path)
+        return _exported(path, given)
     model, card = load_model(path, readout)
     record = _file_record(path) | {
         key: card[key] for key in ("dataset", "arch", "kind", "method", "image_size") if key in card
     }
-    run = path.parent if (path.parent / "config.json").is_file() else None
-    label = run.name if run else path.stem
+    label, run = name_of(given)
     if path == pretrained.ROOT / given / pretrained.MODEL:
         # Where the package lies is the machine's own; the name says more.
-        label, run, record["path"] = given, None, given
+        record["path"] = given
     if readout:
         record |= {"readout": readout}
         label += f", {readout} read-out"
     return LoadedModel(model, BoxPolicy.parse(card["box"]), label, record, run)
 
 
-def _exported(path, given, scheme, readout):
-    from kdloss.deploy.readers import load_reader
-    from kdloss.training.checkpoint import require_scheme
-
-    if readout:
-        raise ConfigError(f"--readout {readout}: {given} holds the read-out that it was exported with: leave it out")
+def _exported(path, given):
     reader = load_reader(path)
-    require_scheme(reader.card, scheme, path)
     record = _file_record(path) | {
         key: reader.card[key] for key in ("dataset", "arch", "kind", "method", "image_size") if key in reader.card
     }

@@ -2,11 +2,9 @@
 
 import keras
 
-from kdloss.errors import ConfigError
+from kdloss.architectures import STRIDES, require_feature_maps
 from kdloss.models.heatmap_networks import HeatmapReadout, HeatmapSpread
 from kdloss.models.regressors import HEAD
-
-STRIDES = (32, 16, 8, 4)
 
 
 def feature_maps(model):
@@ -25,8 +23,7 @@ def feature_maps(model):
         ConfigError: the image's side is no multiple of 32.
     """
     size, found = model.input_shape[1], {}
-    if size % max(STRIDES):
-        raise ConfigError(f"--image-size {size}: expected a multiple of {max(STRIDES)} where feature maps are compared")
+    require_feature_maps(size)
     for layer in model.layers:
         if layer.name in (HEAD, "head_dropout"):
             break

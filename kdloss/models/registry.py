@@ -3,49 +3,13 @@
 import keras
 import numpy as np
 
+from kdloss.architectures import HEATMAP_NETWORKS, network_of, require_side
 from kdloss.errors import ConfigError
+from kdloss.locate import find_weights
 from kdloss.models.batchnorm import set_batchnorm_momentum
-from kdloss.models.feature_maps import STRIDES
-from kdloss.models.heatmap_networks import HEATMAP_NETWORKS, READOUTS, build_heatmap_network
-from kdloss.models.regressors import HEAD, REGRESSORS, build_regressor
-from kdloss.models.weights import find_weights, load_weights
-
-
-def architectures():
-    """The names that `build_model` knows."""
-    return (*REGRESSORS, *HEATMAP_NETWORKS)
-
-
-def predicts_heatmaps(arch):
-    """Whether the architecture reads its points from heatmaps (else it regresses them).
-
-    Raises:
-        ConfigError: an unknown name.
-    """
-    _network(arch)
-    return arch in HEATMAP_NETWORKS
-
-
-def depends_on_side(arch):
-    """Whether the shapes of the architecture's weights depend on the side of the input.
-
-    Raises:
-        ConfigError: an unknown name.
-    """
-    return bool(getattr(_network(arch), "spatial", ()))
-
-
-def require_side(arch, image_size):
-    """Checks that an architecture takes images of a side.
-
-    Raises:
-        ConfigError: it does not.
-    """
-    _network(arch)
-    if not _is_int(image_size) or image_size < 32 or image_size % 2:
-        raise ConfigError(f"image size is {image_size}: expected an even number of pixels, 32 at least")
-    if arch in HEATMAP_NETWORKS and image_size % max(STRIDES):
-        raise ConfigError(f"image size is {image_size}: expected a multiple of {max(STRIDES)} for {arch}")
+from kdloss.models.heatmap_networks import READOUTS, build_heatmap_network
+from kdloss.models.regressors import HEAD, build_regressor
+from kdloss.models.weights import load_weights
 
 
 def build_model(
@@ -62,7 +26,7 @@ def build_model(
     """Builds a landmark network.
 
     Args:
-        arch: one of `architectures()`; it becomes the model's name.
+        arch: one of `kdloss.architectures.architectures`; it becomes the model's name.
         num_points: N.
         image_size: S, the side of the square input in pixels: even, 32 at least; for heatmap networks a multiple of 32.
         weights: ``"none"`` (random), ``"imagenet"``, ``"imagenet-lite0"`` (MobileNetV2 alone: selected from
@@ -87,7 +51,7 @@ def build_model(
         >>> build_model("mobilenetv2", num_points=68, image_size=224).output_shape
         (None, 68, 2)
     """
-    network = _network(arch)
+    network = network_of(arch)
     require_side(arch, image_size)
     if not _is_int(num_points) or num_points < 1:
         raise ConfigError(f"number of points is {num_points}: expected a whole number, 1 at least")
@@ -107,13 +71,6 @@ def build_model(
         load_weights(model, trunk, path)
     set_batchnorm_momentum(model, batchnorm_momentum)
     return model
-
-
-def _network(arch):
-    for table in (REGRESSORS, HEATMAP_NETWORKS):
-        if arch in table:
-            return table[arch]
-    raise ConfigError(f"unknown architecture {arch!r}: expected one of {', '.join(architectures())}")
 
 
 def _start_at(head, mean_shape):

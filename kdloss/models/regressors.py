@@ -6,44 +6,16 @@ architectures called ``-spatial`` (ours) keep it: every value of two late maps o
 convolutions, reaches the linear layer.
 """
 
-import dataclasses
-import functools
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import keras
 from keras import layers
 
-from kdloss.models.efficientnet_lite import SCALES, efficientnet_lite_trunk
-from kdloss.models.lite_weights import FILES
+from kdloss.architectures import REGRESSORS
 
 HEAD = "landmarks"
 
 # Of the ImageNet training images, RGB scaled to 0..1; what EfficientNet's published weights expect.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-_STORAGE = "https://storage.googleapis.com"
-_MOBILENET_SIZES = (96, 128, 160, 192, 224)
-
-
-@dataclass(frozen=True)
-class Regressor:
-    """What makes one architecture.
-
-    Args:
-        trunk: (input tensor) -> keras model from that input's source to the last feature map.
-        imagenet: (image size) -> (file name, url) of the ImageNet weights without top; no url where a package holds
-            the file.
-        dropout: default rate before the head.
-        spatial: in place of pooling, the layers of the trunk whose whole maps the head sees, each with the number of
-            channels that a 1x1 convolution narrows it to. What of the trunk comes after them is left out.
-    """
-
-    trunk: Callable
-    imagenet: Callable
-    dropout: float
-    spatial: tuple[tuple[str, int], ...] = ()
 
 
 def build_regressor(arch, num_points, image_size, dropout):
@@ -84,12 +56,6 @@ def mobilenet_trunk(inputs, alpha):
     )
 
 
-def mobilenet_imagenet(image_size, alpha):
-    size = image_size if image_size in _MOBILENET_SIZES else 224
-    file = f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_{size}_no_top.h5"
-    return file, f"{_STORAGE}/tensorflow/keras-applications/mobilenet_v2/{file}"
-
-
 def efficientnet_trunk(inputs, number):
     build = getattr(keras.applications, f"EfficientNetB{number}")
     trunk = build(
@@ -100,15 +66,6 @@ def efficientnet_trunk(inputs, number):
     )
     standardise(trunk)
     return trunk
-
-
-def efficientnet_imagenet(image_size, number):
-    file = f"efficientnetb{number}_notop.h5"
-    return file, f"{_STORAGE}/keras-applications/{file}"
-
-
-def efficientnet_lite_imagenet(image_size, number):
-    return FILES[number][0], None
 
 
 def standardise(trunk):
@@ -122,34 +79,3 @@ def standardise(trunk):
             layer.adapt_mean.assign(IMAGENET_MEAN)
             layer.adapt_variance.assign([std**2 for std in IMAGENET_STD])
             layer.finalize_state()
-
-
-def _regressors():
-    mobilenets = {"mobilenetv2": 1.0} | {f"mobilenetv2-{a}": a for a in (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)}
-    table = {
-        name: Regressor(
-            functools.partial(mobilenet_trunk, alpha=alpha),
-            functools.partial(mobilenet_imagenet, alpha=alpha),
-            dropout=0.0,
-        )
-        for name, alpha in mobilenets.items()
-    }
-    table["mobilenetv2-spatial"] = dataclasses.replace(
-        table["mobilenetv2"], spatial=(("block_12_add", 16), ("block_16_project_BN", 64))
-    )
-    for number in SCALES:
-        table[f"efficientnet-lite{number}"] = Regressor(
-            functools.partial(efficientnet_lite_trunk, number=number),
-            functools.partial(efficientnet_lite_imagenet, number=number),
-            dropout=0.0,
-        )
-    for number in range(8):
-        table[f"efficientnetb{number}"] = Regressor(
-            functools.partial(efficientnet_trunk, number=number),
-            functools.partial(efficientnet_imagenet, number=number),
-            dropout=0.5,
-        )
-    return table
-
-
-REGRESSORS = _regressors()

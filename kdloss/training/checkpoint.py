@@ -8,15 +8,14 @@ import math
 import warnings
 import zipfile
 
-import keras
 import numpy as np
 
 from asm.array_files import read_npz
 from asm.atomic import replacing
+from kdloss.architectures import predicts_heatmaps, require_side
 from kdloss.cards import CARD, archived_card, parsed_card
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.locate import EXPORTED, checkpoint_path
-from kdloss.models import build_model, predicts_heatmaps
 from kdloss.schemes import LandmarkScheme
 from kdloss.training.progress import Progress
 
@@ -56,6 +55,19 @@ def read_card(path):
     return parsed_card(text, path, "train it again")
 
 
+def loadable_card(path, readout=None):
+    """The card of a checkpoint that `load_model` loads; raises what that does, as far as the card tells. Imports no
+    network library."""
+    path = checkpoint_path(path)
+    if path.suffix in EXPORTED:
+        raise CheckpointError(f"{path}: an exported file, which is run as it is: give the checkpoint it was made from")
+    card = read_card(path)
+    if readout and not predicts_heatmaps(card["arch"]):
+        raise ConfigError(f"--readout {readout}: {path} is a {card['arch']}, which has no heatmaps: leave it out")
+    require_side(card["arch"], card["image_size"])
+    return card
+
+
 def load_model(path, readout=None):
     """Loads a checkpoint.
 
@@ -70,12 +82,9 @@ def load_model(path, readout=None):
         CheckpointError: no such file, damaged, or not one of this project's.
         ConfigError: a read-out of a network that has none.
     """
-    path = checkpoint_path(path)
-    if path.suffix in EXPORTED:
-        raise CheckpointError(f"{path}: an exported file, which is run as it is: give the checkpoint it was made from")
-    card = read_card(path)
-    if readout and not predicts_heatmaps(card["arch"]):
-        raise ConfigError(f"--readout {readout}: {path} is a {card['arch']}, which has no heatmaps: leave it out")
+    path, card = checkpoint_path(path), loadable_card(path, readout)
+    from kdloss.models import build_model
+
     num_points = LandmarkScheme.from_json(card["scheme"]).num_points
     model = build_model(card["arch"], num_points, card["image_size"], **{"readout": readout} if readout else {})
     try:
@@ -110,6 +119,8 @@ def save_state(path, variables, progress):
         variables: Keras variables: weights, seed generators and optimizer, in a fixed order.
         progress: a `Progress`.
     """
+    import keras
+
     arrays = {f"v{i:05d}": keras.ops.convert_to_numpy(variable) for i, variable in enumerate(variables)}
     arrays |= {f"m{i:05d}": value for i, value in enumerate(progress.metrics)}
     with replacing(path, durable=True) as work:

@@ -2,14 +2,18 @@
 
 from pathlib import Path
 
+from asm import ShapeModel
+from kdloss.architectures import predicts_heatmaps
 from kdloss.augment import AUGMENTATIONS
-from kdloss.data_location import find_prepared
+from kdloss.data_location import check_data, find_prepared
 from kdloss.datasets import DATASETS
 from kdloss.errors import ConfigError
 from kdloss.recipes import EFFICIENTFAN, KD_LOSS, PRESETS, recipe
-from kdloss.runs import finished, run_folders
+from kdloss.runs import finished, may_have_accelerator, require_place, run_folders, runs_root
+from kdloss.training import distribution_flags
+from kdloss.training.checks import check_faces, check_settings, check_teachers, check_weights
 from kdloss.training.config import HEATMAP_LOSSES, PRECISIONS
-from kdloss.training.run_folder import is_cut_off
+from kdloss.training.run_folder import check_run_folder, is_cut_off
 from kdloss.training.stages import stages_of
 
 OVERRIDES = (
@@ -69,16 +73,12 @@ def add_training_flags(parser):
     parser.add_argument("--process", type=int, metavar="I", help="which of them this is, from 0; 0 is at HOST:PORT")
 
 
-def recipe_for(args):
-    """The recipe that ``--recipe`` names: KD-Loss', or EfficientFAN's for heatmap networks that are not that one's."""
-    own = recipe(args.recipe, KD_LOSS)
-    if args.arch in (None, own.student["arch"], own.teacher["arch"]):
+def recipe_for(name, arch):
+    """The recipe of a name: KD-Loss', or EfficientFAN's for heatmap networks that are not that one's."""
+    own = recipe(name, KD_LOSS)
+    if arch in (None, own.student["arch"], own.teacher["arch"]) or not predicts_heatmaps(arch):
         return own
-    from kdloss.models import predicts_heatmaps
-
-    if not predicts_heatmaps(args.arch):
-        return own
-    return recipe(args.recipe, EFFICIENTFAN)
+    return recipe(name, EFFICIENTFAN)
 
 
 def overrides(args):
@@ -86,43 +86,71 @@ def overrides(args):
     return {name: value for name in OVERRIDES if (value := getattr(args, name)) is not None}
 
 
-def _folder_of(config, name):
-    """Of the run that was cut off and is made by the same command, or a new one."""
-    return next(folder for folder in run_folders(name) if not folder.exists() or is_cut_off(folder, config))
+def run_training(args, name, config_of, given=dict, shape=None):
+    """Checks all that is given, without a network library; then trains, and prints where the result is.
 
+    Args:
+        args: the parsed flags.
+        name: of the run folder, a format of the fields of the configuration.
+        config_of: (name of a recipe, fields) -> `TrainConfig`.
+        given: returns the fields that only teachers tell, once flags and faces are checked.
+        shape: file of a shape model, or None.
 
-def distributed(args):
-    """The context of ``--distribute``; it comes before everything that looks for accelerators."""
+    Returns:
+        The exit status.
+    """
+    preset = args.recipe if args.recipe != "auto" else "gpu" if may_have_accelerator() else "cpu"
+    _check_flags(args, config_of(preset, None))
+    prepared = check_data(args.dataset, args.data)
+    shape = ShapeModel.load(shape) if shape else None
+    fields = given()
+    config = config_of(preset, fields)
+    check_settings(config)
+    if prepared:
+        check_faces(config, prepared, shape)
+    if not (args.out and finished(args.out)):
+        check_weights(config)
+        check_teachers(config, prepared and prepared.scheme)
+    if not args.process:
+        require_place(args.out or runs_root())
+        if args.out:
+            check_run_folder(args.out, config, args.resume)
     from kdloss.training.distribution import distribution
-
-    return distribution(args.distribute, args.processes, args.process)
-
-
-def run_training(config, args, name, distribution, shape=None):
-    """Trains, prints where the result is, and returns the exit status."""
     from kdloss.training.fit import train
 
+    # Before everything that looks for accelerators.
+    with distribution(args.distribute, args.processes, args.process) as among:
+        if args.recipe == "auto":
+            config = config_of("auto", fields)
+        with among.first_alone():
+            prepared = find_prepared(config.dataset, args.data)
+        folder = Path(among.share(str(args.out or _folder_of(config, name.format(**vars(config))))))
+        begun = ", done before" if finished(folder) else ", goes on" if (folder / "config.json").exists() else ""
+        kept = "synthetic faces" if prepared.synthetic else "faces"
+        sides = ", ".join(str(stage.side) for stage in stages_of(config))
+        devices = f" on {among.devices} devices" if among.devices > 1 else ""
+        if among.is_first:
+            print(
+                f"{config.kind}: {config.arch} at {sides} px on {len(prepared.indices('train'))} {kept} of "
+                f"{config.dataset} (validation: {len(prepared.indices('val'))}), {config.epochs} epochs{devices}"
+                f"{begun} -> {folder}"
+            )
+        verbose = None if among.is_first else 0
+        results = train(config, prepared, folder, resume=args.resume, shape=shape, verbose=verbose, distribution=among)
+        if among.is_first:
+            print(f"best validation NME {results['val_nme']:.3f} % -> {folder / 'best.keras'}")
+    return 0
+
+
+def _check_flags(args, config):
+    check_settings(config)
     if args.resume and not args.out:
         raise ConfigError("--resume: which run? name its folder with --out")
     if args.heatmap_weight is not None and config.heatmap_loss == "none":
         raise ConfigError("--heatmap-weight: this run has no heatmap loss: leave it out, or give --heatmap-loss")
-    with distribution.first_alone():
-        prepared = find_prepared(config.dataset, args.data)
-    folder = Path(distribution.share(str(args.out or _folder_of(config, name))))
-    begun = ", done before" if finished(folder) else ", goes on" if (folder / "config.json").exists() else ""
-    kept = "synthetic faces" if prepared.synthetic else "faces"
-    sides = ", ".join(str(stage.side) for stage in stages_of(config))
-    among = f" on {distribution.devices} devices" if distribution.devices > 1 else ""
-    if distribution.is_first:
-        print(
-            f"{config.kind}: {config.arch} at {sides} px on {len(prepared.indices('train'))} {kept} of "
-            f"{config.dataset} (validation: {len(prepared.indices('val'))}), {config.epochs} epochs{among}{begun} "
-            f"-> {folder}"
-        )
-    verbose = None if distribution.is_first else 0
-    results = train(
-        config, prepared, folder, resume=args.resume, shape=shape, verbose=verbose, distribution=distribution
-    )
-    if distribution.is_first:
-        print(f"best validation NME {results['val_nme']:.3f} % -> {folder / 'best.keras'}")
-    return 0
+    distribution_flags.check_flags(args.distribute, args.processes, args.process)
+
+
+def _folder_of(config, name):
+    """Of the run that was cut off and is made by the same command, or a new one."""
+    return next(folder for folder in run_folders(name) if not folder.exists() or is_cut_off(folder, config))

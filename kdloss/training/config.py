@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 
 from kdloss.augment import augmentation
@@ -104,16 +105,16 @@ class TrainConfig:
         self._one_of("precision", PRECISIONS)
         augmentation(self.augment)
         BoxPolicy.parse(self.box)
-        self._at_least("epochs", 1)
-        self._at_least("batch_size", 1)
-        self._at_least("teacher_views", 0)
-        self._at_least("warmup_epochs", 0)
-        self._at_least("weight_decay", 0)
-        self._at_least("heatmap_weight", 0)
-        self._at_least("fa_weight", 0)
-        self._at_least("ps_weight", 0)
-        if not self.learning_rate > 0:
+        least = dict.fromkeys(("epochs", "batch_size"), 1)
+        weights = ("weight_decay", "heatmap_weight", "fa_weight", "ps_weight")
+        for name, low in least | dict.fromkeys(("teacher_views", "warmup_epochs", *weights, "seed"), 0).items():
+            self._at_least(name, low)
+        if self.seed >= 1 << 32:
+            raise ConfigError(f"--seed {self.seed}: expected a number below {1 << 32}")
+        if not 0 < self.learning_rate < math.inf:
             raise ConfigError(f"--learning-rate {self.learning_rate}: expected a number above 0")
+        if not 0 < self.variance <= 1:
+            raise ConfigError(f"--variance {self.variance}: expected a share of the variance, above 0, 1 at most")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"--ema {self.ema}: expected 0 (off) or a momentum below 1, such as 0.998")
         if self.frozen not in STRIDES:
@@ -165,6 +166,11 @@ class TrainConfig:
     def teachers(self):
         """Role -> checkpoint, of the teachers that this run distils from."""
         return {role: path for role in ("tough", "tolerant") if (path := getattr(self, role))}
+
+    @property
+    def teacher_paths(self):
+        """Role -> checkpoint of all teachers, the teacher of feature maps as ``feature-teacher``."""
+        return self.teachers | ({"feature-teacher": self.feature_teacher} if self.by_features else {})
 
     @property
     def by_points(self):

@@ -1,10 +1,7 @@
 """The flags of ``--distribute``: what can be said of them before a back end is imported, which takes seconds."""
 
-import json
-import os
-from pathlib import Path
-
 from kdloss.errors import ConfigError
+from kdloss.runs import keras_backend
 
 
 def check_flags(where, processes, process):
@@ -19,7 +16,7 @@ def check_flags(where, processes, process):
     if where in (None, "devices"):
         if processes is not None or process is not None:
             raise ConfigError("--processes and --process: belong to --distribute HOST:PORT: give it, or leave them out")
-        if where and (backend := _backend()) not in ("tensorflow", "jax"):
+        if where and (backend := keras_backend()) not in ("tensorflow", "jax"):
             raise ConfigError(f"--distribute: KERAS_BACKEND={backend} trains on one device: use jax or tensorflow")
         return
     address(where)
@@ -28,7 +25,7 @@ def check_flags(where, processes, process):
             f"--distribute {where} --processes {processes} --process {process}: expected how many processes there are, "
             f"2 at least, and the number of this one, from 0"
         )
-    if (backend := _backend()) != "jax":
+    if (backend := keras_backend()) != "jax":
         raise ConfigError(
             f"--distribute {where}: several processes train with KERAS_BACKEND=jax, not {backend}: set it on every "
             f"machine (Keras 3 cannot fit in TensorFlow's multi-worker strategy, see docs/scale.md)"
@@ -45,14 +42,3 @@ def address(where):
     if not host or not port.isdigit() or not 0 < int(port) < 1 << 16:
         raise ConfigError(f"--distribute {where}: expected devices, or HOST:PORT of the process with --process 0")
     return host.strip("[]"), int(port)
-
-
-def _backend():
-    """Its name, found as Keras finds it: the environment, then the settings file."""
-    if name := os.environ.get("KERAS_BACKEND"):
-        return name
-    settings = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "keras.json"
-    try:
-        return json.loads(settings.read_text(encoding="utf-8"))["backend"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return "tensorflow"

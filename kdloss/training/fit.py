@@ -9,11 +9,10 @@ import keras
 
 from asm.locks import held
 from kdloss.augment import augmentation
-from kdloss.errors import ConfigError
 from kdloss.evaluation.metrics import available_normalisers, image_errors, nme
 from kdloss.geometry import BoxPolicy
 from kdloss.interruption import deferred_interrupt
-from kdloss.models import build_model, depends_on_side, predicts_heatmaps, require_side
+from kdloss.models import build_model
 from kdloss.pipeline import ViewBatches, training_data
 from kdloss.prediction import predict_dataset
 from kdloss.runs import finish, finished, machine
@@ -21,6 +20,7 @@ from kdloss.soft_landmarks import fit_shape_model, mean_shape, soft_points
 from kdloss.teacher_cache import cached_teacher
 from kdloss.training.assembly import compiled_trainer, feature_distillation, load_teachers
 from kdloss.training.checkpoint import checkpoint_path, load_state
+from kdloss.training.checks import check_settings
 from kdloss.training.deadline import OutOfTime
 from kdloss.training.distribution import OneDevice
 from kdloss.training.frozen import freeze
@@ -69,13 +69,11 @@ def train(
     distribution = distribution or OneDevice()
     distribution.check(config.batch_size)
     distribution.require_same(_facts(config, prepared))
+    check_settings(config)
     if distribution.is_first:
         check_run_folder(folder, config, resume)
     if results := distribution.share(finished(folder)):
         return results
-    if config.heatmap_loss != "none" and not predicts_heatmaps(config.arch):
-        raise ConfigError(f"--heatmap-loss {config.heatmap_loss}: {config.arch} regresses points: leave it out")
-    _check_stages(config)
     keras.backend.clear_session()
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.precision)
@@ -176,18 +174,6 @@ def _facts(config, prepared):
     """What must be the same in all processes of a run."""
     versions = {name: found for name, found in machine()["packages"].items() if name in ("keras", "jax")}
     return dataclasses.asdict(config) | {"prepared faces": prepared.manifest["content"]} | versions
-
-
-def _check_stages(config):
-    """Checks that the network can be trained at all sides."""
-    stages = stages_of(config)
-    if len(stages) > 1 and depends_on_side(config.arch):
-        raise ConfigError(
-            f"--stages {config.stages}: the weights of {config.arch} are for one side: leave it out, or give another "
-            f"--arch"
-        )
-    for stage in stages:
-        require_side(config.arch, stage.side)
 
 
 def _stored_points(config, teachers, batches, folder, deadline):

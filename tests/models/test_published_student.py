@@ -14,8 +14,9 @@ import pytest
 
 from kdloss.errors import CheckpointError
 from kdloss.geometry import from_unit
+from kdloss.locate import is_published_student
 from kdloss.models import build_model, count_parameters, published_student
-from kdloss.models.published_student import is_published_student, load_published_student
+from kdloss.models.published_student import load_published_student
 from kdloss.models.regressors import HEAD
 
 # Runs apart, because one process holds one Keras. Weights are drawn so that signals neither vanish nor blow up in any

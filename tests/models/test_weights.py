@@ -10,10 +10,11 @@ import pytest
 from keras.src.applications import efficientnet
 from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
+from kdloss import locate
+from kdloss.architectures import REGRESSORS, Regressor
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.models import build_model
-from kdloss.models import weights as weights_module
-from kdloss.models.regressors import HEAD, REGRESSORS, Regressor
+from kdloss.models.regressors import HEAD
 from tests.models.random_weights import randomise
 from tests.training.tiny_chain import ARCH, DEEP, FAN, same
 
@@ -65,7 +66,7 @@ def test_imagenet_is_taken_from_the_keras_folder(tmp_path, monkeypatch):
     file = tmp_path / "models" / "x_notop.h5"
     file.parent.mkdir()
     file.touch()
-    assert weights_module.find_weights("imagenet", "x_notop.h5", "http://127.0.0.1:9/x_notop.h5") == file
+    assert locate.find_weights("imagenet", "x_notop.h5", "http://127.0.0.1:9/x_notop.h5") == file
 
 
 def test_mobilenet_file_without_top(tmp_path):
@@ -167,12 +168,12 @@ def test_without_a_network_the_message_names_the_file(arch, size, file, tmp_path
 def test_a_server_that_never_answers_does_not_hang_the_download(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(weights_module, "_DOWNLOAD_TIMEOUT", 0.3)
+    monkeypatch.setattr(locate, "_DOWNLOAD_TIMEOUT", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/x.h5"
         started = time.monotonic()
         with pytest.raises(ConfigError, match=r"x\.h5 is not at"):
-            weights_module.find_weights("imagenet", "x.h5", url)
+            locate.find_weights("imagenet", "x.h5", url)
     assert time.monotonic() - started < 5
     assert socket.getdefaulttimeout() is None
     assert not list((tmp_path / "models").iterdir())

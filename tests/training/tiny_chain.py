@@ -9,8 +9,7 @@ from keras import Model, layers
 
 from data_prep.layouts import write_layout
 from data_prep.prepare import prepare
-from kdloss.models.heatmap_networks import HEATMAP_NETWORKS, HeatmapNetwork
-from kdloss.models.regressors import REGRESSORS, Regressor
+from kdloss.architectures import HEATMAP_NETWORKS, REGRESSORS, HeatmapNetwork, Regressor
 from kdloss.prepared import PreparedDataset
 from kdloss.training.config import TrainConfig
 

@@ -1,0 +1,82 @@
+"""What speaks against a training run, found in its settings and its files. Imports no network library."""
+
+from kdloss.architectures import depends_on_side, network_of, predicts_heatmaps, require_feature_maps, require_side
+from kdloss.cards import archived_card, parsed_card
+from kdloss.errors import CheckpointError, ConfigError
+from kdloss.geometry import BoxPolicy
+from kdloss.locate import find_weights
+from kdloss.soft_landmarks import soft_points
+from kdloss.training.checkpoint import loadable_card, require_scheme
+from kdloss.training.stages import stages_of
+
+
+def check_settings(config):
+    """Checks that the network of a `TrainConfig` can be trained as it says; raises `ConfigError`."""
+    if config.heatmap_loss != "none" and not predicts_heatmaps(config.arch):
+        raise ConfigError(f"--heatmap-loss {config.heatmap_loss}: {config.arch} regresses points: leave it out")
+    stages = stages_of(config)
+    if len(stages) > 1 and depends_on_side(config.arch):
+        raise ConfigError(
+            f"--stages {config.stages}: the weights of {config.arch} are for one side: leave it out, or give another "
+            f"--arch"
+        )
+    for stage in stages:
+        require_side(config.arch, stage.side)
+    if config.by_features:
+        require_feature_maps(config.image_size)
+
+
+def check_faces(config, prepared, shape=None):
+    """Checks that prepared faces are enough for a `TrainConfig`, and have its boxes, and the points of a shape model;
+    raises `ConfigError` or `DataError`."""
+    prepared.indices("val")
+    if config.batch_size > (faces := len(prepared.indices("train"))):
+        raise ConfigError(f"--batch-size {config.batch_size}: larger than the {faces} faces: give a smaller one")
+    if (policy := BoxPolicy.parse(config.box)).source != "gt":
+        prepared.boxes(policy)
+    if shape is not None:
+        soft_points(prepared, shape, policy)
+
+
+def check_weights(config):
+    """Checks the file of first weights as far as that needs neither a download nor a network.
+
+    Raises `ConfigError` where there is none, `CheckpointError` of one that is damaged or of another network.
+    """
+    network = network_of(config.arch)
+    file, url = network.imagenet(config.image_size)
+    if config.weights == "imagenet" and url:
+        return
+    path = find_weights(config.weights, file, url)
+    if path is None or path.suffix != ".keras":
+        return
+    try:
+        text = archived_card(path)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: can't be read as a .keras model ({error})") from error
+    if text is not None:
+        arch = parsed_card(text, path, "train it again")["arch"]
+        other = network_of(arch)
+        if type(other) is not type(network) or other.imagenet(config.image_size)[0] != file:
+            raise CheckpointError(f"{path}: found a model {arch}, expected {config.arch}: use the same --arch")
+
+
+def check_teachers(config, scheme=None):
+    """Checks that the teachers of a `TrainConfig` are there, and see what the student sees; raises `CheckpointError`.
+
+    ``scheme``: that of the faces, or None: it is not known yet.
+    """
+    for role, path in config.teacher_paths.items():
+        card = loadable_card(path)
+        if card["dataset"] != config.dataset:
+            raise CheckpointError(
+                f"--{role} {path}: trained on {card['dataset']}, expected {config.dataset}: give a teacher of this set"
+            )
+        if scheme is not None:
+            require_scheme(card, scheme, path)
+        for field, wanted in (("image_size", config.image_size), ("box", config.box)):
+            if card[field] != wanted:
+                raise CheckpointError(
+                    f"--{role} {path}: trained with {field} {card[field]}, expected {wanted}: teachers see the "
+                    f"student's views, so give both the same --{field.replace('_', '-')}"
+                )
