@@ -1,12 +1,12 @@
 # make demo: the whole chain on synthetic faces.  For developers, see CONTRIBUTING.md: make lint, make test (with line
-# coverage), make test-jax, make test-newest, make notebooks, make bench.
+# coverage), make test-jax, make test-newest, make notebooks.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: install install-newest demo bench test test-jax test-newest test-most lint notebooks store-notebooks clean
+.PHONY: install install-newest demo test test-slow test-all test-jax test-newest test-most lint notebooks store-notebooks clean
 .DELETE_ON_ERROR:
 
 install: $(INSTALLED)
@@ -75,16 +75,10 @@ ON_NEWEST := training/test_checkpoint.py training/test_recorder.py commands/test
 test-most: $(INSTALLED)
 	$(ONE_THREAD) $(BIN)/python -m $(PYTEST) $(addprefix tests/,$(ON_NEWEST))
 
-# A short form of every benchmark, beside the figures that are stored, which it replaces. Rendered faces.
-BENCH := docs/results/bench.json
-
-bench: $(INSTALLED)
-	$(BIN)/python -m kdloss.benchmark suite --against $(BENCH) --json $(BENCH)
-
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m kdloss.results check
+	$(BIN)/python tools/tables.py --check
 
 # The notebooks on a demo in miniature: shows that they run, not what good models look like.
 MINIATURE := build/miniature

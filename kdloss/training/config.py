@@ -107,7 +107,7 @@ class TrainConfig:
         BoxPolicy.parse(self.box)
         least = dict.fromkeys(("epochs", "batch_size"), 1)
         weights = ("weight_decay", "heatmap_weight", "fa_weight", "ps_weight")
-        for name, low in least | dict.fromkeys(("teacher_views", "warmup_epochs", *weights, "seed"), 0).items():
+        for name, low in (least | dict.fromkeys(("teacher_views", "warmup_epochs", *weights, "seed"), 0)).items():
             self._at_least(name, low)
         if self.seed >= 1 << 32:
             raise ConfigError(f"--seed {self.seed}: expected a number below {1 << 32}")
