@@ -36,7 +36,7 @@ from kdloss.runs import environment
 
 ARCHITECTURES = ("mobilenetv2", "efficientnetb3", "efficientfan-b0")
 MODEL = "mobilenetv2-300w"
-_LEAST = {"threads": 1, "rounds": 5, "images": 1, "batch_size": 1, "processes": 0, "faces": 1}
+_LEAST = {"threads": 1, "rounds": 5, "images": 1, "batch_size": 1, "processes": 0, "faces": 1, "points": 1}
 _print = functools.partial(print, flush=True)
 
 
@@ -107,10 +107,8 @@ def _inference(args):
     prepared = find_prepared(args.dataset, args.data) if args.dataset else None
     from kdloss.benchmarking.inference import measure_inference
     from kdloss.benchmarking.networks import find_networks
-    from kdloss.models import architectures
 
     archs = args.arch or ([] if args.checkpoint else ARCHITECTURES)
-    archs = architectures() if "all" in archs else archs
     networks = find_networks(archs, args.points, args.image_size, args.checkpoint, prepared and prepared.scheme)
     names = ("split", "threads", "rounds", "images", "batch_size", "processes")
     settings = {name: getattr(args, name) for name in names}

@@ -5,18 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import keras
 import numpy as np
 
-from kdloss.benchmarking.macs import count_macs
+from kdloss.architectures import architectures, require_side
 from kdloss.benchmarking.runtimes import RUNTIMES
 from kdloss.deploy.readers import load_reader
 from kdloss.deploy.representative import representative_crops
 from kdloss.errors import CheckpointError
 from kdloss.evaluation.evaluation import LoadedModel, load_checkpoint
 from kdloss.locate import EXPORTED, checkpoint_path, is_published_student
-from kdloss.models import build_model, count_parameters, require_side
-from kdloss.models.published_student import load_published_student
 from kdloss.schemes import LandmarkScheme
 from kdloss.training.checkpoint import read_card, require_scheme
 
@@ -48,11 +45,13 @@ class Network:
 
     def describe(self):
         """What it is: a dict for JSON."""
+        from kdloss.benchmarking.macs import count_macs
+
         return {
             "arch": self.arch,
             "image_size": self.image_size,
             "points": self.model.output_shape[1],
-            "parameters": None if self.file else count_parameters(self.model),
+            "parameters": None if self.file else int(self.model.count_params()),
             "macs": None if self.file else count_macs(self.model),
             "checkpoint": self.loaded.record if self.loaded else None,
         }
@@ -68,10 +67,10 @@ class Network:
 
 
 def find_networks(archs, points, sizes, checkpoints, scheme=None):
-    """Yields each `Network` when it is asked for: many at once would not fit into memory.
+    """Checks what is to be measured, and returns an iterator that makes each `Network` when its turn comes.
 
     Args:
-        archs, points, sizes: fresh networks of so many points, each at every side in pixels.
+        archs, points, sizes: fresh networks of so many points, or ``all``, each at every side in pixels.
         checkpoints: run folders, ``.keras`` files, shipped models' names, published students' ``.h5``, LiteRT and ONNX
             files of `kdloss.export`.
         scheme: the `LandmarkScheme` that these have to be trained for; None: any.
@@ -80,16 +79,23 @@ def find_networks(archs, points, sizes, checkpoints, scheme=None):
         CheckpointError: no such file, damaged, or for another scheme.
         ConfigError: an unknown architecture, a side that it does not take, or a runtime that is not installed.
     """
-    fresh = list(itertools.product(archs, sizes))
+    fresh = list(itertools.product(architectures() if "all" in archs else archs, sizes))
     for arch, size in fresh:
         require_side(arch, size)
-    schemes = [_scheme_of(path, scheme) for path in checkpoints]
+    return _networks(fresh, points, [(path, _scheme_of(path, scheme)) for path in checkpoints])
+
+
+def _networks(fresh, points, trained):
+    import keras
+
+    from kdloss.models import build_model
+
     for arch, size in fresh:
         keras.utils.clear_session(free_memory=True)
         yield Network(f"{arch}, {size} px", arch, build_model(arch, points, size))
-    for path, own in zip(checkpoints, schemes, strict=True):
+    for path, scheme in trained:
         keras.utils.clear_session(free_memory=True)
-        yield _trained(path, own)
+        yield _trained(path, scheme)
 
 
 def _trained(path, scheme):
@@ -103,6 +109,8 @@ def _scheme_of(path, expected):
     """The `LandmarkScheme` that a trained network reads."""
     file = checkpoint_path(path)
     if is_published_student(file):
+        from kdloss.models.published_student import load_published_student
+
         own = LandmarkScheme.plain(load_published_student(file).output_shape[1])
         return expected or own
     card = load_reader(path, device="cpu", threads=1).card if file.suffix in EXPORTED else read_card(file)

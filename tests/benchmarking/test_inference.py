@@ -159,7 +159,7 @@ def test_networks_are_told_apart_and_no_legend_covers_another():
     [
         (["--arch", "resnet"], "unknown architecture 'resnet': expected one of mobilenetv2, "),
         (["--arch", ARCH, "--image-size", "31"], "image size is 31: expected an even number"),
-        (["--arch", ARCH, "--points", "0"], "number of points is 0: expected"),
+        (["--arch", ARCH, "--points", "0"], "--points 0: expected 1 at least"),
         (["--checkpoint", "absent"], "absent: no such checkpoint: "),
         (["--threads", "1", "0"], "--threads 0: expected 1 at least"),
         (["--threads", "1", "two"], "--threads 1 two: expected numbers, or all"),
