@@ -102,20 +102,14 @@ import pickle
 import numpy, dill as d
 from pickle import loads
 def f(): import cloudpickle
-import joblib.numpy_pickle
 eval('1')
-compile(text, 'x', 'exec')
 __import__(name)
 os.system('true')
 from os import system
 subprocess.run('true', shell=True)
-run(words, shell=how)
-subprocess.getoutput('true')
 np.load(path)
 np.load(path, allow_pickle=True)
-np.load(path, allow_pickle=how)
 np.load(path, **how)
-numpy.load(path)
 np.savez(path, **arrays)
 from numpy import load
 np.lib.format.read_array(file)
@@ -126,8 +120,6 @@ yaml.load(text)
 yaml.load(text, Loader=yaml.Loader)
 LOADER = yaml.Loader; yaml.load(text, Loader=LOADER)
 LOADER = getattr(yaml, 'CLoader', yaml.SafeLoader); yaml.load(text, Loader=LOADER)
-yaml.unsafe_load(text)
-from yaml import load
 archive.extractall(path)
 archive.extract(name)
 shutil.unpack_archive(path)
