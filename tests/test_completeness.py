@@ -16,7 +16,7 @@ from kdloss import export, recipes, reproduce, train_student, train_teacher
 from kdloss.chain import SYSTEMS, link_config
 from kdloss.datasets import DATASETS, DatasetSpec
 from kdloss.errors import ConfigError, DataError
-from kdloss.losses import heatmap_loss, point_loss, points
+from kdloss.losses import KD_PRESETS, heatmap_loss, point_loss, points
 from kdloss.models import architectures, build_model
 from kdloss.schemes import SCHEMES
 from kdloss.training import config as configuration
@@ -43,6 +43,8 @@ def losses(capsys, tmp_path):
                 find(name)
             except ConfigError:
                 yield f"--{field} {name}: no such loss: add it to the table in kdloss/losses/{place}.py"
+    for name in {*_accepted("kd_preset"), *_choices(train_student.main, "--preset", capsys)} - set(KD_PRESETS):
+        yield f"KD-Loss preset {name}: no constants: add a KDLossConfig to KD_PRESETS in kdloss/losses/kd_presets.py"
     fields = {field.name for field in dataclasses.fields(configuration.TrainConfig)}
     known = fields & set(inspect.signature(FeatureDistillation).parameters)
     for method in {*_accepted("method"), *_choices(train_student.main, "--method", capsys)}:
@@ -135,6 +137,7 @@ HALFWAY = {
     "data set wflw: no read: write": lambda patch: patch.setitem(READERS, "wflw", ("data_prep.wflw", "read")),
     "--loss wing: no such loss: .*losses/points": lambda patch: patch.delitem(points._POINT_LOSSES, "wing"),
     "--heatmap-loss kl: no such loss": lambda patch: patch.setattr(configuration, "HEATMAP_LOSSES", ("kl",)),
+    "KD-Loss preset new: no constants": lambda patch: patch.setattr(train_student, "KD_PRESETS", ("new",)),
     "--method rkd: no term 'rkd': .*FeatureDist": lambda patch: patch.setitem(configuration.METHODS, "rkd", ("rkd",)),
     "--arch new: no trunk": lambda patch: patch.setitem(REGRESSORS, "new", dataclasses.replace(TINY, trunk=None)),
     "--arch new: no first": lambda patch: patch.setitem(REGRESSORS, "new", dataclasses.replace(TINY, imagenet=None)),

@@ -27,10 +27,14 @@ SIDE = 200  # of the images with dots, pixels
 DOT_TOLERANCE = 0.05
 
 some = settings(max_examples=30)
-turns = st.floats(-np.pi, np.pi)
 shares = st.floats(-0.1, 0.1)
 views = st.fixed_dictionaries(
-    {"rotation": turns, "scale": st.floats(0.8, 1.25), "shift": st.tuples(shares, shares), "mirror": st.booleans()}
+    {
+        "rotation": st.floats(-np.pi, np.pi),
+        "scale": st.floats(0.8, 1.25),
+        "shift": st.tuples(shares, shares),
+        "mirror": st.booleans(),
+    }
 )
 sizes = st.integers(1, 512)
 shapes = arrays(np.float64, (6, 2), elements=st.floats(-300, 300))
@@ -40,10 +44,10 @@ triples = arrays(np.float64, (3, 2), elements=st.floats(-0.15, 0.15))  # in the 
 
 
 @st.composite
-def boxes(draw, stretched=True):
+def boxes(draw):
     """Boxes x, y, width, height around the middle of an image with dots, a third to two thirds of it."""
     centre, width = SIDE / 2 + draw(arrays(np.float64, 2, elements=st.floats(-15, 15))), draw(st.floats(70, 120))
-    height = width * draw(st.floats(0.8, 1.25)) if stretched else width
+    height = width * draw(st.floats(0.8, 1.25))
     return (centre[0] - width / 2, centre[1] - height / 2, width, height)
 
 
@@ -89,15 +93,6 @@ def test_composition_is_one_after_the_other_associative_and_has_inverses(first, 
     np.testing.assert_allclose(compose(compose(a, b), c), compose(a, compose(b, c)), atol=scale)
     for pair in ((invert(a), a), (a, invert(a))):
         np.testing.assert_allclose(compose(*pair), np.eye(2, 3), atol=1e-7)
-
-
-@some
-@given(box=boxes(stretched=False), size=sizes, turn=turns, other=turns, points=shapes)
-def test_two_turns_are_one_of_their_sum(box, size, turn, other, points):
-    once = FaceCrop.from_box(box, size, rotation=turn).points(points)
-    twice = square(size, size, rotation=other).points(once)
-    expected = FaceCrop.from_box(box, size, rotation=turn + other).points(points)
-    np.testing.assert_allclose(twice, expected, atol=1e-9 * SIDE)
 
 
 @some

@@ -92,13 +92,6 @@ def test_flat_maps_give_points_inside(readout, value):
         np.testing.assert_allclose(found, 3.5, atol=1e-5)
 
 
-def test_one_high_pixel_is_read_at_its_centre():
-    rows, columns = np.mgrid[:8, :8]
-    logits = 10 * np.eye(64).reshape(1, 8, 8, 64)
-    expected = np.stack([columns.ravel(), rows.ravel()], axis=-1)
-    np.testing.assert_allclose(read(argmax_readout, logits), expected, atol=1e-6)
-
-
 def spread(logits):
     """(N,) float64 heatmap pixels of the one map that is given."""
     found = ops.convert_to_numpy(heatmap_spread(ops.convert_to_tensor(logits, dtype="float32")))

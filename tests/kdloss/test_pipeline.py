@@ -76,22 +76,6 @@ def test_an_unvaried_view_is_the_crop_of_the_box(faces):
         np.testing.assert_allclose(points["hard"], crop.unit_points(faces.points[row].astype(float)), atol=1e-6)
 
 
-def test_stored_outputs_come_with_their_own_view(faces):
-    rows = faces.indices("train")
-    stored = np.arange(2 * len(rows) * 29 * 2, dtype=np.float32).reshape(2, len(rows), 29, 2)
-    batches = views_of(faces, rows, stored={"tough": stored}, rounds=2)
-    assert batches.names == ["hard", "tough"]
-    for epoch in range(4):
-        images, points = batches.batch(epoch, 0)
-        for image, hard, tough in zip(images, points["hard"], points["tough"], strict=True):
-            ((round_, position),) = np.argwhere((stored == tough).all(axis=(2, 3)))
-            assert round_ == epoch % 2
-            again, again_points = batches.view(position, round_)
-            np.testing.assert_array_equal(image, again)
-            np.testing.assert_array_equal(hard, again_points["hard"])
-            np.testing.assert_array_equal(tough, stored[round_, position])
-
-
 @pytest.mark.parametrize("augment", ["strong", "none"])
 def test_views_and_their_order_depend_on_the_seed_alone(faces, augment):
     first, again, other = (views_of(faces, seed=seed, augment=augmentation(augment)) for seed in (3, 3, 4))

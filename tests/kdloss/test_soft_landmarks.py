@@ -43,12 +43,9 @@ def test_only_training_faces_make_the_model(faces, faces_copy, policy):
     after = fit_shape_model(faces_copy, policy, 0.9)
     for name in ("mean", "modes", "spectrum"):
         np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
-
-
-def test_every_training_face_makes_the_model(faces, faces_copy):
-    policy = BoxPolicy()
+    # And all of them do.
     faces_copy.points[faces.indices("train")[0], 0] += 1
-    assert (fit_shape_model(faces_copy, policy, 0.9).mean != fit_shape_model(faces, policy, 0.9).mean).any()
+    assert (fit_shape_model(faces_copy, policy, 0.9).mean != before.mean).any()
 
 
 def test_the_model_says_what_it_is_of(faces):

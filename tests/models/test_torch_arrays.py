@@ -22,12 +22,9 @@ def test_arrays_are_laid_out_as_their_strides_say(tensor, expected):
     assert list(found) == ["w"]
     assert found["w"].dtype == np.float32
     np.testing.assert_array_equal(found["w"], expected)
-
-
-def test_whole_numbers_stay_whole():
-    found = read_torch_arrays(
-        torch_file(torch_tensor((6,), (1,), kind="LongStorage"), torch_numbers([2**40] * 6, "<i8"))
-    )
+    # Whole numbers stay whole.
+    whole = torch_tensor((6,), (1,), kind="LongStorage")
+    found = read_torch_arrays(torch_file(whole, torch_numbers([2**40] * 6, "<i8")))
     assert found["w"].tolist() == [2**40] * 6
 
 

@@ -63,22 +63,6 @@ def test_the_network_comes_from_the_card_and_not_from_what_the_file_describes(mo
     assert np.array_equal(loaded.predict_on_batch(images), model.predict_on_batch(images))
 
 
-def test_a_write_that_fails_leaves_the_file_before(model, tmp_path, monkeypatch):
-    path = tmp_path / "best.keras"
-    save_model(path, model, CARD_29)
-    before = path.read_bytes()
-
-    def cut_short(self, place):
-        place.write_bytes(b"half")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(type(model), "save", cut_short)
-    with pytest.raises(KeyboardInterrupt):
-        save_model(path, model, CARD_29)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def bad(path, message):
     for read in (read_card, load_model):
         with pytest.raises(CheckpointError) as raised:

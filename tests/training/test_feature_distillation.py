@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from kdloss.errors import CheckpointError, ConfigError
+from kdloss.errors import ConfigError
 from kdloss.models import build_model, feature_maps
 from kdloss.training import assembly, recorder
 from kdloss.training.checkpoint import load_model, save_model
@@ -64,18 +64,8 @@ def folder(heatmap_runs):
     return heatmap_runs[0]
 
 
-def untrained(path, points=68, size=MAPS_SIZE, **changes):
-    """Writes a teacher that has seen nothing; returns the path, a text."""
-    card = {"arch": FAN, "dataset": "300w", "image_size": size, "box": "gt:1.25"} | changes
-    save_model(path, build_model(card["arch"], points, size), card)
-    return str(path)
-
-
 def test_every_term_is_logged_and_they_sum_to_the_loss(folder):
-    assert set(rows_of(folder / "teacher")[0]) - {"epoch", "loss", "val_nme", "learning_rate", "seconds"} == {
-        "l1_hard",
-        "heatmap",
-    }
+    assert {"l1_hard", "heatmap"} < set(rows_of(folder / "teacher")[0])
     rows = rows_of(folder / "student")
     assert len(rows) == 2
     for row in rows:
@@ -115,18 +105,6 @@ def test_a_run_that_was_stopped_resumes_to_the_same_numbers(folder, faces):
     assert same(load_model(run)[0].get_weights(), load_model(whole)[0].get_weights())
 
 
-def test_feature_teachers_that_do_not_fit(folder, faces, cofw_faces, tmp_path):
-    run, flag = tmp_path / "run", "--feature-teacher"
-    follows = {"method": "fa-ps", "tough": None}
-    config = student_of(folder, **follows, image_size=96)
-    refused(CheckpointError, faces, run, config, flag, "image_size 64", "expected 96", "--image-size")
-    absent = str(tmp_path / "absent.keras")
-    refused(CheckpointError, faces, run, student_of(folder, **follows, feature_teacher=absent), "no such checkpoint")
-    other = untrained(tmp_path / "29.keras", 29, scheme=cofw_faces.scheme.to_json())
-    config = student_of(folder, **follows, feature_teacher=other)
-    refused(CheckpointError, faces, run, config, "29.keras: trained for the 29 points", "68")
-
-
 @pytest.mark.parametrize(
     ("arch", "size", "method", "parts"),
     [
@@ -136,10 +114,11 @@ def test_feature_teachers_that_do_not_fit(folder, faces, cofw_faces, tmp_path):
     ],
 )
 def test_maps_whose_sides_do_not_suit(arch, size, method, parts, faces, tmp_path):
-    teacher = untrained(tmp_path / "teacher.keras", size=size, arch=arch, scheme=faces.scheme.to_json())
-    config = heatmap_config(
-        arch=arch, image_size=size, heatmap_loss="none", method=method, feature_teacher=teacher, tough=None
-    )
+    teacher = str(tmp_path / "teacher.keras")
+    scheme = faces.scheme.to_json()
+    card = {"arch": arch, "dataset": "300w", "image_size": size, "box": "gt:1.25", "scheme": scheme}
+    save_model(teacher, build_model(arch, 68, size), card)
+    config = heatmap_config(arch=arch, image_size=size, heatmap_loss="none", method=method, feature_teacher=teacher)
     refused(ConfigError, faces, tmp_path / "run", config, *parts)
     assert not (tmp_path / "run").exists()
 

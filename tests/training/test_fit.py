@@ -200,6 +200,8 @@ def test_teachers_that_do_not_fit(runs, faces, cofw_faces, tmp_path):
     refused(CheckpointError, faces, run, student_config(runs, image_size=48), "--tough", "image_size 32", "48")
     refused(CheckpointError, faces, run, student_config(runs, box="gt:1.4"), "--tough", "box gt:1.25", "gt:1.4")
     refused(CheckpointError, faces, run, student_config(runs, tolerant=str(tmp_path)), "no such checkpoint")
+    followed = {"method": "fa", "feature_teacher": str(runs / "tough"), "image_size": 64}
+    refused(CheckpointError, faces, run, tiny_config("student", **followed), "--feature-teacher", "image_size 32", "64")
     # A teacher of the same data set by name, but with other points.
     card = read_card(runs / "tough") | {"scheme": cofw_faces.scheme.to_json()}
     save_model(tmp_path / "29.keras", build_model(ARCH, 29, SIZE), card)

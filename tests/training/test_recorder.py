@@ -1,8 +1,5 @@
 """The callback at the end of each epoch: averages are validated and kept, and the training weights come back."""
 
-import csv
-import json
-
 import keras
 import numpy as np
 import pytest
@@ -12,7 +9,7 @@ from kdloss.models import build_model
 from kdloss.pipeline import ViewBatches, training_data
 from kdloss.training.checkpoint import load_model
 from kdloss.training.objectives import objective_for
-from kdloss.training.recorder import RunRecorder, TrainingDiverged, write_history
+from kdloss.training.recorder import RunRecorder, TrainingDiverged
 from kdloss.training.trainer import DistillationTrainer
 from tests.training.tiny_chain import ARCH, BATCH, SIZE, arrays, same, tiny_config
 
@@ -93,13 +90,3 @@ def test_a_validation_that_is_no_number_stops_the_run(faces, tmp_path):
     with pytest.raises(TrainingDiverged, match="epoch 1"):
         fit(faces, tmp_path, lambda network: float("nan"), ema=False)
     assert not (tmp_path / "best.keras").exists()
-
-
-def test_history_in_both_formats(tmp_path):
-    rows = [{"epoch": 1, "loss": 0.5, "val_nme": 9.25}, {"epoch": 2, "loss": 0.25, "val_nme": 8.0}]
-    write_history(tmp_path, rows)
-    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == rows
-    with open(tmp_path / "history.csv", newline="") as file:
-        assert [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)] == rows
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["history.csv", "metrics.jsonl"]
