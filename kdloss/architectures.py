@@ -59,7 +59,7 @@ def _build(function, inputs, **settings):
 
 
 def _family(function, imagenet):
-    """(settings) -> the fields ``trunk`` and ``imagenet`` of a network; ``function`` of `kdloss.models` builds its trunk."""
+    """(settings) -> the fields ``trunk`` and ``imagenet``; ``function`` of `kdloss.models` builds the trunk."""
     return lambda **settings: {
         "trunk": functools.partial(_build, function, **settings),
         "imagenet": functools.partial(imagenet, **settings),

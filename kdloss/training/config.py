@@ -105,10 +105,11 @@ class TrainConfig:
         self._one_of("precision", PRECISIONS)
         augmentation(self.augment)
         BoxPolicy.parse(self.box)
-        least = dict.fromkeys(("epochs", "batch_size"), 1)
+        for name in ("epochs", "batch_size"):
+            self._at_least(name, 1)
         weights = ("weight_decay", "heatmap_weight", "fa_weight", "ps_weight")
-        for name, low in least | dict.fromkeys(("teacher_views", "warmup_epochs", *weights, "seed"), 0).items():
-            self._at_least(name, low)
+        for name in ("teacher_views", "warmup_epochs", *weights, "seed"):
+            self._at_least(name, 0)
         if self.seed >= 1 << 32:
             raise ConfigError(f"--seed {self.seed}: expected a number below {1 << 32}")
         if not 0 < self.learning_rate < math.inf:
