@@ -59,7 +59,7 @@ def _build(function, inputs, **settings):
 
 
 def _family(function, imagenet):
-    """(settings) -> ``trunk`` and ``imagenet`` of a network whose trunk a ``function`` of `kdloss.models` builds."""
+    """(settings) -> the fields ``trunk`` and ``imagenet``; ``function`` of `kdloss.models` builds the trunk."""
     return lambda **settings: {
         "trunk": functools.partial(_build, function, **settings),
         "imagenet": functools.partial(imagenet, **settings),

@@ -218,6 +218,8 @@ def _check_sources(args, sources):
     Raises:
         ConfigError: options that do not go with them, or an overlay that would take the place of an original.
     """
+    if all(source.kind != "camera" and not source.path.is_file() for source in sources):
+        raise DataError(f"{sources[0].path}: no such file: give photographs, videos, folders of them, or camera:0")
     films = [source for source in sources if source.kind != "photograph"]
     if films and (args.boxes is not None or args.detector == WHOLE):
         raise ConfigError(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from kdloss.augment import augmentation
 from kdloss.errors import ConfigError
 from kdloss.geometry import BoxPolicy
-from kdloss.losses.kd_presets import KD_PRESETS
 from kdloss.training.frozen import STRIDES
 from kdloss.training.stages import NONE, parse_stages
 
@@ -101,16 +100,16 @@ class TrainConfig:
         self._one_of("method", METHODS)
         self._one_of("loss", ("l2", "l1", "wing"))
         self._one_of("heatmap_loss", HEATMAP_LOSSES)
-        self._one_of("kd_preset", KD_PRESETS)
         self._one_of("unit", ("normalised", "pixel"))
         self._one_of("schedule", ("cosine", "inverse-time", "steps"))
         self._one_of("precision", PRECISIONS)
         augmentation(self.augment)
         BoxPolicy.parse(self.box)
-        least = dict.fromkeys(("epochs", "batch_size"), 1)
+        for name in ("epochs", "batch_size"):
+            self._at_least(name, 1)
         weights = ("weight_decay", "heatmap_weight", "fa_weight", "ps_weight")
-        for name, low in (least | dict.fromkeys(("teacher_views", "warmup_epochs", *weights, "seed"), 0)).items():
-            self._at_least(name, low)
+        for name in ("teacher_views", "warmup_epochs", *weights, "seed"):
+            self._at_least(name, 0)
         if self.seed >= 1 << 32:
             raise ConfigError(f"--seed {self.seed}: expected a number below {1 << 32}")
         if not 0 < self.learning_rate < math.inf:

@@ -2,8 +2,11 @@
 
 import pytest
 
-from kdloss.models.regressors import REGRESSORS
+from kdloss import evaluate, train_student, train_teacher
+from kdloss.architectures import REGRESSORS
 from tests.training.tiny_chain import ARCH, TINY, write_faces
+
+SMALL = ["--recipe", "smoke", "--arch", ARCH, "--batch-size", "8", "--epochs", "1"]
 
 
 @pytest.fixture(autouse=True)
@@ -23,3 +26,26 @@ def data(tmp_path_factory):
     for dataset in ("300w", "cofw"):
         write_faces(root / "made" / dataset, dataset).path.rename(root / dataset)
     return root
+
+
+@pytest.fixture(scope="session")
+def chain(data, tmp_path_factory):
+    """``KDLOSS_RUNS`` after the commands of the README: both teachers, a student, and its evaluation."""
+    root = tmp_path_factory.mktemp("chain")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(REGRESSORS, ARCH, TINY)
+        patch.setenv("KDLOSS_DATA", str(data))
+        patch.setenv("KDLOSS_RUNS", str(root))
+        for kind in ("tough", "tolerant"):
+            assert train_teacher.main(["--kind", kind, *SMALL, "--image-size", "32"]) == 0
+        assert train_student.main(SMALL) == 0
+        assert evaluate.main(["--dataset", "300w"]) == 0
+    return root
+
+
+@pytest.fixture
+def at_work(data, chain, monkeypatch):
+    """The runs of `chain`, among which commands look."""
+    monkeypatch.setenv("KDLOSS_DATA", str(data))
+    monkeypatch.setenv("KDLOSS_RUNS", str(chain))
+    return chain

@@ -1,0 +1,190 @@
+"""What is wrong with arguments, paths or data is answered at once: before a network library is imported."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asm import ShapeModel
+from kdloss.models import build_model
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LATE = ("tensorflow", "keras", "jax", "torch", "sklearn", "matplotlib", "tensorboard")
+SECONDS = 0.9  # of processor time
+
+# Runs lines of words one after the other: status, what was said, libraries that were loaded for it, seconds.
+RUN = """
+import contextlib, io, json, sys, time
+from kdloss.__main__ import main
+from kdloss.architectures import REGRESSORS
+REGRESSORS["tiny"] = REGRESSORS["mobilenetv2"]
+lines, late = json.loads(sys.stdin.read())
+found = []
+for words in lines:
+    said, before, begun = io.StringIO(), set(sys.modules), time.process_time()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+        try:
+            status = main(words)
+        except SystemExit as stopped:
+            status = stopped.code
+    took = time.process_time() - begun
+    found.append([status, said.getvalue(), [name for name in late if name in set(sys.modules) - before], took])
+print(json.dumps(found))
+"""
+
+# A line of words, and what is said of it. The folder holds what `place` makes.
+LINES = {
+    # Flags before data, teachers and all else.
+    "train_teacher --epochs 0": "--epochs 0: expected 1 at least",
+    "train_teacher --seed -1": "--seed -1: expected 0 at least",
+    "train_teacher --batch-size 0": "--batch-size 0: expected 1 at least",
+    "train_teacher --learning-rate -1": "--learning-rate -1.0: expected a number above 0",
+    "train_teacher --ema 1": "--ema 1.0: expected 0",
+    "train_teacher --box eyes": "--box eyes",
+    "train_teacher --arch resnet": "unknown architecture 'resnet'",
+    "train_teacher --arch tiny --image-size 33": "image size is 33: expected an even number",
+    "train_teacher --arch tiny --frozen 8": "--frozen 8: random weights would stay random",
+    "train_teacher --arch tiny --heatmap-loss mse": "--heatmap-loss mse: tiny regresses points",
+    "train_teacher --arch tiny --heatmap-weight 2": "--heatmap-weight: this run has no heatmap loss",
+    "train_teacher --arch mobilenetv2-spatial --image-size 64 --stages 32:0.5": "--stages 32:0.5: the weights of",
+    "train_teacher --stages 64": "--stages 64: expected none, or SIDE:SHARE",
+    "train_teacher --kind tolerant --variance 1.5": "--variance 1.5: expected a share",
+    "train_teacher --kind tough --variance 0.9": "which only --kind tolerant learns",
+    "train_teacher --kind tolerant --variance 0.9 --shape a.npz": "give one of the two",
+    "train_teacher --resume": "--resume: which run? name its folder with --out",
+    "train_teacher --recipe huge": "--recipe: invalid choice: 'huge'",
+    "train_teacher --epochs many": "--epochs: invalid int value",
+    "train_teacher --distribute nowhere": "--distribute nowhere: expected devices, or HOST:PORT",
+    "train_student --epochs 0": "--epochs 0: expected 1 at least",
+    "train_student --method dance": "--method: invalid choice: 'dance'",
+    "train_student --method none --unit pixel": "belong to --method kd-loss",
+    "train_student --method fa --ps-weight 1": "--ps-weight belongs to --method ps",
+    "train_student --method none --tough a": "--method none: learns no teacher's points",
+    "train_student --method fa --tough a --feature-teacher a": "--method fa: learns no teacher's points",
+    "train_student --method fa --arch tiny --image-size 48": "--image-size 48: expected a multiple of 32",
+    "reproduce --epochs 0": "--epochs 0: expected 1 at least",
+    "reproduce --minutes 0": "--minutes 0.0: expected a number above 0",
+    "reproduce --seed -1": "--seed -1: expected 0 at least",
+    "reproduce --preset huge": "--preset: invalid choice: 'huge'",
+    "evaluate --dataset 300w --batch-size 0": "--batch-size 0: expected 1 at least",
+    "evaluate --dataset 300w --compare one": "--compare: found one model",
+    "evaluate --dataset 300w --missing skip": "--missing: a network predicts every face",
+    "export --checkpoint {tough} --format onnx --out a.tflite": "expected a name that ends in .onnx",
+    "export --checkpoint {tough} --format savedmodel --precision int8": "knows fp32 alone",
+    "predict {photo} --frames 0": "--frames 0: expected 1 frame at least",
+    "serve --port many": "--port: many: expected a whole number",
+    "serve --checkpoint nix --checkpoint nix": "--checkpoint nix: named 2 times",
+    "benchmark inference --rounds 1": "--rounds 1: expected 5 at least",
+    "prepare dance": "invalid choice: 'dance'",
+    # Data.
+    "train_teacher --data nix": "--data nix: no such folder: give a prepared or an official 300w folder",
+    "train_student --data nix": "--data nix: no such folder: give a prepared or an official 300w folder",
+    "train_student --tough nix --dataset wflw": "no prepared wflw faces there: run make demo",
+    "train_student --dataset wflw": "python -m data_prep wflw --source RAW --out",
+    "train_teacher --data empty": "empty: ",
+    "train_teacher --dataset cofw --data {data}/300w": "holds faces of 300w, expected cofw",
+    "train_teacher --arch tiny --batch-size 18": "--batch-size 18: larger than the 17 faces",
+    "train_teacher --arch tiny --recipe smoke --data damaged": "prepare the set again",
+    "reproduce --data nix": "--data nix: no such folder",
+    "reproduce --dataset wflw": "no prepared wflw faces there",
+    "evaluate --dataset 300w --data nix --checkpoint nix": "--data nix: no such folder",
+    "export --checkpoint {tough} --format litert --precision int8 --dataset wflw": "no prepared wflw faces there",
+    "confidence --checkpoint nix --dataset wflw": "no prepared wflw faces there",
+    "predict nix.jpg --checkpoint {tough}": "nix.jpg: no such file",
+    "predict empty --checkpoint {tough}": "empty: holds no photographs or videos",
+    "benchmark predict --dataset wflw": "no prepared wflw faces there",
+    "shape fit --data nix --out shape.npz": "nix: no such file or folder",
+    "prepare 300w --source nix --out faces": "nix: no such folder",
+    # Checkpoints, teachers and other files that are named.
+    "train_student --arch tiny --tough nix.keras": "nix.keras: no such checkpoint",
+    "train_student --arch tiny --tolerant cut.keras": "cut.keras: damaged, or no checkpoint",
+    "train_student --arch tiny --tough text.keras": "text.keras: damaged, or no checkpoint",
+    "train_student --arch tiny --tough bare.keras": "bare.keras: holds no kdloss.json",
+    "train_student --arch tiny --method fa --feature-teacher a.tflite": "a.tflite: an exported file",
+    "train_student --arch tiny --dataset cofw --tough {tough}": "--tough {tough}: trained on 300w, expected cofw",
+    "train_student --arch tiny --tough {tough} --image-size 64": "trained with image_size 32, expected 64",
+    "train_student --arch tiny --tough {tough} --box gt:1.5": "trained with box gt:1.25, expected gt:1.5",
+    "train_teacher --arch tiny --recipe smoke --weights nix.h5": "--weights nix.h5: no such file",
+    "train_teacher --arch tiny --recipe smoke --weights text.keras": "text.keras: can't be read as a .keras model",
+    "train_teacher --arch mobilenetv2-0.5 --recipe smoke --weights {tough}/best.keras": "found a model tiny, expected",
+    "train_teacher --kind tolerant --shape nix.npz": "nix.npz: no such file",
+    "train_teacher --recipe smoke --kind tolerant --shape shape.npz": "the shape model has 3 points, expected 68",
+    "evaluate --dataset 300w --checkpoint nix": "nix: no such checkpoint",
+    "evaluate --dataset cofw --checkpoint {tough}": "trained for the 68 points of scheme 68, expected the 29",
+    "evaluate --dataset 300w --checkpoint {tough} --readout argmax": "is a tiny, which has no heatmaps",
+    "evaluate --dataset 300w --compare {tough} nix.csv": "nix.csv: no such file",
+    "evaluate --dataset 300w --predictions nix.npz": "nix.npz",
+    "evaluate --dataset 300w --checkpoint {tough} --detector yunet --detector-model nix.onnx": "nix.onnx: ",
+    "export --checkpoint nix --format onnx": "nix: no such checkpoint",
+    "export --checkpoint a.tflite --format onnx": "expected a .keras checkpoint",
+    "export --checkpoint {tough} --format litert --precision int8 --dataset cofw": "68 points of scheme 68, expected",
+    "confidence --checkpoint nix --dataset 300w": "nix: no such checkpoint",
+    "confidence --checkpoint {tough} --dataset cofw": "68 points of scheme 68, expected the 29",
+    "predict {photo} --checkpoint text.keras": "text.keras: damaged, or no checkpoint",
+    "predict {photo} --boxes nix.json": "nix.json",
+    "predict {photo} --checkpoint {tough} --threads 2": "--threads 2: best.keras runs in Keras",
+    "predict {photo} --checkpoint {tough} --detector-calibration nix.json": "nix.json: cannot be read",
+    "predict {photo} --checkpoint mobilenetv2-300w/int8.tflite --device gpu": "is a LiteRT file, which runs on the CPU",
+    "serve --checkpoint text.keras": "text.keras: damaged, or no checkpoint",
+    "shape plot nix.npz --out modes.png": "nix.npz: no such file",
+    # What is looked for where nothing is named.
+    "train_student --dataset cofw": "holds no finished tough for cofw: train one with",
+    "train_student --arch tiny --method fa --image-size 64": "holds no finished tough for 300w with --image-size 64",
+    "evaluate --dataset cofw": "holds no finished student for cofw",
+    # Places to write to.
+    "train_teacher --arch tiny --recipe smoke --out full": "--out full: exists and is no run folder",
+    "train_teacher --arch tiny --recipe smoke --out text.keras/run": "text.keras is no folder",
+    "train_teacher --arch tiny --recipe smoke --out {tough}": "holds a run of other settings already",
+    "train_teacher --arch tiny --recipe smoke --out {tough} --resume": "differ from those the run was started with",
+    "reproduce --preset smoke --out chain": "chain/none: exists and is no run folder",
+    "evaluate --dataset 300w --checkpoint {tough} --out text.keras": "--out text.keras: cannot be written",
+    "export --checkpoint {tough} --format litert --out a.tflite": "a.tflite: exists already",
+    "confidence --checkpoint {tough} --dataset 300w --json empty": "--json empty: cannot be written (it is a folder",
+    "predict {photo} --checkpoint {tough} --out text.keras": "--out text.keras: cannot be written",
+}
+
+
+@pytest.fixture(scope="module")
+def answers(data, chain, tmp_path_factory):
+    """line -> (what is expected, and what `RUN` found), all of one process; what was there before is all there is."""
+    place = tmp_path_factory.mktemp("place")
+    best = (chain / "300w-tough-tiny" / "best.keras").read_bytes()
+    (place / "cut.keras").write_bytes(best[:3000])
+    (place / "text.keras").write_text("no model")
+    (place / "a.tflite").write_text("no network")
+    build_model("mobilenetv2-0.35", 68, 32).save(place / "bare.keras")
+    for folder in ("empty", "full", "chain"):
+        (place / folder).mkdir()
+    for taken in (place / "full" / "thesis.txt", place / "chain" / "none"):
+        taken.touch()
+    shutil.copytree(data / "300w", place / "damaged")
+    (place / "damaged" / "points.npy").write_bytes(b"no points")
+    ShapeModel.fit(np.random.default_rng(0).normal(size=(9, 3, 2)), modes=2).save(place / "shape.npz")
+    named = {"tough": chain / "300w-tough-tiny", "data": data}
+    named["photo"] = next((data / "made" / "300w" / "raw").rglob("*.jpg"))
+    before = sorted([*place.rglob("*"), *chain.rglob("*")])
+    lines = [[word.format(**named) for word in line.split()] for line in LINES]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "KDLOSS_DATA": str(data), "KDLOSS_RUNS": str(chain)}
+    done = subprocess.run(
+        [sys.executable, "-c", RUN], input=json.dumps([lines, LATE]), cwd=place, env=environment, check=True,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert sorted([*place.rglob("*"), *chain.rglob("*")]) == before
+    expected = [part.format(**named) for part in LINES.values()]
+    return dict(zip(LINES, zip(expected, json.loads(done.stdout), strict=True), strict=True))
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_what_is_wrong_is_said_at_once(line, answers):
+    expected, (status, said, loaded, seconds) = answers[line]
+    assert status == 2
+    assert said.count("\n") == 1 or said.startswith("usage: ")
+    assert "error: " in said
+    assert expected in said
+    assert loaded == []
+    assert seconds < SECONDS
