@@ -18,7 +18,6 @@ import argparse
 import dataclasses
 import functools
 import json
-import os
 import shlex
 import sys
 import time
@@ -30,9 +29,10 @@ from kdloss.benchmarking.runtimes import RUNTIMES, USUAL
 from kdloss.benchmarking.tables import folder_tables, inference_tables
 from kdloss.datasets import DATASETS
 from kdloss.errors import ConfigError, exits_on_user_error
+from kdloss.evaluation.evaluation import check_checkpoint
 from kdloss.evaluation.table import json_table, text_table
 from kdloss.locate import EXPORTED, checkpoint_path
-from kdloss.runs import environment
+from kdloss.runs import environment, keras_backend, require_place
 
 ARCHITECTURES = ("mobilenetv2", "efficientnetb3", "efficientfan-b0")
 MODEL = "mobilenetv2-300w"
@@ -86,10 +86,13 @@ def _check(args):
     for name in args.runtime:
         RUNTIMES[name].check()
     # It exports, and the number of its threads can be set.
-    if (backend := os.environ.get("KERAS_BACKEND", "tensorflow")) != "tensorflow":
+    if (backend := keras_backend()) != "tensorflow":
         raise ConfigError(f"KERAS_BACKEND={backend}: kdloss.benchmark needs tensorflow: unset it")
     for path in args.checkpoint if isinstance(args.checkpoint, list) else [args.checkpoint]:
-        checkpoint_path(path)
+        check_checkpoint(path)
+    for flag, path in (("--json", args.json), ("--plot", args.plot)):
+        if path:
+            require_place(path, flag, folder=False)
 
 
 def _thread_counts(texts):

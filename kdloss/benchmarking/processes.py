@@ -18,6 +18,7 @@ import numpy as np
 
 from kdloss.benchmarking.runtimes import RUNTIMES
 from kdloss.errors import ConfigError
+from kdloss.quiet import quiet_libraries
 
 IMAGES = 3  # for the peak of memory: some runtimes take it in the first image, some in the second
 
@@ -56,6 +57,7 @@ class Process:
 
 
 def _start():
+    quiet_libraries()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to handle
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
