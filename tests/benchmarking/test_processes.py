@@ -15,16 +15,6 @@ from kdloss.errors import CheckpointError, ConfigError
 from kdloss.models import build_model
 from tests.training.tiny_chain import ARCH, SIZE
 
-# Starts a process of its own, says which, and waits to be killed.
-WAITING = """
-import os
-from kdloss.benchmarking.processes import Process
-if __name__ == "__main__":
-    with Process("one", "") as process:
-        print(process.run(os.getpid), flush=True)
-        input()
-"""
-
 
 def test_a_file_is_opened_once_until_it_is_closed(tiny_networks, tmp_path):
     job = Job("tiny", SIZE, "litert", tmp_path / "tiny.tflite")
@@ -59,12 +49,13 @@ def test_the_peak_holds_what_was_let_go_of_and_a_large_parent_does_not_count():
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for a process as Linux shows it")
-def test_no_process_is_left_when_the_command_is_killed(tmp_path):
-    (tmp_path / "waiting.py").write_text(WAITING, encoding="utf-8")
-    words = [sys.executable, str(tmp_path / "waiting.py")]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+def test_no_process_is_left_when_the_command_is_killed():
+    code = "import os; from kdloss.benchmarking.processes import Process; process = Process('one', '')\n"
+    code += "print(process.run(os.getpid), flush=True); input()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as parent:
         child = Path("/proc", parent.stdout.readline().strip())
-        assert child.exists()
+        assert child.name.isdigit()
         parent.kill()
     deadline = time.monotonic() + 20
     while child.exists() and "State:\tZ" not in (child / "status").read_text():
