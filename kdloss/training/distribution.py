@@ -289,12 +289,11 @@ def _all_processes(where, processes, process):
                 heartbeat_timeout_seconds=_HEARTBEAT,
             )
         except RuntimeError:
-            _end_alone(
-                ConfigError(
-                    f"--distribute {where}: not all {processes} processes came within {_JOIN} s: start the same command "
-                    f"with --process 0 to {processes - 1}, 0 on {address(where)[0]}, where the others can reach it"
-                )
+            text = (
+                f"--distribute {where}: not all {processes} processes came within {_JOIN} s: start the same command "
+                f"with --process 0 to {processes - 1}, 0 on {address(where)[0]}, where the others can reach it"
             )
+            _end_alone(ConfigError(text))
         among = ShardedProcesses(processes, process)
         try:
             yield among
@@ -315,8 +314,8 @@ def _check_address(where):
         socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
     except OSError as error:
         raise ConfigError(
-            f"--distribute {where}: cannot listen there ({error.strerror.split(' (')[0]}): give an address of the machine of "
-            f"--process 0 and a free port"
+            f"--distribute {where}: cannot listen there ({error.strerror.split(' (')[0]}): give an address of the "
+            f"machine of --process 0 and a free port"
         ) from error
 
 
