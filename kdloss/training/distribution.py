@@ -271,8 +271,8 @@ def _all_processes(where, processes, process):
 
     if process == 0:
         _check_address(where)
-    flags = f"--xla_cpu_collective_timeout_seconds={_PATIENCE}"
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
+    flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_collective_timeout_seconds={_PATIENCE}".strip()
     # Its own handler of SIGTERM would take the place of ours.
     jax.config.update("jax_enable_preemption_service", False)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
@@ -294,15 +294,15 @@ def _all_processes(where, processes, process):
                 f"with --process 0 to {processes - 1}, 0 on {address(where)[0]}, where the others can reach it"
             )
             _end_alone(ConfigError(text))
-        among = ShardedProcesses(processes, process)
         try:
+            among = ShardedProcesses(processes, process)
             yield among
         except BaseException as error:
-            if among.agreed and isinstance(error, (KeyboardInterrupt, Terminated, OutOfTime, ConfigError)):
+            if among and among.agreed and isinstance(error, (KeyboardInterrupt, Terminated, OutOfTime, ConfigError)):
                 jax.distributed.shutdown()
                 raise
-            if "Gloo" in str(error):  # a connection is broken, which JAX notices by itself after the heartbeat's time
-                lost()
+            if "Gloo" in str(error) and not isinstance(error, UserError):
+                lost()  # a connection broke; JAX by itself counts the other process as dead only after a while
             _end_alone(error)
         jax.distributed.shutdown()
 
