@@ -271,8 +271,8 @@ def _all_processes(where, processes, process):
 
     if process == 0:
         _check_address(where)
-    flags = f"--xla_cpu_collective_timeout_seconds={_PATIENCE}"
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
+    flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_collective_timeout_seconds={_PATIENCE}".strip()
     # Its own handler of SIGTERM would take the place of ours.
     jax.config.update("jax_enable_preemption_service", False)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
@@ -289,21 +289,20 @@ def _all_processes(where, processes, process):
                 heartbeat_timeout_seconds=_HEARTBEAT,
             )
         except RuntimeError:
-            _end_alone(
-                ConfigError(
-                    f"--distribute {where}: not all {processes} processes came within {_JOIN} s: start the same command "
-                    f"with --process 0 to {processes - 1}, 0 on {address(where)[0]}, where the others can reach it"
-                )
+            text = (
+                f"--distribute {where}: not all {processes} processes came within {_JOIN} s: start the same command "
+                f"with --process 0 to {processes - 1}, 0 on {address(where)[0]}, where the others can reach it"
             )
-        among = ShardedProcesses(processes, process)
+            _end_alone(ConfigError(text))
         try:
+            among = ShardedProcesses(processes, process)
             yield among
         except BaseException as error:
-            if among.agreed and isinstance(error, (KeyboardInterrupt, Terminated, OutOfTime, ConfigError)):
+            if among and among.agreed and isinstance(error, (KeyboardInterrupt, Terminated, OutOfTime, ConfigError)):
                 jax.distributed.shutdown()
                 raise
-            if "Gloo" in str(error):  # a connection is broken, which JAX notices by itself after the heartbeat's time
-                lost()
+            if "Gloo" in str(error) and not isinstance(error, UserError):
+                lost()  # a connection broke; JAX by itself counts the other process as dead only after a while
             _end_alone(error)
         jax.distributed.shutdown()
 
@@ -315,8 +314,8 @@ def _check_address(where):
         socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
     except OSError as error:
         raise ConfigError(
-            f"--distribute {where}: cannot listen there ({error.strerror.split(' (')[0]}): give an address of the machine of "
-            f"--process 0 and a free port"
+            f"--distribute {where}: cannot listen there ({error.strerror.split(' (')[0]}): give an address of the "
+            f"machine of --process 0 and a free port"
         ) from error
 
 

@@ -1,8 +1,8 @@
-"""One process of a distributed training of the tiny networks: ``python -m tests.training.distributed_run SPEC.json``.
+"""One process of a distributed training of the tiny networks: ``python -m tests.training.distributed_run SPEC``.
 
-The file holds ``config`` (of a `TrainConfig`), ``faces``, ``run`` (folders), ``where``, ``processes``, ``process``,
-``dropout``, ``logical`` (on TensorFlow, how many devices the processor plays) and ``signal``: None, or which signal this
-process gets, and within which epoch and step.
+SPEC is JSON: ``config`` (of a `TrainConfig`), ``faces`` and ``run`` (folders), ``distribution`` (arguments of its
+function), ``dropout``, ``logical`` (on TensorFlow, how many devices the processor plays) and ``signal``: None, or the
+number of a signal that this process gets, and the epoch and the step within which it comes.
 """
 
 import dataclasses
@@ -23,33 +23,28 @@ from kdloss.training.fit import train
 from tests.training.tiny_chain import ARCH, TINY
 
 
-def signal_in(number, epoch, step):
+@exits_on_user_error
+def main(argv):
+    spec = json.loads(argv[0])
+    REGRESSORS[ARCH] = dataclasses.replace(TINY, dropout=spec["dropout"])
     check = LossWatch.check
 
-    def raises(self, now, at, mean):
-        check(self, now, at, mean)
-        if (now, at) == (epoch, step):
-            signal.raise_signal(number)
+    def signalled(self, epoch, step, mean):
+        check(self, epoch, step, mean)
+        if spec["signal"] and [epoch, step] == spec["signal"][1:]:
+            signal.raise_signal(spec["signal"][0])
 
-    LossWatch.check = raises
-
-
-@exits_on_user_error
-def main(argv=None):
-    spec = json.loads(Path((argv or sys.argv[1:])[0]).read_text())
-    REGRESSORS[ARCH] = dataclasses.replace(TINY, dropout=spec["dropout"])
-    if spec["signal"]:
-        signal_in(*spec["signal"])
+    LossWatch.check = signalled
     if spec["logical"] > 1 and keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         devices = [tf.config.LogicalDeviceConfiguration()] * spec["logical"]
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
-    faces = PreparedDataset(Path(spec["faces"]))
-    with distribution(spec["where"], spec["processes"], spec["process"]) as among:
+    with distribution(*spec["distribution"]) as among:
+        faces = PreparedDataset(Path(spec["faces"]))
         train(TrainConfig(**spec["config"]), faces, Path(spec["run"]), verbose=0, distribution=among)
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))
