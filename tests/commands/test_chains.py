@@ -1,6 +1,5 @@
 """The chain of every recipe of every system: who is trained, from whom, and what is compared with what."""
 
-import argparse
 import dataclasses
 
 import pytest
@@ -51,6 +50,8 @@ def test_every_recipe_is_a_chain_in_order(system, preset, tmp_path):
     absent |= set() if recipe_.finish else {"finished"}
     absent |= set() if "teacher" in (recipe_.regressor or {}) else BY_REGRESSOR
     assert names == [name for name in CHAINS[system] if name not in absent]
+    capped = recipe_.capped(3)
+    assert capped.capped(400) == capped
     assert [link.name for link in links_of(system, preset, ablation=False)[0]] == [
         name for name in names if name not in ABLATION
     ]
@@ -60,6 +61,8 @@ def test_every_recipe_is_a_chain_in_order(system, preset, tmp_path):
         before = names[:number]
         assert {*link.teachers.values(), link.start, link.control} <= {None, *before}
         config = link_config(link, recipe_.seeded(3), "300w", tmp_path)
+        cut_short = dataclasses.replace(config, epochs=min(3, config.epochs))
+        assert link_config(link, capped.seeded(3), "300w", tmp_path) == cut_short
         assert config.arch in architectures()
         assert config.seed == 3
         assert config.kind == (link.part if link.part in ("tough", "tolerant") else "student")
@@ -73,30 +76,21 @@ def test_every_recipe_is_a_chain_in_order(system, preset, tmp_path):
         assert (link.control is None) == (link.method == "none")
 
 
-def test_what_starts_from_what():
-    def starts(system, preset):
-        return {link.name: link.start for link in links_of(system, preset)[0] if link.start}
+def test_what_starts_from_what_and_is_compared_with_what():
+    def fields(name, system, preset, ablation=True):
+        links = links_of(system, preset, ablation)[0]
+        return {link.name: value for link in links if (value := getattr(link, name))}
 
     students = dict.fromkeys((CONTINUED, "kd-tough", "kd-tolerant", "kd-both"), "none")
-    assert starts("kd-loss", "cpu") == students | {"tolerant": "tough"}
-    assert starts("kd-loss", "cpu-long") == students | {"tolerant": "tough", "finished": "kd-both"}
-    assert starts("kd-loss", "paper") == starts("crossed", "paper") == {}
-    assert starts("efficientfan", "cpu") == {}
-    assert starts("crossed", "cpu") == {"tolerant": "teacher"}
-
-
-@pytest.mark.parametrize("ablation", [True, False])
-def test_what_is_compared_with_what(ablation):
-    def controls(system, preset):
-        return {link.name: link.control for link in links_of(system, preset, ablation)[0] if link.control}
-
-    assert set(controls("kd-loss", "cpu").values()) == {CONTINUED if ablation else "none"}
-    assert set(controls("kd-loss", "paper").values()) == {"none"}
-    assert set(controls("efficientfan", "cpu").values()) == {"none"}
-    crossed = controls("crossed", "cpu")
-    assert set(crossed.values()) == {"none", "regressor-none"}
-    for name, control in crossed.items():
-        assert name.startswith("regressor-") == (control == "regressor-none")
+    assert fields("start", "kd-loss", "cpu") == students | {"tolerant": "tough"}
+    assert fields("start", "kd-loss", "cpu-long") == students | {"tolerant": "tough", "finished": "kd-both"}
+    assert fields("start", "kd-loss", "paper") == fields("start", "efficientfan", "cpu") == {}
+    assert fields("start", "crossed", "cpu") == {"tolerant": "teacher"}
+    assert set(fields("control", "kd-loss", "cpu").values()) == {CONTINUED}
+    assert set(fields("control", "kd-loss", "cpu", ablation=False).values()) == {"none"}
+    assert set(fields("control", "kd-loss", "paper").values()) == {"none"}
+    for name, control in fields("control", "crossed", "cpu").items():
+        assert control == ("regressor-none" if name.startswith("regressor-") else "none")
 
 
 @pytest.mark.parametrize("preset", EFFICIENTFAN)
@@ -112,17 +106,6 @@ def test_who_teaches_whom(preset, tmp_path):
             {"feature_teacher": "regressor-teacher" if by_regressor else "teacher"} if config.by_features else {}
         )
         assert taught == expected
-
-
-@pytest.mark.parametrize("part", ["tolerant", "distilled"])
-def test_only_a_run_that_starts_from_another_is_short(part):
-    changes = {"method": "kd-loss", "tough": "t.keras"} if part == "distilled" else {}
-    scratch = KD_LOSS["cpu-long"].config(part, "300w", **changes)
-    warm = KD_LOSS["cpu-long"].config(part, "300w", start="other.keras", **changes)
-    assert scratch.epochs > 1.5 * warm.epochs
-    assert scratch.learning_rate > warm.learning_rate
-    assert warm.weights == "other.keras"
-    assert scratch.weights == ("imagenet" if part == "tolerant" else "imagenet-lite0")
 
 
 def test_heatmap_settings_are_for_heatmap_networks():
@@ -149,7 +132,7 @@ def test_heatmap_settings_are_for_heatmap_networks():
     ],
 )
 def test_whose_recipe_a_network_is_trained_by(name, arch, recipes):
-    assert recipe_for(argparse.Namespace(recipe=name, arch=arch)) is recipes[name]
+    assert recipe_for(name, arch) is recipes[name]
 
 
 @every_chain
@@ -168,17 +151,6 @@ def test_rows_of_a_recipe_compare_like_with_like(system, preset, tmp_path):
             assert {*configs[link.name].differences(configs[link.control])} <= TAUGHT
 
 
-@every_chain
-def test_a_capped_recipe_differs_in_its_epochs_alone(system, preset, tmp_path):
-    links, whole = links_of(system, preset)
-    capped = whole.capped(3)
-    for link in links:
-        config = link_config(link, whole, "300w", tmp_path)
-        expected = dataclasses.replace(config, epochs=min(3, config.epochs))
-        assert link_config(link, capped, "300w", tmp_path) == expected
-    assert capped.capped(400) == capped
-
-
 @pytest.mark.parametrize("recipes", [KD_LOSS, EFFICIENTFAN], ids=["kd-loss", "efficientfan"])
 def test_recipes_by_name(recipes, monkeypatch):
     assert set(recipes) <= set(PRESETS) == set(KD_LOSS)
@@ -186,27 +158,21 @@ def test_recipes_by_name(recipes, monkeypatch):
     with pytest.raises(ConfigError, match=f"recipe fast: expected one of {', '.join(recipes)}, or auto"):
         recipe("fast", recipes)
     for accelerators, name in (([], "cpu"), (["GPU:0"], "gpu")):
-        monkeypatch.setattr("kdloss.runs.environment", lambda found=accelerators: {"accelerators": found})
+        monkeypatch.setattr("kdloss.recipes.may_have_accelerator", lambda: True)
+        monkeypatch.setattr("kdloss.recipes.environment", lambda found=accelerators: {"accelerators": found})
         assert recipe("auto", recipes) is recipes[name]
 
 
-def test_layers_are_frozen_where_weights_are_given():
-    common = KD_LOSS["cpu-long"].common | {"frozen": 8}
-    frozen = dataclasses.replace(KD_LOSS["cpu-long"], common=common)
+def test_what_is_frozen_and_staged_is_the_recipes_own_network():
+    own = KD_LOSS["smoke"].common | {"stages": "32:0.5", "frozen": 8, "weights": "imagenet"}
+    recipe_ = dataclasses.replace(KD_LOSS["smoke"], common=own)
 
-    def stride(**changes):
-        return frozen.config("student", "300w", **changes).frozen
+    def fields(**changes):
+        config = recipe_.config("student", "300w", **changes)
+        return config.stages, config.frozen
 
-    assert stride() == stride(weights="a.keras", arch="mobilenetv2") == 8
-    assert stride(weights="none") == stride(arch="mobilenetv2") == 0
-
-
-def test_stages_of_a_recipe_are_for_its_own_network_and_size():
-    staged = dataclasses.replace(KD_LOSS["smoke"], common=KD_LOSS["smoke"].common | {"stages": "32:0.5"})
-
-    def stages(**changes):
-        return staged.config("student", "300w", **changes).stages
-
-    assert stages() == stages(epochs=1) == stages(image_size=64) == "32:0.5"
-    assert stages(image_size=32) == stages(arch="mobilenetv2-spatial") == "none"
-    assert stages(arch="mobilenetv2", stages="48:0.5") == "48:0.5"
+    assert fields() == fields(epochs=1) == fields(image_size=64) == ("32:0.5", 8)
+    assert fields(image_size=32) == ("none", 8)
+    assert fields(weights="none") == ("32:0.5", 0)
+    assert fields(arch="mobilenetv2-spatial") == ("none", 0)
+    assert fields(arch="mobilenetv2", weights="a.keras", stages="48:0.5") == ("48:0.5", 8)

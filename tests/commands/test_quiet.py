@@ -1,0 +1,74 @@
+"""Commands say nothing of what network libraries say of themselves."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SMALL = "--arch mobilenetv2-0.35 --image-size 32 --epochs 1 --batch-size 8 --recipe smoke"
+UNMEASURED = "its confidence was never measured, so none is stated: python -m kdloss.confidence measures it"
+
+
+@pytest.fixture
+def said(data, workplace):
+    """Runs a line of words, and returns what it wrote to the standard error."""
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    environment |= {"PYTHONPATH": str(REPOSITORY), "KDLOSS_DATA": str(data)}
+
+    def run(line, code=None, **more):
+        command = [sys.executable, *(["-c", code] if code else ["-m", "kdloss"]), *line.split()]
+        done = subprocess.run(command, env=environment | more, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    run.environment = environment
+    return run
+
+
+@pytest.fixture
+def photo(data):
+    return next((data / "made" / "300w" / "raw").rglob("*.jpg"))
+
+
+def test_a_training(said):
+    # TensorFlow writes when it is imported and when it begins, so the smallest network will do; its module is Keras'.
+    code = "from kdloss.quiet import quiet_libraries; quiet_libraries(); from kdloss.train_teacher import main; "
+    code += "from tests.commands.conftest import *; REGRESSORS[ARCH] = TINY; "
+    assert said("", code=code + "raise SystemExit(main([*SMALL, '--image-size', '32']))") == ""
+
+
+@pytest.mark.slow
+def test_every_command(said, photo, workplace):
+    assert said(f"train_teacher {SMALL} --out run") == ""
+    assert "oneDNN" in said(f"train_teacher {SMALL} --out loud", TF_CPP_MIN_LOG_LEVEL="0")  # as it was asked for
+    assert said(f"train_student {SMALL} --tough run --out student") == ""
+    assert said("evaluate --dataset 300w --checkpoint run --flip-test --report --out evaluation") == ""
+    for form, precision, file in (
+        *(("litert", precision, f"{precision}.tflite") for precision in ("fp32", "fp16", "int8")),
+        *(("onnx", precision, f"{precision}.onnx") for precision in ("fp32", "fp16", "int8")),
+        ("savedmodel", "fp32", "saved"),
+    ):
+        assert said(f"export --checkpoint run --format {form} --precision {precision} --out {file}") == ""
+    for checkpoint in ("run", "fp16.tflite", "int8.tflite", "fp32.onnx"):
+        line = f"predict {photo} --checkpoint {checkpoint} --detector whole"
+        assert said(line) == f"{checkpoint}: {UNMEASURED}\n"
+    assert said("confidence --checkpoint mobilenetv2-300w --dataset 300w --plot confidence.png") == ""
+    assert said("benchmark inference --arch mobilenetv2-0.35 --image-size 32 --rounds 5 --images 1") == ""
+    assert said("reproduce --preset smoke --no-ablation --epochs 1 --out reproduced") == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_the_page(backend, said):
+    command = [sys.executable, "-m", "kdloss", "serve", "--port", "0", "--checkpoint", "mobilenetv2-300w/model.keras"]
+    environment = said.environment | {"KERAS_BACKEND": backend}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as serving:
+        assert serving.stdout.readline().startswith("http://")
+        serving.send_signal(signal.SIGINT)
+        assert serving.communicate()[1] == ""
