@@ -9,7 +9,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from kdloss.errors import ConfigError, DataError
-from kdloss.evaluation import comparison_plots, metrics, plots
+from kdloss.evaluation import metrics, plots
 from kdloss.evaluation.comparison import (
     TIE,
     common_faces,
@@ -216,7 +216,7 @@ def test_tables_and_lines_show_what_was_found(faces_300w):
 
 def test_differences_are_drawn_with_their_intervals(faces_300w):
     found = compare([shifted(faces_300w, B, "b"), shifted(faces_300w, A, "a"), shifted(faces_300w, [0.2] * 8, "far")])
-    figure = comparison_plots.differences_figure(found)
+    figure = plots.differences_figure(found)
     axes = figure.axes[0]
     bars = [line for line in axes.lines if len(line.get_xdata()) == 2 and line.get_ydata()[0] == line.get_ydata()[1]]
     bars = [bar for bar in bars if bar.get_linestyle() == "-"]
@@ -231,8 +231,8 @@ def test_differences_are_drawn_with_their_intervals(faces_300w):
 def test_names_of_any_length_and_with_signs_of_formulas_are_drawn_as_they_are(faces_300w):
     long = "a$^$b, a very long name of a run folder that somebody gave it in order to remember what it was about"
     a, b = shifted(faces_300w, A, long), shifted(faces_300w, B, "_mine.npz")
-    scatter = comparison_plots.scatter_figure(a, b)
-    for figure in (comparison_plots.differences_figure(compare([a, b])), scatter):
+    scatter = plots.scatter_figure(a, b)
+    for figure in (plots.differences_figure(compare([a, b])), scatter):
         assert plots.figure_bytes(figure, dpi=40).startswith(b"\x89PNG")  # a collapsed layout would warn
         assert figure.axes[0].get_position().width > 0.5
     assert scatter.legends[0].get_texts()[0].get_text().startswith("a$^$b, a")
@@ -241,7 +241,7 @@ def test_names_of_any_length_and_with_signs_of_formulas_are_drawn_as_they_are(fa
 def test_each_face_is_one_point_on_its_side_of_the_diagonal(faces_300w):
     nan = np.nan
     a = shifted(faces_300w, [0.0, 0.03, 0.04, 0.05, 0.06, nan, 0.12, 0.01], "a")
-    figure = comparison_plots.scatter_figure(a, shifted(faces_300w, B, "b"))
+    figure = plots.scatter_figure(a, shifted(faces_300w, B, "b"))
     axes = figure.axes[0]
     wins, losses, ties = (group.get_offsets().data for group in axes.collections)
     assert np.all(wins[:, 0] < wins[:, 1])

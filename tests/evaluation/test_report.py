@@ -34,7 +34,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open and self.open[-1] not in ("style", "script"):
+        if data.strip() and self.open[-1] not in ("style", "script"):
             self.text.append(data)
 
 
@@ -50,7 +50,7 @@ def page(tmp_path, images):
     path = tmp_path / "deep" / "report.html"
     sections = [
         report.Section("Faces <1>", tuple(report.picture(data, 'a "caption"') for data in images[1])),
-        report.Section("Protocol", (report.facts({"box": "gt:1.25", "thresholds": [0.1, 0.08], "path": path}),)),
+        report.Section("Protocol", (report.PIECES.facts({"box": "gt:1.25", "thresholds": [0.1, 0.08], "path": path}),)),
     ]
     notices = [report.faces_notice(DATASETS["300w"], synthetic=False)]
     report.write_report(path, title="A & B", sections=sections, summary="x < y", notices=notices)
@@ -103,7 +103,7 @@ def test_pictures_decode_to_what_was_given(page, images):
 def test_facts_read_as_plain_words():
     values = {"flip": False, "missing": {"n": 3, "counted": ["a"]}, "checkpoint": None, "<b>": "x & y"}
     reader = Page()
-    reader.feed(report.folded("more & more", report.facts(values)))
+    reader.feed(report.PIECES.folded("more & more", [report.PIECES.facts(values)]))
     assert reader.open == []
     assert reader.text == [
         "more & more",

@@ -6,7 +6,8 @@ import numpy as np
 
 from kdloss.evaluation.protocol import evaluate_points
 from kdloss.evaluation.published import published_results
-from kdloss.evaluation.table import Column, Row, Table, html_table, json_table, text_table
+from kdloss.evaluation.report import html_table
+from kdloss.evaluation.table import Column, Row, Table, json_table, text_table
 from kdloss.evaluation.tables import Result, parts_table, points_table, results_table
 from kdloss.geometry import BoxPolicy
 
