@@ -136,9 +136,9 @@ def comparison_tables(comparison):
     for pair in comparison["pairs"]:
         label = f"{pair['model']} against {pair['against']}"
         kind = "measured" if pair["against"] == comparison["reference"] else "baseline"
-        signed = {key: _signed(pair[key]) for key in ("difference", "low", "high", "median_difference")}
+        signed = {key: f"{pair[key]:+.3f}" for key in ("difference", "low", "high", "median_difference")}
         rows.append(Row(label, pair | pair["failures"] | signed | {"settled": YES[pair["settled"]]}, kind))
-        by_part.append(Row(label, {part: _signed(value) for part, value in pair["parts"].items()}, kind))
+        by_part.append(Row(label, {part: f"{value:+.3f}" for part, value in pair["parts"].items()}, kind))
     pairs = Table(
         f"Differences of NME in points of a percent, paired bootstrap, 95 %: {where}",
         (
@@ -200,8 +200,8 @@ def comparison_lines(comparison):
                 f"{'excludes' if pair['settled'] else 'includes'} zero; better on {pair['wins']} of {pair['n']} faces"
             )
             line += f", equal on {pair['ties']}" if pair["ties"] else ""
-            partial = pair["n_found"] < pair["n"]
-            lines.append(line + (f"; NME over the {pair['n_found']} that both found." if partial else "."))
+            line += f"; NME over the {pair['n_found']} that both found" if pair["n_found"] < pair["n"] else ""
+            lines.append(f"{line}.")
     return lines
 
 
@@ -287,7 +287,3 @@ def _notes(found):
     if found["synthetic"]:
         notes.append("the faces are SYNTHETIC (rendered)")
     return notes
-
-
-def _signed(value):
-    return f"{value:+.3f}"

@@ -98,10 +98,10 @@ def face_gallery(evaluation, chosen):
     Returns:
         A piece of HTML for a `Section`.
     """
-    pictures = []
+    names, errors, pictures = evaluation.names, evaluation.errors, []
     for i in chosen:
         figure = plots.face_figure(evaluation.prepared, evaluation.rows[i], evaluation.points[i])
-        pictures.append(_drawn(figure, f"{plots.error_text(evaluation.errors[i])}, {evaluation.names[i]}", "jpeg"))
+        pictures.append(_drawn(figure, f"{plots.error_text(errors[i])}, {names[i]}", "jpeg"))
     return PIECES.group("gallery", pictures)
 
 

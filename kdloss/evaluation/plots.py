@@ -83,7 +83,7 @@ def ced_figure(curves, *, title, limit=0.15):
         facts += [] if found.all() else [f"{np.sum(~found)} of {len(found)} missing"]
         name = f"{label} ({', '.join(facts)})"
         (drawn[name],) = axes.step(100 * x, 100 * y, where="post", linewidth=2, **_line(i))
-    for threshold in (0.08, 0.10):
+    for threshold in THRESHOLDS:
         axes.axvline(100 * threshold, color="0.5", linewidth=1, zorder=0)
         place = {"xycoords": ("data", "axes fraction"), "xytext": (2, -2), "textcoords": "offset points", "va": "top"}
         axes.annotate(f"{100 * threshold:g} %", (100 * threshold, 1), color="0.35", fontsize=8, **place)

@@ -105,7 +105,7 @@ def protocol_text(metrics):
     parts = [
         f"{rendered}{dataset_spec(metrics['dataset']).title} {protocol['split']} {faces}",
         SHORT[protocol["normaliser"]],
-        _crop(protocol["box"]),
+        protocol["box"].replace("not stated", "crop not stated"),
         "at " + "/".join(f"{threshold:.2f}" for threshold in protocol["thresholds"]),
         {True: "flip", False: "no flip", None: "flip not stated"}[protocol["flip_test"]],
         f"occl. {protocol['occluded_points']}",
@@ -155,16 +155,13 @@ def _published_row(paper, spec, columns):
         subset, word = _subset_and_word(column.key)
         cells[column.key] = of_full.get(word, {}).get(subset)
     kinds = [SHORT[kind] for kind in ("interocular", "interpupil") if getattr(paper, f"nme_{kind}")]
+    crop = paper.box.replace("not stated", "crop not stated")
     threshold = "" if paper.fr10 is None else "at 0.10, "
     cells[PROTOCOL] = (
-        f"{spec.title} test {spec.official('test')}, {' and '.join(kinds)}, {_crop(paper.box)}, {threshold}"
+        f"{spec.title} test {spec.official('test')}, {' and '.join(kinds)}, {crop}, {threshold}"
         f"rest not stated ({paper.date}, {paper.certainty})"
     )
     return Row(paper.method, cells, "published")
-
-
-def _crop(box):
-    return "crop not stated" if box == "not stated" else box
 
 
 def _notes(results, rows, papers):

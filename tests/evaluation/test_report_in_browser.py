@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from markupsafe import Markup
 
 from kdloss.evaluation.comparison import compare
 from kdloss.evaluation.evaluation import evaluate_predicted
@@ -184,11 +185,11 @@ def test_text_stands_out_from_what_is_behind_it(browser, path, dark):
     assert found["page"] < 0.02 if dark else found["page"] > 0.9
 
 
-def test_text_that_poses_as_markup_neither_runs_nor_loads(browser, tmp_path):
+def test_markup_that_escaped_escaping_neither_runs_nor_loads(browser, tmp_path):
     injected = (
         "<script>document.title = 'taken'</script><img src='https://faces.invalid/a.png' onerror='document.title=1'>"
     )
-    write_report(tmp_path / "report.html", title="title", sections=[Section("heading", (injected,))])
+    write_report(tmp_path / "report.html", title="title", sections=[Section("heading", [Markup(injected)])])
     browser.open(tmp_path / "report.html")
     assert browser.run("document.images.length") == 1
     assert browser.run("document.title") == "title"

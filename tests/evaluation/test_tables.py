@@ -1,13 +1,10 @@
-"""Tables: what each row says of its protocol, in text, HTML and JSON, and the published numbers beside it."""
-
-from html.parser import HTMLParser
+"""Tables: what each row says of its protocol, in text and JSON, and the published numbers beside it."""
 
 import numpy as np
 
 from kdloss.evaluation.protocol import evaluate_points
 from kdloss.evaluation.published import published_results
-from kdloss.evaluation.report import html_table
-from kdloss.evaluation.table import Column, Row, Table, json_table, text_table
+from kdloss.evaluation.table import json_table, text_table
 from kdloss.evaluation.tables import Result, parts_table, points_table, results_table
 from kdloss.geometry import BoxPolicy
 
@@ -167,44 +164,3 @@ def test_text_is_aligned(faces_300w):
         assert line[begins] != " "
         assert line[ends - 1] in "0123456789-*"
         assert line[ends] == " "
-
-
-class Reader(HTMLParser):
-    """Collects cells, and checks that every tag is closed in order."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.cells = [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.open.append(tag)
-        if tag in ("td", "th"):
-            self.cells.append("")
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] in ("td", "th"):
-            self.cells[-1] += data
-
-
-def test_every_form_holds_the_same_cells():
-    table = Table(
-        "<b>",
-        (Column("a", "a & b"), Column("b", "b", words=True)),
-        (Row("<script>", {"a": 1.234}), Row("x|y", {})),
-        ("1 < 2",),
-    )
-    reader = Reader()
-    reader.feed(html_table(table))
-    assert reader.open == []
-    assert reader.cells == ["method", "a & b", "b", "<script>", "1.23", "-", "x|y", "-", "-"]
-    assert "<script>" not in html_table(table)
-    assert '<td class="words">-</td>' in html_table(table)
-    assert json_table(table) == {
-        "title": "<b>",
-        "columns": ["method", "a & b", "b"],
-        "rows": [["<script>", "1.23", "-"], ["x|y", "-", "-"]],
-        "notes": ["1 < 2"],
-    }
