@@ -1,12 +1,14 @@
 """Errors drawn on the mean face: the numbers behind the pictures, against constructed predictions and plain loops."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
 
 from kdloss.errors import DataError
 from kdloss.evaluation import error_maps, plots
-from kdloss.evaluation.evaluation import Evaluation, evaluate_predicted
+from kdloss.evaluation.evaluation import evaluate_predicted
 
 
 @pytest.fixture(scope="module")
@@ -17,11 +19,6 @@ def evaluation(faces_300w):
     points = truth + errors
     points[2] = np.nan
     return evaluate_predicted(faces_300w, points, label="noise", missing="fail")
-
-
-@pytest.fixture(scope="module")
-def nothing(evaluation):
-    return Evaluation("nothing", evaluation.prepared, evaluation.rows, evaluation.points * np.nan, evaluation.metrics)
 
 
 def test_point_nme_is_that_of_the_protocol(evaluation):
@@ -43,10 +40,11 @@ def test_mean_face_is_the_mean_over_square_boxes(evaluation):
 def test_bias_and_spread_are_those_of_the_vectors(evaluation):
     bias, covariance = error_maps.point_deviations(evaluation)
     for i in (0, 30, 67):
-        vectors = []
-        for truth, points in zip(evaluation.truth, evaluation.points, strict=True):
-            if np.isfinite(points).all():
-                vectors.append((points[i] - truth[i]) / np.linalg.norm(truth[36] - truth[45]))
+        vectors = [
+            (points[i] - truth[i]) / np.linalg.norm(truth[36] - truth[45])
+            for truth, points in zip(evaluation.truth, evaluation.points, strict=True)
+            if np.isfinite(points).all()
+        ]
         assert len(vectors) == 7
         assert bias[i] == pytest.approx(np.mean(vectors, axis=0), rel=1e-9)
         assert covariance[i] == pytest.approx(np.cov(np.array(vectors).T, bias=True), rel=1e-9)
@@ -112,6 +110,7 @@ def test_perfect_predictions_of_a_scheme_without_lines_draw_too(make_prepared):
 
 
 @pytest.mark.parametrize("measure", [error_maps.point_nme, error_maps.point_deviations, error_maps.deviations_table])
-def test_without_any_prediction_points_have_no_error(nothing, measure):
+def test_without_any_prediction_points_have_no_error(evaluation, measure):
+    nothing = dataclasses.replace(evaluation, label="nothing", points=evaluation.points * np.nan)
     with pytest.raises(DataError, match="nothing: none of the 8 faces has a prediction"):
         measure(nothing)
