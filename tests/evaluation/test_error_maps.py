@@ -83,20 +83,16 @@ def test_ellipses_are_one_standard_deviation_to_scale(evaluation):
 
 
 def test_table_names_the_worst_points_first(evaluation):
-    table = error_maps.deviations_table(evaluation)
+    table, scheme = error_maps.deviations_table(evaluation), evaluation.prepared.scheme
     values, (bias, covariance) = error_maps.point_nme(evaluation), error_maps.point_deviations(evaluation)
     worst = int(values.argmax())
-    assert table.heading == "point"
-    assert table.rows[0].label == evaluation.prepared.scheme.names[worst]
-    first = table.rows[0].cells
-    assert first["index"] == str(worst)
-    assert worst in evaluation.prepared.scheme.parts[first["part"]]
-    assert first["NME"] == pytest.approx(values[worst])
-    assert [first["bias right"], first["bias down"]] == pytest.approx(100 * bias[worst])
-    assert first["spread"] == pytest.approx(100 * np.sqrt(np.trace(covariance[worst])))
-    nmes = [row.cells["NME"] for row in table.rows]
-    assert nmes == sorted(nmes, reverse=True)
-    assert {column.key for column in table.columns} == set(first)
+    assert [row.label for row in table.rows] == [scheme.names[i] for i in np.argsort(-values)]
+    first = dict(table.rows[0].cells)
+    assert worst in scheme.parts[first.pop("part")]
+    assert first.pop("index") == str(worst)
+    numbers = [values[worst], *(100 * bias[worst]), 100 * np.sqrt(np.trace(covariance[worst]))]
+    assert first == pytest.approx(dict(zip(("NME", "bias right", "bias down", "spread"), numbers, strict=True)))
+    assert [column.key for column in table.columns] == ["index", "part", *first]
     assert "interocular" in table.notes[0]
 
 

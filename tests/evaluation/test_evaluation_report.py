@@ -15,20 +15,13 @@ from kdloss.evaluation.table import Column, Row, Table
 from kdloss.geometry import BoxPolicy
 
 GRID = {"nme": [[5, 6, 7]] * 3, "outside": [[0, 0, 1]] * 3}
-ROBUSTNESS = {
-    "dataset": "300w",
-    "synthetic": False,
-    "n": 9,
-    "box": "gt:1.25",
-    "normaliser": "interocular",
-    "flip_test": False,
+FACES = {"dataset": "300w", "synthetic": False, "n": 9, "box": "gt:1.25", "normaliser": "interocular"}
+MEANS = {"flip_test": False, "baseline_nme": 4.0, "robust_nme": 5.25, "robust_ratio": 1.31, "outside": 0.1}
+GRIDS = {
     "shift": {"shifts": [-0.1, 0, 0.1]} | GRID,
     "scale_rotation": {"scales": [0.9, 1, 1.2], "rotations": [-15, 0, 15]} | GRID,
-    "baseline_nme": 4.0,
-    "robust_nme": 5.25,
-    "robust_ratio": 1.31,
-    "outside": 0.1,
 }
+ROBUSTNESS = FACES | MEANS | GRIDS
 TABLE = Table("a table", (Column("a", "a"),), (Row("row <1>", {"a": 1.5}),))
 
 
