@@ -9,16 +9,8 @@ import pytest
 from matplotlib.colors import to_hex
 
 from kdloss.errors import ConfigError, DataError
-from kdloss.evaluation import metrics, plots
-from kdloss.evaluation.comparison import (
-    TIE,
-    common_faces,
-    compare,
-    comparison_lines,
-    comparison_tables,
-    count_wins,
-    distinct_labels,
-)
+from kdloss.evaluation import comparison, metrics, plots
+from kdloss.evaluation.comparison import compare, comparison_lines, comparison_tables
 from kdloss.evaluation.evaluation import evaluate_predicted
 from kdloss.evaluation.tables import protocol_text
 from kdloss.geometry import BoxPolicy
@@ -78,8 +70,7 @@ def test_parts_are_told_apart(faces_300w):
 
 
 def test_every_pair_the_reference_first(faces_300w):
-    models = [shifted(faces_300w, np.array(A) * scale, name) for scale, name in ((1, "x"), (1.5, "y"), (2, "z"))]
-    x, y, z = models
+    x, y, z = (shifted(faces_300w, np.array(A) * scale, name) for scale, name in ((1, "x"), (1.5, "y"), (2, "z")))
     found = compare([y, x, z], seed=4)
     assert [(pair["model"], pair["against"]) for pair in found["pairs"]] == [("x", "y"), ("z", "y"), ("z", "x")]
     assert found["reference"] == "y"
@@ -129,19 +120,19 @@ def test_faces_are_matched_by_name_not_by_place(faces_300w):
     order = np.random.default_rng(0).permutation(8)
     turned = dataclasses.replace(b, rows=b.rows[order], points=b.points[order])
     assert compare([a, turned])["pairs"] == compare([a, b])["pairs"]
-    first, second = common_faces([a, turned])
+    first, second = comparison.common_faces([a, turned])
     assert a.names[first].tolist() == turned.names[second].tolist()
 
 
 def test_wins_losses_and_ties():
-    inf = math.inf
-    assert count_wins(np.array([0.1, 0.2, 0.3, inf, 0.1, inf]), np.array([0.2, 0.1, 0.3, 0.1, inf, inf])) == (2, 2, 2)
+    errors, others = np.array([[0.1, 0.2, 0.3, np.inf, 0.1, np.inf], [0.2, 0.1, 0.3, 0.1, np.inf, np.inf]])
+    assert comparison.count_wins(errors, others) == (2, 2, 2)
     near = np.array([0.1, 0.1])
-    assert count_wins(near, near + np.array([0.5, 2]) * TIE) == (1, 0, 1)
+    assert comparison.count_wins(near, near + np.array([0.5, 2]) * comparison.TIE) == (1, 0, 1)
 
 
 def test_labels_become_distinct():
-    assert distinct_labels(["a", "b", "a", "a (2)", "a"]) == ["a", "b", "a (2)", "a (2) (2)", "a (3)"]
+    assert comparison.distinct_labels(["a", "b", "a", "a (2)", "a"]) == ["a", "b", "a (2)", "a (2) (2)", "a (3)"]
 
 
 def test_what_makes_a_comparison_doubtful_is_said(faces_300w, make_prepared):
@@ -161,13 +152,14 @@ def test_what_makes_a_comparison_doubtful_is_said(faces_300w, make_prepared):
 
 def test_other_faces_are_refused(faces_300w, make_prepared):
     a = shifted(faces_300w, A, "a")
-    with pytest.raises(DataError, match=r"^comparison: b was measured on another data set \(cofw\) than a \(300w\): "):
-        compare([a, shifted(make_prepared("cofw"), B, "b")])
-    with pytest.raises(DataError, match="b was measured on another content hash"):
-        compare([a, shifted(make_prepared("300w", test=8, train=21), B, "b")])
     val = dataclasses.replace(a, label="v", metrics=a.metrics | {"protocol": a.metrics["protocol"] | {"split": "val"}})
-    with pytest.raises(DataError, match=r"v was measured on another split \(val\) than a \(test\)"):
-        compare([a, val])
+    for other, words in (
+        (shifted(make_prepared("cofw"), B, "b"), r"b was measured on another data set \(cofw\) than a \(300w\): "),
+        (shifted(make_prepared("300w", test=8, train=21), B, "b"), "b was measured on another content hash"),
+        (val, r"v was measured on another split \(val\) than a \(test\)"),
+    ):
+        with pytest.raises(DataError, match=f"^comparison: {words}"):
+            compare([a, other])
     with pytest.raises(ConfigError, match="comparison: found 1, expected two models or more"):
         compare([a])
 
@@ -234,8 +226,7 @@ def test_names_of_any_length_and_with_signs_of_formulas_are_drawn_as_they_are(fa
 
 
 def test_each_face_is_one_point_on_its_side_of_the_diagonal(faces_300w):
-    nan = np.nan
-    a = shifted(faces_300w, [0.0, 0.03, 0.04, 0.05, 0.06, nan, 0.12, 0.01], "a")
+    a = shifted(faces_300w, [0.0, 0.03, 0.04, 0.05, 0.06, np.nan, 0.12, 0.01], "a")
     figure = plots.scatter_figure(a, shifted(faces_300w, B, "b"))
     axes = figure.axes[0]
     wins, losses, ties = (group.get_offsets().data for group in axes.collections)

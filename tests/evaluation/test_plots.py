@@ -35,8 +35,7 @@ def test_names_of_files_are_shown_as_they_are():
     assert labels == ["a$^$b.npz (NME 2.00 %)", "_mine.npz (NME 4.00 %)"]
     curves = plots.training_curves({name: [{"epoch": 1, "val_nme": 7.0, "k$^$d": 1.0}] for name in errors})
     assert [text.get_text() for text in curves.axes[0].get_legend().get_texts()] == list(errors)
-    for drawn in (figure, curves):
-        assert plots.figure_bytes(drawn, dpi=40).startswith(b"\x89PNG")
+    assert all(plots.figure_bytes(drawn, dpi=40).startswith(b"\x89PNG") for drawn in (figure, curves))
 
 
 def test_bytes_decode():

@@ -64,10 +64,6 @@ def path(tmp_path_factory, make_prepared):
 THINGS = "[...document.querySelectorAll('table')].find(t => t.caption && t.caption.textContent === 'things')"
 
 
-def click(browser, column):
-    browser.run(f"{THINGS}.querySelectorAll('thead button')[{column}].click()")
-
-
 def labels(browser):
     return browser.run(f"[...{THINGS}.tBodies[0].rows].map(row => row.cells[0].textContent)")
 
@@ -103,7 +99,7 @@ def test_headings_sort_numbers_words_and_dates_both_ways(browser, path):
         (3, ["minus", "partial", "marked", "ten", "interval", "none"], "ascending"),
         (0, sorted(written), "ascending"),
     ):
-        click(browser, column)
+        browser.run(f"{THINGS}.querySelectorAll('thead button')[{column}].click()")
         assert labels(browser) == expected
         assert directions(browser) == [direction if i == column else None for i in range(4)]
 
