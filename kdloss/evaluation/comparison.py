@@ -18,9 +18,9 @@ TIE = 1e-9
 # With fewer faces a percentile interval covers visibly less than it says.
 FEW = 30
 
-YES = {True: "yes", False: "no", None: "not stated"}
+YES_NO = {True: "yes", False: "no", None: "not stated"}
 
-# What must agree before errors can be compared: keys of the protocol, and the words for those that are none.
+# Keys of the protocol that must agree before errors can be compared, and what messages call two of them.
 SAME = ("dataset", "split", "scheme", "content", "normaliser")
 WORDS = {"dataset": "data set", "content": "content hash"}
 
@@ -137,7 +137,7 @@ def comparison_tables(comparison):
         label = f"{pair['model']} against {pair['against']}"
         kind = "measured" if pair["against"] == comparison["reference"] else "baseline"
         signed = {key: f"{pair[key]:+.3f}" for key in ("difference", "low", "high", "median_difference")}
-        rows.append(Row(label, pair | pair["failures"] | signed | {"settled": YES[pair["settled"]]}, kind))
+        rows.append(Row(label, pair | pair["failures"] | signed | {"settled": YES_NO[pair["settled"]]}, kind))
         by_part.append(Row(label, {part: f"{value:+.3f}" for part, value in pair["parts"].items()}, kind))
     pairs = Table(
         f"Differences of NME in points of a percent, paired bootstrap, 95 %: {where}",
@@ -275,7 +275,7 @@ def _notes(found):
             f"faces without prediction ({missing}) count as failures and lose to a face found; differences of NME "
             "and distances are over the faces that both models of a pair found"
         )
-    for key, title, words in (("box", "crops", {}), ("flip_test", "mirror test", YES)):
+    for key, title, words in (("box", "crops", {}), ("flip_test", "mirror test", YES_NO)):
         values = {label: words.get(facts[key], facts[key]) for label, facts in models.items()}
         if len(set(values.values())) > 1:
             each = ", ".join(f"{label} {value}" for label, value in values.items())
