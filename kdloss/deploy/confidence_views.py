@@ -7,11 +7,8 @@ from kdloss.evaluation.table import Column, Row, Table
 
 def reliability_table(found):
     """A `Table` of the groups, the least confident on top."""
-    columns = (
-        Column("confidence", "confidence", 3),
-        Column("within", "within", 3),
-        Column("error", "mean error, % of box"),
-    )
+    shares = [Column(key, key, 3) for key in ("confidence", "within")]
+    columns = (*shares, Column("error", "mean error, % of box"))
     rows = tuple(Row(f"{i} of {len(found['groups'])}", group) for i, group in enumerate(found["groups"], 1))
     notes = [
         f"groups of {found['points'] // len(found['groups'])} points, from the least to the most confident",
@@ -29,9 +26,8 @@ def reliability_figure(found):
     sure = [group["confidence"] for group in found["groups"]]
     left.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
     left.plot(sure, [group["within"] for group in found["groups"]], "o-", color=PALETTE[0])
-    left.set(
-        xlabel="confidence", ylabel=f"share within {100 * found['within']:g} % of the box", xlim=(0, 1), ylim=(0, 1)
-    )
+    left.set(xlabel="confidence", xlim=(0, 1), ylim=(0, 1))
+    left.set_ylabel(f"share within {100 * found['within']:g} % of the box")
     right.plot(sure, [group["error"] for group in found["groups"]], "o-", color=PALETTE[1])
     right.set(xlabel="confidence", ylabel="mean error, % of the box's side", xlim=(0, 1), ylim=(0, None))
     figure.suptitle(_title(found), fontsize=10)

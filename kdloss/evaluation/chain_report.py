@@ -16,12 +16,10 @@ from kdloss.evaluation import plots
 from kdloss.evaluation.comparison import compare, comparison_lines
 from kdloss.evaluation.evaluation_folder import overlaid_ced
 from kdloss.evaluation.evaluation_report import face_gallery
-from kdloss.evaluation.report import Section, colour_key, faces_notice, facts, paragraph, picture, write_report
-from kdloss.evaluation.table import html_table, json_table
+from kdloss.evaluation.report import PIECES, Section, faces_notice, html_table, picture, write_report
+from kdloss.evaluation.table import json_table
 from kdloss.evaluation.tables import Result, parts_table
 from kdloss.runs import environment
-
-RECONSTRUCTED = "those of FA and PS are reconstructed, the text of EfficientFAN was not at hand"
 
 
 def write_chain_report(folder, system, preset, recipe, prepared, runs, evaluations, baseline, table):
@@ -41,11 +39,10 @@ def write_chain_report(folder, system, preset, recipe, prepared, runs, evaluatio
     title, best = SYSTEMS[system].title, SYSTEMS[system].best
     comparisons = compare_with_controls(runs, evaluations)
     chosen = "" if system == DEFAULT_SYSTEM else f" --system {system}"
-    command = f"python -m kdloss.reproduce --dataset {prepared.dataset}{chosen} --preset {preset}"
     machine = environment()
     hours = sum(results["seconds"] for _, _, results in runs.values()) / 3600
-    facts_ = {
-        "command": command,
+    facts = {
+        "command": f"python -m kdloss.reproduce --dataset {prepared.dataset}{chosen} --preset {preset}",
         "system": title,
         "preset": f"{preset}: {recipe.about}",
         "date": time.strftime("%Y-%m-%d"),
@@ -60,9 +57,9 @@ def write_chain_report(folder, system, preset, recipe, prepared, runs, evaluatio
         "images": "SYNTHETIC" if prepared.synthetic else "real",
     }
     if any(config.by_features for _, config, _ in runs.values()):
-        facts_["formulas"] = RECONSTRUCTED
+        facts["formulas"] = "those of FA and PS are reconstructed, the text of EfficientFAN was not at hand"
     record = {
-        "facts": facts_,
+        "facts": facts,
         "protocol": evaluations[best].metrics["protocol"],
         "runs": {
             name: {
@@ -84,7 +81,7 @@ def write_chain_report(folder, system, preset, recipe, prepared, runs, evaluatio
         title=f"{title} on {spec.title}, preset {preset}",
         summary=_summary(runs, evaluations, baseline, best),
         notices=(faces_notice(spec, prepared.synthetic),),
-        sections=_sections(folder, prepared, runs, evaluations, baseline, best, table, comparisons, facts_, machine),
+        sections=_sections(folder, prepared, runs, evaluations, baseline, best, table, comparisons, facts, machine),
     )
 
 
@@ -102,13 +99,12 @@ def compare_with_controls(runs, evaluations):
 
 
 def _summary(runs, evaluations, baseline, best):
-    full = {name: evaluation.metrics["subsets"]["full"] for name, evaluation in evaluations.items()}
-    protocol, link = evaluations[best].metrics["protocol"], runs[best][0]
-    name = f"nme_{protocol['normaliser']}"
+    kind, control = evaluations[best].metrics["protocol"]["normaliser"], runs[best][0].control
+    full = [one.metrics["subsets"]["full"] for one in (evaluations[best], evaluations[control], baseline)]
+    student, alone, mean_shape = (f"{found[f'nme_{kind}']:.2f} %" for found in full)
     return (
-        f"{_sentence(link.title)}: NME {full[best][name]:.2f} % ({protocol['normaliser']}, {full[best]['n']} test "
-        f"faces); {runs[link.control][0].title}: {full[link.control][name]:.2f} %; mean shape: "
-        f"{baseline.metrics['subsets']['full'][name]:.2f} %."
+        f"{_sentence(runs[best][0].title)}: NME {student} ({kind}, {full[0]['n']} test faces); "
+        f"{runs[control][0].title}: {alone}; mean shape: {mean_shape}."
     )
 
 
@@ -116,49 +112,47 @@ def _sentence(title):
     return title[0].upper() + title[1:]
 
 
-def _sections(folder, prepared, runs, evaluations, baseline, best, table, comparisons, facts_, machine):
-    shown_model, title = evaluations[best], runs[best][0].title
-    titles = {name: link.title for name, (link, _, _) in runs.items()}
+def _sections(folder, prepared, runs, evaluations, baseline, best, table, comparisons, facts, machine):
+    def drawn(name, figure, caption):
+        """A picture of the page that is also a file."""
+        image = plots.figure_bytes(figure)
+        write_whole(folder / "pictures" / name, image)
+        return [picture(image, caption)]
+
+    shown_model, titles = evaluations[best], {name: link.title for name, (link, _, _) in runs.items()}
     shown = plots.spread_by_error(shown_model.errors, 12)
-    faces = plots.face_grid(
-        prepared, shown_model.rows[shown], shown_model.points[shown], errors=shown_model.errors[shown]
-    )
-    lines = [paragraph(line) for comparison in comparisons for line in comparison_lines(comparison)]
-    histories = {titles[name]: plots.read_history(folder / name / "metrics.jsonl") for name in runs}
+    rows, points, errors = shown_model.rows[shown], shown_model.points[shown], shown_model.errors[shown]
+    grid = plots.face_grid(prepared, rows, points, errors=errors)
+    write_whole(folder / "pictures" / "faces.jpg", plots.figure_bytes(grid, "jpeg"))
+    lines = [PIECES.paragraph(line) for comparison in comparisons for line in comparison_lines(comparison)]
     parts = parts_table([Result(titles[name], evaluation.metrics) for name, evaluation in evaluations.items()])
-    ced = plots.figure_bytes(overlaid_ced([*evaluations.values()], baseline))
-    training = plots.figure_bytes(plots.training_curves(histories))
-    configs = {titles[name]: dataclasses.asdict(config) for name, (_, config, _) in runs.items()}
-    pictures = folder / "pictures"
-    write_whole(pictures / "ced.png", ced)
-    write_whole(pictures / "faces.jpg", plots.figure_bytes(faces, "jpeg"))
-    write_whole(pictures / "curves.png", training)
-    return [
-        Section("Results", (html_table(table), *lines, html_table(parts))),
-        Section("Cumulative error", (picture(ced, "Share of test faces below each error."),)),
-        Section(
-            "Faces",
-            (
-                paragraph(f"{_sentence(title)}: evenly spaced from its best to its worst face."),
-                colour_key({"truth": plots.TRUTH, "prediction": plots.PREDICTION}),
-                face_gallery(shown_model, shown),
-            ),
-        ),
-        *(_shape_section(folder, name, prepared) for name, (link, _, _) in runs.items() if link.part == "tolerant"),
-        Section("Training", (picture(training, "Validation NME and loss terms, epoch by epoch."),)),
-        Section("Protocol", (facts(shown_model.metrics["protocol"]),)),
-        Section("Run", (facts(facts_ | {"typed": " ".join(sys.argv[1:])}), facts(machine))),
-        Section("Configuration", (facts(configs),)),
+    ced = overlaid_ced([*evaluations.values()], baseline)
+    faces = [
+        PIECES.paragraph(f"{_sentence(titles[best])}: evenly spaced from its best to its worst face."),
+        PIECES.colour_key({"truth": plots.TRUTH, "prediction": plots.PREDICTION}),
+        face_gallery(shown_model, shown),
     ]
-
-
-def _shape_section(folder, teacher, prepared):
-    """The shape model that the tolerant teacher learnt from."""
-    shape = ShapeModel.load(folder / teacher / "shape.npz")
-    modes = plots.figure_bytes(modes_figure(shape))
-    write_whole(folder / "pictures" / "modes.png", modes)
-    caption = (
-        f"First modes of the shape model ({len(shape.modes)} modes keep {100 * shape.explained:.1f} % of the variance "
-        f"of {int(np.sum(prepared.table['split'] == 'train'))} training shapes)."
-    )
-    return Section("Shape model", (picture(modes, caption),))
+    sections = [
+        Section("Results", [html_table(table), *lines, html_table(parts)]),
+        Section("Cumulative error", drawn("ced.png", ced, "Share of test faces below each error.")),
+        Section("Faces", faces),
+    ]
+    for name, (link, _, _) in runs.items():
+        if link.part == "tolerant":
+            # The shape model that this teacher learnt from.
+            shape = ShapeModel.load(folder / name / "shape.npz")
+            caption = (
+                f"First modes of the shape model ({len(shape.modes)} modes keep {100 * shape.explained:.1f} % of the "
+                f"variance of {int(np.sum(prepared.table['split'] == 'train'))} training shapes)."
+            )
+            sections.append(Section("Shape model", drawn("modes.png", modes_figure(shape), caption)))
+    curves = plots.training_curves({titles[name]: plots.read_history(folder / name / "metrics.jsonl") for name in runs})
+    configs = {titles[name]: dataclasses.asdict(config) for name, (_, config, _) in runs.items()}
+    run = facts | {"typed": " ".join(sys.argv[1:])}
+    return [
+        *sections,
+        Section("Training", drawn("curves.png", curves, "Validation NME and loss terms, epoch by epoch.")),
+        Section("Protocol", [PIECES.facts(shown_model.metrics["protocol"])]),
+        Section("Run", [PIECES.facts(run), PIECES.facts(machine)]),
+        Section("Configuration", [PIECES.facts(configs)]),
+    ]

@@ -1,6 +1,7 @@
 """Models against each other on the same faces: what differs, by how much, and whether the faces settle it."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,14 +18,11 @@ TIE = 1e-9
 # With fewer faces a percentile interval covers visibly less than it says.
 FEW = 30
 
-# What must agree before errors can be compared: key of the protocol -> what it is called.
-SAME = {
-    "dataset": "data set",
-    "split": "split",
-    "scheme": "scheme",
-    "content": "content hash",
-    "normaliser": "normaliser",
-}
+YES_NO = {True: "yes", False: "no", None: "not stated"}
+
+# Keys of the protocol that must agree before errors can be compared, and what messages call two of them.
+SAME = ("dataset", "split", "scheme", "content", "normaliser")
+WORDS = {"dataset": "data set", "content": "content hash"}
 
 
 def compare(evaluations, *, seed=0):
@@ -40,8 +38,7 @@ def compare(evaluations, *, seed=0):
 
             {"dataset", "split", "normaliser", "synthetic", "official_n", "n": faces in common, "reference": label,
              "seed",
-             "models": {label: {"n", "left_out", "missing", "nme", "fr10", "box", "flip_test",
-                                "protocol"}},
+             "models": {label: {"n", "left_out", "missing", "nme", "fr10", "box", "flip_test", "protocol"}},
              "pairs": [{"model", "against", "n", "n_found", "difference", "low", "high", "settled", "median_difference",
                         "wins", "losses", "ties", "distance", "parts": {part: difference},
                         "failures": {"both", "model_only", "against_only"}}, ...],
@@ -65,22 +62,21 @@ def compare(evaluations, *, seed=0):
     if len(evaluations) < 2:
         raise ConfigError(f"comparison: found {len(evaluations)}, expected two models or more: give --compare A B ...")
     labels = distinct_labels([evaluation.label for evaluation in evaluations])
-    chosen = common_faces(evaluations)
-    models = [
-        _model(label, evaluation, faces) for label, evaluation, faces in zip(labels, evaluations, chosen, strict=True)
+    # The evaluations on the faces in common.
+    first, *others = common = [
+        replace(evaluation, label=label, rows=evaluation.rows[faces], points=evaluation.points[faces])
+        for label, evaluation, faces in zip(labels, evaluations, common_faces(evaluations), strict=True)
     ]
-    scheme, protocol = evaluations[0].prepared.scheme, evaluations[0].metrics["protocol"]
-    first, *others = models
     # The later model against the earlier one.
     pairs = [(model, first) for model in others] + [(b, a) for a, b in itertools.combinations(others, 2)]
-    length = metrics.normaliser(evaluations[0].truth[chosen[0]], scheme, protocol["normaliser"])
+    protocol = first.metrics["protocol"]
     found = {
         **{key: protocol[key] for key in ("dataset", "split", "normaliser", "synthetic", "official_n")},
-        "n": len(length),
-        "reference": first["label"],
+        "n": len(first.rows),
+        "reference": first.label,
         "seed": seed,
-        "models": {model["label"]: model["facts"] for model in models},
-        "pairs": [_pair(model, against, scheme.parts, length, seed) for model, against in pairs],
+        "models": {one.label: _facts(one, len(whole.rows)) for one, whole in zip(common, evaluations, strict=True)},
+        "pairs": [_pair(model, against, seed) for model, against in pairs],
     }
     return found | {"notes": _notes(found)}
 
@@ -105,12 +101,12 @@ def common_faces(evaluations):
     """
     first = evaluations[0]
     for other in evaluations[1:]:
-        for key, title in SAME.items():
+        for key in SAME:
             expected, found = (one.metrics["protocol"][key] for one in (first, other))
             if found != expected:
                 raise DataError(
-                    f"comparison: {other.label} was measured on another {title} ({found}) than {first.label} "
-                    f"({expected}): measure both on the same prepared faces"
+                    f"comparison: {other.label} was measured on another {WORDS.get(key, key)} ({found}) than "
+                    f"{first.label} ({expected}): measure both on the same prepared faces"
                 )
     places = [{name: place for place, name in enumerate(one.names.tolist())} for one in evaluations]
     names = [name for name in places[0] if all(name in place for place in places)]
@@ -136,9 +132,13 @@ def comparison_tables(comparison):
     faces = f"{comparison['n']} {'SYNTHETIC' if comparison['synthetic'] else 'real'} faces"
     title = dataset_spec(comparison["dataset"]).title
     where = f"{title}, {comparison['split']} split, {faces}, normalised by {comparison['normaliser']}"
-    labels = [
-        (pair, f"{pair['model']} against {pair['against']}", _kind(pair, comparison)) for pair in comparison["pairs"]
-    ]
+    rows, by_part = [], []
+    for pair in comparison["pairs"]:
+        label = f"{pair['model']} against {pair['against']}"
+        kind = "measured" if pair["against"] == comparison["reference"] else "baseline"
+        signed = {key: f"{pair[key]:+.3f}" for key in ("difference", "low", "high", "median_difference")}
+        rows.append(Row(label, pair | pair["failures"] | signed | {"settled": YES_NO[pair["settled"]]}, kind))
+        by_part.append(Row(label, {part: f"{value:+.3f}" for part, value in pair["parts"].items()}, kind))
     pairs = Table(
         f"Differences of NME in points of a percent, paired bootstrap, 95 %: {where}",
         (
@@ -156,7 +156,7 @@ def comparison_tables(comparison):
             Column("against_only", "second fails, %"),
             Column("n", "faces"),
         ),
-        tuple(Row(label, _pair_cells(pair), kind) for pair, label, kind in labels),
+        tuple(rows),
         (
             "difference: NME of the first less that of the second, below zero the first is better; "
             "better, worse, equal: faces by their errors",
@@ -169,10 +169,7 @@ def comparison_tables(comparison):
     parts = Table(
         f"Differences of NME by part, points of a percent: {where}",
         tuple(Column(part, part) for part in comparison["pairs"][0]["parts"]),
-        tuple(
-            Row(label, {part: _signed(value) for part, value in pair["parts"].items()}, kind)
-            for pair, label, kind in labels
-        ),
+        tuple(by_part),
         heading="pair",
     )
     models = Table(
@@ -203,50 +200,45 @@ def comparison_lines(comparison):
                 f"{'excludes' if pair['settled'] else 'includes'} zero; better on {pair['wins']} of {pair['n']} faces"
             )
             line += f", equal on {pair['ties']}" if pair["ties"] else ""
-            partial = pair["n_found"] < pair["n"]
-            lines.append(line + (f"; NME over the {pair['n_found']} that both found." if partial else "."))
+            line += f"; NME over the {pair['n_found']} that both found" if pair["n_found"] < pair["n"] else ""
+            lines.append(f"{line}.")
     return lines
 
 
-def _model(label, evaluation, faces):
-    """A model on the common faces: arrays to compare, and facts for the record."""
-    errors, protocol = evaluation.errors[faces], evaluation.metrics["protocol"]
-    found = np.isfinite(errors)
-    facts = {
-        "n": len(evaluation.rows),
-        "left_out": len(evaluation.rows) - len(faces),
-        "missing": int(np.sum(~found)),
-        "nme": metrics.nme(errors) if found.any() else None,
+def _facts(evaluation, measured):
+    """What the record says of a model: ``evaluation`` on the faces in common, of the ``measured`` ones."""
+    errors, protocol = evaluation.errors, evaluation.metrics["protocol"]
+    missing = int(np.sum(~np.isfinite(errors)))
+    return {
+        "n": measured,
+        "left_out": measured - len(errors),
+        "missing": missing,
+        "nme": metrics.nme(errors) if missing < len(errors) else None,
         "fr10": metrics.failure_rate(errors, THRESHOLDS[0]),
         "box": protocol["box"],
         "flip_test": protocol["flip_test"],
         "protocol": protocol_text(evaluation.metrics),
     }
-    return {
-        "label": label,
-        "errors": errors,
-        "point_errors": evaluation.point_errors[faces],
-        "points": evaluation.points[faces],
-        "facts": facts,
-    }
 
 
-def _pair(model, against, parts, length, seed):
-    found = np.isfinite(model["errors"]) & np.isfinite(against["errors"])
+def _pair(model, against, seed):
+    all_errors = np.stack([model.errors, against.errors])
+    found, scheme = np.isfinite(all_errors).all(axis=0), model.prepared.scheme
     if not found.any():
         raise DataError(
-            f"comparison: not one of {len(found)} faces has a prediction of both {model['label']} and "
-            f"{against['label']}: give predictions of the same faces"
+            f"comparison: not one of {len(found)} faces has a prediction of both {model.label} and "
+            f"{against.label}: give predictions of the same faces"
         )
-    errors, others = model["errors"][found], against["errors"][found]
+    errors, others = all_errors[:, found]
     low, high = (100 * bound for bound in metrics.paired_bootstrap(errors, others, seed=seed))
-    by_point = 100 * (model["point_errors"][found] - against["point_errors"][found]).mean(axis=0)
-    apart = np.linalg.norm(model["points"][found] - against["points"][found], axis=-1) / length[found, None]
-    fails, other_fails = (one["errors"] > THRESHOLDS[0] for one in (model, against))
-    wins, losses, ties = count_wins(model["errors"], against["errors"])
+    by_point = 100 * (model.point_errors[found] - against.point_errors[found]).mean(axis=0)
+    length = metrics.normaliser(against.truth[found], scheme, against.metrics["protocol"]["normaliser"])
+    apart = np.linalg.norm(model.points[found] - against.points[found], axis=-1) / length[:, None]
+    fails, other_fails = all_errors > THRESHOLDS[0]
+    wins, losses, ties = count_wins(*all_errors)
     return {
-        "model": model["label"],
-        "against": against["label"],
+        "model": model.label,
+        "against": against.label,
         "n": len(found),
         "n_found": int(found.sum()),
         "difference": float(100 * np.mean(errors - others)),
@@ -258,7 +250,7 @@ def _pair(model, against, parts, length, seed):
         "losses": losses,
         "ties": ties,
         "distance": float(100 * apart.mean()),
-        "parts": {part: float(by_point[list(points)].mean()) for part, points in parts.items()},
+        "parts": {part: float(by_point[list(points)].mean()) for part, points in scheme.parts.items()},
         "failures": {
             "both": float(100 * np.mean(fails & other_fails)),
             "model_only": float(100 * np.mean(fails & ~other_fails)),
@@ -270,24 +262,24 @@ def _pair(model, against, parts, length, seed):
 def _notes(found):
     """What a reader must know before believing the numbers, one sentence each."""
     models, notes = found["models"], []
+
+    def counts(key):
+        return ", ".join(f"{facts[key]} of {label}" for label, facts in models.items() if facts[key])
+
     if found["official_n"] not in (None, found["n"]) and not found["synthetic"]:
         notes.append(f"{found['n']} of {found['official_n']} official faces, so these numbers are of a partial set")
-    if left_out := {label: facts["left_out"] for label, facts in models.items() if facts["left_out"]}:
-        counts = ", ".join(f"{count} of {label}" for label, count in left_out.items())
-        notes.append(f"only the {found['n']} faces that every model has are compared; left out: {counts}")
-    if missing := {label: facts["missing"] for label, facts in models.items() if facts["missing"]}:
-        counts = ", ".join(f"{count} of {label}" for label, count in missing.items())
+    if left_out := counts("left_out"):
+        notes.append(f"only the {found['n']} faces that every model has are compared; left out: {left_out}")
+    if missing := counts("missing"):
         notes.append(
-            f"faces without prediction ({counts}) count as failures and lose to a face found; differences of NME "
+            f"faces without prediction ({missing}) count as failures and lose to a face found; differences of NME "
             "and distances are over the faces that both models of a pair found"
         )
-    for key, title in (("box", "crops"), ("flip_test", "mirror test")):
-        seen = {facts[key] for facts in models.values()}
-        if len(seen) > 1:
-            values = ", ".join(
-                f"{label} {_yes(facts[key]) if key == 'flip_test' else facts[key]}" for label, facts in models.items()
-            )
-            notes.append(f"the models differ in more than weights, in {title}: {values}")
+    for key, title, words in (("box", "crops", {}), ("flip_test", "mirror test", YES_NO)):
+        values = {label: words.get(facts[key], facts[key]) for label, facts in models.items()}
+        if len(set(values.values())) > 1:
+            each = ", ".join(f"{label} {value}" for label, value in values.items())
+            notes.append(f"the models differ in more than weights, in {title}: {each}")
     if len(found["pairs"]) > 1:
         notes.append(f"{len(found['pairs'])} intervals of 95 % each, not widened for their number")
     if min(pair["n_found"] for pair in found["pairs"]) < FEW:
@@ -295,20 +287,3 @@ def _notes(found):
     if found["synthetic"]:
         notes.append("the faces are SYNTHETIC (rendered)")
     return notes
-
-
-def _pair_cells(pair):
-    signed = {key: _signed(pair[key]) for key in ("difference", "low", "high", "median_difference")}
-    return pair | pair["failures"] | signed | {"settled": _yes(pair["settled"])}
-
-
-def _kind(pair, comparison):
-    return "measured" if pair["against"] == comparison["reference"] else "baseline"
-
-
-def _signed(value):
-    return f"{value:+.3f}"
-
-
-def _yes(value):
-    return {True: "yes", False: "no", None: "not stated"}[value]

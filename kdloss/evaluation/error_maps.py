@@ -34,8 +34,7 @@ def point_nme(evaluation):
     Raises:
         DataError: none of them has one.
     """
-    errors = evaluation.point_errors
-    return 100 * errors[_found(evaluation)].mean(axis=0)
+    return 100 * evaluation.point_errors[_found(evaluation)].mean(axis=0)
 
 
 def point_deviations(evaluation):
@@ -48,9 +47,9 @@ def point_deviations(evaluation):
     Raises:
         DataError: none of them has one.
     """
-    found, scheme = _found(evaluation), evaluation.prepared.scheme
+    found = _found(evaluation)
     truth = evaluation.truth[found]
-    length = metrics.normaliser(truth, scheme, _normaliser(evaluation))
+    length = metrics.normaliser(truth, evaluation.prepared.scheme, _normaliser(evaluation))
     vectors = (evaluation.points[found] - truth) / length[:, None, None]
     bias = vectors.mean(axis=0)
     centred = vectors - bias
@@ -76,33 +75,17 @@ def mean_face_error_figure(evaluation, *, worst=5, limit=None):
     figure, axes = _face_axes(evaluation, shape, 5.9)
     # Areas in proportion to the error, drawn from the largest, so that none hides a smaller one.
     order = np.argsort(-values, kind="stable")
-    circles = axes.scatter(
-        *shape[order].T,
-        s=20 + 180 * values[order] / max(limit, 1e-9),
-        c=values[order],
-        vmin=0,
-        vmax=limit,
-        cmap="YlOrRd",
-        edgecolors="0.25",
-        linewidths=0.7,
-        zorder=3,
-    )
+    colours = {"c": values[order], "vmin": 0, "vmax": limit, "cmap": "YlOrRd", "edgecolors": "0.25"}
+    areas = 20 + 180 * values[order] / max(limit, 1e-9)
+    circles = axes.scatter(*shape[order].T, s=areas, linewidths=0.7, zorder=3, **colours)
     bar = figure.colorbar(circles, ax=axes, location="bottom", shrink=0.8, aspect=35, pad=0.01)
     bar.set_label(f"NME of the point, % ({_normaliser(evaluation)})", fontsize=9)
     bar.ax.tick_params(labelsize=9)
     names, centre = [], shape.mean(axis=0)
     for place, i in enumerate(order[:worst], start=1):
         outward = (shape[i] - centre) / max(np.linalg.norm(shape[i] - centre), 1e-9)
-        axes.annotate(
-            str(place),
-            shape[i],
-            xytext=(15 * outward[0], -15 * outward[1]),
-            textcoords="offset points",
-            ha="center",
-            va="center",
-            fontsize=9,
-            fontweight="bold",
-        )
+        beside = {"xytext": (15 * outward[0], -15 * outward[1]), "textcoords": "offset points"}
+        axes.annotate(str(place), shape[i], ha="center", va="center", fontsize=9, fontweight="bold", **beside)
         names.append(f"{place}  {evaluation.prepared.scheme.names[i]}  {values[i]:.1f} %")
     axes.set_title(f"{evaluation.label}: error of each point", fontsize=10)
     figure.supxlabel("\n".join(names), fontsize=9, ma="left")
@@ -125,10 +108,10 @@ def error_ellipse_figure(evaluation):
         spreads, directions = np.linalg.eigh(matrix)
         width, height = 2 * np.sqrt(np.maximum(spreads, 0))
         angle = np.degrees(np.arctan2(directions[1, 0], directions[0, 0]))
-        style = {"facecolor": SPREAD, "alpha": 0.22, "linewidth": 0}
-        axes.add_patch(Ellipse(point + shift, width, height, angle=angle, zorder=2, **style))
-        edge = {"fill": False, "edgecolor": SPREAD, "linewidth": 0.8}
-        axes.add_patch(Ellipse(point + shift, width, height, angle=angle, zorder=3, **edge))
+        inside = {"facecolor": SPREAD, "alpha": 0.22, "linewidth": 0, "zorder": 2}
+        edge = {"fill": False, "edgecolor": SPREAD, "linewidth": 0.8, "zorder": 3}
+        for style in (inside, edge):
+            axes.add_patch(Ellipse(point + shift, width, height, angle=angle, **style))
         axes.plot(*np.stack([point, point + shift]).T, color=BIAS, linewidth=1.8, zorder=5)
     axes.plot(*shape.T, ".", color="0.15", markersize=2.5, zorder=4)
     axes.set_title(f"{evaluation.label}: bias and spread of each point", fontsize=10)
@@ -153,9 +136,8 @@ def deviations_table(evaluation):
     labels = ("index", "part", "NME", "bias right", "bias down", "spread")
     rows = []
     for i in np.argsort(-errors, kind="stable"):
-        numbers = (errors[i], *(100 * bias[i]), 100 * spread[i])
-        values = (str(i), part_of.get(i), *map(float, numbers))
-        rows.append(Row(scheme.names[i], dict(zip(labels, values, strict=True))))
+        numbers = map(float, (errors[i], *(100 * bias[i]), 100 * spread[i]))
+        rows.append(Row(scheme.names[i], dict(zip(labels, (str(i), part_of.get(i), *numbers), strict=True))))
     notes = (
         f"percent of the normaliser ({_normaliser(evaluation)}); indices from 0",
         "bias: mean of prediction less truth, in the picture; spread: root mean square distance from that mean",
@@ -182,8 +164,7 @@ def _face_axes(evaluation, shape, height):
     axes = figure.add_subplot()
     for line in evaluation.prepared.scheme.skeleton:
         axes.plot(*shape[list(line)].T, color=BONES, linewidth=1, zorder=1)
-    axes.set_aspect("equal")
     axes.margins(0.06)
-    axes.invert_yaxis()
+    axes.set(aspect="equal", yinverted=True)
     axes.set_axis_off()
     return figure, axes

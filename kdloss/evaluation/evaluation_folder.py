@@ -34,15 +34,11 @@ def overlaid_ced(evaluations, baseline=None):
     shown = [*evaluations, *([] if baseline is None else [baseline])]
     chosen = common_faces(shown)
     curves = {one.label: one.errors[faces] for one, faces in zip(shown, chosen, strict=True)}
-    return plots.ced_figure(curves, title=ced_title(evaluations[0].metrics, len(chosen[0])))
-
-
-def ced_title(found, count):
-    """What a CED of these metrics shows, in one line; ``count`` faces."""
-    protocol = found["protocol"]
-    official = dataset_spec(found["dataset"]).official(protocol["split"])
+    protocol, count = evaluations[0].metrics["protocol"], len(chosen[0])
+    spec = dataset_spec(evaluations[0].metrics["dataset"])
     faces = f"{count} synthetic faces" if protocol["synthetic"] else f"{count} faces"
+    official = spec.official(protocol["split"])
     if official not in (0, count) and not protocol["synthetic"]:
         faces = f"{count} of {official} faces (partial)"
-    title = dataset_spec(found["dataset"]).title
-    return f"{title}, {protocol['split']} split, {faces}, {protocol['normaliser']} normaliser"
+    title = f"{spec.title}, {protocol['split']} split, {faces}, {protocol['normaliser']} normaliser"
+    return plots.ced_figure(curves, title=title)

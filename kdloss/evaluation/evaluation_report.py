@@ -4,25 +4,11 @@ import time
 
 from kdloss.datasets import dataset_spec
 from kdloss.evaluation import plots
-from kdloss.evaluation.comparison_plots import differences_figure, scatter_figure
 from kdloss.evaluation.error_maps import deviations_table, error_ellipse_figure, mean_face_error_figure, point_nme
 from kdloss.evaluation.evaluation_folder import overlaid_ced
 from kdloss.evaluation.protocol import MISSING
-from kdloss.evaluation.report import (
-    Section,
-    colour_key,
-    faces_notice,
-    facts,
-    folded,
-    group,
-    paragraph,
-    picture,
-    subheading,
-    write_report,
-)
+from kdloss.evaluation.report import PIECES, Section, faces_notice, html_table, picture, write_report
 from kdloss.evaluation.robustness import robustness_lines
-from kdloss.evaluation.robustness_plots import robustness_figure
-from kdloss.evaluation.table import html_table
 from kdloss.evaluation.tables import Result, points_table
 
 # Faces in each gallery: of one model, and of each of several.
@@ -64,24 +50,35 @@ def write_evaluation_report(
     """
     first, several = evaluations[0], len(evaluations) > 1
     spec = dataset_spec(first.metrics["dataset"])
-    ced = plots.figure_bytes(overlaid_ced(evaluations, baseline))
+    ced = _drawn(overlaid_ced(evaluations, baseline), "Share of the faces at or below each error.")
     sections = [
-        Section("Results", (*map(html_table, tables), *map(paragraph, lines))),
-        Section("Cumulative error", (picture(ced, "Share of the faces at or below each error."),)),
+        Section("Results", [*map(html_table, tables), *map(PIECES.paragraph, lines)]),
+        Section("Cumulative error", [ced]),
     ]
     if comparison:
-        sections.append(Section("Differences", _differences(evaluations, comparison)))
+        caption = "Differences of NME, paired bootstrap intervals of 95 %."
+        intervals = PIECES.group("wide", [_drawn(plots.differences_figure(comparison), caption)])
+        faces = [
+            _drawn(plots.scatter_figure(first, other), f"Each face: {first.label} and {other.label}.")
+            for other in evaluations[1:]
+        ]
+        sections.append(Section("Differences", [intervals, PIECES.group("charts", faces)]))
     if robustness:
-        sections.append(Section("Box robustness", _robustness(robustness)))
+        caption = "NME as the box is shifted, and as it is scaled and turned."
+        maps = PIECES.group("wide", [_drawn(plots.robustness_figure(robustness), caption)])
+        sections.append(Section("Box robustness", [*map(PIECES.paragraph, robustness_lines(robustness)), maps]))
     sections.append(Section("Errors by point", _points(evaluations)))
     for evaluation in evaluations:
         heading, count = (f"Faces: {evaluation.label}", FACES_COMPARED) if several else ("Faces", FACES)
-        sections.append(Section(heading, _faces(evaluation, count)))
+        pieces = [PIECES.colour_key({"truth": plots.TRUTH, "prediction": plots.PREDICTION})]
+        for name, chosen in plots.worst_median_best(evaluation.errors, count).items():
+            pieces += [PIECES.subheading(HEADINGS[name]), face_gallery(evaluation, chosen)]
+        sections.append(Section(heading, pieces))
     sections.append(Section("Protocol", _protocols(evaluations)))
     if configuration:
-        sections.append(Section("Configuration", (facts(configuration),)))
+        sections.append(Section("Configuration", [PIECES.facts(configuration)]))
     made = ({"command": command} if command else {}) | {"date": time.strftime("%Y-%m-%d")}
-    sections.append(Section("Environment", (facts(made | environment),)))
+    sections.append(Section("Environment", [PIECES.facts(made | environment)]))
     write_report(
         path,
         title=f"{spec.title}: {len(evaluations)} models compared" if several else f"{spec.title}: {first.label}",
@@ -104,23 +101,14 @@ def face_gallery(evaluation, chosen):
     names, errors, pictures = evaluation.names, evaluation.errors, []
     for i in chosen:
         figure = plots.face_figure(evaluation.prepared, evaluation.rows[i], evaluation.points[i])
-        pictures.append(picture(plots.figure_bytes(figure, "jpeg"), f"{plots.error_text(errors[i])}, {names[i]}"))
-    return group("gallery", *pictures)
-
-
-def _faces(evaluation, count):
-    pieces = [colour_key({"truth": plots.TRUTH, "prediction": plots.PREDICTION})]
-    for name, chosen in plots.worst_median_best(evaluation.errors, count).items():
-        pieces += [subheading(HEADINGS[name]), face_gallery(evaluation, chosen)]
-    return tuple(pieces)
+        pictures.append(_drawn(figure, f"{plots.error_text(errors[i])}, {names[i]}", "jpeg"))
+    return PIECES.group("gallery", pictures)
 
 
 def _points(evaluations):
     limit = max(float(point_nme(evaluation).max()) for evaluation in evaluations)
-    drawn = [
-        (mean_face_error_figure(evaluation, limit=limit), "NME of each point, on the mean of the true shapes.")
-        for evaluation in evaluations
-    ]
+    caption = "NME of each point, on the mean of the true shapes."
+    drawn = [_drawn(mean_face_error_figure(evaluation, limit=limit), caption) for evaluation in evaluations]
     if len(evaluations) > 1:
         table = points_table([Result(evaluation.label, evaluation.metrics) for evaluation in evaluations])
     else:
@@ -129,29 +117,12 @@ def _points(evaluations):
             "From the truth (black) to the mean prediction (orange), and one standard deviation around it (blue), "
             "to the scale of the face."
         )
-        drawn.append((error_ellipse_figure(evaluations[0]), caption))
-    return _drawn(drawn), folded("All points", html_table(table))
+        drawn.append(_drawn(error_ellipse_figure(evaluations[0]), caption))
+    return [PIECES.group("charts", drawn), PIECES.folded("All points", [html_table(table)])]
 
 
-def _differences(evaluations, comparison):
-    reference = evaluations[0]
-    intervals = plots.figure_bytes(differences_figure(comparison))
-    faces = [
-        (scatter_figure(reference, other), f"Each face: {reference.label} and {other.label}.")
-        for other in evaluations[1:]
-    ]
-    return group("wide", picture(intervals, "Differences of NME, paired bootstrap intervals of 95 %.")), _drawn(faces)
-
-
-def _robustness(result):
-    drawn = plots.figure_bytes(robustness_figure(result))
-    caption = "NME as the box is shifted, and as it is scaled and turned."
-    return *map(paragraph, robustness_lines(result)), group("wide", picture(drawn, caption))
-
-
-def _drawn(figures):
-    """(figure, caption) pairs as charts."""
-    return group("charts", *(picture(plots.figure_bytes(figure), caption) for figure, caption in figures))
+def _drawn(figure, caption, image_format="png"):
+    return picture(plots.figure_bytes(figure, image_format), caption)
 
 
 def _protocols(evaluations):
@@ -162,7 +133,7 @@ def _protocols(evaluations):
         evaluation.label: {key: value for key, value in protocol.items() if key not in shared}
         for evaluation, protocol in zip(evaluations, protocols, strict=True)
     }
-    return (facts(shared), *([facts(own)] if len(shared) < len(protocols[0]) else []))
+    return [PIECES.facts(values) for values in ([shared, own] if len(shared) < len(protocols[0]) else [shared])]
 
 
 def _summary(evaluations, comparison):

@@ -8,20 +8,29 @@ from pathlib import Path
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 from PIL import Image
 
 from kdloss.errors import DataError
 from kdloss.evaluation import metrics
+from kdloss.evaluation.comparison import TIE, common_faces, distinct_labels
+from kdloss.evaluation.protocol import THRESHOLDS
 from kdloss.geometry import BoxPolicy, invert, landmark_box, transform_points
 
 # Okabe and Ito's colours, told apart with any colour vision; line styles say the same in grey.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("-", "--", "-.", ":")
 TRUTH, PREDICTION = "#56B4E9", "#F0E442"
+HEAT = "viridis"  # perceptually uniform, and read with any colour vision
+OUTLINE = [patheffects.Stroke(linewidth=2.6, foreground="#222222"), patheffects.Normal()]
+# Axes of logarithms have no zero, and one face fitted by chance must not stretch them: errors below a tenth of the
+# median, or below this fraction of the normaliser, are drawn at the edge.
+FLOOR = 1e-4
 BOOKKEEPING = ("epoch", "step", "lr", "learning_rate", "seconds", "time")
 
 
@@ -70,32 +79,18 @@ def ced_figure(curves, *, title, limit=0.15):
         # Steps from zero, continued to the edge of the plot.
         x = np.concatenate([[0.0], x[found], [max([limit, *x[found][-1:]])]])
         y = np.concatenate([[0.0], y[found], [found.mean()]])
-        colour, style = _line(i)
         facts = [f"NME {metrics.nme(errors):.2f} %"] if found.any() else []
         facts += [] if found.all() else [f"{np.sum(~found)} of {len(found)} missing"]
         name = f"{label} ({', '.join(facts)})"
-        (drawn[name],) = axes.step(100 * x, 100 * y, where="post", color=colour, linestyle=style, linewidth=2)
-    for threshold in (0.08, 0.10):
+        (drawn[name],) = axes.step(100 * x, 100 * y, where="post", linewidth=2, **_line(i))
+    for threshold in THRESHOLDS:
         axes.axvline(100 * threshold, color="0.5", linewidth=1, zorder=0)
-        axes.annotate(
-            f"{100 * threshold:g} %",
-            (100 * threshold, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(2, -2),
-            textcoords="offset points",
-            va="top",
-            color="0.35",
-            fontsize=8,
-        )
-    axes.set(
-        xlim=(0, 100 * limit),
-        ylim=(0, 104),
-        xlabel="error of a face, % of the normaliser",
-        ylabel="faces at or below, %",
-    )
+        place = {"xycoords": ("data", "axes fraction"), "xytext": (2, -2), "textcoords": "offset points", "va": "top"}
+        axes.annotate(f"{100 * threshold:g} %", (100 * threshold, 1), color="0.35", fontsize=8, **place)
+    axes.set(xlim=(0, 100 * limit), xlabel="error of a face, % of the normaliser")
+    axes.set(ylim=(0, 104), ylabel="faces at or below, %")
     axes.set_title(textwrap.fill(title, 62), fontsize=10)
-    # Below the plot: inside, it would hide the curve of one model or another.
-    named_legend(figure, drawn, loc="outside lower center", ncols=1, frameon=False, fontsize=9)
+    _legend_below(figure, drawn)
     return figure
 
 
@@ -167,30 +162,20 @@ def face_grid(prepared, rows, predictions, *, errors=None, columns=4, title=""):
         A matplotlib `Figure`.
     """
     columns = min(columns, len(rows))
-    lines = -(-len(rows) // columns)
-    side = 2.3
-    head = 0.75 if title else 0.45
-    figure = PlainFigure(figsize=(side * columns, (side + 0.25) * lines + head))
-    height = (side + 0.25) * lines + head
+    side, below, head = 2.3, 0.25, 0.75 if title else 0.45
+    height = (side + below) * -(-len(rows) // columns) + head
+    figure = PlainFigure(figsize=(side * columns, height))
     for i, row in enumerate(rows):
-        left, top = (i % columns) / columns, 1 - (head + (i // columns) * (side + 0.25)) / height
+        left, top = (i % columns) / columns, 1 - (head + (i // columns) * (side + below)) / height
         axes = figure.add_axes((left + 0.01 / columns, top - side / height, 0.98 / columns, side / height))
         _draw_face(axes, prepared, row, predictions[i])
         if errors is not None:
             axes.text(0.5, -0.015, error_text(errors[i]), transform=axes.transAxes, ha="center", va="top")
     if title:
         figure.text(0.5, 1 - 0.12 / height, title, ha="center", va="top", fontsize=11)
-    keys = [Line2D([], [], color=colour, linewidth=3, path_effects=_outline()) for colour in (TRUTH, PREDICTION)]
-    figure.legend(
-        keys,
-        ["truth", "prediction"],
-        loc="upper center",
-        ncols=2,
-        frameon=False,
-        fontsize=9,
-        bbox_to_anchor=(0.5, 1 - (head - 0.42) / height),
-        borderaxespad=0,
-    )
+    keys = [Line2D([], [], color=colour, linewidth=3, path_effects=OUTLINE) for colour in (TRUTH, PREDICTION)]
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, 1 - (head - 0.42) / height), "borderaxespad": 0}
+    figure.legend(keys, ["truth", "prediction"], ncols=2, frameon=False, fontsize=9, **place)
     return figure
 
 
@@ -213,17 +198,137 @@ def training_curves(histories):
     terms.sort(key=lambda term: (term != "val_nme", term != "loss", term.startswith("val_")))
     columns = min(2, len(terms))
     figure, panels = new_figure(5.0 * columns, 3.2 * -(-len(terms) // columns), len(terms), columns)
-    colours = {label: _line(i) for i, label in enumerate(histories)}
+    lines = {label: _line(i) for i, label in enumerate(histories)}
     for axes, term in zip(panels, terms, strict=True):
         for label, (x, y) in _series(histories, term).items():
-            colour, style = colours[label]
             marker = "o" if len(x) == 1 else None
-            axes.plot(x, y, color=colour, linestyle=style, linewidth=1.8, label=label, marker=marker)
+            axes.plot(x, y, linewidth=1.8, label=label, marker=marker, **lines[label])
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="epoch", title="validation NME, %" if term == "val_nme" else term.replace("_", " "))
         if term == "val_nme" or axes is panels[0]:
-            drawn = {line.get_label(): line for line in axes.lines}
-            named_legend(axes, drawn, frameon=True, framealpha=0.9, fontsize=8)
+            labels = [line.get_label() for line in axes.lines]
+            axes.legend(axes.lines, labels, frameon=True, framealpha=0.9, fontsize=8)
+    return figure
+
+
+def differences_figure(comparison):
+    """The difference of NME of each pair with its interval; filled where the interval excludes zero.
+
+    Args:
+        comparison: what `kdloss.evaluation.comparison.compare` returned.
+
+    Returns:
+        A matplotlib `Figure`: models against the reference above, the other pairs below a line.
+    """
+    pairs = comparison["pairs"]
+    figure, (axes,) = new_figure(7.2, 1.3 + 0.46 * len(pairs))
+    axes.axvline(0, color="0.35", linewidth=1.2)
+    for i, pair in enumerate(pairs):
+        colour = PALETTE[0] if pair["against"] == comparison["reference"] else "0.45"
+        axes.plot([pair["low"], pair["high"]], [i, i], color=colour, linewidth=2, solid_capstyle="butt")
+        fill = colour if pair["settled"] else "white"
+        axes.plot(pair["difference"], i, "o", color=colour, markerfacecolor=fill, markersize=7, markeredgewidth=1.6)
+        # Above its interval and not beside it: names of models can be long.
+        values = f"{pair['difference']:+.3f} [{pair['low']:+.3f}, {pair['high']:+.3f}]"
+        text = textwrap.fill(f"{pair['model']} against {pair['against']}: {values}", 105)
+        place = {"xycoords": ("axes fraction", "data"), "xytext": (2, 6), "textcoords": "offset points"}
+        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
+        axes.annotate(text, (0, i), fontsize=8, bbox=box, **place).set_in_layout(False)
+    first = sum(pair["against"] == comparison["reference"] for pair in pairs)
+    if first < len(pairs):
+        axes.axhline(first - 0.75, color="0.35", linewidth=1, linestyle=":")
+    axes.set(yticks=[], ylim=(len(pairs) - 0.5, -0.85))
+    axes.set_xlabel("difference of NME, points of a percent (left of zero: the first is better)")
+    axes.set_title(f"Paired differences on {comparison['n']} faces, 95 % intervals (filled: without zero)")
+    return figure
+
+
+def scatter_figure(a, b):
+    """The errors of two models face by face, with the diagonal between wins and losses.
+
+    Args:
+        a, b: two `Evaluation`\\ s of the same faces; those that only one has are left out.
+
+    Returns:
+        A matplotlib `Figure`: ``a`` to the right, ``b`` upwards, both in percent on axes of logarithms. Faces without
+        prediction lie on the far edge.
+
+    Raises:
+        DataError: measured on other faces, or no face in common.
+    """
+    labels = distinct_labels([a.label, b.label])
+    errors = np.stack([one.errors[faces] for one, faces in zip((a, b), common_faces([a, b]), strict=True)])
+    found, (x, y) = np.isfinite(errors), errors
+    shown = np.append(errors[found], THRESHOLDS[0])
+    low, high = max(shown.min(), np.median(shown) / 10, FLOOR) / 1.15, 1.15 * shown.max()
+    ends = (100 * low, 100 * high)
+    figure, (axes,) = new_figure(5.6, 6.0)
+    axes.plot(ends, ends, color="0.35", linewidth=1.2, zorder=1)
+    for draw in (axes.axvline, axes.axhline):
+        draw(100 * THRESHOLDS[0], color="0.5", linewidth=1, linestyle=":", zorder=1)
+    groups = {labels[0]: x < y - TIE, labels[1]: y < x - TIE}
+    groups["neither"] = ~np.logical_or(*groups.values())
+    drawn, style = {}, {"s": 14, "alpha": 0.6, "linewidths": 0, "clip_on": False, "zorder": 2}
+    for (name, member), colour, marker in zip(groups.items(), PALETTE, "o^s", strict=False):
+        if name != "neither" or member.any():
+            points = 100 * np.clip(errors[:, member], low, high)
+            label = f"{name} better: {member.sum()} of {len(x)} faces"
+            drawn[label] = axes.scatter(*points, color=colour, marker=marker, **style)
+    absent = int(np.sum(~found.all(axis=0)))
+    axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
+    axes.set_xlabel(textwrap.fill(f"error of {labels[0]}, % of the normaliser", 52))
+    axes.set_ylabel(textwrap.fill(f"error of {labels[1]}, % of the normaliser", 52))
+    axes.set_title(f"Errors face by face, {len(x)} faces" + (f", {absent} without prediction" if absent else ""))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
+    _legend_below(figure, drawn)
+    return figure
+
+
+def robustness_figure(result):
+    """Two heat maps of NME on one colour scale: the box shifted, and the box scaled and turned.
+
+    The unperturbed box is framed. A star marks the settings in which more than half of the crops reach beyond the
+    stored pictures.
+
+    Args:
+        result: what `measure_robustness` returned, or JSON made of it.
+
+    Returns:
+        A matplotlib `Figure`.
+    """
+    shift, turn = result["shift"], result["scale_rotation"]
+    every = np.concatenate([np.ravel(shift["nme"]), np.ravel(turn["nme"])])
+    # By ratio: one box that breaks the model would else paint all others the same.
+    lowest = max(every.min(), 1e-3)
+    norm = LogNorm(lowest, max(every.max(), 1.05 * lowest), clip=True)
+    figure = PlainFigure(figsize=(10.4, 5.4), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(7, 6))
+    percents = [f"{100 * value:+.0f}" if value else "0" for value in shift["shifts"]]
+    _heat_map(left, shift, percents, percents, norm)
+    left.set(xlabel="box moved right, % of its width", ylabel="box moved down, % of its height")
+    left.set_title("shifted", fontsize=11)
+    degrees = [f"{value:+g}°" if value else "0°" for value in turn["rotations"]]
+    image = _heat_map(right, turn, degrees, [f"{value:.1f}" for value in turn["scales"]], norm)
+    right.set(xlabel="box turned clockwise", ylabel="box scaled by")
+    right.set_title("scaled and turned", fontsize=11)
+    bar = figure.colorbar(image, ax=[left, right], shrink=0.85, pad=0.015)
+    bar.set_label(f"NME, % ({result['normaliser']}), by ratio")
+    bar.outline.set_visible(False)
+    bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    bar.ax.yaxis.set_major_formatter("{x:g}")
+    faces = f"{result['n']} synthetic faces" if result["synthetic"] else f"{result['n']} faces"
+    ratio = "" if result["robust_ratio"] is None else f" ({result['robust_ratio']:.2f} times)"
+    title = (
+        f"Box robustness, {result['dataset']}, {faces}, box {result['box']}\n"
+        f"NME {result['baseline_nme']:.2f} % in the unperturbed box, {result['robust_nme']:.2f} % perturbed{ratio}"
+    )
+    figure.suptitle(title, fontsize=12)
+    if max(np.max(shift["outside"]), np.max(turn["outside"])) > 0.5:
+        figure.supxlabel("* these crops reach beyond the stored pictures and are black there", fontsize=9)
     return figure
 
 
@@ -243,6 +348,7 @@ def read_history(path):
 
 
 def new_figure(width, height, panels=1, columns=1):
+    """A `PlainFigure` of a size in inches and its list of axes, with a grid behind what is drawn."""
     figure = PlainFigure(figsize=(width, height), layout="constrained")
     lines = -(-panels // columns)
     axes = [figure.add_subplot(lines, columns, i + 1) for i in range(panels)]
@@ -253,32 +359,27 @@ def new_figure(width, height, panels=1, columns=1):
     return figure, axes
 
 
-def named_legend(where, drawn, **how):
-    """A legend of a figure or axes that lists each of ``drawn``, label -> artist; labels may begin with ``_``, which
-    matplotlib leaves out on its own."""
-    return where.legend(list(drawn.values()), list(drawn), **how)
+def _legend_below(figure, drawn):
+    """A legend of label -> artist below the plot: inside, it would hide the curve of one model or another. Matplotlib
+    on its own leaves out labels that begin with ``_``."""
+    figure.legend(list(drawn.values()), list(drawn), loc="outside lower center", frameon=False, fontsize=9)
 
 
 def _line(i):
-    return PALETTE[i % len(PALETTE)], STYLES[i % len(STYLES)]
+    return {"color": PALETTE[i % len(PALETTE)], "linestyle": STYLES[i % len(STYLES)]}
 
 
 def _series(histories, term):
     """label -> (epochs, values) of the runs that logged a term as a finite number."""
-    series = {}
-    for label, records in histories.items():
-        pairs = [
+    series = {
+        label: [
             (record.get("epoch", i + 1), record[term])
             for i, record in enumerate(records)
             if isinstance(record.get(term), int | float) and np.isfinite(record[term])
         ]
-        if pairs:
-            series[label] = tuple(zip(*pairs, strict=True))
-    return series
-
-
-def _outline():
-    return [patheffects.Stroke(linewidth=2.6, foreground="#222222"), patheffects.Normal()]
+        for label, records in histories.items()
+    }
+    return {label: tuple(zip(*pairs, strict=True)) for label, pairs in series.items() if pairs}
 
 
 def _draw_face(axes, prepared, row, prediction):
@@ -287,10 +388,27 @@ def _draw_face(axes, prepared, row, prediction):
     axes.imshow(prepared.faces[row], interpolation="antialiased")
     for points, colour in ((truth, TRUTH), (predicted, PREDICTION)):
         for line in prepared.scheme.skeleton:
-            axes.plot(*points[list(line)].T, color=colour, linewidth=1.3, path_effects=_outline())
+            axes.plot(*points[list(line)].T, color=colour, linewidth=1.3, path_effects=OUTLINE)
         joined = {index for line in prepared.scheme.skeleton for index in line}
         single = [index for index in range(len(points)) if index not in joined]
         axes.plot(*points[single].T, ".", color=colour, markersize=5, markeredgecolor="#222222", markeredgewidth=0.5)
     x, y, width, height = BoxPolicy("gt", 1.4).grow(landmark_box(truth))
     axes.set(xlim=(x, x + width), ylim=(y + height, y))
     axes.set_axis_off()
+
+
+def _heat_map(axes, grid, columns, lines, norm):
+    """Draws one grid with its values written in the cells; columns and lines are the labels of the ticks."""
+    image = axes.imshow(grid["nme"], cmap=HEAT, norm=norm, aspect="auto")
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(lines)), lines)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    for (i, j), value in np.ndenumerate(grid["nme"]):
+        red, green, blue, _ = image.cmap(norm(value))
+        dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.5
+        star = "*" if grid["outside"][i][j] > 0.5 else ""
+        axes.text(j, i, f"{value:.2f}{star}", ha="center", va="center", color="white" if dark else "black", fontsize=10)
+        if columns[j].rstrip("°") == "0" and lines[i] in ("0", "1.0"):
+            axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor="red", linewidth=2))
+    return image

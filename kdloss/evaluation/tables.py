@@ -102,16 +102,15 @@ def protocol_text(metrics):
         faces = f"{faces}/{protocol['official_n']}{PARTIAL}"
     rendered = "SYNTHETIC " if protocol["synthetic"] else ""
     checkpoint = protocol["checkpoint"]
-    sha256 = "no checkpoint" if checkpoint is None else (checkpoint["sha256"] or "hash not recorded")
     parts = [
         f"{rendered}{dataset_spec(metrics['dataset']).title} {protocol['split']} {faces}",
         SHORT[protocol["normaliser"]],
-        "crop not stated" if protocol["box"] == "not stated" else protocol["box"],
+        protocol["box"].replace("not stated", "crop not stated"),
         "at " + "/".join(f"{threshold:.2f}" for threshold in protocol["thresholds"]),
         {True: "flip", False: "no flip", None: "flip not stated"}[protocol["flip_test"]],
         f"occl. {protocol['occluded_points']}",
         f"{missing['n']} missing {missing['counted']}" if missing["n"] else "none missing",
-        sha256 if checkpoint is None or not checkpoint["sha256"] else sha256[:8],
+        "no checkpoint" if checkpoint is None else (checkpoint["sha256"] or "")[:8] or "hash not recorded",
     ]
     return ", ".join(parts)
 
@@ -156,7 +155,7 @@ def _published_row(paper, spec, columns):
         subset, word = _subset_and_word(column.key)
         cells[column.key] = of_full.get(word, {}).get(subset)
     kinds = [SHORT[kind] for kind in ("interocular", "interpupil") if getattr(paper, f"nme_{kind}")]
-    crop = "crop not stated" if paper.box == "not stated" else paper.box
+    crop = paper.box.replace("not stated", "crop not stated")
     threshold = "" if paper.fr10 is None else "at 0.10, "
     cells[PROTOCOL] = (
         f"{spec.title} test {spec.official('test')}, {' and '.join(kinds)}, {crop}, {threshold}"
@@ -166,7 +165,7 @@ def _published_row(paper, spec, columns):
 
 
 def _notes(results, rows, papers):
-    notes = []
+    notes, sources = [], {}
     for sentence in dict.fromkeys(sentence for result in results for sentence in result.metrics["notes"]):
         owners = [result.label for result in results if sentence in result.metrics["notes"]]
         notes.append(sentence if len(owners) == len(results) else f"{'; '.join(owners)}: {sentence}")
@@ -179,11 +178,7 @@ def _notes(results, rows, papers):
         if normaliser != "box"
         else "NME and FR in percent; NME by the size of the landmarks' box; FR and AUC of the full set"
     )
-    return [*notes, LEGEND, *_published_notes(papers)]
-
-
-def _published_notes(papers):
-    notes, sources = [f"{paper.method}: {paper.note}" for paper in papers if paper.note], {}
+    notes += [LEGEND, *(f"{paper.method}: {paper.note}" for paper in papers if paper.note)]
     for paper in papers:
         sources.setdefault(f"{paper.certainty} ({paper.meaning})", {})[paper.source] = None
     return notes + [f"published, {certainty}: {'; '.join(cited)}" for certainty, cited in sources.items()]

@@ -9,20 +9,12 @@ import pytest
 from matplotlib.colors import to_hex
 
 from kdloss.errors import ConfigError, DataError
-from kdloss.evaluation import comparison_plots, metrics, plots
-from kdloss.evaluation.comparison import (
-    TIE,
-    common_faces,
-    compare,
-    comparison_lines,
-    comparison_tables,
-    count_wins,
-    distinct_labels,
-)
+from kdloss.evaluation import comparison, metrics, plots
+from kdloss.evaluation.comparison import compare, comparison_lines, comparison_tables
 from kdloss.evaluation.evaluation import evaluate_predicted
-from kdloss.evaluation.table import json_table
 from kdloss.evaluation.tables import protocol_text
 from kdloss.geometry import BoxPolicy
+from tests.evaluation.test_tables import shown
 
 EXACT = {"rel": 0, "abs": 1e-9}
 BOX = BoxPolicy.parse("gt:1.25")
@@ -34,12 +26,6 @@ def shifted(prepared, fractions, label, *, towards=(1.0, 0.0), missing="fail", *
     length = metrics.normaliser(truth, prepared.scheme, "interocular")
     points = truth + (np.array(fractions) * length)[:, None, None] * np.array(towards)
     return evaluate_predicted(prepared, points, label=label, missing=missing, **({"box": BOX} | protocol))
-
-
-def cells(table):
-    """The rows of a table by their labels, as headings -> text."""
-    shown = json_table(table)
-    return {first: dict(zip(shown["columns"][1:], rest, strict=True)) for first, *rest in shown["rows"]}
 
 
 A = [0.02, 0.03, 0.04, 0.05, 0.06, 0.12, 0.12, 0.01]
@@ -84,8 +70,7 @@ def test_parts_are_told_apart(faces_300w):
 
 
 def test_every_pair_the_reference_first(faces_300w):
-    models = [shifted(faces_300w, np.array(A) * scale, name) for scale, name in ((1, "x"), (1.5, "y"), (2, "z"))]
-    x, y, z = models
+    x, y, z = (shifted(faces_300w, np.array(A) * scale, name) for scale, name in ((1, "x"), (1.5, "y"), (2, "z")))
     found = compare([y, x, z], seed=4)
     assert [(pair["model"], pair["against"]) for pair in found["pairs"]] == [("x", "y"), ("z", "y"), ("z", "x")]
     assert found["reference"] == "y"
@@ -135,19 +120,19 @@ def test_faces_are_matched_by_name_not_by_place(faces_300w):
     order = np.random.default_rng(0).permutation(8)
     turned = dataclasses.replace(b, rows=b.rows[order], points=b.points[order])
     assert compare([a, turned])["pairs"] == compare([a, b])["pairs"]
-    first, second = common_faces([a, turned])
+    first, second = comparison.common_faces([a, turned])
     assert a.names[first].tolist() == turned.names[second].tolist()
 
 
 def test_wins_losses_and_ties():
-    inf = math.inf
-    assert count_wins(np.array([0.1, 0.2, 0.3, inf, 0.1, inf]), np.array([0.2, 0.1, 0.3, 0.1, inf, inf])) == (2, 2, 2)
+    errors, others = np.array([[0.1, 0.2, 0.3, np.inf, 0.1, np.inf], [0.2, 0.1, 0.3, 0.1, np.inf, np.inf]])
+    assert comparison.count_wins(errors, others) == (2, 2, 2)
     near = np.array([0.1, 0.1])
-    assert count_wins(near, near + np.array([0.5, 2]) * TIE) == (1, 0, 1)
+    assert comparison.count_wins(near, near + np.array([0.5, 2]) * comparison.TIE) == (1, 0, 1)
 
 
 def test_labels_become_distinct():
-    assert distinct_labels(["a", "b", "a", "a (2)", "a"]) == ["a", "b", "a (2)", "a (2) (2)", "a (3)"]
+    assert comparison.distinct_labels(["a", "b", "a", "a (2)", "a"]) == ["a", "b", "a (2)", "a (2) (2)", "a (3)"]
 
 
 def test_what_makes_a_comparison_doubtful_is_said(faces_300w, make_prepared):
@@ -167,13 +152,14 @@ def test_what_makes_a_comparison_doubtful_is_said(faces_300w, make_prepared):
 
 def test_other_faces_are_refused(faces_300w, make_prepared):
     a = shifted(faces_300w, A, "a")
-    with pytest.raises(DataError, match=r"^comparison: b was measured on another data set \(cofw\) than a \(300w\): "):
-        compare([a, shifted(make_prepared("cofw"), B, "b")])
-    with pytest.raises(DataError, match="b was measured on another content hash"):
-        compare([a, shifted(make_prepared("300w", test=8, train=21), B, "b")])
     val = dataclasses.replace(a, label="v", metrics=a.metrics | {"protocol": a.metrics["protocol"] | {"split": "val"}})
-    with pytest.raises(DataError, match=r"v was measured on another split \(val\) than a \(test\)"):
-        compare([a, val])
+    for other, words in (
+        (shifted(make_prepared("cofw"), B, "b"), r"b was measured on another data set \(cofw\) than a \(300w\): "),
+        (shifted(make_prepared("300w", test=8, train=21), B, "b"), "b was measured on another content hash"),
+        (val, r"v was measured on another split \(val\) than a \(test\)"),
+    ):
+        with pytest.raises(DataError, match=f"^comparison: {words}"):
+            compare([a, other])
     with pytest.raises(ConfigError, match="comparison: found 1, expected two models or more"):
         compare([a])
 
@@ -192,16 +178,17 @@ def test_tables_and_lines_show_what_was_found(faces_300w):
     found = compare([shifted(faces_300w, B, "b"), shifted(faces_300w, A, "a"), shifted(faces_300w, [0.2] * 8, "far")])
     pairs, parts, models = comparison_tables(found)
     low, high = (f"{found['pairs'][0][end]:+.3f}" for end in ("low", "high"))
-    row = cells(pairs)["a against b"]
-    shown = [row[key] for key in ("difference", "low", "high", "excludes zero", "better", "worse", "equal", "faces")]
-    assert shown == ["-1.500", low, high, "no", "5", "2", "1", "8"]
-    assert [row[f"{key}, %"] for key in ("both fail", "first fails", "second fails")] == ["12.50"] * 3
-    assert cells(pairs)["far against b"]["excludes zero"] == "yes"
-    assert cells(parts)["far against a"] == dict.fromkeys(faces_300w.scheme.parts, "+14.375")
-    assert cells(models)["a"]["NME, %"] == "5.62"
-    assert cells(models)["a"]["protocol"] == (
-        "300-W test 8/689*, ocular, gt:1.25, at 0.10/0.08, no flip, occl. counted, none missing, no checkpoint"
-    )
+    first, second, _ = shown(pairs)
+    bounds = {"difference": "-1.500", "low": low, "high": high, "excludes zero": "no"}
+    counts = {"better": "5", "worse": "2", "equal": "1", "faces": "8"}
+    failures = dict.fromkeys(("both fail, %", "first fails, %", "second fails, %"), "12.50")
+    assert first.items() >= ({"pair": "a against b"} | bounds | counts | failures).items()
+    assert (second["pair"], second["excludes zero"]) == ("far against b", "yes")
+    assert shown(parts)[2] == {"pair": "far against a"} | dict.fromkeys(faces_300w.scheme.parts, "+14.375")
+    model = shown(models)[1]
+    assert (model["model"], model["NME, %"]) == ("a", "5.62")
+    protocol = "300-W test 8/689*, ocular, gt:1.25, at 0.10/0.08, no flip, occl. counted, none missing, no checkpoint"
+    assert model["protocol"] == protocol
     for table in (pairs, parts, models):
         assert "300-W, test split, 8 real faces, normalised by interocular" in table.title
     assert set(found["notes"]) < set(pairs.notes)
@@ -216,7 +203,7 @@ def test_tables_and_lines_show_what_was_found(faces_300w):
 
 def test_differences_are_drawn_with_their_intervals(faces_300w):
     found = compare([shifted(faces_300w, B, "b"), shifted(faces_300w, A, "a"), shifted(faces_300w, [0.2] * 8, "far")])
-    figure = comparison_plots.differences_figure(found)
+    figure = plots.differences_figure(found)
     axes = figure.axes[0]
     bars = [line for line in axes.lines if len(line.get_xdata()) == 2 and line.get_ydata()[0] == line.get_ydata()[1]]
     bars = [bar for bar in bars if bar.get_linestyle() == "-"]
@@ -231,8 +218,8 @@ def test_differences_are_drawn_with_their_intervals(faces_300w):
 def test_names_of_any_length_and_with_signs_of_formulas_are_drawn_as_they_are(faces_300w):
     long = "a$^$b, a very long name of a run folder that somebody gave it in order to remember what it was about"
     a, b = shifted(faces_300w, A, long), shifted(faces_300w, B, "_mine.npz")
-    scatter = comparison_plots.scatter_figure(a, b)
-    for figure in (comparison_plots.differences_figure(compare([a, b])), scatter):
+    scatter = plots.scatter_figure(a, b)
+    for figure in (plots.differences_figure(compare([a, b])), scatter):
         assert plots.figure_bytes(figure, dpi=40).startswith(b"\x89PNG")  # a collapsed layout would warn
         assert figure.axes[0].get_position().width > 0.5
     assert scatter.legends[0].get_texts()[0].get_text().startswith("a$^$b, a")
@@ -240,14 +227,15 @@ def test_names_of_any_length_and_with_signs_of_formulas_are_drawn_as_they_are(fa
 
 def test_each_face_is_one_point_on_its_side_of_the_diagonal(faces_300w):
     a = shifted(faces_300w, [0.0, 0.03, 0.04, 0.05, 0.06, np.nan, 0.12, 0.01], "a")
-    figure = comparison_plots.scatter_figure(a, shifted(faces_300w, B, "b"))
+    figure = plots.scatter_figure(a, shifted(faces_300w, B, "b"))
     axes = figure.axes[0]
     wins, losses, ties = (group.get_offsets().data for group in axes.collections)
     assert np.all(wins[:, 0] < wins[:, 1])
     assert np.all(losses[:, 0] > losses[:, 1])
     assert ties == pytest.approx(np.array([[3, 3]]))
+    (left, right), bottom_top = axes.get_xlim(), axes.get_ylim()
+    assert (left, right) == bottom_top
     # No error at all lies on the near edge, no prediction on the far one.
-    left, right = axes.get_xlim()
     assert wins[0] == pytest.approx([left, 3])
     assert any(point == pytest.approx([right, 13]) for point in losses)
     texts = [text.get_text() for text in figure.legends[0].get_texts()]

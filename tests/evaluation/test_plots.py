@@ -10,17 +10,22 @@ from kdloss.evaluation import plots
 from kdloss.geometry import invert, transform_points
 
 
-def test_ced_curve_reads_as_the_distribution():
-    figure = plots.ced_figure({"a": np.array([0.02, 0.04, 0.2]), "b": np.array([0.01])}, title="faces")
-    axes = figure.axes[0]
-    curves = [line for line in axes.lines if len(line.get_xdata()) > 2]
-    x, y = curves[0].get_data()
-    assert curves[0].get_drawstyle() == "steps-post"
-    assert x == pytest.approx([0, 2, 4, 20, 20])
-    assert y == pytest.approx([0, 100 / 3, 200 / 3, 100, 100])
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a (NME 8.67 %)", "b (NME 1.00 %)"]
-    assert curves[0].get_color() != curves[1].get_color()
-    assert curves[0].get_linestyle() != curves[1].get_linestyle()
+def test_ced_curves_read_as_the_distribution_and_end_below_all_where_faces_are_missing():
+    inf = np.inf
+    errors = {"a": [0.02, 0.04, 0.2], "b": [0.01], "c": [inf, 0.02, 0.04, np.nan], "d": [inf, inf]}
+    figure = plots.ced_figure({label: np.array(values) for label, values in errors.items()}, title="faces")
+    expected = {
+        "a (NME 8.67 %)": ([0, 2, 4, 20, 20], [0, 100 / 3, 200 / 3, 100, 100]),
+        "b (NME 1.00 %)": ([0, 1, 15], [0, 100, 100]),
+        "c (NME 3.00 %, 2 of 4 missing)": ([0, 2, 4, 15], [0, 25, 50, 50]),
+        "d (2 of 2 missing)": ([0, 15], [0, 0]),
+    }
+    curves = [line for line in figure.axes[0].lines if line.get_drawstyle() == "steps-post"]
+    for curve, (x, y) in zip(curves, expected.values(), strict=True):
+        assert curve.get_xdata() == pytest.approx(x)
+        assert curve.get_ydata() == pytest.approx(y)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(expected)
+    assert len({curve.get_color() for curve in curves}) == len({curve.get_linestyle() for curve in curves}) == 4
 
 
 def test_names_of_files_are_shown_as_they_are():
@@ -30,20 +35,17 @@ def test_names_of_files_are_shown_as_they_are():
     assert labels == ["a$^$b.npz (NME 2.00 %)", "_mine.npz (NME 4.00 %)"]
     curves = plots.training_curves({name: [{"epoch": 1, "val_nme": 7.0, "k$^$d": 1.0}] for name in errors})
     assert [text.get_text() for text in curves.axes[0].get_legend().get_texts()] == list(errors)
-    for drawn in (figure, curves):
-        assert plots.figure_bytes(drawn, dpi=40).startswith(b"\x89PNG")
+    assert all(plots.figure_bytes(drawn, dpi=40).startswith(b"\x89PNG") for drawn in (figure, curves))
 
 
-def test_ced_curve_of_missing_faces_ends_below_all():
-    errors = {"a": np.array([np.inf, 0.02, 0.04, np.nan]), "b": np.array([np.inf, np.inf])}
-    figure = plots.ced_figure(errors, title="faces")
-    curves = [line for line in figure.axes[0].lines if line.get_drawstyle() == "steps-post"]
-    assert curves[0].get_xdata() == pytest.approx([0, 2, 4, 15])
-    assert curves[0].get_ydata() == pytest.approx([0, 25, 50, 50])
-    assert curves[1].get_xdata() == pytest.approx([0, 15])
-    assert curves[1].get_ydata() == pytest.approx([0, 0])
-    labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["a (NME 3.00 %, 2 of 4 missing)", "b (2 of 2 missing)"]
+def test_bytes_decode():
+    figure = plots.ced_figure({"a": np.array([0.02, 0.04])}, title="faces")
+    for image_format, magic in (("png", b"\x89PNG"), ("jpeg", b"\xff\xd8\xff")):
+        data = plots.figure_bytes(figure, image_format, dpi=50)
+        assert data.startswith(magic)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        assert image.shape == (220, 280, 3)
+        assert image.std() > 5
 
 
 def test_faces_are_drawn_with_truth_and_prediction_where_they_lie(faces_300w):
@@ -75,10 +77,9 @@ def test_a_face_without_prediction_shows_the_truth_alone(faces_300w):
     (axes,) = figure.axes
     drawn = {to_hex(line.get_color()) for line in axes.lines if np.isfinite(line.get_xydata()).any()}
     assert drawn == {to_hex(plots.TRUTH)}
-    image = cv2.imdecode(np.frombuffer(plots.figure_bytes(figure, "jpeg", dpi=50), np.uint8), cv2.IMREAD_COLOR)
-    assert image.shape == (130, 130, 3)
-    rows = np.array([row, row])
-    grid = plots.face_grid(faces_300w, rows, faces_300w.source_points[rows], errors=np.array([np.inf, 0.05]))
+    assert figure.get_size_inches().tolist() == [2.6, 2.6]
+    points = faces_300w.source_points[[row, row]]
+    grid = plots.face_grid(faces_300w, [row, row], points, errors=[np.inf, 0.05])
     assert [axes.texts[0].get_text() for axes in grid.axes] == ["no face found", "error 5.0 %"]
 
 
@@ -98,11 +99,17 @@ def test_worst_median_and_best_faces(errors, count, expected):
     assert {name: chosen.tolist() for name, chosen in found.items()} == expected
 
 
+def test_points_of_no_line_are_drawn_too(make_prepared):
+    for prepared in (make_prepared("cofw", test=1, train=1), make_prepared("folder", custom=7, test=1, train=1)):
+        rows = prepared.indices("test")
+        axes = plots.face_grid(prepared, rows, prepared.source_points[rows]).axes[0]
+        lone = prepared.scheme.num_points - len({i for line in prepared.scheme.skeleton for i in line})
+        assert [len(line.get_xdata()) for line in axes.lines if line.get_marker() == "."] == [lone, lone]
+
+
 def test_spread_goes_from_best_to_worst():
-    errors = np.array([0.5, 0.1, 0.3, 0.2, 0.4])
-    assert plots.spread_by_error(errors, 3).tolist() == [1, 2, 0]
-    assert plots.spread_by_error(errors, 12).tolist() == [1, 3, 2, 4, 0]
-    assert plots.spread_by_error(errors, 1).tolist() == [1]
+    for count, expected in ((1, [1]), (3, [1, 2, 0]), (12, [1, 3, 2, 4, 0])):
+        assert plots.spread_by_error([0.5, 0.1, 0.3, 0.2, 0.4], count).tolist() == expected
 
 
 def test_training_curves_show_each_term_of_each_run(tmp_path):

@@ -1,4 +1,4 @@
-"""The report: one page that parses, holds its pictures, and asks for nothing."""
+"""The report: one page that parses, holds its pictures, runs nothing but its own script, and asks for nothing."""
 
 import base64
 import hashlib
@@ -12,21 +12,27 @@ import pytest
 from kdloss.datasets import DATASETS
 from kdloss.errors import UserError
 from kdloss.evaluation import report
+from kdloss.evaluation.table import Column, Row, Table, json_table
 
 VOID = {"meta", "link", "img"}
+# Text that would be markup if it were not escaped, also within an attribute.
+HOSTILE = """"'><script>alert("taken")</script><img src='https://faces.invalid/a.png'> & co"""
 
 
 class Page(HTMLParser):
-    """Checks nesting; collects links, pictures and text."""
+    """Checks nesting; collects links, tags and text."""
 
-    def __init__(self):
+    def __init__(self, text):
         super().__init__()
-        self.open, self.addresses, self.ids, self.text = [], [], set(), []
+        self.open, self.addresses, self.ids, self.tags, self.text = [], [], set(), [], []
+        self.feed(text)
+        assert self.open == []
 
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
         self.addresses += [(tag, attrs[key]) for key in ("src", "href", "srcset", "action") if key in attrs]
         self.ids.add(attrs.get("id"))
+        self.tags.append(tag)
         if tag not in VOID:
             self.open.append(tag)
 
@@ -34,8 +40,14 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open and self.open[-1] not in ("style", "script"):
+        if data.strip() and self.open[-1] not in ("style", "script"):
             self.text.append(data)
+
+
+def written(path, sections, **more):
+    report.write_report(path, sections=sections, **({"title": "A & B"} | more))
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    return path.read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -45,54 +57,25 @@ def images():
     return image, [cv2.imencode(ending, image)[1].tobytes() for ending in (".png", ".jpg")]
 
 
-@pytest.fixture
-def page(tmp_path, images):
-    path = tmp_path / "deep" / "report.html"
-    sections = [
-        report.Section("Faces <1>", tuple(report.picture(data, 'a "caption"') for data in images[1])),
-        report.Section("Protocol", (report.facts({"box": "gt:1.25", "thresholds": [0.1, 0.08], "path": path}),)),
-    ]
+def test_page_holds_what_it_was_given_and_requests_nothing(tmp_path, images):
+    image, encoded = images
+    pictures = [report.picture(data, 'a "caption"') for data in encoded]
     notices = [report.faces_notice(DATASETS["300w"], synthetic=False)]
-    report.write_report(path, title="A & B", sections=sections, summary="x < y", notices=notices)
-    reader = Page()
-    reader.feed(path.read_text(encoding="utf-8"))
-    return path, reader
-
-
-def test_page_parses_and_says_what_it_was_given(page):
-    path, reader = page
-    assert reader.open == []
-    text = " ".join(reader.text)
-    for expected in ("A & B", "x < y", "Faces <1>", "gt:1.25", "[0.1, 0.08]", str(path)):
-        assert expected in text
-    assert "Contains faces of 300-W: research use only, do not publish." in text
-    assert [file.name for file in path.parent.iterdir()] == ["report.html"]
-
-
-def test_nothing_is_requested(page):
-    path, reader = page
-    for _, address in reader.addresses:
-        assert address.startswith(("data:", "#"))
-        if address.startswith("#"):
-            assert address[1:] in reader.ids
-    text = path.read_text(encoding="utf-8")
+    sections = [report.Section("Faces <1>", pictures), report.Section("Two", [])]
+    text = written(tmp_path / "deep" / "report.html", sections, summary="x < y", notices=notices)
+    page = Page(text)
+    notice = "Contains faces of 300-W: research use only, do not publish."
+    expected = ["A & B", "A & B", "x < y", notice, "Faces <1>", "Two", "Faces <1>", *['a "caption"'] * 2, "Two"]
+    assert page.text == expected
+    links = [address[1:] for tag, address in page.addresses if tag == "a"]
+    assert len(links) == 2
+    assert set(links) <= page.ids
+    assert all(address.startswith(("data:", "#")) for _, address in page.addresses)
     assert not re.search(r"https?://|url\(|@import|<script ", text)
     assert "prefers-color-scheme:dark" in text
     assert 'name="viewport"' in text
-
-
-def test_policy_names_the_one_script_of_the_page(page):
-    text = page[0].read_text(encoding="utf-8")
-    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', text)[1]
-    assert {"default-src 'none'", "img-src data:", f"script-src 'sha256-{digest}'"} <= set(policy.split("; "))
-    assert text.index("Content-Security-Policy") < text.index("<style>")
-
-
-def test_pictures_decode_to_what_was_given(page, images):
-    image, _ = images
-    found = [address for tag, address in page[1].addresses if tag == "img"]
+    # The pictures decode to what was given.
+    found = [address for tag, address in page.addresses if tag == "img"]
     assert [address.split(";")[0] for address in found] == ["data:image/png", "data:image/jpeg"]
     for address, tolerance in zip(found, (0, 6), strict=True):
         data = np.frombuffer(base64.b64decode(address.split(",")[1], validate=True), np.uint8)
@@ -100,22 +83,56 @@ def test_pictures_decode_to_what_was_given(page, images):
         assert np.abs(decoded.astype(int) - image).mean() <= tolerance
 
 
-def test_facts_read_as_plain_words():
-    values = {"flip": False, "missing": {"n": 3, "counted": ["a"]}, "checkpoint": None, "<b>": "x & y"}
-    reader = Page()
-    reader.feed(report.folded("more & more", report.facts(values)))
-    assert reader.open == []
-    assert reader.text == [
-        "more & more",
-        "flip",
-        "no",
-        "missing",
-        'n: 3; counted: ["a"]',
-        "checkpoint",
-        "none",
-        "<b>",
-        "x & y",
+def test_policy_names_the_one_script_of_the_page(tmp_path):
+    text = written(tmp_path / "deep" / "report.html", [])
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', text)[1]
+    assert {"default-src 'none'", "img-src data:", f"script-src 'sha256-{digest}'"} <= set(policy.split("; "))
+    assert text.index("Content-Security-Policy") < text.index("<style>")
+
+
+def test_text_is_escaped_wherever_it_stands(tmp_path, images):
+    table = Table(HOSTILE, (Column("a", HOSTILE),), (Row(HOSTILE, {"a": HOSTILE}, HOSTILE),), (HOSTILE,), HOSTILE)
+    html = report.PIECES
+    pieces = [
+        HOSTILE,
+        html.paragraph(HOSTILE),
+        html.subheading(HOSTILE),
+        html.colour_key({HOSTILE: HOSTILE}),
+        html.group(HOSTILE, [HOSTILE]),
+        html.folded(HOSTILE, [HOSTILE]),
+        html.facts({HOSTILE: {HOSTILE: HOSTILE}}),
+        report.html_table(table),
+        report.picture(images[1][0], HOSTILE),
     ]
+    sections = [report.Section(HOSTILE, pieces)]
+    text = written(tmp_path / "deep" / "report.html", sections, title=HOSTILE, summary=HOSTILE, notices=[HOSTILE])
+    page = Page(text)
+    assert page.tags.count("script") == page.tags.count("img") == 1
+    # Title twice, summary, notice, heading twice; then the pieces.
+    assert "".join(page.text).count(HOSTILE) == 6 + 1 + 1 + 1 + 1 + 1 + 2 + 3 + 6 + 1
+
+
+def test_facts_read_as_plain_words(tmp_path):
+    values = {"flip": False, "missing": {"n": 3, "counted": ["a"]}, "checkpoint": None, "path": tmp_path}
+    page = Page(report.PIECES.folded("more", [report.PIECES.facts(values)]))
+    facts = ["flip", "no", "missing", 'n: 3; counted: ["a"]', "checkpoint", "none", "path", str(tmp_path)]
+    assert page.text == ["more", *facts]
+
+
+def test_a_table_holds_the_cells_of_its_other_forms():
+    table = Table("t", (Column("a", "a"), Column("b", "b", words=True)), (Row("x", {"a": 1.234}, "published"),), ("n",))
+    text = report.html_table(table)
+    assert Page(text).text == ["t", "method", "a", "b", "x", "1.23", "-", "n"]
+    assert json_table(table) == {
+        "title": "t",
+        "columns": ["method", "a", "b"],
+        "rows": [["x", "1.23", "-"]],
+        "notes": ["n"],
+    }
+    assert '<td>1.23</td><td class="words">-</td>' in text
+    assert '<tr class="published">' in text
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):

@@ -11,8 +11,8 @@ from kdloss.datasets import DATASETS
 from kdloss.detectors import Detector
 from kdloss.errors import DataError
 from kdloss.evaluation import metrics, plots
+from kdloss.evaluation.plots import robustness_figure
 from kdloss.evaluation.robustness import ROTATIONS, SCALES, SHIFTS, measure_detector, measure_robustness
-from kdloss.evaluation.robustness_plots import robustness_figure
 from kdloss.geometry import BoxPolicy, landmark_box
 from kdloss.prediction import predict_dataset
 from kdloss.prepared import PreparedDataset
