@@ -1,7 +1,8 @@
-"""Writing a file or a folder whole or not at all, and what a killed process leaves of one that it had begun."""
+"""Files and folders that are written whole or not at all, and folders in which one process works at a time."""
 
 import contextlib
 import errno
+import fcntl
 import functools
 import os
 import platform
@@ -98,6 +99,27 @@ def remove_leftovers(folder):
                 _remove(Path(entry.path))
 
 
+@contextlib.contextmanager
+def held(folder):
+    """Holds an existing folder for this process while the block runs, however it ends.
+
+    On file systems without locks nothing is held.
+
+    Raises:
+        UserError: another process, or another block of this one, holds it.
+    """
+    with _locked(folder) as mine:
+        if not mine:
+            raise UserError(f"{folder}: another process works there: wait until it is done, or give another folder")
+        yield
+
+
+def is_held(folder):
+    """True if a process holds an existing folder."""
+    with _locked(folder) as mine:
+        return not mine
+
+
 _remove_leftovers_once = functools.cache(remove_leftovers)
 
 
@@ -140,3 +162,20 @@ def _is_full(folder):
     with contextlib.suppress(OSError):
         return shutil.disk_usage(folder).free < _FULL
     return False
+
+
+@contextlib.contextmanager
+def _locked(folder):
+    """Yields whether this process has the lock of the folder now."""
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        mine = True
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            mine = False
+        except OSError:  # no locks here
+            pass
+        yield mine
+    finally:
+        os.close(handle)

@@ -90,10 +90,11 @@ def checked_points(points, what, num_points=None):
         raise UserError(f"{what}: found an array of shape {array.shape}, expected {expected}, x then y")
     if num_points is not None and array.shape[-2] != num_points:
         raise UserError(f"{what}: found {array.shape[-2]} points a shape, expected {num_points}: use the same scheme")
-    usable = (np.abs(array) < LARGEST).all(axis=(-2, -1))
-    if not usable.all():
+    # Of an array with a NaN both are NaN.
+    if not (array.max(initial=0) < LARGEST and array.min(initial=0) > -LARGEST):
+        unusable = ~(np.abs(array) < LARGEST).all(axis=(-2, -1))
         raise UserError(
-            f"{what}: NaN or infinite coordinates, or beyond {LARGEST:g}, in {np.sum(~usable)} shape(s), expected "
+            f"{what}: NaN or infinite coordinates, or beyond {LARGEST:g}, in {unusable.sum()} shape(s), expected "
             "finite ones: leave those out"
         )
     return array

@@ -22,6 +22,8 @@ VERSION = 1
 _MOST_BYTES = 256 << 20
 # Standard deviations below this share of the coordinates are rounding, not modes.
 _ROUNDING = 1e-10
+# Eigenvalues of a product are exact to some 1e-16 of the greatest: below this share of it, singular values are better.
+_LOW = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,10 +83,8 @@ class ShapeModel:
             points = _pose(points, reference).inverse().apply(points)
         flat = points.reshape(len(points), -1)
         mean = flat.mean(axis=0)
-        # The triangle of a QR decomposition has the singular values and axes of all rows, and few rows itself.
-        _, deviations, axes = np.linalg.svd(np.linalg.qr(flat - mean, mode="r"), full_matrices=False)
-        deviations = deviations / np.sqrt(len(flat) - 1)
-        spectrum = deviations[deviations > _ROUNDING * np.abs(flat).max()] ** 2
+        spectrum, axes = _principal_axes(flat - mean)
+        spectrum = spectrum[spectrum > (_ROUNDING * np.abs(flat).max()) ** 2]
         if not len(spectrum):
             raise UserError(f"training shapes: all {len(points)} are the same, expected shapes that differ")
         axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
@@ -132,20 +132,22 @@ class ShapeModel:
     def project(self, shapes):
         """Coefficients b (..., k) of shapes (..., N, 2), aligned first if the model aligns."""
         coefficients, _ = self._projected(shapes)
-        return coefficients.astype(_floating(shapes))
+        return coefficients.astype(_floating(shapes), copy=False)
 
     def clip(self, coefficients, limit=3.0):
         """Clips b (..., k) to +-``limit`` standard deviations of each mode; ``limit`` may be ``inf``."""
         if not limit >= 0:
             raise UserError(f"limit: found {limit}, expected a number of standard deviations >= 0")
         bound = limit * np.sqrt(self.eigenvalues)
-        return np.clip(self._checked_coefficients(coefficients), -bound, bound).astype(_floating(coefficients))
+        clipped = np.clip(self._checked_coefficients(coefficients), -bound, bound)
+        return clipped.astype(_floating(coefficients), copy=False)
 
     def reconstruct(self, coefficients):
         """Shapes (..., N, 2) of coefficients b (..., k), in the model's frame."""
         values = self._checked_coefficients(coefficients)
-        flat = values @ self.modes.reshape(len(self.modes), -1) + self.mean.ravel()
-        return flat.reshape(*values.shape[:-1], self.num_points, 2).astype(_floating(coefficients))
+        flat = values @ self.modes.reshape(len(self.modes), -1)
+        flat += self.mean.ravel()
+        return flat.reshape(*values.shape[:-1], self.num_points, 2).astype(_floating(coefficients), copy=False)
 
     def soften(self, shapes, limit=3.0):
         """Soft shapes (..., N, 2): projected, clipped to +-``limit`` standard deviations, reconstructed.
@@ -154,7 +156,7 @@ class ShapeModel:
         """
         coefficients, pose = self._projected(shapes)
         soft = self.reconstruct(self.clip(coefficients, limit))
-        return (soft if pose is None else pose.apply(soft)).astype(_floating(shapes))
+        return (soft if pose is None else pose.apply(soft)).astype(_floating(shapes), copy=False)
 
     def save(self, path):
         """Writes an .npz (no pickle), whole or not at all."""
@@ -223,8 +225,18 @@ class ShapeModel:
         if self.reference is not None:
             pose = _pose(points, self.reference)
             points = pose.inverse().apply(points)
-        flat = points.reshape(*points.shape[:-2], self.mean.size) - self.mean.ravel()
-        return flat @ self.modes.reshape(len(self.modes), -1).T, pose
+        modes = self.modes.reshape(len(self.modes), -1)
+        return points.reshape(*points.shape[:-2], self.mean.size) @ modes.T - modes @ self.mean.ravel(), pose
+
+
+def _principal_axes(centred):
+    """Variances (r,), descending, and axes (r, d), a row each, of rows (n, d) whose mean is 0."""
+    values, axes = np.linalg.eigh(centred.T @ centred)
+    if values[0] > _LOW * values[-1]:
+        return values[::-1] / (len(centred) - 1), axes.T[::-1].copy()
+    # The triangle of a QR decomposition has the singular values and axes of all rows, and few rows itself.
+    _, deviations, axes = np.linalg.svd(np.linalg.qr(centred, mode="r"), full_matrices=False)
+    return deviations**2 / (len(centred) - 1), axes
 
 
 def _pose(points, reference):

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from asm.atomic import held, is_held
 from asm.errors import UserError
-from asm.locks import held, is_held
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HOLDS = """
 import sys
-from asm.locks import held
+from asm.atomic import held
 
 with held(sys.argv[1]):
     print("held", flush=True)

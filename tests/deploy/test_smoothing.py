@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kdloss.smoothing import OneEuroFilter
+from kdloss.tracking import OneEuroFilter
 
 
 def filtered(one_euro, values, times, unit=1.0):

@@ -10,8 +10,7 @@ import pytest
 from kdloss.errors import DataError
 from kdloss.geometry import BoxPolicy, FaceCrop, invert, landmark_box, transform_points
 from kdloss.manifest import is_prepared, write_manifest
-from kdloss.prepared import BOX_COLUMNS, PreparedDataset, read_table
-from kdloss.row_file import RowFile
+from kdloss.prepared import BOX_COLUMNS, PreparedDataset, RowFile, read_table
 from kdloss.schemes import SCHEMES
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from kdloss.row_file import RowFile
+from kdloss.prepared import RowFile
 
 
 @pytest.fixture
