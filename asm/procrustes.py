@@ -20,13 +20,9 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class Similarity:
-    """Scale, rotation and translation, or a batch of them.
+    """Scale, rotation and translation, or a batch of them."""
 
-    Args:
-        matrix: (..., 2, 3), rows ``[p, -q, tx]`` and ``[q, p, ty]``; maps (x, y, 1).
-    """
-
-    matrix: np.ndarray
+    matrix: np.ndarray  # (..., 2, 3), rows [p, -q, tx] and [q, p, ty]; maps (x, y, 1)
 
     @property
     def scale(self):
@@ -53,29 +49,18 @@ class Similarity:
 
 @dataclass(frozen=True)
 class Alignment:
-    """What `generalised_procrustes` returns.
+    """What `generalised_procrustes` returns."""
 
-    Args:
-        aligned: (n, N, 2) shapes in the common frame.
-        mean: (N, 2) the mean shape in that frame.
-        transforms: batch of n similarities, from each given shape to its aligned one.
-    """
-
-    aligned: np.ndarray
-    mean: np.ndarray
-    transforms: Similarity
+    aligned: np.ndarray  # (n, N, 2) shapes in the common frame
+    mean: np.ndarray  # (N, 2) mean shape in that frame
+    transforms: Similarity  # batch of n, from each given shape to its aligned one
 
 
 def checked_points(points, what, num_points=None):
-    """``points`` as float64 (..., N, 2), x then y.
-
-    Args:
-        points: anything that numpy turns into an array (..., N, 2).
-        what: how messages call the array.
-        num_points: the N it must have; any if None.
+    """``points`` as float64 (..., N, 2), x then y; messages call them ``what``.
 
     Raises:
-        UserError: not numbers, another shape, another N, NaN, infinite or beyond `LARGEST`.
+        UserError: not numbers, another shape, another N than ``num_points``, NaN, infinite or beyond `LARGEST`.
     """
     try:
         array = np.asarray(points)

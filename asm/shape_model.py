@@ -33,23 +33,16 @@ class ShapeModel:
     It knows no unit: points go in and come out in whatever unit it was fitted on. All methods take whole arrays,
     compute in float64 and return the floating type they were given.
 
-    Args:
-        mean: (N, 2) mean shape.
-        modes: (k, N, 2) orthonormal modes, the greatest variance first.
-        spectrum: (r,) variances (denominator n - 1) of all r >= k modes of the training shapes, descending.
-        reference: (N, 2) shape that shapes are aligned to before anything else, or None if nothing is aligned.
-        metadata: free strings, for example the scheme's name.
-
     Example:
         >>> model = ShapeModel.fit(shapes, variance=0.90)
         >>> soft = model.soften(shapes)
     """
 
-    mean: np.ndarray
-    modes: np.ndarray
-    spectrum: np.ndarray
-    reference: np.ndarray | None = None
-    metadata: dict = field(default_factory=dict)
+    mean: np.ndarray  # (N, 2)
+    modes: np.ndarray  # (k, N, 2), orthonormal, the greatest variance first
+    spectrum: np.ndarray  # (r,) variances (denominator n - 1) of all r >= k modes of the training shapes, descending
+    reference: np.ndarray | None = None  # (N, 2), to which shapes are aligned before anything else
+    metadata: dict = field(default_factory=dict)  # free strings, for example the scheme's name
 
     def __post_init__(self):
         problem = self._problem()
@@ -61,7 +54,7 @@ class ShapeModel:
         """Fits the model by PCA.
 
         Args:
-            shapes: (n, N, 2), n >= 2.
+            shapes: (n, N, 2), n >= 2, finite and not all the same.
             variance: share of the variance to keep, in (0, 1]: the fewest modes that reach it. The paper's public
                 script keeps 0.90.
             modes: number of modes to keep. Give either this or ``variance``.
@@ -69,8 +62,7 @@ class ShapeModel:
             metadata: dict of strings to keep with the model.
 
         Raises:
-            UserError: the shapes are not (n, N, 2) or not finite, there are fewer than two, they are all the same,
-                or the number of modes is not what they can give.
+            UserError: other shapes, or more modes than they can give.
         """
         if (variance is None) == (modes is None):
             raise UserError("shape model: give either a share of variance or a number of modes, and not both")
@@ -89,13 +81,7 @@ class ShapeModel:
             raise UserError(f"training shapes: all {len(points)} are the same, expected shapes that differ")
         axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
         count = _count_for_share(spectrum, variance) if modes is None else _checked_count(modes, len(spectrum))
-        return cls(
-            mean=mean.reshape(-1, 2),
-            modes=axes[:count].reshape(count, -1, 2),
-            spectrum=spectrum,
-            reference=reference,
-            metadata=dict(metadata or {}),
-        )
+        return cls(mean.reshape(-1, 2), axes[:count].reshape(count, -1, 2), spectrum, reference, dict(metadata or {}))
 
     @property
     def num_points(self):
@@ -169,11 +155,7 @@ class ShapeModel:
 
     @classmethod
     def load(cls, path):
-        """Reads what `save` wrote.
-
-        Raises:
-            UserError: missing, not a shape model, of another version, or damaged.
-        """
+        """Reads what `save` wrote; a `UserError` says what is wrong with another file."""
         path = Path(path)
         if not path.is_file():
             raise UserError(f"{path}: no such file, expected a shape model: make one with python -m asm fit")
@@ -207,9 +189,8 @@ class ShapeModel:
         flat = self.modes.reshape(len(self.modes), -1)
         if not np.allclose(flat @ flat.T, np.eye(len(flat)), atol=1e-6):
             return "its modes are not orthonormal"
-        if not isinstance(self.metadata, dict) or not all(
-            isinstance(text, str) for item in self.metadata.items() for text in item
-        ):
+        texts = [*self.metadata, *self.metadata.values()] if isinstance(self.metadata, dict) else [None]
+        if not all(isinstance(text, str) for text in texts):
             return "its metadata must be a dict of strings"
         return None
 
@@ -257,9 +238,8 @@ def _count_for_share(spectrum, variance):
 
 def _checked_count(modes, available):
     if int(modes) != modes or not 1 <= modes <= available:
-        raise UserError(
-            f"modes: found {modes}, expected a whole number from 1 to the {available} that these shapes have"
-        )
+        expected = f"expected a whole number from 1 to the {available} that these shapes have"
+        raise UserError(f"modes: found {modes}, {expected}")
     return int(modes)
 
 

@@ -10,18 +10,13 @@ from kdloss.errors import DataError
 
 MOST_BYTES = 100e9
 _BLOCK = 1 << 20
+_SAFE_TAR = {"format": "tar", "filter": "data"}
 
 
 def unpack(archives, out, most_bytes=MOST_BYTES):
-    """Unpacks archives into one new folder, all of them or nothing.
+    """Unpacks archives into the new folder ``out``, all of them or nothing; returns how many files, and their bytes.
 
-    Args:
-        archives: paths.
-        out: the folder to make.
-        most_bytes: how much they may hold together, unpacked; the disk's free space is a limit too.
-
-    Returns:
-        How many files were written, and their bytes.
+    Together they may hold ``most_bytes``, unpacked; the disk's free space is a limit too.
 
     Raises:
         UserError: ``out`` exists; an archive is damaged, encrypted, a part of several, or of another kind; a member
@@ -37,17 +32,14 @@ def unpack(archives, out, most_bytes=MOST_BYTES):
                 raise DataError(f"{archive}: no such file: expected an archive")
             try:
                 of_zip = zipfile.is_zipfile(archive)
-                for name, size in _zip_members(archive) if of_zip else _tar_members(archive):
+                for name, size in _members_of_zip(archive) if of_zip else _members_of_tar(archive):
                     if name.startswith("/") or ".." in name:
                         raise ValueError(f"{name[:100]!r} leads out of the folder")
                     files, written = files + (not name.endswith("/")), written + size
                     if written > room:
                         limit = "--most-gb" if room == most_bytes else "what is free on the disk"
                         raise ValueError(f"with it {room / 1e9:g} GB are exceeded, unpacked: see {limit}")
-                if of_zip:
-                    shutil.unpack_archive(archive, work, "zip")
-                else:
-                    shutil.unpack_archive(archive, work, "tar", filter="data")
+                shutil.unpack_archive(archive, work, **({"format": "zip"} if of_zip else _SAFE_TAR))
             except Exception as error:  # decoders raise whatever a damaged file leads them to
                 if isinstance(error, OSError) and error.errno:
                     raise
@@ -57,12 +49,12 @@ def unpack(archives, out, most_bytes=MOST_BYTES):
     return files, written
 
 
-def _zip_members(path):
+def _members_of_zip(path):
     with zipfile.ZipFile(path) as archive:
         yield from ((info.filename, info.file_size) for info in archive.infolist())
 
 
-def _tar_members(path):
+def _members_of_tar(path):
     with tarfile.open(path) as archive:
         for member in archive:
             if not (member.isreg() or member.isdir()):

@@ -19,7 +19,7 @@ import numpy as np
 
 from data_prep.face import SYNTHETIC_MARK, Face, FacesOnDisk, RawDataset, SkippedFace, as_points
 from data_prep.images import read_image
-from data_prep.pts import paired_files, read_pts
+from data_prep.w300 import paired_files, read_pts
 from kdloss.errors import DataError
 from kdloss.schemes import SCHEMES, LandmarkScheme
 
@@ -35,23 +35,14 @@ _NUMBERED = re.compile(r"(.*[^\d_-])[_-]+\d+")
 
 @dataclass(frozen=True)
 class _Annotation:
-    """One labelled face, before its image is read.
+    """One labelled face, before its image is read."""
 
-    Args:
-        name: unique; the image's path below the folder, with ``#id`` if the image holds several faces.
-        path: the image's path below the folder.
-        points: (N, 2) float32, 0-based pixels, or None where there is a ``problem``.
-        problem: why the face cannot be used, or empty.
-        box: x, y, width, height or None.
-        occluded: (N,) bool or None.
-    """
-
-    name: str
+    name: str  # the image's path below the folder, with #id if the image holds several faces
     path: str
-    points: np.ndarray | None = None
-    problem: str = ""
-    box: tuple[float, float, float, float] | None = None
-    occluded: np.ndarray | None = None
+    points: np.ndarray | None = None  # (N, 2) float32, 0-based pixels
+    problem: str = ""  # why the face cannot be used, if so
+    box: tuple[float, float, float, float] | None = None  # x, y, width, height
+    occluded: np.ndarray | None = None  # (N,) bool
 
 
 def read_folder(source, json=None):

@@ -45,34 +45,41 @@ class PreparedDataset:
 
     Attributes:
         path, manifest, scheme: where it is, what it says of itself, its landmark scheme.
+        dataset, size, synthetic: the data set's name (``300w``), side S of the crops in pixels, whether rendered.
         faces: a `RowFile` of (n, S, S, 3) uint8: ``faces[i]`` reads one face.
         points: (n, N, 2) float32, crop pixels.
         to_image: (n, 2, 3) float64.
+        digests: (n, 32) uint8, SHA-256 of each face's pixels.
         occluded: (n, N) bool or None.
         table: column name -> (n,) array.
     """
 
     def __init__(self, path):
-        """Opens a folder.
-
+        """
         Raises:
             DataError: not a prepared folder, of another version, damaged, or with points that are not finite.
         """
         self.path = Path(path)
         self.manifest = read_manifest(self.path)
-        self.scheme = _read_scheme(self.path, self.manifest)
+        self.dataset, self.size, self.synthetic = (self.manifest[key] for key in ("dataset", "size", "synthetic"))
+        try:
+            self.scheme = LandmarkScheme.from_json(self.manifest["scheme"])
+        except DataError as error:
+            raise DataError(f"{self.path}/manifest.json: damaged ({error}): prepare the set again") from error
         check_small_files(self.path, self.manifest)
         self.faces = self._load("faces.npy", RowFile)
         self.points = self._load("points.npy")
         self.to_image = self._load("to_image.npy")
+        self.digests = self._load("digests.npy")
         has_flags = (self.path / "occluded.npy").exists()
         self.occluded = self._load("occluded.npy") if has_flags else None
         self.table = read_table(self.path / "table.csv")
-        n, size = self.manifest["count"], self.manifest["size"]
+        n = len(self)
         expected = {
-            "faces": (np.uint8, (n, size, size, 3)),
+            "faces": (np.uint8, (n, self.size, self.size, 3)),
             "points": (np.float32, (n, self.scheme.num_points, 2)),
             "to_image": (np.float64, (n, 2, 3)),
+            "digests": (np.uint8, (n, 32)),
             "occluded": (bool, (n, self.scheme.num_points)),
         }
         for name, (dtype, shape) in expected.items():
@@ -98,21 +105,6 @@ class PreparedDataset:
 
     def __len__(self):
         return self.manifest["count"]
-
-    @property
-    def dataset(self):
-        """Name of the data set, for example ``300w``."""
-        return self.manifest["dataset"]
-
-    @property
-    def size(self):
-        """Side of the stored crops, pixels."""
-        return self.manifest["size"]
-
-    @property
-    def synthetic(self):
-        """True if the faces were rendered."""
-        return self.manifest["synthetic"]
 
     def indices(self, split, subset=None):
         """Row numbers of a split (``train``, ``val``, ``test``), optionally of one of its subsets.
@@ -158,11 +150,7 @@ class PreparedDataset:
         return np.concatenate([corner, box[:, 2:] / self.to_image[:, 0, :1]], axis=-1)
 
     def require(self, dataset=None, scheme=None):
-        """Checks that this is the data set or scheme that was asked for; returns itself.
-
-        Raises:
-            DataError: it is another.
-        """
+        """Raises a `DataError` if this is not the data set or scheme that was asked for; returns itself."""
         for what, found, wanted in (
             ("holds faces of", self.dataset, dataset),
             ("has scheme", self.scheme.name, scheme),
@@ -188,8 +176,7 @@ class RowFile(Sequence):
     """
 
     def __init__(self, path):
-        """Opens a file and reads its header.
-
+        """
         Raises:
             OSError: it cannot be read.
             ValueError: it is no .npy of numbers in C order, or longer or shorter than its header says.
@@ -217,17 +204,15 @@ class RowFile(Sequence):
         if isinstance(key, slice):
             rows = [self[number] for number in range(*key.indices(len(self)))]
             return np.stack(rows) if rows else np.empty((0, *self._row_shape), self.dtype)
-        number = key.__index__()
-        row = os.pread(self._file, self._row_bytes, self._place(number))
+        row = os.pread(self._file, self._row_bytes, self._place(key.__index__()))
         if len(row) < self._row_bytes:
             raise self._cut_short()
         return np.frombuffer(row, self.dtype).reshape(self._row_shape)
 
     def read_part(self, number, part):
-        """Row ``number``, of which no more is read than ``part``, a slice of its first axis: the rest is of any values.
+        """Row ``number``, of which only ``part``, a slice of its first axis, is read: the rest is of any values.
 
-        A crop that shows a part of a picture need not wait for all of it. Rows that are read one after the other are
-        better read whole: the system reads ahead.
+        Rows that are read one after the other are better read whole: the system reads ahead.
         """
         row = np.empty(self._row_shape, self.dtype)
         before = part.start * self._row_bytes // len(row)
@@ -246,10 +231,7 @@ class RowFile(Sequence):
 
 
 def read_table(path):
-    """Reads ``table.csv``.
-
-    Returns:
-        column name -> (n,) array: texts; float64, NaN for no number, of a box; bool of a subset.
+    """``table.csv`` as column name -> (n,) array: texts; float64, NaN for no number, of a box; bool of a subset.
 
     Raises:
         DataError: missing or damaged.
@@ -290,10 +272,3 @@ def _invertible(matrices):
         determinants = matrices[:, 0, 0] * matrices[:, 1, 1] - matrices[:, 0, 1] * matrices[:, 1, 0]
         scaled = np.minimum(matrices[:, 0, 0], np.abs(determinants)) > 1 / _FAR
         return (np.abs(matrices) < _FAR).all(axis=(1, 2)) & scaled
-
-
-def _read_scheme(path, manifest):
-    try:
-        return LandmarkScheme.from_json(manifest["scheme"])
-    except DataError as error:
-        raise DataError(f"{path}/manifest.json: damaged ({error}): prepare the set again") from error

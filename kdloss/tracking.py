@@ -33,21 +33,16 @@ _INSIDE = 0.5  # share of a face's box that the picture must hold
 class TrackedFace:
     """A `Face` of a frame, and which of the film's faces it is.
 
-    Args:
-        face: its landmarks are smoothed if that was asked for; its box holds them. The score is that of the detection
-            that confirmed the face in this frame, None in frames without one.
-        track_id: 0, 1, ... in the order in which faces came up; no number stands for two faces.
+    Its landmarks are smoothed if that was asked for; its box holds them. The score is that of the detection that
+    confirmed the face in this frame, None in frames without one.
     """
 
     face: Face
-    track_id: int
+    track_id: int  # 0, 1, ... in the order in which faces came up; no number stands for two faces
 
 
 class FaceTracker:
-    """Follows the faces of one film.
-
-    Attributes:
-        count: how many faces came up so far.
+    """Follows the faces of one film; ``count`` of them came up so far.
 
     Args:
         landmarker: a `kdloss.landmarker.Landmarker` with a detector.
