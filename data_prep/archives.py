@@ -10,7 +10,6 @@ from kdloss.errors import DataError
 
 MOST_BYTES = 100e9
 _BLOCK = 1 << 20
-_SAFE_TAR = {"format": "tar", "filter": "data"}
 
 
 def unpack(archives, out, most_bytes=MOST_BYTES):
@@ -39,7 +38,10 @@ def unpack(archives, out, most_bytes=MOST_BYTES):
                     if written > room:
                         limit = "--most-gb" if room == most_bytes else "what is free on the disk"
                         raise ValueError(f"with it {room / 1e9:g} GB are exceeded, unpacked: see {limit}")
-                shutil.unpack_archive(archive, work, **({"format": "zip"} if of_zip else _SAFE_TAR))
+                if of_zip:
+                    shutil.unpack_archive(archive, work, "zip")
+                else:
+                    shutil.unpack_archive(archive, work, "tar", filter="data")
             except Exception as error:  # decoders raise whatever a damaged file leads them to
                 if isinstance(error, OSError) and error.errno:
                     raise
