@@ -133,6 +133,13 @@ def generalised_procrustes(shapes, tolerance=1e-8, max_iterations=100):
         UserError: fewer than two shapes, a shape whose points all coincide, no rounds allowed, or no convergence.
     """
     shapes = checked_points(shapes, "shapes to align")
+    mean = procrustes_mean(shapes, tolerance, max_iterations)
+    transforms = fit_similarity(shapes, mean)
+    return Alignment(transforms.apply(shapes), mean, transforms)
+
+
+def procrustes_mean(shapes, tolerance=1e-8, max_iterations=100):
+    """The mean (N, 2) of `generalised_procrustes`, of checked shapes."""
     if shapes.ndim != 3 or len(shapes) < 2:
         raise UserError(f"shapes to align: found an array of shape {shapes.shape}, expected (n, N, 2) with n >= 2")
     if max_iterations < 1:
@@ -154,9 +161,7 @@ def generalised_procrustes(shapes, tolerance=1e-8, max_iterations=100):
             f"alignment: the mean moves by {change:.1e} after {max_iterations} rounds, not {tolerance:.1e} at most: "
             "raise max_iterations or tolerance, or look for shapes of another kind"
         )
-    mean = _average_frame(points, weights, mean, centres, spreads)
-    transforms = fit_similarity(shapes, mean)
-    return Alignment(transforms.apply(shapes), mean, transforms)
+    return _average_frame(points, weights, mean, centres, spreads)
 
 
 def _average_frame(points, weights, mean, centres, spreads):

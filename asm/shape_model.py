@@ -13,7 +13,7 @@ import numpy as np
 from asm.array_files import read_npz
 from asm.atomic import replacing
 from asm.errors import UserError
-from asm.procrustes import LARGEST, checked_points, fit_similarity, generalised_procrustes
+from asm.procrustes import LARGEST, checked_points, fit_similarity, procrustes_mean
 
 FORMAT = "asm.shape_model"
 VERSION = 1
@@ -71,7 +71,7 @@ class ShapeModel:
             raise UserError(f"training shapes: found an array of shape {points.shape}, expected (n, N, 2) with n >= 2")
         reference = None
         if align:
-            reference = generalised_procrustes(points).mean
+            reference = procrustes_mean(points)
             points = _pose(points, reference).inverse().apply(points)
         flat = points.reshape(len(points), -1)
         mean = flat.mean(axis=0)
