@@ -66,12 +66,8 @@ def _soften(args):
 def load_training_shapes(path):
     """The shapes to fit on, (n, N, 2), and metadata for `ShapeModel.fit`.
 
-    Args:
-        path: a .npy of points, taken as they are; or a prepared folder, of which the training faces are taken, in unit
-            coordinates of the gt x1.25 crop: that spans [-0.5, 0.5].
-
-    Raises:
-        UserError: neither of the two, damaged, or without training faces.
+    Points of a .npy are taken as they are; of a prepared folder the training faces are taken, in unit coordinates of
+    the gt x1.25 crop, which spans [-0.5, 0.5]. Anything else is a `UserError`.
     """
     path = Path(path)
     if not path.is_dir():
@@ -93,11 +89,7 @@ def load_training_shapes(path):
 
 
 def load_points(path):
-    """The array in a .npy file. Its shape is left to whoever uses it.
-
-    Raises:
-        UserError: no such file, or not a .npy of numbers.
-    """
+    """The array in a .npy file. Its shape is left to whoever uses it."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file or folder, expected points (n, N, 2) in a .npy, or a prepared folder")

@@ -16,14 +16,11 @@ _HEADERS = {
 
 
 def read_npz(path, most_bytes):
-    """The arrays of an .npz.
+    """The arrays of an .npz, name -> array.
 
     Args:
         path: of the file.
         most_bytes: how much its members may hold together, unpacked: compressed zeros take a thousandth of that.
-
-    Returns:
-        name -> array.
 
     Raises:
         ValueError: unreadable, no .npz of plain arrays, or larger.
@@ -70,11 +67,7 @@ def map_npy(path):
 
 
 def npy_header(file):
-    """Shape, whether in Fortran order, and type of the array in an open .npy; the file is left where it begins.
-
-    Raises:
-        ValueError: no header of an array of plain numbers or texts.
-    """
+    """Shape, whether in Fortran order, and type of the array in an open .npy; the file is left where it begins."""
     with damage_is_value_error():
         version = np.lib.format.read_magic(file)
         if version not in _HEADERS:

@@ -1,7 +1,8 @@
-"""Writing a file or a folder whole or not at all, and what a killed process leaves of one that it had begun."""
+"""Files and folders that are written whole or not at all, and folders in which one process works at a time."""
 
 import contextlib
 import errno
+import fcntl
 import functools
 import os
 import platform
@@ -23,15 +24,11 @@ _FULL = 1 << 16
 def replacing(path, durable=False):
     """Yields a temporary sibling of ``path`` that takes its place when the block ends well, and is removed otherwise.
 
-    The sibling keeps the suffix. Missing folders are made.
-
-    Args:
-        path: of the file.
-        durable: waits until the content is on the disk before it takes its place, so that a power cut, too, leaves
-            the old file or the new one. For what hours of work went into.
+    The sibling keeps the suffix. Missing folders are made. ``durable`` waits until the content is on the disk before it
+    takes its place, so that a power cut, too, leaves the old file or the new one: for what hours of work went into.
 
     Raises:
-        UserError: the file can't be written there.
+        UserError: it can't be written there.
     """
     with _sibling(Path(path)) as temporary:
         yield temporary
@@ -41,14 +38,7 @@ def replacing(path, durable=False):
 
 @contextlib.contextmanager
 def new_folder(path):
-    """Yields a temporary folder beside ``path`` that becomes it when the block ends well, and is removed otherwise.
-
-    Args:
-        path: of a folder that is not there yet. Missing folders above it are made.
-
-    Raises:
-        UserError: the folder can't be made there.
-    """
+    """As `replacing`, for a folder that is not there yet."""
     with _sibling(Path(path)) as work:
         _remove(work)  # of a process that had this number before
         work.mkdir()
@@ -86,16 +76,34 @@ def remove_leftovers(folder):
     """Removes what processes of this machine that no longer live had begun to write directly in a folder.
 
     Nothing but `replacing` and `new_folder` makes files of such names, and a file that a living process writes stays.
-    Both call it for each folder before they first write into it.
-
-    Args:
-        folder: need not exist.
+    Both call it for each folder before they first write into it. The folder need not exist.
     """
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
             begun = _PARTIAL.fullmatch(entry.name)
             if begun and not _lives(int(begun[1])):
                 _remove(Path(entry.path))
+
+
+@contextlib.contextmanager
+def held(folder):
+    """Holds an existing folder for this process while the block runs, however it ends.
+
+    On file systems without locks nothing is held.
+
+    Raises:
+        UserError: another process, or another block of this one, holds it.
+    """
+    with _locked(folder) as mine:
+        if not mine:
+            raise UserError(f"{folder}: another process works there: wait until it is done, or give another folder")
+        yield
+
+
+def is_held(folder):
+    """True if a process holds an existing folder."""
+    with _locked(folder) as mine:
+        return not mine
 
 
 _remove_leftovers_once = functools.cache(remove_leftovers)
@@ -140,3 +148,18 @@ def _is_full(folder):
     with contextlib.suppress(OSError):
         return shutil.disk_usage(folder).free < _FULL
     return False
+
+
+@contextlib.contextmanager
+def _locked(folder):
+    """Yields whether this process has the lock of the folder now."""
+    handle, mine = os.open(folder, os.O_RDONLY | os.O_CLOEXEC), True
+    try:
+        with contextlib.suppress(OSError):  # without locks nobody has it
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                mine = False
+        yield mine
+    finally:
+        os.close(handle)

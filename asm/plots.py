@@ -13,19 +13,13 @@ _BY_DEVIATION = LinearSegmentedColormap.from_list("deviation", [_MINUS, _INK, _P
 
 
 def modes_figure(model, rows=4, deviations=(-3, -2, -1, 0, 1, 2, 3), skeleton=None):
-    """Draws what each mode does to the mean shape.
+    """A `matplotlib.figure.Figure` of what each mode does to the mean shape, which lies behind each shape in grey.
 
     Args:
         model: a `ShapeModel`.
-        rows: number of modes, the first ones; all if there are fewer.
+        rows: number of modes, the first ones; all if there are fewer. Below 1 is a `UserError`.
         deviations: one column each, in standard deviations of the mode.
         skeleton: polylines of point indices; the model's own if None; without any, dots alone are drawn.
-
-    Returns:
-        A `matplotlib.figure.Figure`: one row a mode, y downwards; the mean lies behind each shape in grey.
-
-    Raises:
-        UserError: ``rows`` below 1.
     """
     if rows < 1:
         raise UserError(f"rows: found {rows}, expected at least 1 mode to draw")
@@ -65,11 +59,7 @@ def modes_figure(model, rows=4, deviations=(-3, -2, -1, 0, 1, 2, 3), skeleton=No
 
 
 def variance_curve(model):
-    """Draws the share of variance that the first modes hold together; the modes that are kept are marked.
-
-    Returns:
-        A `matplotlib.figure.Figure`.
-    """
+    """A figure of the share of variance that the first modes hold together; the modes that are kept are marked."""
     kept, total = len(model.modes), len(model.spectrum)
     shares = 100 * np.cumsum(model.spectrum) / model.spectrum.sum()
     counts = np.arange(1, total + 1)
@@ -79,21 +69,12 @@ def variance_curve(model):
     axes.plot(counts[:kept], shares[:kept], color=_ACCENT, linewidth=2.2, marker="o", markersize=4)
     axes.vlines(kept, 0, shares[kept - 1], color=_ACCENT, linewidth=1, linestyle=(0, (4, 3)))
     late = kept > 0.6 * total
-    axes.annotate(
-        _kept(model),
-        (kept, shares[kept - 1]),
-        xytext=(-10 if late else 10, -16),
-        textcoords="offset points",
-        horizontalalignment="right" if late else "left",
-        verticalalignment="top",
-        color=_ACCENT,
-        fontsize=11,
-        weight="bold",
-    )
+    place = {"xytext": (-10 if late else 10, -16), "textcoords": "offset points", "verticalalignment": "top"}
+    place["horizontalalignment"] = "right" if late else "left"
+    axes.annotate(_kept(model), (kept, shares[kept - 1]), **place, color=_ACCENT, fontsize=11, weight="bold")
     # Beyond 99.5 % the curve is flat: showing all of it would squeeze the part that matters to the left.
     last = max(int(np.argmax(shares >= 99.5)) + 1, min(total, kept + 3))
-    axes.set_xlim(0, last * 1.04)
-    axes.set_ylim(0, 103)
+    axes.set(xlim=(0, last * 1.04), ylim=(0, 103))
     axes.set_xlabel("number of modes", color=_INK)
     axes.set_ylabel("share of variance, %", color=_INK)
     axes.set_title(_headline(model), fontsize=11, color=_INK, weight="bold", loc="left", pad=10)
@@ -106,11 +87,7 @@ def variance_curve(model):
 
 
 def save_figure(figure, path, dpi=150):
-    """Writes a figure in the format of the path's suffix (.png, .svg, .pdf ...), whole or not at all.
-
-    Raises:
-        UserError: an unknown suffix, or a place that can't be written.
-    """
+    """Writes a figure in the format of the path's suffix (.png, .svg, .pdf ...), whole or not at all."""
     with replacing(path) as temporary:
         try:
             figure.savefig(temporary, dpi=dpi)

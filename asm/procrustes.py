@@ -20,13 +20,9 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class Similarity:
-    """Scale, rotation and translation, or a batch of them.
+    """Scale, rotation and translation, or a batch of them."""
 
-    Args:
-        matrix: (..., 2, 3), rows ``[p, -q, tx]`` and ``[q, p, ty]``; maps (x, y, 1).
-    """
-
-    matrix: np.ndarray
+    matrix: np.ndarray  # (..., 2, 3), rows [p, -q, tx] and [q, p, ty]; maps (x, y, 1)
 
     @property
     def scale(self):
@@ -53,29 +49,18 @@ class Similarity:
 
 @dataclass(frozen=True)
 class Alignment:
-    """What `generalised_procrustes` returns.
+    """What `generalised_procrustes` returns."""
 
-    Args:
-        aligned: (n, N, 2) shapes in the common frame.
-        mean: (N, 2) the mean shape in that frame.
-        transforms: batch of n similarities, from each given shape to its aligned one.
-    """
-
-    aligned: np.ndarray
-    mean: np.ndarray
-    transforms: Similarity
+    aligned: np.ndarray  # (n, N, 2) shapes in the common frame
+    mean: np.ndarray  # (N, 2) mean shape in that frame
+    transforms: Similarity  # batch of n, from each given shape to its aligned one
 
 
 def checked_points(points, what, num_points=None):
-    """``points`` as float64 (..., N, 2), x then y.
-
-    Args:
-        points: anything that numpy turns into an array (..., N, 2).
-        what: how messages call the array.
-        num_points: the N it must have; any if None.
+    """``points`` as float64 (..., N, 2), x then y; messages call them ``what``.
 
     Raises:
-        UserError: not numbers, another shape, another N, NaN, infinite or beyond `LARGEST`.
+        UserError: not numbers, another shape, another N than ``num_points``, NaN, infinite or beyond `LARGEST`.
     """
     try:
         array = np.asarray(points)
@@ -90,10 +75,11 @@ def checked_points(points, what, num_points=None):
         raise UserError(f"{what}: found an array of shape {array.shape}, expected {expected}, x then y")
     if num_points is not None and array.shape[-2] != num_points:
         raise UserError(f"{what}: found {array.shape[-2]} points a shape, expected {num_points}: use the same scheme")
-    usable = (np.abs(array) < LARGEST).all(axis=(-2, -1))
-    if not usable.all():
+    # Of an array with a NaN both are NaN.
+    if not (array.max(initial=0) < LARGEST and array.min(initial=0) > -LARGEST):
+        unusable = ~(np.abs(array) < LARGEST).all(axis=(-2, -1))
         raise UserError(
-            f"{what}: NaN or infinite coordinates, or beyond {LARGEST:g}, in {np.sum(~usable)} shape(s), expected "
+            f"{what}: NaN or infinite coordinates, or beyond {LARGEST:g}, in {unusable.sum()} shape(s), expected "
             "finite ones: leave those out"
         )
     return array
@@ -147,6 +133,13 @@ def generalised_procrustes(shapes, tolerance=1e-8, max_iterations=100):
         UserError: fewer than two shapes, a shape whose points all coincide, no rounds allowed, or no convergence.
     """
     shapes = checked_points(shapes, "shapes to align")
+    mean = procrustes_mean(shapes, tolerance, max_iterations)
+    transforms = fit_similarity(shapes, mean)
+    return Alignment(transforms.apply(shapes), mean, transforms)
+
+
+def procrustes_mean(shapes, tolerance=1e-8, max_iterations=100):
+    """The mean (N, 2) of `generalised_procrustes`, of checked shapes."""
     if shapes.ndim != 3 or len(shapes) < 2:
         raise UserError(f"shapes to align: found an array of shape {shapes.shape}, expected (n, N, 2) with n >= 2")
     if max_iterations < 1:
@@ -168,9 +161,7 @@ def generalised_procrustes(shapes, tolerance=1e-8, max_iterations=100):
             f"alignment: the mean moves by {change:.1e} after {max_iterations} rounds, not {tolerance:.1e} at most: "
             "raise max_iterations or tolerance, or look for shapes of another kind"
         )
-    mean = _average_frame(points, weights, mean, centres, spreads)
-    transforms = fit_similarity(shapes, mean)
-    return Alignment(transforms.apply(shapes), mean, transforms)
+    return _average_frame(points, weights, mean, centres, spreads)
 
 
 def _average_frame(points, weights, mean, centres, spreads):

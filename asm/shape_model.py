@@ -13,7 +13,7 @@ import numpy as np
 from asm.array_files import read_npz
 from asm.atomic import replacing
 from asm.errors import UserError
-from asm.procrustes import LARGEST, checked_points, fit_similarity, generalised_procrustes
+from asm.procrustes import LARGEST, checked_points, fit_similarity, procrustes_mean
 
 FORMAT = "asm.shape_model"
 VERSION = 1
@@ -22,6 +22,8 @@ VERSION = 1
 _MOST_BYTES = 256 << 20
 # Standard deviations below this share of the coordinates are rounding, not modes.
 _ROUNDING = 1e-10
+# Eigenvalues of a product are exact to some 1e-16 of the greatest: below this share of it, singular values are better.
+_LOW = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,23 +33,16 @@ class ShapeModel:
     It knows no unit: points go in and come out in whatever unit it was fitted on. All methods take whole arrays,
     compute in float64 and return the floating type they were given.
 
-    Args:
-        mean: (N, 2) mean shape.
-        modes: (k, N, 2) orthonormal modes, the greatest variance first.
-        spectrum: (r,) variances (denominator n - 1) of all r >= k modes of the training shapes, descending.
-        reference: (N, 2) shape that shapes are aligned to before anything else, or None if nothing is aligned.
-        metadata: free strings, for example the scheme's name.
-
     Example:
         >>> model = ShapeModel.fit(shapes, variance=0.90)
         >>> soft = model.soften(shapes)
     """
 
-    mean: np.ndarray
-    modes: np.ndarray
-    spectrum: np.ndarray
-    reference: np.ndarray | None = None
-    metadata: dict = field(default_factory=dict)
+    mean: np.ndarray  # (N, 2)
+    modes: np.ndarray  # (k, N, 2), orthonormal, the greatest variance first
+    spectrum: np.ndarray  # (r,) variances (denominator n - 1) of all r >= k modes of the training shapes, descending
+    reference: np.ndarray | None = None  # (N, 2), to which shapes are aligned before anything else
+    metadata: dict = field(default_factory=dict)  # free strings, for example the scheme's name
 
     def __post_init__(self):
         problem = self._problem()
@@ -59,7 +54,7 @@ class ShapeModel:
         """Fits the model by PCA.
 
         Args:
-            shapes: (n, N, 2), n >= 2.
+            shapes: (n, N, 2), n >= 2, finite and not all the same.
             variance: share of the variance to keep, in (0, 1]: the fewest modes that reach it. The paper's public
                 script keeps 0.90.
             modes: number of modes to keep. Give either this or ``variance``.
@@ -67,8 +62,7 @@ class ShapeModel:
             metadata: dict of strings to keep with the model.
 
         Raises:
-            UserError: the shapes are not (n, N, 2) or not finite, there are fewer than two, they are all the same,
-                or the number of modes is not what they can give.
+            UserError: other shapes, or more modes than they can give.
         """
         if (variance is None) == (modes is None):
             raise UserError("shape model: give either a share of variance or a number of modes, and not both")
@@ -77,25 +71,17 @@ class ShapeModel:
             raise UserError(f"training shapes: found an array of shape {points.shape}, expected (n, N, 2) with n >= 2")
         reference = None
         if align:
-            reference = generalised_procrustes(points).mean
+            reference = procrustes_mean(points)
             points = _pose(points, reference).inverse().apply(points)
         flat = points.reshape(len(points), -1)
         mean = flat.mean(axis=0)
-        # The triangle of a QR decomposition has the singular values and axes of all rows, and few rows itself.
-        _, deviations, axes = np.linalg.svd(np.linalg.qr(flat - mean, mode="r"), full_matrices=False)
-        deviations = deviations / np.sqrt(len(flat) - 1)
-        spectrum = deviations[deviations > _ROUNDING * np.abs(flat).max()] ** 2
+        spectrum, axes = _principal_axes(flat - mean)
+        spectrum = spectrum[spectrum > (_ROUNDING * np.abs(flat).max()) ** 2]
         if not len(spectrum):
             raise UserError(f"training shapes: all {len(points)} are the same, expected shapes that differ")
         axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
         count = _count_for_share(spectrum, variance) if modes is None else _checked_count(modes, len(spectrum))
-        return cls(
-            mean=mean.reshape(-1, 2),
-            modes=axes[:count].reshape(count, -1, 2),
-            spectrum=spectrum,
-            reference=reference,
-            metadata=dict(metadata or {}),
-        )
+        return cls(mean.reshape(-1, 2), axes[:count].reshape(count, -1, 2), spectrum, reference, dict(metadata or {}))
 
     @property
     def num_points(self):
@@ -132,20 +118,22 @@ class ShapeModel:
     def project(self, shapes):
         """Coefficients b (..., k) of shapes (..., N, 2), aligned first if the model aligns."""
         coefficients, _ = self._projected(shapes)
-        return coefficients.astype(_floating(shapes))
+        return coefficients.astype(_floating(shapes), copy=False)
 
     def clip(self, coefficients, limit=3.0):
         """Clips b (..., k) to +-``limit`` standard deviations of each mode; ``limit`` may be ``inf``."""
         if not limit >= 0:
             raise UserError(f"limit: found {limit}, expected a number of standard deviations >= 0")
         bound = limit * np.sqrt(self.eigenvalues)
-        return np.clip(self._checked_coefficients(coefficients), -bound, bound).astype(_floating(coefficients))
+        clipped = np.clip(self._checked_coefficients(coefficients), -bound, bound)
+        return clipped.astype(_floating(coefficients), copy=False)
 
     def reconstruct(self, coefficients):
         """Shapes (..., N, 2) of coefficients b (..., k), in the model's frame."""
         values = self._checked_coefficients(coefficients)
-        flat = values @ self.modes.reshape(len(self.modes), -1) + self.mean.ravel()
-        return flat.reshape(*values.shape[:-1], self.num_points, 2).astype(_floating(coefficients))
+        flat = values @ self.modes.reshape(len(self.modes), -1)
+        flat += self.mean.ravel()
+        return flat.reshape(*values.shape[:-1], self.num_points, 2).astype(_floating(coefficients), copy=False)
 
     def soften(self, shapes, limit=3.0):
         """Soft shapes (..., N, 2): projected, clipped to +-``limit`` standard deviations, reconstructed.
@@ -154,7 +142,7 @@ class ShapeModel:
         """
         coefficients, pose = self._projected(shapes)
         soft = self.reconstruct(self.clip(coefficients, limit))
-        return (soft if pose is None else pose.apply(soft)).astype(_floating(shapes))
+        return (soft if pose is None else pose.apply(soft)).astype(_floating(shapes), copy=False)
 
     def save(self, path):
         """Writes an .npz (no pickle), whole or not at all."""
@@ -167,11 +155,7 @@ class ShapeModel:
 
     @classmethod
     def load(cls, path):
-        """Reads what `save` wrote.
-
-        Raises:
-            UserError: missing, not a shape model, of another version, or damaged.
-        """
+        """Reads what `save` wrote; a `UserError` says what is wrong with another file."""
         path = Path(path)
         if not path.is_file():
             raise UserError(f"{path}: no such file, expected a shape model: make one with python -m asm fit")
@@ -205,9 +189,8 @@ class ShapeModel:
         flat = self.modes.reshape(len(self.modes), -1)
         if not np.allclose(flat @ flat.T, np.eye(len(flat)), atol=1e-6):
             return "its modes are not orthonormal"
-        if not isinstance(self.metadata, dict) or not all(
-            isinstance(text, str) for item in self.metadata.items() for text in item
-        ):
+        texts = [*self.metadata, *self.metadata.values()] if isinstance(self.metadata, dict) else [None]
+        if not all(isinstance(text, str) for text in texts):
             return "its metadata must be a dict of strings"
         return None
 
@@ -223,8 +206,18 @@ class ShapeModel:
         if self.reference is not None:
             pose = _pose(points, self.reference)
             points = pose.inverse().apply(points)
-        flat = points.reshape(*points.shape[:-2], self.mean.size) - self.mean.ravel()
-        return flat @ self.modes.reshape(len(self.modes), -1).T, pose
+        modes = self.modes.reshape(len(self.modes), -1)
+        return points.reshape(*points.shape[:-2], self.mean.size) @ modes.T - modes @ self.mean.ravel(), pose
+
+
+def _principal_axes(centred):
+    """Variances (r,), descending, and axes (r, d), a row each, of rows (n, d) whose mean is 0."""
+    values, axes = np.linalg.eigh(centred.T @ centred)
+    if values[0] > _LOW * values[-1]:
+        return values[::-1] / (len(centred) - 1), axes.T[::-1].copy()
+    # The triangle of a QR decomposition has the singular values and axes of all rows, and few rows itself.
+    _, deviations, axes = np.linalg.svd(np.linalg.qr(centred, mode="r"), full_matrices=False)
+    return deviations**2 / (len(centred) - 1), axes
 
 
 def _pose(points, reference):
@@ -245,9 +238,8 @@ def _count_for_share(spectrum, variance):
 
 def _checked_count(modes, available):
     if int(modes) != modes or not 1 <= modes <= available:
-        raise UserError(
-            f"modes: found {modes}, expected a whole number from 1 to the {available} that these shapes have"
-        )
+        expected = f"expected a whole number from 1 to the {available} that these shapes have"
+        raise UserError(f"modes: found {modes}, {expected}")
     return int(modes)
 
 

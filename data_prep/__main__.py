@@ -82,14 +82,8 @@ def _render(args):
     # Imported here: the renderer is not needed to prepare a data set.
     from data_prep.layouts import write_layout
 
-    parts = write_layout(
-        args.layout,
-        args.out,
-        count=args.count,
-        test_count=args.test_count,
-        seed=args.seed,
-        progress=lambda faces: print_progress(faces, len(faces)),
-    )
+    options = {"count": args.count, "test_count": args.test_count, "seed": args.seed}
+    parts = write_layout(args.layout, args.out, **options, progress=lambda faces: print_progress(faces, len(faces)))
     counts = ", ".join(f"{part} {count}" for part, count in parts.items())
     print(f"wrote {sum(parts.values())} synthetic faces in the layout of {args.layout} to {args.out}: {counts}")
     return 0
@@ -100,15 +94,14 @@ def _unpack(args):
 
     if not args.most_gb > 0:
         raise ConfigError(f"--most-gb {args.most_gb:g}: expected a size above 0")
-    files, written = unpack(_announced(args.archives), args.out, most_bytes=args.most_gb * 1e9)
+    files, written = unpack(map(_announced, args.archives), args.out, most_bytes=args.most_gb * 1e9)
     print(f"unpacked {files} files, {written / 1e6:.1f} MB, to {args.out}")
     return 0
 
 
-def _announced(archives):
-    for archive in archives:
-        print(f"unpacking {archive}", file=sys.stderr, flush=True)
-        yield archive
+def _announced(archive):
+    print(f"unpacking {archive}", file=sys.stderr, flush=True)
+    return archive
 
 
 if __name__ == "__main__":

@@ -13,15 +13,9 @@ _BLOCK = 1 << 20
 
 
 def unpack(archives, out, most_bytes=MOST_BYTES):
-    """Unpacks archives into one new folder, all of them or nothing.
+    """Unpacks archives into the new folder ``out``, all of them or nothing; returns how many files, and their bytes.
 
-    Args:
-        archives: paths.
-        out: the folder to make.
-        most_bytes: how much they may hold together, unpacked; the disk's free space is a limit too.
-
-    Returns:
-        How many files were written, and their bytes.
+    Together they may hold ``most_bytes``, unpacked; the disk's free space is a limit too.
 
     Raises:
         UserError: ``out`` exists; an archive is damaged, encrypted, a part of several, or of another kind; a member
@@ -37,7 +31,7 @@ def unpack(archives, out, most_bytes=MOST_BYTES):
                 raise DataError(f"{archive}: no such file: expected an archive")
             try:
                 of_zip = zipfile.is_zipfile(archive)
-                for name, size in _zip_members(archive) if of_zip else _tar_members(archive):
+                for name, size in _members_of_zip(archive) if of_zip else _members_of_tar(archive):
                     if name.startswith("/") or ".." in name:
                         raise ValueError(f"{name[:100]!r} leads out of the folder")
                     files, written = files + (not name.endswith("/")), written + size
@@ -57,12 +51,12 @@ def unpack(archives, out, most_bytes=MOST_BYTES):
     return files, written
 
 
-def _zip_members(path):
+def _members_of_zip(path):
     with zipfile.ZipFile(path) as archive:
         yield from ((info.filename, info.file_size) for info in archive.infolist())
 
 
-def _tar_members(path):
+def _members_of_tar(path):
     with tarfile.open(path) as archive:
         for member in archive:
             if not (member.isreg() or member.isdir()):

@@ -3,9 +3,6 @@
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
-
-from asm.array_files import read_npy
 from asm.cores import usable_cores
 from kdloss.errors import DataError
 from kdloss.manifest import content_hash
@@ -15,18 +12,14 @@ _LISTED = 3
 
 
 def check_prepared(path, processes=None):
-    """Reads all of a prepared folder; returns it, opened.
-
-    Args:
-        path: the folder.
-        processes: how many pictures are read at a time; as many as there are cores by default. They are threads: both
-            reading and hashing let others run.
+    """Reads all of a prepared folder, ``processes`` pictures at a time; returns it, opened.
 
     Raises:
         DataError: it is damaged, and where.
     """
     prepared = PreparedDataset(path)
-    stored = _digests(prepared)
+    stored = prepared.digests
+    # Threads are enough: both reading and hashing let others run.
     with ThreadPoolExecutor(processes or usable_cores()) as pool:
         found = pool.map(lambda number: hashlib.sha256(prepared.faces[number]).digest(), range(len(prepared)))
         damaged = [row for row, digest in enumerate(found) if digest != stored[row].tobytes()]
@@ -41,14 +34,3 @@ def check_prepared(path, processes=None):
     if content_hash(prepared.points, names, splits, stored) != prepared.manifest["content"]:
         raise DataError(f"{prepared.path}/manifest.json: its content hash is of other faces: prepare the set again")
     return prepared
-
-
-def _digests(prepared):
-    path = prepared.path / "digests.npy"
-    try:
-        stored = read_npy(path)
-        if stored.shape != (len(prepared), 32) or stored.dtype != np.uint8:
-            raise ValueError(f"found {stored.dtype} {stored.shape}")
-    except ValueError as error:
-        raise DataError(f"{path}: unreadable ({error}): prepare the set again") from error
-    return stored

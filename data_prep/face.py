@@ -27,29 +27,17 @@ def as_points(values):
 
 @dataclass(frozen=True)
 class Face:
-    """One annotated face.
+    """One annotated face."""
 
-    Args:
-        name: unique in its data set; usually the image's path in the official layout.
-        image: (H, W, 3) uint8 RGB.
-        points: (N, 2) float32, 0-based pixels of ``image``.
-        split: ``train`` or ``test``.
-        source: the part of the data set it came from (a key of `DatasetSpec.counts`).
-        group: faces of one group (same photograph, same person) never stand on both sides of the validation split.
-        subsets: names of the test subsets it belongs to.
-        box: x, y, width, height the data set ships, 0-based pixels, or None.
-        occluded: (N,) bool, or None where the data set does not say.
-    """
-
-    name: str
-    image: np.ndarray
-    points: np.ndarray
-    split: str
-    source: str
-    group: str
-    subsets: tuple[str, ...] = ()
-    box: tuple[float, float, float, float] | None = None
-    occluded: np.ndarray | None = None
+    name: str  # unique in its data set; usually the image's path in the official layout
+    image: np.ndarray  # (H, W, 3) uint8 RGB
+    points: np.ndarray  # (N, 2) float32, 0-based pixels of the image
+    split: str  # train or test
+    source: str  # the part of the data set it came from, a key of `DatasetSpec.counts`
+    group: str  # faces of one group (photograph, person) never stand on both sides of the validation split
+    subsets: tuple[str, ...] = ()  # of the test set
+    box: tuple[float, float, float, float] | None = None  # x, y, width, height the data set ships, 0-based pixels
+    occluded: np.ndarray | None = None  # (N,) bool, or None where the data set does not say
 
 
 @dataclass(frozen=True)
@@ -63,14 +51,9 @@ class SkippedFace:
 
 @dataclass(frozen=True)
 class FacesOnDisk(Sequence):
-    """Faces that are read when they are asked for, so that memory does not grow with the data set.
+    """Faces that are read when they are asked for, so that memory does not grow with the data set."""
 
-    Args:
-        described: for each face, what ``read`` takes.
-        read: makes of it a `Face` or a `SkippedFace`.
-    """
-
-    described: Sequence[tuple]
+    described: Sequence[tuple]  # for each face, what `read` takes
     read: Callable[..., Face | SkippedFace]
 
     def __len__(self):
@@ -82,19 +65,12 @@ class FacesOnDisk(Sequence):
 
 @dataclass(frozen=True)
 class RawDataset:
-    """An official layout, opened by its reader.
-
-    Args:
-        scheme: of the points.
-        entries: its faces and skipped faces, by number. Opened again it has the same at the same numbers.
-        synthetic: the folder says that its faces were rendered.
-        warnings: one line each, printed and kept in the manifest.
-    """
+    """An official layout, opened by its reader."""
 
     scheme: LandmarkScheme
-    entries: Sequence[Face | SkippedFace]
-    synthetic: bool = False
-    warnings: tuple[str, ...] = ()
+    entries: Sequence[Face | SkippedFace]  # opened again it has the same at the same numbers
+    synthetic: bool = False  # the folder says that its faces were rendered
+    warnings: tuple[str, ...] = ()  # one line each, printed and kept in the manifest
 
     @property
     def total(self):

@@ -8,14 +8,18 @@ the faces, always the same ones, is kept for testing.
 
 import collections
 import hashlib
+import json
+import math
 import os
 import re
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from data_prep.coco import Annotation, read_coco
-from data_prep.face import SYNTHETIC_MARK, Face, FacesOnDisk, RawDataset, SkippedFace
+import numpy as np
+
+from data_prep.face import SYNTHETIC_MARK, Face, FacesOnDisk, RawDataset, SkippedFace, as_points
 from data_prep.images import read_image
-from data_prep.pts import paired_files, read_pts
+from data_prep.w300 import paired_files, read_pts
 from kdloss.errors import DataError
 from kdloss.schemes import SCHEMES, LandmarkScheme
 
@@ -25,7 +29,20 @@ TEST_SHARE = 0.20
 NAMES_FILE = "points.txt"
 # Numbered names tell who is in the picture only if they fall into at least so many groups.
 _MIN_GROUPS = 10
+_HIDDEN = 1  # v of a point in COCO-style JSON: 0 is not labelled, 2 visible
 _NUMBERED = re.compile(r"(.*[^\d_-])[_-]+\d+")
+
+
+@dataclass(frozen=True)
+class _Annotation:
+    """One labelled face, before its image is read."""
+
+    name: str  # the image's path below the folder, with #id if the image holds several faces
+    path: str
+    points: np.ndarray | None = None  # (N, 2) float32, 0-based pixels
+    problem: str = ""  # why the face cannot be used, if so
+    box: tuple[float, float, float, float] | None = None  # x, y, width, height
+    occluded: np.ndarray | None = None  # (N,) bool
 
 
 def read_folder(source, json=None):
@@ -39,10 +56,10 @@ def read_folder(source, json=None):
         DataError: no annotations, several JSON files, or point names that do not fit.
     """
     source = Path(source)
-    annotations, names = read_coco(json) if json else _pts_annotations(source)
+    annotations, names = _read_coco(json) if json else _pts_annotations(source)
     if not annotations:
         json = _only_json(source)
-        annotations, names = read_coco(json)
+        annotations, names = _read_coco(json)
     counts = collections.Counter(len(face.points) for face in annotations if face.points is not None)
     if not counts:
         first = f": the first, {annotations[0].name}: {annotations[0].problem}" if annotations else ""
@@ -70,11 +87,11 @@ def _pts_annotations(source):
 def _pts_annotation(source, image, pts):
     path = (image or pts).relative_to(source).as_posix()
     if image is None or pts is None:
-        return Annotation(path, path, problem=f"no {'image' if image is None else '.pts'} of this name beside it")
+        return _Annotation(path, path, problem=f"no {'image' if image is None else '.pts'} of this name beside it")
     try:
-        return Annotation(path, path, read_pts(pts))
+        return _Annotation(path, path, read_pts(pts))
     except DataError as error:
-        return Annotation(path, path, problem=str(error))
+        return _Annotation(path, path, problem=str(error))
 
 
 def _only_json(source):
@@ -154,3 +171,58 @@ def _read_face(roots, face, num_points, split, group):
         return SkippedFace(face.name, str(error))
     part = _top_folder(face.path) or "faces"
     return Face(face.name, image, face.points, split, part, group, (), face.box, face.occluded)
+
+
+def _read_coco(path):
+    """Faces and names of points of a COCO-style file: ``images``, and ``annotations`` with ``keypoints`` x, y, v.
+
+    Files that never use v = 2 do not tell hidden points from visible ones, so no occlusion is read from them.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        files = {image["id"]: str(image["file_name"]) for image in data["images"]}
+        entries = [(files.get(entry["image_id"]), entry) for entry in data["annotations"]]
+        categories = data.get("categories") or [{}]
+        names = tuple(map(str, categories[0].get("keypoints") or ()))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        kind = type(error).__name__
+        raise DataError(f"{path}: expected COCO-style JSON with images and annotations ({kind}: {error})") from error
+    faces_in = collections.Counter(file for file, _ in entries)
+    annotations = []
+    for number, (file, entry) in enumerate(entries, start=1):
+        name = file if faces_in[file] == 1 else f"{file}#{entry.get('id', number)}"
+        annotations.append(_annotation(name, file, entry))
+    return _without_meaningless_flags(annotations), names
+
+
+def _annotation(name, file, entry):
+    if file is None:
+        return _Annotation(f"annotation {entry.get('id')}", "", problem=f"its image {entry['image_id']} is not listed")
+    try:
+        table = np.array(entry.get("keypoints") or [], np.float64)
+        if table.ndim != 1 or len(table) % 3 or not len(table):
+            raise ValueError(f"found {table.size} numbers in keypoints, expected x, y, v of each point")
+        table = table.reshape(-1, 3)
+        unlabelled = int((table[:, 2] == 0).sum())
+        if unlabelled:
+            raise ValueError(f"{unlabelled} of its {len(table)} points are not labelled (v = 0)")
+        points = as_points(table[:, :2])
+    except (ValueError, TypeError, OverflowError) as error:
+        return _Annotation(name, file, problem=str(error))
+    return _Annotation(name, file, points, box=_box(entry.get("bbox")), occluded=table[:, 2] == _HIDDEN)
+
+
+def _box(values):
+    try:
+        x, y, width, height = map(float, values)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return (x, y, width, height) if all(map(math.isfinite, (x, y, width, height))) else None
+
+
+def _without_meaningless_flags(annotations):
+    if any(face.occluded is not None and not face.occluded.all() for face in annotations):
+        return annotations
+    return [replace(face, occluded=None) for face in annotations]

@@ -5,6 +5,7 @@ given in. A picture whose points fit only the stored frame shows up among the po
 """
 
 import io
+import threading
 import warnings
 from pathlib import Path
 
@@ -16,17 +17,19 @@ from kdloss.errors import DataError
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 # Pillow's names of what these hold. It knows more, whatever a file's name says; PostScript among them starts a program.
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
+# OpenCV cuts crops out of images with sides below 2 ** 15.
+LONGEST_SIDE = 2**15 - 1
+# One at a time: a large picture takes hundreds of megabytes while it is read, and the filter of warnings, which reading
+# one sets, is the whole process'.
+_READING = threading.Lock()
 
 
 def read_image(source):
-    """Reads a picture.
+    """A picture as (H, W, 3) uint8 RGB, upright.
 
     Args:
         source: a path, or the bytes of an image file. Grey, palette, CMYK, 16-bit (scaled to 8) and transparent
             pictures (laid over black, as everything outside a picture is) are all turned to RGB.
-
-    Returns:
-        (H, W, 3) uint8 RGB, upright.
 
     Raises:
         DataError: missing, empty, cut short, or no picture at all.
@@ -51,6 +54,42 @@ def read_image(source):
         raise DataError(f"{name}: not an image of a known format ({', '.join(IMAGE_FORMATS)}): convert it") from None
     except Exception as error:  # decoders raise whatever a damaged file leads them to
         raise DataError(f"{name}: damaged or cut short ({error}): bring a whole copy") from error
+
+
+def read_photograph(source):
+    """Reads a picture that somebody else made, see `read_image`.
+
+    Raises:
+        DataError: as there, or it is so large that reading it could exhaust the memory.
+    """
+    name, file = ("image", io.BytesIO(source)) if isinstance(source, bytes) else (source, source)
+    with _READING:
+        width, height = _size(name, file)
+        if width * height > Image.MAX_IMAGE_PIXELS:
+            raise _too_large(f"{name}: {width} x {height} is")
+        if max(width, height) > LONGEST_SIDE:
+            raise DataError(
+                f"{name}: {width} x {height} is too large, expected sides of {LONGEST_SIDE} pixels at most: scale or "
+                "cut it"
+            )
+        return read_image(source)
+
+
+def _size(name, file):
+    """(width, height) as a file's header states them; (0, 0) where it states none, of which reading it says more."""
+    try:
+        # Pillow warns of large pictures, which is our own to judge.
+        with warnings.catch_warnings(action="ignore"), Image.open(file, formats=IMAGE_FORMATS) as image:
+            return image.size
+    except Image.DecompressionBombError:
+        raise _too_large(f"{name}:") from None
+    except Exception:
+        return 0, 0
+
+
+def _too_large(what):
+    most = f"{Image.MAX_IMAGE_PIXELS / 1e6:.3g} million pixels"
+    return DataError(f"{what} too large, expected {most} at most: scale it down")
 
 
 def _to_rgb(image):

@@ -1,16 +1,27 @@
 """From a raw data set to a prepared folder, and what is said about it on the way."""
 
+import collections
+import contextlib
+import csv
 import dataclasses
+import hashlib
 import importlib
+import os
+import shutil
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
+from asm.atomic import new_folder
 from asm.cores import usable_cores
-from data_prep.face import SYNTHETIC_MARK
-from data_prep.writer import write_prepared
+from data_prep.crops import FaceCutter, cut_faces
+from data_prep.face import SYNTHETIC_MARK, SkippedFace
 from kdloss.datasets import dataset_spec
 from kdloss.errors import DataError
+from kdloss.manifest import TEXT, content_hash, is_prepared, write_manifest
+from kdloss.prepared import BOX_COLUMNS, SUBSET_PREFIX
 
 # Imported when asked for: h5py takes longer to load than a small data set takes to prepare.
 READERS = {
@@ -19,6 +30,7 @@ READERS = {
     "wflw": ("data_prep.wflw", "read_wflw"),
     "folder": ("data_prep.folder", "read_folder"),
 }
+VALIDATION_SHARE = 0.10
 _LISTED = 5
 # To start a process takes as long as to cut some hundred faces.
 _FACES_A_PROCESS = 256
@@ -31,9 +43,6 @@ def open_raw(dataset, source, **options):
         dataset: ``300w``, ``cofw``, ``wflw`` or ``folder``.
         source: its folder. A file SYNTHETIC.json in it marks rendered faces.
         options: of the reader; ``json`` (a COCO-style file) for ``folder``.
-
-    Returns:
-        A `RawDataset`.
 
     Raises:
         DataError: no such folder (the message says where to get the data), or not of the official layout.
@@ -58,18 +67,12 @@ def prepare(
 
     Args:
         dataset, source, options: see `open_raw`.
-        out: the folder to make.
-        size: side of the stored crops, pixels.
-        crop_scale: side of a stored crop over the longer side of the landmark box; leaves room for rotation.
-        overwrite: replaces an existing prepared folder.
+        out, size, crop_scale, overwrite: see `write_prepared`.
         processes: how many cut faces; as many as there are cores by default, if there is work for them.
         progress: called with an iterator and its length, returns an iterator; `print_progress` by default.
 
     Returns:
         The manifest, a dict.
-
-    Raises:
-        DataError: see `open_raw` and `write_prepared`.
     """
     show = progress or print_progress
     try:
@@ -100,8 +103,8 @@ def count_report(manifest):
     for split in ("train", "test"):
         counts, official = manifest["counts"].get(split, {}), manifest["official"].get(split, {})
         for source in [*official, *sorted(counts.keys() - official.keys())]:
-            found, expected = counts.get(source, 0), official.get(source)
-            lines.append(f"  {split:5} {source}: {found}" + _against(found, expected))
+            found = counts.get(source, 0)
+            lines.append(f"  {split:5} {source}: {found}" + _against(found, official.get(source)))
         total = sum(counts.values())
         lines.append(f"  {split:5} together: {total}" + _against(total, sum(official.values()) or None))
     skipped = manifest["skipped"]
@@ -112,16 +115,16 @@ def count_report(manifest):
     return lines + [f"warning: {warning}" for warning in manifest["warnings"]]
 
 
-def print_progress(entries, total, stream=None):
-    """Passes ``entries`` on, and writes a line to ``stream`` (standard error) at every tenth of ``total``."""
-    stream, start, shown = stream or sys.stderr, time.monotonic(), 0
+def print_progress(entries, total):
+    """Passes ``entries`` on, and writes a line to standard error at every tenth of ``total``."""
+    start, shown = time.monotonic(), 0
     for done, entry in enumerate(entries, start=1):
         yield entry
         tenth = 10 * done // max(total, 1)
         if tenth > shown:
             shown = tenth
             rate = done / max(time.monotonic() - start, 1e-6)
-            print(f"{10 * tenth:3d} %  {done}/{total} faces  {rate:.0f}/s", file=stream, flush=True)
+            print(f"{10 * tenth:3d} %  {done}/{total} faces  {rate:.0f}/s", file=sys.stderr, flush=True)
 
 
 def _against(found, official):
@@ -136,3 +139,167 @@ def _how_to_get(spec):
     layout = spec.name if spec.where else "300w"
     make = f"python -m data_prep synthetic --layout {layout} --count 200 --seed 0 --out RAW"
     return f"{get}, or render some faces: {make}"
+
+
+def write_prepared(raw, spec, out, *, source, size=256, crop_scale=2.0, progress=iter, overwrite=False, processes=1):
+    """Cuts every face out and writes the prepared folder ``out``, the same to the byte with any number of processes.
+
+    Args:
+        raw: a `RawDataset`.
+        spec: its `DatasetSpec`.
+        out: the folder to make; it grows beside itself under another name and is renamed at the end.
+        source: where the raw data came from, for the manifest.
+        size: side of the stored crops, pixels.
+        crop_scale: side of the crop over the longer side of the landmark box; leaves room for rotation.
+        progress: wraps an iterator over the faces that are done.
+        overwrite: replaces an existing prepared folder.
+
+    Returns:
+        The manifest, a dict.
+
+    Raises:
+        UserError: ``out`` exists, cannot be written, or not one face could be read.
+    """
+    with _folder_for(Path(out), overwrite) as folder:
+        crops, skipped = _cut_all(raw, folder / "faces.npy", size, crop_scale, progress, processes)
+        if not crops:
+            reason = f"; the first: {skipped[0]['name']}: {skipped[0]['reason']}" if skipped else ""
+            raise DataError(f"{source}: none of its {raw.total} faces could be read{reason}")
+        rows, warnings = [crop.row for crop in crops], list(raw.warnings)
+        if outside := [crop.name for crop in crops if crop.outside]:
+            warnings.append(
+                f"{len(outside)} of {len(rows)} faces have points outside their image, the first is {outside[0]}: they "
+                "are kept as given; if there are many, points may be counted from 0 where the format counts from 1, or "
+                "belong to other images"
+            )
+        _hold_out_validation(rows)
+        arrays = _arrays(crops)
+        for name, array in arrays.items():
+            np.save(folder / f"{name}.npy", array, allow_pickle=False)
+        _write_table(folder / "table.csv", rows, spec)
+        names, splits = ([row[key] for row in rows] for key in ("name", "split"))
+        facts = {
+            "dataset": spec.name,
+            "scheme": raw.scheme.to_json(),
+            "count": len(rows),
+            "size": size,
+            "crop_scale": crop_scale,
+            "source": str(source),
+            "synthetic": raw.synthetic,
+            "counts": _counts(rows),
+            "official": spec.counts,
+            "skipped": skipped,
+            "warnings": warnings,
+            "content": content_hash(arrays["points"], names, splits, arrays["digests"]),
+        }
+        return write_manifest(folder, facts)
+
+
+@contextlib.contextmanager
+def _folder_for(out, overwrite):
+    """Yields a folder that becomes ``out`` when the block ends well; what is there is removed only after that."""
+    before = out.parent / f".{out.name}.replaced"
+    _settle(before, out)
+    if out.exists() and not overwrite:
+        raise DataError(f"{out}: exists already: give another --out, or --overwrite to replace it")
+    if out.exists() and not is_prepared(out):
+        raise DataError(f"{out}: exists and is no prepared folder, so it is not overwritten: give another --out")
+    try:
+        with new_folder(out) as folder:
+            yield folder
+            if out.exists():
+                os.replace(out, before)
+    finally:
+        _settle(before, out)
+
+
+def _settle(before, out):
+    """Removes the set that was there before, or puts it back if no other has taken its place."""
+    if before.exists() and not out.exists():
+        os.replace(before, out)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def _cut_all(raw, path, size, crop_scale, progress, processes):
+    """Writes ``faces.npy``; returns a `Crop` for each of its faces, and name and reason of those that were skipped.
+
+    Of faces of one name the first is taken.
+    """
+    with open(path, "wb") as file:
+        start = _write_header(file, raw.total, size)
+    crops, skipped = {}, []
+    with cut_faces(FaceCutter(raw.entries, path, start, size, crop_scale), processes) as cut:
+        for number, face in enumerate(progress(cut)):
+            if face.name in crops and face.read:
+                skipped.append({"name": face.name, "reason": "a face of this name came before"})
+            elif isinstance(face, SkippedFace):
+                skipped.append({"name": face.name, "reason": face.reason})
+            else:
+                crops[face.name] = number, face
+    face_bytes = 3 * size * size
+    with open(path, "r+b") as file:
+        for place, (number, _) in enumerate(crops.values()):
+            if place != number:
+                file.seek(start + number * face_bytes)
+                pixels = file.read(face_bytes)
+                file.seek(start + place * face_bytes)
+                file.write(pixels)
+        file.truncate(start + len(crops) * face_bytes)
+        file.seek(0)
+        _write_header(file, len(crops), size)
+    return [face for _, face in crops.values()], skipped
+
+
+def _write_header(file, count, size):
+    """Writes the header of ``count`` faces; returns its length, the same for all counts: numpy leaves room."""
+    shape = (count, size, size, 3)
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return file.tell()
+
+
+def _arrays(crops):
+    """The arrays of a prepared folder by name, but for the faces themselves."""
+    arrays = {
+        "points": np.array([crop.points for crop in crops], np.float32),
+        "to_image": np.array([crop.to_image for crop in crops], np.float64),
+        "digests": np.array([crop.digest for crop in crops], np.uint8),
+    }
+    if any(crop.occluded is not None for crop in crops):
+        none = np.zeros(len(crops[0].points), bool)
+        arrays["occluded"] = np.stack([none if crop.occluded is None else crop.occluded for crop in crops])
+    return arrays
+
+
+def _hold_out_validation(rows):
+    """Moves a tenth of each source's training faces to ``val``: always the same ones, whole groups at a time."""
+    by_source = {}
+    for row in rows:
+        if row["split"] == "train":
+            by_source.setdefault(row["source"], {}).setdefault(row["group"], []).append(row)
+    for source, groups in by_source.items():
+        # Of a handful of faces one is held out all the same: without validation there is no training.
+        wanted = max(1, round(VALIDATION_SHARE * sum(map(len, groups.values())))) if len(groups) > 1 else 0
+        order = sorted(groups, key=lambda group: hashlib.sha256(f"{source}/{group}".encode(**TEXT)).digest())
+        held = 0
+        for group in order:
+            if held + len(groups[group]) <= wanted:
+                held += len(groups[group])
+                for row in groups[group]:
+                    row["split"] = "val"
+
+
+def _counts(rows):
+    counts = {}
+    for row in rows:
+        split = "test" if row["split"] == "test" else "train"
+        counts.setdefault(split, collections.Counter())[row["source"]] += 1
+    return counts
+
+
+def _write_table(path, rows, spec):
+    columns = ["name", "split", "source", "group", *BOX_COLUMNS]
+    columns += sorted({key for row in rows for key in row} - set(columns) | {SUBSET_PREFIX + s for s in spec.subsets})
+    with open(path, "w", newline="", **TEXT) as file:
+        writer = csv.DictWriter(file, columns, restval="0")
+        writer.writeheader()
+        writer.writerows(rows)

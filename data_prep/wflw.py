@@ -51,29 +51,14 @@ def read_wflw(source):
     return RawDataset(scheme, FacesOnDisk(described, _read_face), warnings=tuple(warnings))
 
 
-def parse_coordinates(words, num_points):
-    """The first 2N words of a line as (N, 2) float32 points.
-
-    Raises:
-        ValueError: too few words, or one that is no finite number.
-    """
-    if len(words) < 2 * num_points:
-        raise ValueError(f"found {len(words)} words, expected {2 * num_points} coordinates")
-    return as_points(np.array(words[: 2 * num_points], np.float64).reshape(num_points, 2))
-
-
 def parse_line(line, num_points=98):
-    """Reads one line of a list.
-
-    Raises:
-        ValueError: not 196 coordinates, 4 box numbers, 6 flags of 0 or 1 and a path.
-    """
+    """Reads one line of a list; a ValueError says what is not 196 coordinates, 4 box numbers, 6 flags and a path."""
     # A path may hold spaces, so it is whatever follows the numbers.
     words = line.strip().split(maxsplit=2 * num_points + 10)
     if len(words) != 2 * num_points + 11:
         expected = f"{2 * num_points} coordinates, 4 of a box, 6 flags and a path"
         raise ValueError(f"found {len(words)} words, expected {expected}")
-    points = parse_coordinates(words, num_points)
+    points = as_points(np.array(words[: 2 * num_points], np.float64).reshape(num_points, 2))
     x_min, y_min, x_max, y_max = (float(word) for word in words[2 * num_points : 2 * num_points + 4])
     flags, path = words[2 * num_points + 4 : -1], words[-1]
     if not set(flags) <= {"0", "1"}:

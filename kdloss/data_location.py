@@ -1,10 +1,10 @@
 """From ``--data`` and ``--dataset`` to an opened prepared data set."""
 
+import hashlib
 import os
 from pathlib import Path
 
 from data_prep.prepare import open_raw, prepare
-from data_prep.source_state import state_of
 from kdloss.errors import DataError
 from kdloss.manifest import is_prepared
 from kdloss.prepared import PreparedDataset
@@ -60,4 +60,15 @@ def _prepare_into_cache(dataset, source, size):
 
 
 def _cache(dataset, source, size):
-    return data_root() / "cache" / f"{dataset}-{size}-{state_of(source)[:10]}"
+    return data_root() / "cache" / f"{dataset}-{size}-{_state_of(source)[:10]}"
+
+
+def _state_of(source):
+    """A key of 64 characters that changes when the folder is another, or a file in it comes, goes or changes."""
+    source = os.path.realpath(source)
+    lines = []
+    for folder, folders, files in os.walk(source):
+        for path in (os.path.join(folder, name) for name in (*folders, *files)):
+            state = os.stat(path, follow_symlinks=os.path.exists(path))  # a link may lead nowhere
+            lines.append(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n")
+    return hashlib.sha256("".join([source, *sorted(lines)]).encode(errors="surrogateescape")).hexdigest()

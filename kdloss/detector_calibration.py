@@ -31,22 +31,13 @@ LANDMARK_BOX = BoxPolicy("gt", 1.0)
 
 @dataclass(frozen=True)
 class BoxCalibration:
-    """From a detector's boxes to the boxes of a `BoxPolicy`. The side of a box is sqrt(width height).
+    """From a detector's boxes to the boxes of a `BoxPolicy`. The side of a box is sqrt(width height)."""
 
-    Args:
-        dx, dy: from the centre of the detector's box to that of the policy's, right and down, in sides of the
-            detector's box.
-        scale: side of the policy's box over that of the detector's.
-        faces: how many faces it was measured on.
-        scatter: how much single faces differ from it: the interquartile ranges of dx, of dy and of the logarithm of
-            scale.
-    """
-
-    dx: float
-    dy: float
-    scale: float
-    faces: int
-    scatter: tuple[float, float, float]
+    dx: float  # from the centre of the detector's box to that of the policy's, right, in sides of the detector's box
+    dy: float  # down
+    scale: float  # side of the policy's box over that of the detector's
+    faces: int  # how many it was measured on
+    scatter: tuple[float, float, float]  # of single faces: interquartile ranges of dx, dy and the logarithm of scale
 
     def apply(self, boxes):
         """Detector's boxes (..., 4) -> square boxes (..., 4) to cut. NaN stays NaN."""
@@ -77,14 +68,9 @@ def calibrate(prepared, rows, detector, policy, *, limit=300, announce=None):
     stretch.
 
     Args:
-        prepared: a `PreparedDataset`.
+        prepared, detector, announce: see `detected_boxes`.
         rows: row numbers of training faces. Of more than ``limit``, as many are taken at even distances.
-        detector: a `Detector`.
         policy: the `BoxPolicy` of the model's training crops.
-        announce: see `detected_boxes`.
-
-    Returns:
-        A `BoxCalibration`.
 
     Raises:
         DataError: no training faces, or the detector found none of them.
@@ -113,12 +99,8 @@ def calibrate(prepared, rows, detector, policy, *, limit=300, announce=None):
 def stored_calibration(detector_name, scheme):
     """The `BoxCalibration` from a detector's boxes to square landmark boxes.
 
-    Args:
-        detector_name: see `kdloss.detectors.DETECTORS`.
-        scheme: the `LandmarkScheme` of the model that reads the boxes.
-
     Raises:
-        ConfigError: none was measured for the two.
+        ConfigError: none was measured for the detector and the `LandmarkScheme` of the model that reads the boxes.
     """
     if (detector_name, scheme.name) not in CALIBRATIONS:
         known = ", ".join(name for detector_of, name in CALIBRATIONS if detector_of == detector_name) or "none"
@@ -131,47 +113,38 @@ def stored_calibration(detector_name, scheme):
 
 
 def write_calibration(path, calibration, detector, scheme):
-    """Writes a calibration to `LANDMARK_BOX` to a JSON file, for `read_calibration`.
-
-    Args:
-        path: of the file.
-        calibration: a `BoxCalibration`.
-        detector: the `Detector` that it was measured with.
-        scheme: the `LandmarkScheme` of the faces.
-    """
-    record = {"detector": detector.name, "detector_model_sha256": detector.model_sha256, "scheme": scheme.name}
-    write_whole(path, json.dumps(record | calibration.to_json(), indent=1, allow_nan=False) + "\n")
+    """Writes a calibration to `LANDMARK_BOX`, with the `Detector` and scheme of its measurement, to a JSON file."""
+    record = _measured_with(detector, scheme) | calibration.to_json()
+    write_whole(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
 
 
 def read_calibration(path, detector, scheme):
-    """The `BoxCalibration` of a file of `write_calibration`.
-
-    Args:
-        path: of the file.
-        detector: the `Detector` that is to be used.
-        scheme: the `LandmarkScheme` of the model that reads the boxes.
+    """The `BoxCalibration` of a file of `write_calibration`, for a `Detector` and the scheme of a model.
 
     Raises:
         ConfigError: no such file, damaged, or measured with another detector, another file of it, or another scheme.
     """
-    anew = f"measure it: {_command(detector.name, scheme)}"
+    anew, wanted = f"measure it: {_command(detector.name, scheme)}", _measured_with(detector, scheme)
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
         numbers = [float(record[name]) for name in ("dx", "dy", "scale")]
         scatter = tuple(map(float, record["scatter"]))
         found = BoxCalibration(*numbers, int(record["faces"]), scatter)
-        is_from = {name: record[name] for name in ("detector", "detector_model_sha256", "scheme")}
+        is_from = {name: record[name] for name in wanted}
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}): {anew}") from error
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ConfigError(f"{path}: no calibration of a detector, or damaged: {anew}") from error
     if not (all(map(math.isfinite, [*numbers, *scatter])) and len(scatter) == 3 and found.scale > 0):
         raise ConfigError(f"{path}: holds numbers that no calibration has: {anew}")
-    wanted = {"detector": detector.name, "detector_model_sha256": detector.model_sha256, "scheme": scheme.name}
     for name, value in wanted.items():
         if is_from[name] != value:
             raise ConfigError(f"{path}: was measured with {name} {is_from[name]}, expected {value}: {anew}")
     return found
+
+
+def _measured_with(detector, scheme):
+    return {"detector": detector.name, "detector_model_sha256": detector.model_sha256, "scheme": scheme.name}
 
 
 def _command(detector_name, scheme):

@@ -4,7 +4,6 @@ A detector's box is another box than the training crop: some hold the forehead, 
 one of the other is in `kdloss.detector_calibration`.
 """
 
-import contextlib
 import hashlib
 import os
 from abc import ABC, abstractmethod
@@ -22,41 +21,29 @@ MINIMUM_IOU = 0.3
 
 
 class Detector(ABC):
-    """Finds faces in an image.
+    """Finds faces in an image."""
 
-    Attributes:
-        name: says in tables and records which detector it is.
-        sure: the score from which on a detection needs no second opinion, that of a network's confidence.
-        takes_model: whether it needs a model file that the user brings; such a class takes it as ``model``.
-        model_sha256: of that file; None of detectors without one.
-    """
-
-    name: str
-    sure = 0.0
-    takes_model = False
-    model_sha256 = None
+    name: str  # in tables and records
+    sure = 0.0  # the score from which on a detection needs no second opinion, that of a network's confidence
+    takes_model = False  # whether it needs a model file that the user brings; such a class takes it as ``model``
+    model_sha256 = None  # of that file
 
     @classmethod
     def for_photographs(cls, smallest, **given):
         """The detector as it suits whole photographs, with much that is no face.
 
-        Args:
-            smallest: side of the smallest face searched for, a share of the image's shorter side; detectors that find
-                faces of all sizes at once need not be told.
-            given: ``model`` of detectors that take one.
+        ``smallest`` is the side of the smallest face searched for, a share of the image's shorter side; detectors that
+        find faces of all sizes at once need not be told.
         """
         return cls(**given)
 
     @abstractmethod
     def detect(self, image):
-        """Detects faces.
-
-        Args:
-            image: (H, W, 3) uint8 RGB.
+        """The faces of an image (H, W, 3) uint8 RGB, the best first.
 
         Returns:
-            (k, 5) float64: x, y, width, height in pixels of the image, and a score; the best first. (0, 5) if none
-            is found. Scores rank the detections of one detector and compare with no other's.
+            (k, 5) float64: x, y, width, height in pixels of the image, and a score. Scores rank the detections of one
+            detector and compare with no other's.
         """
 
 
@@ -73,9 +60,6 @@ class LbpDetector(Detector):
     Args:
         smallest: side of the smallest face searched for, a share of the image's shorter side.
         fewest: windows that a group must have to count as a face. One is right where there is a face for certain.
-
-    Raises:
-        ConfigError: scikit-image is not installed.
 
     Reference:
         Liao, Zhu, Lei, Zhang and Li, "Learning multi-scale block local binary patterns for face recognition", ICB 2007.
@@ -137,9 +121,6 @@ class YunetDetector(Detector):
     Args:
         model: the file; None: that which the environment's ``KDLOSS_YUNET`` names.
 
-    Raises:
-        ConfigError: no file, or none of YuNet's.
-
     Reference:
         Wu, Peng and Yu, "YuNet: a tiny millisecond-level face detector", Machine Intelligence Research 20, 2023.
     """
@@ -163,17 +144,12 @@ class YunetDetector(Detector):
         except OSError as error:
             raise ConfigError(f"detector yunet: {model}: cannot be read ({error.strerror}): {self._GET}") from error
         self.model_sha256 = hashlib.sha256(content).hexdigest()
+        # OpenCV's own lines on the standard error say nothing that is not an exception too.
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        network, config = np.frombuffer(content, np.uint8), np.empty(0, np.uint8)
+        limits = (self.SCORE, self.OVERLAP, self.MOST)
         try:
-            with _quiet_opencv():
-                self._net = cv2.FaceDetectorYN.create(
-                    "onnx",
-                    np.frombuffer(content, np.uint8),
-                    np.empty(0, np.uint8),
-                    (32, 32),
-                    self.SCORE,
-                    self.OVERLAP,
-                    self.MOST,
-                )
+            self._net = cv2.FaceDetectorYN.create("onnx", network, config, (32, 32), *limits)
             # OpenCV looks for the outputs of the network when it runs.
             self.detect(np.zeros((32, 32, 3), np.uint8))
         except cv2.error as error:
@@ -181,39 +157,24 @@ class YunetDetector(Detector):
 
     def detect(self, image):
         self._net.setInputSize(image.shape[1::-1])
-        with _quiet_opencv():
-            _, found = self._net.detect(np.ascontiguousarray(image[:, :, ::-1]))  # BGR
+        _, found = self._net.detect(np.ascontiguousarray(image[:, :, ::-1]))  # BGR
         if found is None:
             return np.empty((0, 5))
         found = found[:, [0, 1, 2, 3, 14]].astype(np.float64)  # between them five landmarks
         return found[np.argsort(-found[:, 4], kind="stable")]
 
 
-@contextlib.contextmanager
-def _quiet_opencv():
-    """Without OpenCV's own lines on the standard error: what is wrong comes as an exception too."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        cv2.utils.logging.setLogLevel(level)
-
-
 DETECTORS = {"lbp": LbpDetector, "yunet": YunetDetector}
-
-
 SMALLEST_FACE = LbpDetector.SMALLEST_IN_PHOTOGRAPHS
 
 
 def detector(name, *, photographs=False, model=None, smallest=SMALLEST_FACE):
-    """The `Detector` of a name.
+    """The `Detector` of a name, for stored crops (one large face each) or ``photographs``.
 
     Args:
         name: one of `DETECTORS`.
-        photographs: set for whole photographs; else for stored crops (one large face each).
+        photographs, smallest: see `Detector.for_photographs`.
         model: the detector's model file, for those that need one; None: see the detector's class.
-        smallest: of photographs, see `Detector.for_photographs`.
 
     Raises:
         ConfigError: no such detector, what it needs is missing, or a model file for one that takes none.
@@ -244,8 +205,7 @@ def detected_boxes(prepared, rows, detector, announce=None):
     the true landmark box is taken; a face counts as found if that is `MINIMUM_IOU` at least.
 
     Args:
-        prepared: a `PreparedDataset`.
-        rows: (m,) row numbers.
+        prepared, rows: a `PreparedDataset`, and (m,) row numbers.
         detector: a `Detector`.
         announce: takes a line of progress now and then.
 

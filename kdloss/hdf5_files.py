@@ -11,12 +11,8 @@ def foreign_part(file):
 
     A soft link leads to a place in its file, and from there an external one may lead on. Neither Keras nor MATLAB
     writes such, so both are named.
-
-    Args:
-        file: an open `h5py.File`.
     """
-    found = file.visititems_links(_link)
-    return found or file.visititems(_stored_elsewhere)
+    return file.visititems_links(_link) or file.visititems(_stored_elsewhere)
 
 
 def read_dataset(dataset):

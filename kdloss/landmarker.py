@@ -18,8 +18,8 @@ from kdloss.detectors import SMALLEST_FACE, box_iou
 from kdloss.detectors import detector as detector_of
 from kdloss.errors import ConfigError, DataError
 from kdloss.geometry import BoxPolicy, landmark_box
-from kdloss.given_boxes import checked_boxes
 from kdloss.schemes import LandmarkScheme
+from kdloss.sources import checked_boxes
 
 # Detectors see a photograph with its shorter side at most this long, pixels, or so long that the smallest face searched
 # for has `SMALLEST_SEEN`: more costs time and finds smaller faces alone, which the detectors' own limits exclude.
@@ -183,7 +183,7 @@ class Landmarker:
 
         Raises:
             DataError: no image, or boxes that hold no part of it or are far larger, see
-                `kdloss.given_boxes.checked_boxes`.
+                `kdloss.sources.checked_boxes`.
         """
         _check_image(image)
         boxes = checked_boxes(np.reshape(np.asarray(boxes, np.float64), (-1, 4)), image)

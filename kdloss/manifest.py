@@ -38,12 +38,7 @@ def is_prepared(path):
 
 
 def write_manifest(folder, facts):
-    """Writes the manifest of a folder whose other files are all there; returns it.
-
-    Args:
-        folder: the prepared folder.
-        facts: a dict for JSON; ``version``, ``files`` and ``manifest`` are added.
-    """
+    """Writes the manifest of a folder whose other files are all there, ``facts`` and the hashes; returns it."""
     folder = Path(folder)
     files = {name: file_hash(folder / name) for name in SMALL_FILES if (folder / name).exists()}
     manifest = {"version": VERSION, **facts, "files": files}
@@ -88,11 +83,7 @@ def check_small_files(folder, manifest):
 
 
 def file_hash(path):
-    """SHA-256 of a file, hexadecimal.
-
-    Raises:
-        DataError: it can't be read.
-    """
+    """SHA-256 of a file, hexadecimal. One that can't be read is a `DataError`."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -101,13 +92,7 @@ def file_hash(path):
 
 
 def content_hash(points, names, splits, digests):
-    """The hash that tells one set of faces from another.
-
-    Args:
-        points: (n, N, 2) float32.
-        names, splits: n texts each.
-        digests: (n, 32) uint8, SHA-256 of each face's pixels.
-    """
+    """The hash that tells one set of faces from another; ``digests`` (n, 32) uint8 are those of their pixels."""
     digest = hashlib.sha256(np.ascontiguousarray(points, np.float32).tobytes())
     for name, split, pixels in zip(names, splits, digests, strict=True):
         digest.update(f"{name}\0{split}\n".encode(**TEXT) + pixels.tobytes())

@@ -24,20 +24,17 @@ from PIL import Image
 from tqdm import tqdm
 
 from asm.atomic import replacing, write_whole
-from kdloss.camera import Camera
+from data_prep.images import read_photograph
 from kdloss.detectors import DETECTORS
 from kdloss.errors import ConfigError, DataError, exits_on_user_error
-from kdloss.face_records import csv_header, csv_row, face_record
-from kdloss.given_boxes import GivenBoxes
+from kdloss.face_records import csv_header, csv_row, draw_faces, face_record
 from kdloss.interruption import deferred_interrupt
 from kdloss.landmarker_options import add_landmarker_options, check_landmarker
-from kdloss.overlay import draw_faces
-from kdloss.photographs import read_photograph
 from kdloss.predict_video import predict_video
 from kdloss.runs import require_place
-from kdloss.sources import find_sources
+from kdloss.sources import GivenBoxes, find_sources
 from kdloss.tracking import DETECT_EVERY
-from kdloss.video import VideoFile
+from kdloss.video import Camera, VideoFile
 
 DEFAULT_MODEL = "mobilenetv2-300w"
 BOXES, WHOLE = "boxes", "whole"

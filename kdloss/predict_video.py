@@ -8,26 +8,19 @@ from pathlib import Path
 
 from asm.atomic import replacing
 from kdloss.errors import ConfigError
-from kdloss.face_records import csv_header, csv_row, face_record
+from kdloss.face_records import csv_header, csv_row, draw_faces, face_record
 from kdloss.interruption import deferred_interrupt
-from kdloss.overlay import draw_faces
 from kdloss.tracking import DETECT_EVERY, FaceTracker
 from kdloss.video import CutShort, OverlayVideo
 
 
 @dataclass(frozen=True)
 class VideoSummary:
-    """What was found in a video.
+    """What was found in a video."""
 
-    Args:
-        frames: how many were read.
-        faces: how many faces were followed, the whole video through.
-        record: path of the JSON file.
-    """
-
-    frames: int
-    faces: int
-    record: Path
+    frames: int  # how many were read
+    faces: int  # how many were followed, the whole video through
+    record: Path  # the JSON file
 
 
 def predict_video(
@@ -37,15 +30,12 @@ def predict_video(
 
     Args:
         landmarker: a `kdloss.landmarker.Landmarker` with a detector.
-        source: a `kdloss.video.VideoFile` or a `kdloss.camera.Camera`.
+        source: a `kdloss.video.VideoFile` or a `kdloss.video.Camera`.
         out: folder of the results.
         smooth, detect_every: see `kdloss.tracking.FaceTracker`.
         overlay: whether to write ``NAME.mp4``, the frames with the faces drawn in, without sound.
         frames: ends after so many; None reads on to the end.
         progress: called with the frames done and those expected (None: unknown) after each frame.
-
-    Returns:
-        A `VideoSummary`.
 
     Raises:
         ConfigError: a number out of range, a landmarker that cannot follow faces, or an overlay in the source's place.
@@ -69,7 +59,8 @@ def predict_video(
             "size": list(source.size),
         }
         # First, so that it takes its place last: where it stands, all results do.
-        recorder = _Record(files.enter_context(_writing(record)), head)
+        recorder = files.enter_context(_writing(record))
+        recorder.write(json.dumps(head, allow_nan=False)[:-1] + ', "frames": [')
         rows = csv.writer(files.enter_context(_writing(table)))
         rows.writerow(csv_header(landmarker.scheme.num_points, "frame", "time", "track"))
         drawn = overlay and files.enter_context(OverlayVideo(files.enter_context(replacing(film)), source.fps))
@@ -88,14 +79,15 @@ def predict_video(
             found = tracker.update(image, time)
             records = [face_record(tracked.face, track=tracked.track_id) for tracked in found]
             frame = {"frame": count, "time": round(time, 4), "faces": records}
-            recorder.write(frame)
+            recorder.write(f"{',' if count else ''}\n{json.dumps(frame, allow_nan=False)}")
             rows.writerows(csv_row(face, count, frame["time"], face["track"]) for face in records)
             if drawn:
                 drawn.write(draw_faces(image, [tracked.face for tracked in found], landmarker.scheme), time)
             count += 1
             if progress:
                 progress(count, expected)
-        recorder.close(cut_short is not None or interruption.asked)
+        ended_early = cut_short is not None or interruption.asked
+        recorder.write(f'\n], "cut_short": {json.dumps(ended_early)}}}\n')
     if cut_short:
         raise CutShort(f"{cut_short} The results of {count} frames -> {record}")
     return VideoSummary(count, tracker.count, record)
@@ -105,17 +97,3 @@ def predict_video(
 def _writing(path):
     with replacing(path) as work, open(work, "w", encoding="utf-8", newline="") as file:
         yield file
-
-
-class _Record:
-    """The JSON file, one line a frame."""
-
-    def __init__(self, file, head):
-        self._file = file
-        file.write(json.dumps(head, allow_nan=False)[:-1] + ', "frames": [')
-
-    def write(self, frame):
-        self._file.write(f"{',' if frame['frame'] else ''}\n{json.dumps(frame, allow_nan=False)}")
-
-    def close(self, cut_short):
-        self._file.write(f'\n], "cut_short": {json.dumps(cut_short)}}}\n')

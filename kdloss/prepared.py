@@ -12,15 +12,18 @@ table.csv       name, split, source, group, dataset box in source pixels, one co
 import csv
 import functools
 import itertools
+import math
+import os
+import weakref
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from asm.array_files import read_npy
+from asm.array_files import npy_header, read_npy
 from kdloss.errors import DataError
 from kdloss.geometry import invert, landmark_box, transform_each
 from kdloss.manifest import check_small_files, read_manifest
-from kdloss.row_file import RowFile
 from kdloss.schemes import LandmarkScheme
 
 SPLITS = ("train", "val", "test")
@@ -42,34 +45,41 @@ class PreparedDataset:
 
     Attributes:
         path, manifest, scheme: where it is, what it says of itself, its landmark scheme.
+        dataset, size, synthetic: the data set's name (``300w``), side S of the crops in pixels, whether rendered.
         faces: a `RowFile` of (n, S, S, 3) uint8: ``faces[i]`` reads one face.
         points: (n, N, 2) float32, crop pixels.
         to_image: (n, 2, 3) float64.
+        digests: (n, 32) uint8, SHA-256 of each face's pixels.
         occluded: (n, N) bool or None.
         table: column name -> (n,) array.
     """
 
     def __init__(self, path):
-        """Opens a folder.
-
+        """
         Raises:
             DataError: not a prepared folder, of another version, damaged, or with points that are not finite.
         """
         self.path = Path(path)
         self.manifest = read_manifest(self.path)
-        self.scheme = _read_scheme(self.path, self.manifest)
+        self.dataset, self.size, self.synthetic = (self.manifest[key] for key in ("dataset", "size", "synthetic"))
+        try:
+            self.scheme = LandmarkScheme.from_json(self.manifest["scheme"])
+        except DataError as error:
+            raise DataError(f"{self.path}/manifest.json: damaged ({error}): prepare the set again") from error
         check_small_files(self.path, self.manifest)
         self.faces = self._load("faces.npy", RowFile)
         self.points = self._load("points.npy")
         self.to_image = self._load("to_image.npy")
+        self.digests = self._load("digests.npy")
         has_flags = (self.path / "occluded.npy").exists()
         self.occluded = self._load("occluded.npy") if has_flags else None
         self.table = read_table(self.path / "table.csv")
-        n, size = self.manifest["count"], self.manifest["size"]
+        n = len(self)
         expected = {
-            "faces": (np.uint8, (n, size, size, 3)),
+            "faces": (np.uint8, (n, self.size, self.size, 3)),
             "points": (np.float32, (n, self.scheme.num_points, 2)),
             "to_image": (np.float64, (n, 2, 3)),
+            "digests": (np.uint8, (n, 32)),
             "occluded": (bool, (n, self.scheme.num_points)),
         }
         for name, (dtype, shape) in expected.items():
@@ -95,21 +105,6 @@ class PreparedDataset:
 
     def __len__(self):
         return self.manifest["count"]
-
-    @property
-    def dataset(self):
-        """Name of the data set, for example ``300w``."""
-        return self.manifest["dataset"]
-
-    @property
-    def size(self):
-        """Side of the stored crops, pixels."""
-        return self.manifest["size"]
-
-    @property
-    def synthetic(self):
-        """True if the faces were rendered."""
-        return self.manifest["synthetic"]
 
     def indices(self, split, subset=None):
         """Row numbers of a split (``train``, ``val``, ``test``), optionally of one of its subsets.
@@ -155,11 +150,7 @@ class PreparedDataset:
         return np.concatenate([corner, box[:, 2:] / self.to_image[:, 0, :1]], axis=-1)
 
     def require(self, dataset=None, scheme=None):
-        """Checks that this is the data set or scheme that was asked for; returns itself.
-
-        Raises:
-            DataError: it is another.
-        """
+        """Raises a `DataError` if this is not the data set or scheme that was asked for; returns itself."""
         for what, found, wanted in (
             ("holds faces of", self.dataset, dataset),
             ("has scheme", self.scheme.name, scheme),
@@ -175,11 +166,72 @@ class PreparedDataset:
             raise DataError(f"{self.path / name}: unreadable ({error}): prepare the set again") from error
 
 
-def read_table(path):
-    """Reads ``table.csv``.
+class RowFile(Sequence):
+    """The rows of a .npy file, read one by one by any number of threads: nothing of it stays in memory.
 
-    Returns:
-        column name -> (n,) array: texts; float64, NaN for no number, of a box; bool of a subset.
+    Pages of a memory map would count as memory of the process, and a training touches all.
+
+    Attributes:
+        shape, dtype: of the whole array.
+    """
+
+    def __init__(self, path):
+        """
+        Raises:
+            OSError: it cannot be read.
+            ValueError: it is no .npy of numbers in C order, or longer or shorter than its header says.
+        """
+        self.path = path
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._file)
+        with open(self._file, "rb", closefd=False) as file:
+            self.shape, fortran_order, self.dtype = npy_header(file)
+            self._start = file.tell()
+        if not self.shape or fortran_order:
+            order = " in Fortran order" if fortran_order else ""
+            raise ValueError(f"found shape {self.shape} of {self.dtype}{order}, expected rows")
+        self._row_shape = self.shape[1:]
+        self._row_bytes = math.prod(self._row_shape) * self.dtype.itemsize
+        found, expected = os.fstat(self._file).st_size, self._start + len(self) * self._row_bytes
+        if found != expected:
+            raise ValueError(f"found {found} bytes, expected {expected}")
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, key):
+        """Row ``key``, an array of the shape of a row; or the rows of a slice, stacked."""
+        if isinstance(key, slice):
+            rows = [self[number] for number in range(*key.indices(len(self)))]
+            return np.stack(rows) if rows else np.empty((0, *self._row_shape), self.dtype)
+        row = os.pread(self._file, self._row_bytes, self._place(key.__index__()))
+        if len(row) < self._row_bytes:
+            raise self._cut_short()
+        return np.frombuffer(row, self.dtype).reshape(self._row_shape)
+
+    def read_part(self, number, part):
+        """Row ``number``, of which only ``part``, a slice of its first axis, is read: the rest is of any values.
+
+        Rows that are read one after the other are better read whole: the system reads ahead.
+        """
+        row = np.empty(self._row_shape, self.dtype)
+        before = part.start * self._row_bytes // len(row)
+        if os.preadv(self._file, [row[part]], self._place(number) + before) < row[part].nbytes:
+            raise self._cut_short()
+        return row
+
+    def _place(self, number):
+        """Where a row begins in the file."""
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"{self.path}: no row {number} of {len(self)}")
+        return self._start + number % len(self) * self._row_bytes
+
+    def _cut_short(self):
+        return OSError(f"{self.path}: was cut short while it was read")
+
+
+def read_table(path):
+    """``table.csv`` as column name -> (n,) array: texts; float64, NaN for no number, of a box; bool of a subset.
 
     Raises:
         DataError: missing or damaged.
@@ -220,10 +272,3 @@ def _invertible(matrices):
         determinants = matrices[:, 0, 0] * matrices[:, 1, 1] - matrices[:, 0, 1] * matrices[:, 1, 0]
         scaled = np.minimum(matrices[:, 0, 0], np.abs(determinants)) > 1 / _FAR
         return (np.abs(matrices) < _FAR).all(axis=(1, 2)) & scaled
-
-
-def _read_scheme(path, manifest):
-    try:
-        return LandmarkScheme.from_json(manifest["scheme"])
-    except DataError as error:
-        raise DataError(f"{path}/manifest.json: damaged ({error}): prepare the set again") from error

@@ -12,7 +12,6 @@ from kdloss.detectors import box_iou
 from kdloss.errors import ConfigError
 from kdloss.geometry import landmark_box
 from kdloss.landmarker import Face
-from kdloss.smoothing import OneEuroFilter
 
 DETECT_EVERY = 10  # frames
 # At rest, with noise in the picture, jitter falls to a sixth; a face that crosses the picture lags by 8 ms.
@@ -34,21 +33,16 @@ _INSIDE = 0.5  # share of a face's box that the picture must hold
 class TrackedFace:
     """A `Face` of a frame, and which of the film's faces it is.
 
-    Args:
-        face: its landmarks are smoothed if that was asked for; its box holds them. The score is that of the detection
-            that confirmed the face in this frame, None in frames without one.
-        track_id: 0, 1, ... in the order in which faces came up; no number stands for two faces.
+    Its landmarks are smoothed if that was asked for; its box holds them. The score is that of the detection that
+    confirmed the face in this frame, None in frames without one.
     """
 
     face: Face
-    track_id: int
+    track_id: int  # 0, 1, ... in the order in which faces came up; no number stands for two faces
 
 
 class FaceTracker:
-    """Follows the faces of one film.
-
-    Attributes:
-        count: how many faces came up so far.
+    """Follows the faces of one film; ``count`` of them came up so far.
 
     Args:
         landmarker: a `kdloss.landmarker.Landmarker` with a detector.
@@ -125,7 +119,7 @@ class _Track:
     def __init__(self, number, face, smooth):
         self.number, self.face, self.box = number, face, landmark_box(face.landmarks)
         self.missed, self._confirmed, self.lost, self._unsure = 0, 1, False, 0
-        self._filter = OneEuroFilter(MIN_CUTOFF, BETA, longest_gap=LONGEST_GAP) if smooth else None
+        self._filter = OneEuroFilter() if smooth else None
 
     def take(self, face, shape):
         """The face as it was read in the next frame, of an image of that shape."""
@@ -173,3 +167,56 @@ def _share_inside(box, shape):
     low = np.maximum(box[:2], -0.5)
     high = np.minimum(box[:2] + box[2:], (width - 0.5, height - 0.5))
     return float(np.prod(np.maximum(high - low, 0)) / np.prod(box[2:]))
+
+
+class OneEuroFilter:
+    """A low-pass filter whose cutoff grows with the speed: still landmarks lose their jitter, moving ones hardly lag.
+
+    Args:
+        min_cutoff: Hz, the cutoff at rest: less of it, less jitter.
+        beta: Hz by units a second, how much the cutoff grows with the speed: more of it, less lag.
+        longest_gap: seconds; after a longer time without values the filter begins anew.
+
+    Reference:
+        Casiez, Roussel and Vogel, "1 Euro filter: a simple speed-based low-pass filter for noisy input in interactive
+        systems", CHI 2012, algorithm 1.
+    """
+
+    _SPEED_CUTOFF = 1.0  # Hz, of the filter of the speed, as in the paper
+
+    def __init__(self, min_cutoff=MIN_CUTOFF, beta=BETA, longest_gap=LONGEST_GAP):
+        self.min_cutoff, self.beta, self.longest_gap = min_cutoff, beta, longest_gap
+        self._time = None
+
+    def filter(self, values, time, unit=1.0):
+        """Filters each number by itself.
+
+        Args:
+            values: an array, always of the same shape.
+            time: seconds, later than that of the last call.
+            unit: speeds count in ``unit``\\ s a second: the side of the face, so that one ``beta`` serves all sizes.
+
+        Returns:
+            The filtered values, float64.
+
+        Raises:
+            ValueError: the time is not later.
+        """
+        values = np.asarray(values, np.float64)
+        if self._time is not None and time <= self._time:
+            raise ValueError(f"time {time} s: expected one after {self._time} s")
+        if self._time is None or time - self._time > self.longest_gap:
+            self._values, self._speed = values, np.zeros_like(values)
+        else:
+            passed = time - self._time
+            speed = (values - self._values) / (passed * unit)
+            self._speed = self._speed + _weight(self._SPEED_CUTOFF, passed) * (speed - self._speed)
+            cutoff = self.min_cutoff + self.beta * np.abs(self._speed)
+            self._values = self._values + _weight(cutoff, passed) * (values - self._values)
+        self._time = time
+        return self._values.copy()
+
+
+def _weight(cutoff, passed):
+    """The weight of a new value ``passed`` seconds after the last one, equation 6 of the paper."""
+    return 1 / (1 + 1 / (2 * np.pi * cutoff * passed))

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from data_prep.images import read_photograph
 from kdloss import pretrained
 from kdloss.benchmarking.processes import Process, spread
 from kdloss.benchmarking.runtimes import RUNTIMES
@@ -19,11 +20,9 @@ from kdloss.deploy.representative import representative_crops, spread_rows
 from kdloss.errors import ConfigError
 from kdloss.evaluation.evaluation import load_checkpoint
 from kdloss.geometry import BoxPolicy, FaceCrop, landmark_box
-from kdloss.given_boxes import GivenBoxes
 from kdloss.landmarker import Landmarker
-from kdloss.photographs import read_photograph
 from kdloss.predict import Finder, find_faces
-from kdloss.sources import find_sources
+from kdloss.sources import GivenBoxes, find_sources
 
 WARM_UP = 10  # faces
 QUALITY = 95  # of the JPEG files

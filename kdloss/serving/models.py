@@ -8,9 +8,9 @@ from pathlib import PurePath
 
 import numpy as np
 
+from data_prep.images import read_photograph
 from kdloss.errors import ConfigError, DataError
 from kdloss.face_records import face_record
-from kdloss.photographs import read_photograph
 
 MOST_BOXES = 32
 

@@ -7,7 +7,7 @@ import sys
 
 import keras
 
-from asm.locks import held
+from asm.atomic import held
 from kdloss.augment import augmentation
 from kdloss.evaluation.metrics import available_normalisers, image_errors, nme
 from kdloss.geometry import BoxPolicy

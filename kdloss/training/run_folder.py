@@ -2,8 +2,7 @@
 
 import json
 
-from asm.atomic import remove_leftovers, write_whole
-from asm.locks import is_held
+from asm.atomic import is_held, remove_leftovers, write_whole
 from kdloss.errors import ConfigError
 from kdloss.runs import environment, finished
 from kdloss.training.config import TrainConfig

@@ -8,7 +8,7 @@ import pytest
 from asm import ShapeModel
 from asm.__main__ import load_training_shapes, main
 from data_prep.face import Face, RawDataset
-from data_prep.writer import write_prepared
+from data_prep.prepare import write_prepared
 from kdloss.datasets import DATASETS
 from kdloss.geometry import BoxPolicy, FaceCrop, landmark_box
 from kdloss.schemes import LandmarkScheme
@@ -97,10 +97,3 @@ def test_bad_files_and_flags_end_in_one_line(tmp_path, prepared, capsys):
     (tmp_path / "file").touch()
     assert "cannot be written" in error_of(capsys, *fit, faces, "--modes", "1", "--out", tmp_path / "file" / "x.npz")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "faces.npy", "file", "shape.npz"]
-
-
-def test_variance_and_modes_exclude_each_other(tmp_path, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        main(["fit", "--data", "x.npy", "--variance", "0.9", "--modes", "3", "--out", str(tmp_path / "s.npz")])
-    assert stopped.value.code == 2
-    assert "not allowed with argument" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asm.atomic import new_folder, remove_leftovers, replacing, write_whole
+from asm.atomic import held, is_held, new_folder, remove_leftovers, replacing, write_whole
 from asm.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -122,3 +122,31 @@ def test_a_full_disk_is_one_clear_line_and_keeps_what_was_there(small_disk, writ
     assert str(raised.value) == f"{path}: no space left on the disk: make room, then run the same command again"
     assert path.read_bytes() == b"the last good state"
     assert names(small_disk) == ["state.npz"]
+
+
+HOLDS = """
+import sys
+from asm.atomic import held
+
+with held(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_held_folder_is_refused_until_its_holder_ends(tmp_path):
+    assert not is_held(tmp_path)
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(tmp_path)], env=environment, stdin=-1, stdout=-1, text=True
+    )
+    assert holder.stdout.readline() == "held\n"
+    assert is_held(tmp_path)
+    with pytest.raises(UserError, match="another process works there: wait until it is done"), held(tmp_path):
+        pass
+    holder.kill()
+    holder.communicate()
+    with held(tmp_path):
+        assert is_held(tmp_path)
+    assert not is_held(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -13,14 +13,6 @@ from asm.errors import Terminated, UserError, exits_on_user_error
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def ending(error):
-    @exits_on_user_error
-    def main(argv=None):
-        raise error
-
-    return main
-
-
 @pytest.mark.parametrize(
     ("error", "said", "status"),
     [
@@ -32,7 +24,10 @@ def ending(error):
     ],
 )
 def test_what_is_said(error, said, status, capsys):
-    assert ending(error)() == status
+    def main(argv=None):
+        raise error
+
+    assert exits_on_user_error(main)() == status
     assert capsys.readouterr() == ("", said)
 
 

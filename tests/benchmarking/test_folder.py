@@ -13,8 +13,8 @@ from kdloss.benchmarking.tables import folder_tables
 from kdloss.deploy.litert import export_litert
 from kdloss.evaluation.table import text_table
 from kdloss.geometry import landmark_box
-from kdloss.given_boxes import GivenBoxes
 from kdloss.models import build_model
+from kdloss.sources import GivenBoxes
 from kdloss.training.checkpoint import load_model, read_card, save_model
 from tests.training.tiny_chain import ARCH, SIZE
 

@@ -13,8 +13,7 @@ import pytest
 from PIL import Image
 
 from asm.errors import UserError
-from data_prep.prepare import open_raw, prepare
-from data_prep.writer import write_prepared
+from data_prep.prepare import open_raw, prepare, write_prepared
 from kdloss.datasets import DATASETS
 from kdloss.prepared import PreparedDataset
 
@@ -142,12 +141,6 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(source, small_disk, processe
     assert list(small_disk.iterdir()) == []
 
 
-def test_processes_are_not_started_for_a_handful_of_faces(source, tmp_path, monkeypatch):
-    monkeypatch.setattr("data_prep.crops.ProcessPoolExecutor", None)
-    monkeypatch.setattr("data_prep.prepare.usable_cores", lambda: 8)
-    assert prepare_small(source, tmp_path / "out")
-
-
 def test_a_set_comes_back_whose_successor_was_killed_as_it_took_its_place(source, tmp_path):
     before = prepare_small(source, tmp_path / "out")
     (tmp_path / "out").rename(tmp_path / ".out.replaced")
@@ -156,3 +149,9 @@ def test_a_set_comes_back_whose_successor_was_killed_as_it_took_its_place(source
         write_prepared(raw, DATASETS["folder"], tmp_path / "out", source=source, size=16)
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw"]
+
+
+def test_processes_are_not_started_for_a_handful_of_faces(source, tmp_path, monkeypatch):
+    monkeypatch.setattr("data_prep.crops.ProcessPoolExecutor", None)
+    monkeypatch.setattr("data_prep.prepare.usable_cores", lambda: 8)
+    assert prepare_small(source, tmp_path / "out")

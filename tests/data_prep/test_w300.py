@@ -1,10 +1,10 @@
 """The 300-W reader, on small folders and on the real faces."""
 
+import numpy as np
 import pytest
 
 from data_prep.face import Face, SkippedFace
-from data_prep.pts import paired_files
-from data_prep.w300 import photograph, read_300w
+from data_prep.w300 import paired_files, photograph, read_300w, read_pts
 from kdloss.errors import DataError
 
 
@@ -21,12 +21,9 @@ def test_official_layout(faces_300w, at_marks):
     assert faces["afw/100_1.png"].group == faces["afw/100_2.png"].group != faces["afw/101_1.png"].group
 
 
-@pytest.mark.parametrize(
-    ("stem", "expected"),
-    [("123_1", "123"), ("123_12", "123"), ("image_0001", "image_0001"), ("image_092 _01", "image_092"), ("x", "x")],
-)
-def test_photograph(stem, expected):
-    assert photograph(stem) == expected
+def test_the_photograph_of_a_face():
+    expected = {"123_1": "123", "123_12": "123", "image_0001": "image_0001", "image_092 _01": "image_092", "x": "x"}
+    assert {stem: photograph(stem) for stem in expected} == expected
 
 
 def test_absent_parts_are_named(faces_300w, tmp_path):
@@ -74,3 +71,66 @@ def test_real_points_lie_on_their_faces(raw_300w):
         right, left, mouth = (face.points[part].mean(axis=0) for part in (slice(36, 42), slice(42, 48), slice(48, 68)))
         assert right[0] < left[0]
         assert max(right[1], left[1]) < mouth[1]
+
+
+POINTS = np.array([[0.0, 0.0], [10.5, 20.25], [99.0, 3.0]], np.float32)
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_one_based_numbers_become_zero_based_float32(tmp_path, write_pts, header):
+    path = tmp_path / "a face.pts"
+    write_pts(path, POINTS, header=header)
+    points = read_pts(path, 3)
+    assert points.dtype == np.float32
+    np.testing.assert_array_equal(points, POINTS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "version: 1\r\nn_points: 2\r\n{\r\n1 2\r\n3 4\r\n}\r\n",
+        "version: 1\nn_points:  2\n{\n1 2\n3 4\n}",
+        "\ufeffversion: 1\nn_points: 2\n{\n 1\t2 \n\n3,4\n}\n\n",
+        "1.0 2.0\n3.0e0 4.0",
+    ],
+)
+def test_spellings_of_the_format(tmp_path, text):
+    path = tmp_path / "a.pts"
+    path.write_bytes(text.encode())
+    np.testing.assert_array_equal(read_pts(path), [[0, 1], [2, 3]])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "found no points"),
+        ("1 2\nnan 4", r"a.pts:2: found nan 4, expected a pixel position"),
+        ("1 2\n3 1e30", r"a.pts:2"),
+        ("1 2\n3", r"a.pts:2: found '3', expected two numbers"),
+        ("1 2 3\n4 5 6", r"a.pts:1: found '1 2 3'"),
+        ("\x00\x01garbage", r"a.pts:1: found"),
+        ("version: 1\nn_points: 3\n{\n1 2\n3 4\n}", "found 2 points, expected 3"),
+        ("version: 1\nn_points: many\n{\n1 2\n3 4\n}", "found 2 points, expected many"),
+        ("version: 1\nn_points: 2\n{\n1 2\n3 4\n", r"cut short: found braces {"),
+    ],
+)
+def test_garbage_is_named(tmp_path, text, reason):
+    path = tmp_path / "a.pts"
+    path.write_text(text)
+    with pytest.raises(DataError, match=reason) as error:
+        read_pts(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_images_and_points_are_paired_by_stem_whatever_the_case(tmp_path):
+    for name in ("b.JPG", "b.pts", "a x.png", "a x.PTS", "lonely.jpeg", "orphan.pts", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "sub").mkdir()
+    names = [(stem, *(path and path.name for path in pair)) for stem, *pair in paired_files(tmp_path)]
+    assert names == [
+        ("a x", "a x.png", "a x.PTS"),
+        ("b", "b.JPG", "b.pts"),
+        ("lonely", "lonely.jpeg", None),
+        ("orphan", None, "orphan.pts"),
+    ]

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from data_prep.face import SkippedFace
-from data_prep.wflw import parse_coordinates, read_wflw
+from data_prep.wflw import parse_line, read_wflw
 from kdloss.errors import DataError
 
 LISTS = "WFLW_annotations/list_98pt_rect_attr_train_test"
@@ -102,7 +102,7 @@ def test_real_coordinates_parse(raw_faces):
     if not path.exists():
         pytest.skip(f"no WFLW annotations at {path}")
     with gzip.open(path, "rt") as file:
-        points = np.stack([parse_coordinates(line.split(), 98) for line in file])
+        points = np.stack([parse_line(f"{line.rsplit(maxsplit=1)[0]} 0 0 1 1 0 0 0 0 0 0 x").points for line in file])
     assert points.shape == (1966, 98, 2)
     # Outer eye corners: the subject's right one is on the left in nearly every face.
     assert (points[:, 60, 0] < points[:, 72, 0]).mean() > 0.97

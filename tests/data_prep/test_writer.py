@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from data_prep.face import Face, FacesOnDisk, RawDataset, SkippedFace
-from data_prep.prepare import count_report, open_raw, prepare, print_progress
-from data_prep.writer import write_prepared
+from data_prep.prepare import count_report, open_raw, prepare, print_progress, write_prepared
 from kdloss.datasets import DATASETS
 from kdloss.errors import DataError
 from kdloss.geometry import transform_points

@@ -14,10 +14,9 @@ import cv2
 import numpy as np
 import pytest
 
-from kdloss.camera import Camera
 from kdloss.errors import ConfigError
 from kdloss.predict_video import predict_video
-from kdloss.video import CutShort
+from kdloss.video import Camera, CutShort
 from tests.deploy.scripted_landmarker import ScriptedLandmarker
 from tests.deploy.small_videos import picture, read_frames
 
@@ -93,7 +92,7 @@ def test_of_frames_that_come_meanwhile_the_newest_is_next(address):
 def test_ctrl_c_ends_a_recording_in_order(tmp_path, address):
     code = """
 import sys
-from kdloss.camera import Camera
+from kdloss.video import Camera
 from kdloss.predict_video import predict_video
 from tests.deploy.scripted_landmarker import ScriptedLandmarker
 summary = predict_video(

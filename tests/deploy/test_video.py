@@ -215,7 +215,7 @@ def test_nothing_is_left_of_what_fails_or_is_interrupted(tmp_path, landmarker):
 def test_libraries_keep_their_messages_to_themselves(tmp_path):
     code = """
 import sys
-from kdloss.camera import Camera
+from kdloss.video import Camera
 from kdloss.errors import DataError
 from kdloss.video import VideoFile
 for source in (*map(VideoFile, sys.argv[1:]), Camera("camera:63"), Camera("camera:http://127.0.0.1:9/")):

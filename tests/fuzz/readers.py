@@ -29,8 +29,8 @@ from data_prep.archives import unpack
 from data_prep.check import check_prepared
 from data_prep.cofw import read_cofw
 from data_prep.folder import read_folder
-from data_prep.images import read_image
-from data_prep.pts import read_pts
+from data_prep.images import read_image, read_photograph
+from data_prep.w300 import read_pts
 from data_prep.wflw import ANNOTATIONS, IMAGES, LISTS, read_wflw
 from kdloss.cards import CARD
 from kdloss.deploy.metadata import read_metadata
@@ -39,13 +39,12 @@ from kdloss.errors import DataError
 from kdloss.evaluation.evaluation import evaluate_predicted
 from kdloss.evaluation.predictions import load_predictions, save_predictions
 from kdloss.geometry import BoxPolicy
-from kdloss.given_boxes import GivenBoxes, checked_boxes
 from kdloss.manifest import NAME, write_manifest
 from kdloss.models.published_student import load_published_student
 from kdloss.models.torch_arrays import read_torch_arrays
-from kdloss.photographs import read_photograph
 from kdloss.prepared import PreparedDataset
 from kdloss.schemes import SCHEMES
+from kdloss.sources import GivenBoxes, checked_boxes
 from kdloss.training.checkpoint import load_state, read_card, require_scheme
 from tests.evaluation.conftest import prepared_faces
 from tests.models.torch_files import torch_file, torch_numbers, torch_tensor

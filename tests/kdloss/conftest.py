@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_prep.face import Face, RawDataset
-from data_prep.writer import write_prepared
+from data_prep.prepare import write_prepared
 from kdloss.datasets import DATASETS
 from kdloss.prepared import PreparedDataset
 from kdloss.schemes import SCHEMES, LandmarkScheme

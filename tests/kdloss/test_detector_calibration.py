@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from data_prep.face import RawDataset
+from data_prep.prepare import write_prepared
 from data_prep.w300 import read_300w
-from data_prep.writer import write_prepared
 from kdloss.datasets import DATASETS
 from kdloss.detector_calibration import (
     CALIBRATIONS,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from asm.atomic import held
 from asm.errors import Terminated
-from asm.locks import held
 from kdloss.errors import ConfigError, UserError
 from kdloss.training import recorder
 from kdloss.training.config import TrainConfig
