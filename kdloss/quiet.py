@@ -3,6 +3,7 @@
 import contextlib
 import importlib.abc
 import importlib.machinery
+import logging
 import os
 import sys
 
@@ -11,7 +12,9 @@ _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 def quiet_libraries():
     """Makes network libraries that are imported from now on report no more than what ends the process."""
-    os.environ.setdefault(_LEVEL, "3")
+    if os.environ.setdefault(_LEVEL, "3") in ("0", "1"):
+        return
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     if not any(isinstance(finder, _TensorFlowFinder) for finder in sys.meta_path):
         sys.meta_path.insert(sys.meta_path.index(importlib.machinery.PathFinder), _TensorFlowFinder())
 
@@ -19,9 +22,6 @@ def quiet_libraries():
 @contextlib.contextmanager
 def without_messages():
     """Drops what is written to the standard error within, from C too. What is wrong comes as an exception."""
-    if os.environ.get(_LEVEL) in ("0", "1"):
-        yield
-        return
     sys.stderr.flush()
     kept = os.dup(2)
     try:

@@ -42,23 +42,21 @@ def test_a_training(said):
 
 
 @pytest.mark.slow
-def test_every_command(said, photo, workplace):
+def test_every_command(said, photo):
     assert said(f"train_teacher {SMALL} --out run") == ""
     assert "oneDNN" in said(f"train_teacher {SMALL} --out loud", TF_CPP_MIN_LOG_LEVEL="0")  # as it was asked for
-    assert said(f"train_student {SMALL} --tough run --out student") == ""
     assert said("evaluate --dataset 300w --checkpoint run --flip-test --report --out evaluation") == ""
     for form, precision, file in (
-        *(("litert", precision, f"{precision}.tflite") for precision in ("fp32", "fp16", "int8")),
-        *(("onnx", precision, f"{precision}.onnx") for precision in ("fp32", "fp16", "int8")),
+        *(("litert", precision, f"{precision}.tflite") for precision in ("fp16", "int8")),
+        *(("onnx", precision, f"{precision}.onnx") for precision in ("fp32", "int8")),
         ("savedmodel", "fp32", "saved"),
     ):
         assert said(f"export --checkpoint run --format {form} --precision {precision} --out {file}") == ""
-    for checkpoint in ("run", "fp16.tflite", "int8.tflite", "fp32.onnx"):
+    for checkpoint in ("run", "fp16.tflite", "fp32.onnx"):
         line = f"predict {photo} --checkpoint {checkpoint} --detector whole"
         assert said(line) == f"{checkpoint}: {UNMEASURED}\n"
     assert said("confidence --checkpoint mobilenetv2-300w --dataset 300w --plot confidence.png") == ""
     assert said("benchmark inference --arch mobilenetv2-0.35 --image-size 32 --rounds 5 --images 1") == ""
-    assert said("reproduce --preset smoke --no-ablation --epochs 1 --out reproduced") == ""
 
 
 @pytest.mark.slow
