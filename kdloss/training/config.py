@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from kdloss.augment import augmentation
 from kdloss.errors import ConfigError
 from kdloss.geometry import BoxPolicy
+from kdloss.losses.kd_presets import KD_PRESETS
 from kdloss.training.frozen import STRIDES
 from kdloss.training.stages import NONE, parse_stages
 
@@ -100,6 +101,7 @@ class TrainConfig:
         self._one_of("method", METHODS)
         self._one_of("loss", ("l2", "l1", "wing"))
         self._one_of("heatmap_loss", HEATMAP_LOSSES)
+        self._one_of("kd_preset", KD_PRESETS)
         self._one_of("unit", ("normalised", "pixel"))
         self._one_of("schedule", ("cosine", "inverse-time", "steps"))
         self._one_of("precision", PRECISIONS)

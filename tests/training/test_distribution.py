@@ -191,7 +191,6 @@ def test_what_mirrored_devices_synchronise_is_saved_as_one_device_has_it():
     [
         ("tensorflow", "--processes 2", "--processes and --process: belong to --distribute HOST:PORT"),
         ("tensorflow", "--distribute devices --process 1", "belong to --distribute HOST:PORT"),
-        ("tensorflow", "--distribute devices", "this machine has one device"),
         ("torch", "--distribute devices", "KERAS_BACKEND=torch trains on one device"),
         ("jax", "--distribute everywhere", "--distribute everywhere: expected devices, or HOST:PORT"),
         ("jax", "--distribute host:99999", "--distribute host:99999: expected devices, or HOST:PORT"),
@@ -206,6 +205,12 @@ def test_flags_that_do_not_fit_are_one_line(backend, flags, said, monkeypatch, c
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert said in line
+
+
+@pytest.mark.tensorflow("JAX counts the devices of a processor otherwise")
+def test_one_device_is_not_several():
+    with pytest.raises(ConfigError, match="this machine has one device"), distribution("devices"):
+        pass
 
 
 def test_the_back_end_is_the_one_that_keras_will_take(tmp_path, monkeypatch):
