@@ -100,7 +100,7 @@ def test_the_verb(capsys):
         ({"--precision": "int8"}, "data/300w: no prepared 300w faces there"),
         ({"--precision": "int8", "--data": "absent"}, "--data absent: no such folder"),
         ({"--dataset": "cofw"}, "data/cofw: no prepared cofw faces there"),
-        ({"--out": "there.onnx/a.onnx"}, "there.onnx/a.onnx: cannot be written (File exists)"),
+        ({"--out": "there.onnx/a.onnx"}, "--out there.onnx/a.onnx: cannot be written (there.onnx is no folder)"),
     ],
 )
 def test_refused(changes, message, run, workplace, capsys):
