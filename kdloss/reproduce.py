@@ -111,13 +111,8 @@ def main(argv=None):
         raise ConfigError(f"--epochs {args.epochs}: expected 1 at least")
     system, how = SYSTEMS[args.system], (args.seed, not args.no_ablation, args.epochs)
     named = args.system != DEFAULT_SYSTEM
-    words = [
-        "reproduce",
-        args.dataset,
-        args.system if named else "",
-        args.preset,
-        f"seed{args.seed}" if args.seed else "",
-    ]
+    seed = f"seed{args.seed}" if args.seed else ""
+    words = ["reproduce", args.dataset, args.system if named else "", args.preset, seed]
     folder = args.out or runs_root() / "-".join(word for word in words if word)
     settings, links = _plan(args.system, args.preset, *how)
     runs = [(link, link_config(link, settings, args.dataset, folder)) for link in links]

@@ -86,7 +86,7 @@ def test_a_command_that_is_repeated_leaves_what_it_made(run, workplace, capsys):
         ({"--checkpoint": "there.onnx"}, "there.onnx: expected a .keras checkpoint"),
         ({"--precision": "int8"}, "data/300w: no prepared 300w faces there"),
         ({"--precision": "int8", "--data": "absent"}, "--data absent: no such folder"),
-        ({"--out": "there.onnx/a.onnx"}, "there.onnx/a.onnx: cannot be written (File exists)"),
+        ({"--out": "there.onnx/a.onnx"}, "--out there.onnx/a.onnx: cannot be written (there.onnx is no folder)"),
     ],
 )
 def test_refused(changes, message, run, workplace, capsys):
