@@ -35,7 +35,10 @@ def exits_on_user_error(main, before=None):
             with _terminated_in_order():
                 if before:
                     before()
-                return main(argv)
+                try:
+                    return main(argv)
+                finally:
+                    sys.stdout.flush()  # a reader that has gone is noticed here, not at exit
         except UserError as error:
             print("error: " + " ".join(str(error).split()), file=sys.stderr)
             return 2

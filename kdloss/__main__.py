@@ -3,6 +3,8 @@
 import importlib
 import sys
 
+from kdloss.errors import exits_on_user_error
+
 VERBS = {
     "prepare": ("data_prep.__main__", "raw data set -> prepared faces; renders synthetic ones"),
     "shape": ("asm.__main__", "fit, plot and apply a shape model"),
@@ -18,6 +20,7 @@ VERBS = {
 }
 
 
+@exits_on_user_error
 def main(argv=None):
     """Runs a verb and returns its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)

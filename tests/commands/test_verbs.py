@@ -54,8 +54,9 @@ def test_as_typed():
     assert unknown.stderr.count("\n") == 1
 
 
-def test_a_reader_that_leaves_is_no_error():
-    command = f"{sys.executable} -m kdloss evaluate --help | head -n 1"
+@pytest.mark.parametrize("words", ["", "evaluate --help", "shape --help"])
+def test_a_reader_that_leaves_is_no_error(words):
+    command = f"{sys.executable} -m kdloss {words} | head -n 1"
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
     finished = subprocess.run(
         ["bash", "-o", "pipefail", "-c", command],
