@@ -4,7 +4,6 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: install install-newest demo test test-slow test-all test-jax test-newest test-most lint notebooks store-notebooks clean
 .DELETE_ON_ERROR:

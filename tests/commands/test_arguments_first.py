@@ -97,6 +97,7 @@ LINES = {
     "confidence --checkpoint nix --dataset wflw": "no prepared wflw faces there",
     "predict nix.jpg --checkpoint {tough}": "nix.jpg: no such file",
     "predict empty --checkpoint {tough}": "empty: holds no photographs or videos",
+    "benchmark inference --checkpoint nix": "nix: no such checkpoint",
     "benchmark predict --dataset wflw": "no prepared wflw faces there",
     "shape fit --data nix --out shape.npz": "nix: no such file or folder",
     "prepare 300w --source nix --out faces": "nix: no such folder",

@@ -56,6 +56,7 @@ def test_every_command(said, photo):
         line = f"predict {photo} --checkpoint {checkpoint} --detector whole"
         assert said(line) == f"{checkpoint}: {UNMEASURED}\n"
     assert said("confidence --checkpoint mobilenetv2-300w --dataset 300w --plot confidence.png") == ""
+    assert said("benchmark inference --arch mobilenetv2-0.35 --image-size 32 --rounds 5 --images 1") == ""
 
 
 @pytest.mark.slow
