@@ -75,9 +75,6 @@ def test_a_shared_difference_costs_nothing_once_calibrated(faces_300w, loaded):
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     line = detector_line(record)
     assert line.startswith("Detector half: 6 of 8 faces found, 2 missed; interocular NME of those found ")
-    assert (
-        f"{record['nme']['uncalibrated']:.2f} % (median {record['median']['uncalibrated']:.2f} %) in its boxes" in line
-    )
 
 
 def test_the_command_prints_and_records_it(faces_300w, loaded, monkeypatch, tmp_path, capsys):

@@ -104,27 +104,6 @@ def test_headings_sort_numbers_words_and_dates_both_ways(browser, path):
         assert directions(browser) == [direction if i == column else None for i in range(4)]
 
 
-def test_headings_sort_by_keyboard(browser, path):
-    browser.open(path)
-    browser.run(f"{THINGS}.querySelectorAll('thead button')[0].focus()")
-    for kind, text in (("keyDown", "\r"), ("keyUp", "")):
-        browser.ask("Input.dispatchKeyEvent", type=kind, key="Enter", windowsVirtualKeyCode=13, text=text)
-    assert directions(browser)[0] == "ascending"
-    # The focus is seen.
-    outline = "(style => [style.outlineStyle, style.outlineWidth])(getComputedStyle(document.activeElement))"
-    assert browser.run(outline) == ["solid", "2px"]
-
-
-def test_only_tables_of_results_are_sortable(browser, path):
-    browser.open(path)
-    assert browser.run("document.querySelectorAll('.facts').length") == 4  # shared and own protocol, and two more
-    assert browser.run("document.querySelectorAll('.facts button').length") == 0
-    counts = "[...document.querySelectorAll('.scroll table:not(.facts)')].map(t => t.querySelectorAll('button').length)"
-    heads = counts.replace("'button'", "'thead th'")
-    assert browser.run(counts) == browser.run(heads)
-    assert browser.run(counts) == [21, 4, 3]  # results, things, points
-
-
 @pytest.mark.parametrize("width", [360, 1280])
 def test_nothing_reaches_over_the_edge(browser, path, width):
     browser.open(path, width)
