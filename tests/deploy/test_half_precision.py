@@ -31,6 +31,7 @@ def test_a_trained_network_comes_back(student, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["half.keras"]
 
 
+@pytest.mark.slow
 def test_a_real_network_takes_half_the_place(tmp_path):
     model = build_model("mobilenetv2-0.35", 68, MAPS_SIZE)
     save_model(tmp_path / "whole.keras", model, CARD)

@@ -196,7 +196,7 @@ def test_a_model_of_other_points(tmp_path, capsys):
     assert "was trained in dataset:1.1" in box
 
 
-def test_large_photographs_are_searched_in_a_smaller_copy(checkpoint):
+def test_boxes_of_large_photographs_are_in_their_own_pixels(checkpoint):
     large = astronaut().repeat(3, axis=0).repeat(3, axis=1)[:, 300:]
     reader = Landmarker.load(checkpoint)
     (small_face, *_), (large_face, *_) = reader.detect(astronaut()), reader.detect(large)

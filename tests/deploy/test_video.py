@@ -164,7 +164,9 @@ def test_writes_record_table_and_overlay(tmp_path, landmarker):
     assert [float(rows[5][name]) for name in ("box_x", "box_y", "box_width", "box_height")] == FACE.tolist()
     assert len(rows) == 20
 
-    assert len(read_frames(out / "talk.mp4")) == 20
+    overlay = read_frames(out / "talk.mp4")
+    assert len(overlay) == 20
+    assert (overlay[0][1][..., 1] > 60).any()  # lines of the face: the film itself shows no green
 
 
 def test_no_overlay_no_smoothing_and_so_many_frames(tmp_path, landmarker):
