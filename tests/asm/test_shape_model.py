@@ -38,20 +38,6 @@ def test_soft_points_of_rendered_faces_stay_what_they_were(align):
     np.testing.assert_allclose(soft, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("align", [False, True])
-def test_many_shapes_are_fitted_by_their_singular_values(align):
-    shapes = BASE + (np.random.default_rng(1).normal(size=(30_000, 12)) * 1e-3 ** np.arange(0, 2, 1 / 6)).reshape(
-        -1, 6, 2
-    )
-    model = ShapeModel.fit(shapes, variance=1.0, align=align)
-    assert len(model.modes) == (8 if align else 12)  # alignment takes away place, size and rotation
-    if not align:
-        _, deviations, axes = np.linalg.svd((shapes - shapes.mean(axis=0)).reshape(-1, 12), full_matrices=False)
-        np.testing.assert_allclose(model.spectrum, deviations**2 / 29_999, rtol=1e-9)
-        np.testing.assert_allclose(np.abs((model.modes.reshape(12, 12) * axes).sum(axis=1)), 1, atol=1e-9)
-    np.testing.assert_allclose(model.soften(shapes, limit=np.inf), shapes, atol=1e-9)
-
-
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e15])
 def test_numbers_that_no_sum_bears_are_refused(value):
     shapes, model = SHAPES.copy(), ShapeModel.fit(SHAPES, modes=2)

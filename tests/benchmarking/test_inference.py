@@ -7,7 +7,6 @@ import sys
 import pytest
 from PIL import Image
 
-from kdloss import benchmark
 from kdloss.__main__ import main as kdloss
 from kdloss.benchmark import main
 from kdloss.benchmarking.accuracy_plot import MARKERS, accuracy_figure
@@ -187,18 +186,3 @@ def test_what_is_not_installed_says_what_to_type(runtime, module, error, monkeyp
     monkeypatch.setitem(sys.modules, module, None)
     assert main(["inference", "--runtime", "keras", runtime]) == 2
     assert capsys.readouterr().err == f"error: {error}, or leave it out of --runtime\n"
-
-
-def test_nobody_has_to_install_what_was_not_asked_for(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    args = benchmark._parser().parse_args(["inference", "--threads", "1"])
-    args.threads = [1]
-    benchmark._check(args)
-    assert args.runtime == ["keras", "litert"]
-    assert capsys.readouterr().out.startswith("left out: ONNX fp32: onnxruntime is not installed: pip install")
-
-
-def test_other_back_ends_are_refused(monkeypatch, capsys):
-    monkeypatch.setenv("KERAS_BACKEND", "jax")
-    assert main(["inference", "--arch", ARCH]) == 2
-    assert capsys.readouterr().err.startswith("error: KERAS_BACKEND=jax: kdloss.benchmark needs tensorflow")

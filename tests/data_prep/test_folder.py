@@ -193,20 +193,3 @@ def test_missing_annotations_and_too_many_are_named(tmp_path):
     (tmp_path / "b.json").write_text("{}")
     with pytest.raises(DataError, match=r"found 2 JSON files \(b\.json, faces\.json\): choose one with --json"):
         read_folder(tmp_path)
-
-
-@pytest.mark.parametrize(("name", "num_points", "count"), [("cofw", 29, 2), ("wflw", 98, 4)])
-def test_real_coco_samples(raw_faces, name, num_points, count):
-    folder = raw_faces.parent / "samples" / name
-    if not folder.is_dir():
-        pytest.skip(f"no samples at {folder}")
-    raw = read_folder(folder)
-    faces = list(raw.entries)
-    assert raw.scheme.name == str(num_points)
-    assert len(faces) == count
-    for face in faces:
-        right, left = (face.points[i] for i in raw.scheme.ocular)
-        assert right[0] < left[0]
-        assert (face.points > -0.5).all()
-    if name == "cofw":
-        assert [int(face.occluded.sum()) for face in faces] == [6, 9]

@@ -22,7 +22,7 @@ from kdloss.detector_calibration import (
 )
 from kdloss.detectors import DETECTORS, Detector, detector
 from kdloss.errors import ConfigError, DataError
-from kdloss.geometry import BoxPolicy, landmark_box
+from kdloss.geometry import BoxPolicy
 from kdloss.prepared import PreparedDataset
 from kdloss.schemes import SCHEMES
 from tests.kdloss.test_detectors import Scripted, scored
@@ -82,12 +82,6 @@ def test_scatter_is_where_the_middle_half_of_the_faces_lies(faces):
     # Of five faces the quartiles are the second and the fourth.
     assert (found.dx, found.dy, found.scale, found.faces) == pytest.approx((0, 0, np.exp(0.01), 5), abs=1e-9)
     assert found.scatter == pytest.approx((0.04, 0.08, 0.04))
-
-
-def test_calibration_takes_training_faces_at_even_distances(faces):
-    answers = [[scored(landmark_box(faces.points[row]))] for row in (0, 4, 8)]
-    found = calibrate(faces, np.arange(9), Scripted(answers), BoxPolicy(), limit=3)
-    assert (found.dx, found.dy, found.faces) == pytest.approx((0, 0, 3), abs=1e-6)
 
 
 def test_without_found_or_training_faces_there_is_no_calibration(faces):

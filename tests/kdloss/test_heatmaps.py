@@ -134,17 +134,6 @@ def test_argmax_takes_the_higher_of_two_peaks_and_the_mean_lies_between():
     np.testing.assert_allclose(read(integral_readout, logits), between, atol=0.02)
 
 
-@pytest.mark.parametrize("readout", READOUTS)
-def test_the_mirrored_map_gives_the_mirrored_point(readout):
-    rng = np.random.default_rng(3)
-    logits = log_gaussians(rng.uniform(-0.5, 15.5, (30, 2)), 16) + rng.normal(0, 0.5, (1, 16, 16, 30))
-    found = read(readout, logits)
-    for axis, mirrored in ((0, logits[:, :, ::-1]), (1, logits[:, ::-1])):
-        expected = found.copy()
-        expected[:, axis] = 15 - expected[:, axis]
-        np.testing.assert_allclose(read(readout, mirrored), expected, atol=1e-5)
-
-
 def test_gradient_of_the_mean_by_finite_differences():
     rng = np.random.default_rng(4)
     # Near the edges the correction bends, and is part of the gradient.

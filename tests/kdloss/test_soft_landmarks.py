@@ -77,19 +77,6 @@ def test_all_the_variance_gives_the_training_points_back(faces, policy):
     assert np.abs(soft[test] - faces.points[test]).max() > 0.1
 
 
-def test_the_mean_shape_stays_and_a_wild_one_is_clipped(faces, faces_copy):
-    model = fit_shape_model(faces, FIXED, 0.9)
-    mean_face, wild_face = faces.indices("test")[:2]
-    boxes = faces.boxes(FIXED)
-    wild = model.reconstruct(10 * np.sqrt(model.eigenvalues))
-    faces_copy.points[mean_face] = FaceCrop.from_box(boxes[mean_face], 1).inverse_unit(model.mean)
-    faces_copy.points[wild_face] = FaceCrop.from_box(boxes[wild_face], 1).inverse_unit(wild)
-    soft = soft_points(faces_copy, model, FIXED)
-    np.testing.assert_allclose(soft[mean_face], faces_copy.points[mean_face], atol=1e-3)
-    clipped = FaceCrop.from_box(boxes[wild_face], 1).inverse_unit(model.reconstruct(3 * np.sqrt(model.eigenvalues)))
-    np.testing.assert_allclose(soft[wild_face], clipped, atol=1e-3)
-
-
 def test_a_model_of_other_points_is_refused(faces, make_prepared):
     other = fit_shape_model(make_prepared("300w"), BoxPolicy(), 0.9)
     with pytest.raises(ConfigError, match="--shape: the shape model has 68 points, expected 29: fit one with"):

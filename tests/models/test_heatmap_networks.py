@@ -7,7 +7,7 @@ from keras import ops
 
 from kdloss.errors import ConfigError
 from kdloss.heatmaps import argmax_readout, heatmap_spread, integral_readout
-from kdloss.models import build_model, count_parameters, deployed, feature_maps, observed, predicts_heatmaps
+from kdloss.models import build_model, count_parameters, deployed, feature_maps, observed
 from kdloss.models.heatmap_networks import HeatmapReadout
 from kdloss.models.regressors import HEAD
 from kdloss.schemes import LandmarkScheme
@@ -54,13 +54,6 @@ def test_parameters_of_the_student(efficientfan):
     assert efficientfan.get_layer(HEAD).output.shape == (None, SIZE // 4, SIZE // 4, 68)
     # Fresh heatmaps are flat, so the points start at the centre of the crop.
     assert np.abs(numbers(efficientfan(images(1)))).max() < 0.1
-
-
-def test_who_predicts_heatmaps():
-    assert predicts_heatmaps("efficientfan-b7")
-    assert not predicts_heatmaps("efficientnetb7")
-    with pytest.raises(ConfigError, match=r"unknown architecture 'resnet'.*efficientfan-b0"):
-        predicts_heatmaps("resnet")
 
 
 def test_points_are_those_of_the_readout(tiny):
@@ -124,18 +117,6 @@ def test_feature_maps(arch, layers, request):
 def test_feature_maps_of_an_image_that_does_not_divide():
     with pytest.raises(ConfigError, match="--image-size 48: expected a multiple of 32"):
         feature_maps(build_model(ARCH, 5, 48))
-
-
-def test_more_outputs_of_the_same_layers(tiny):
-    alone = observed(tiny)(images())
-    assert set(alone) == {"points"}
-    watched = observed(tiny, logits=True, maps=True)
-    found = watched(images())
-    assert set(found) == {"points", "logits", "maps"}
-    np.testing.assert_array_equal(numbers(found["points"]), numbers(tiny(images())))
-    assert found["logits"].shape == (2, 16, 16, 5)
-    assert [x.shape for x in found["maps"]] == [(2, 2, 2, 8), (2, 4, 4, 8), (2, 8, 8, 8), (2, 16, 16, 8)]
-    assert {id(weight) for weight in watched.weights} == {id(weight) for weight in tiny.weights}
 
 
 @pytest.mark.parametrize("readout", ["integral", "argmax"])

@@ -5,8 +5,7 @@ import json
 import pytest
 
 from kdloss.errors import ConfigError
-from kdloss.losses import heatmap_loss
-from kdloss.training.config import HEATMAP_LOSSES, METHODS, TrainConfig
+from kdloss.training.config import METHODS, TrainConfig
 
 STUDENT = {"kind": "student", "dataset": "300w", "arch": "mobilenetv2"}
 
@@ -56,13 +55,6 @@ def test_a_value_out_of_range_is_named(changes, message):
     assert "\n" not in str(raised.value)
 
 
-def test_teachers_are_those_that_are_given():
-    assert TrainConfig(**STUDENT).teachers == {}
-    assert TrainConfig(**STUDENT, method="kd-loss", tolerant="b").teachers == {"tolerant": "b"}
-    both = TrainConfig(**STUDENT, method="kd-loss", tolerant="b", tough="a")
-    assert list(both.teachers.items()) == [("tough", "a"), ("tolerant", "b")]
-
-
 @pytest.mark.parametrize(
     ("method", "points", "features"),
     [
@@ -98,16 +90,3 @@ def test_a_record_from_before_a_field_was_there_reads_as_its_default():
     for name in ("heatmap_loss", "heatmap_weight", "feature_teacher", "fa_weight", "ps_weight"):
         del fields[name]
     assert TrainConfig.from_json(json.dumps(fields)) == TrainConfig(**STUDENT, epochs=7)
-
-
-def test_differences_name_the_fields():
-    config = TrainConfig(**STUDENT)
-    assert config.differences(TrainConfig(**STUDENT, epochs=7, seed=1)) == ["epochs", "seed"]
-
-
-def test_every_heatmap_loss_that_can_be_asked_for_is_there():
-    none, *names = HEATMAP_LOSSES
-    assert none == "none"
-    assert len({heatmap_loss(name) for name in names}) == len(names)
-    with pytest.raises(ConfigError, match=f"expected one of {'|'.join(names)}"):
-        heatmap_loss("none")
