@@ -65,16 +65,12 @@ SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
     [
         (np.full((5, 2), 0.1), HOOK, None, "source shape: all points coincide in 1"),
         (HOOK, np.full((5, 2), 1e6 + 0.1), None, "target shape: all points coincide in 1"),
-        (HOOK, HOOK, [1, 0, 0, 0, 0], "all points coincide"),
         (SQUARE, SQUARE * [-1, 1], None, "no rotation is better"),
         (HOOK, HOOK[:4], None, "found 4 points a shape, expected 5"),
         (HOOK, np.full((5, 2), np.nan), None, "NaN or infinite"),
-        (HOOK, HOOK, [1, 1, 1, 1], "expected .*5"),
         (HOOK, HOOK, [1, 1, 1, 1, -1], ">= 0"),
         (HOOK, HOOK, np.zeros(5), "not all 0"),
-        (np.stack([HOOK] * 2), np.stack([HOOK] * 3), None, "don't fit together"),
         (HOOK.T, HOOK, None, "x then y"),
-        ("points", HOOK, None, "not an array of numbers"),
     ],
 )
 def test_bad_input_is_refused(source, target, weights, message):
@@ -113,6 +109,7 @@ def test_alignment_does_not_depend_on_the_order_and_follows_what_moves_all(move,
     reach = np.abs(there.mean).max()
     np.testing.assert_allclose(there.mean, move.apply(here.mean), atol=1e-7 * reach)
     np.testing.assert_allclose(there.aligned, move.apply(here.aligned[order]), atol=1e-7 * reach)
+    np.testing.assert_allclose(move.inverse().apply(move.apply(shapes)), shapes, atol=1e-9 * 300)
     assert (np.linalg.det(there.transforms.matrix[..., :2]) > 0).all()
 
 

@@ -132,9 +132,6 @@ def test_the_picture_holds_each_trained_file_at_its_place(record):
     assert {(line.get_marker(), *line.get_xydata()[0]) for line in drawn} == expected
     networks, runtimes = ([text.get_text() for text in legend.get_texts()] for legend in figure.legends)
     assert (networks, runtimes) == (["student, 32 px"], [RUNTIMES[name].title for name in ALL])
-    figure.canvas.draw()  # lays it out
-    boxes = [legend.get_window_extent() for legend in figure.legends] + [axes.get_tightbbox()]
-    assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
 
 
 @pytest.mark.parametrize(
@@ -142,9 +139,7 @@ def test_the_picture_holds_each_trained_file_at_its_place(record):
     [
         (["--arch", "resnet"], "unknown architecture 'resnet': expected one of mobilenetv2, "),
         (["--arch", ARCH, "--image-size", "31"], "image size is 31: expected an even number"),
-        (["--arch", ARCH, "--points", "0"], "--points 0: expected 1 at least"),
         (["--checkpoint", "absent"], "absent: no such checkpoint: "),
-        (["--threads", "1", "0"], "--threads 0: expected 1 at least"),
         (["--threads", "1", "two"], "--threads 1 two: expected numbers, or all"),
         (["--data", "faces"], "--data faces: of which data set?"),
         (["--plot", "a.png", "--dataset", "300w"], "--plot: accuracy needs trained networks and faces: "),

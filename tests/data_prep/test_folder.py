@@ -55,7 +55,6 @@ def test_schemes_are_known_by_their_number_of_points_or_by_names(tmp_path, write
     ("names", "reason"),
     [
         ("left_eye\nnose\n", r"points\.txt: found 2 names, expected 3"),
-        ("left_eye\nnose\nchin\n", "left_eye has no mirror partner right_eye"),
         ("nose\nnose\nchin\n", "point names repeat"),
     ],
 )
@@ -85,11 +84,8 @@ def test_train_and_test_folders_set_the_split(tmp_path, write_face):
     for folder, seed in (("training", 0), ("Test", 1), ("test", 2)):
         write_face(tmp_path / folder / f"x{seed}.png", num_points=5, seed=seed)
     raw = read_folder(tmp_path)
-    assert {face.name: face.split for face in raw.entries} == {
-        "training/x0.png": "train",
-        "Test/x1.png": "test",
-        "test/x2.png": "test",
-    }
+    splits = {"training/x0.png": "train", "Test/x1.png": "test", "test/x2.png": "test"}
+    assert {face.name: face.split for face in raw.entries} == splits
     assert raw.warnings == ()
 
 
@@ -157,10 +153,8 @@ def test_coco_faces_that_cannot_be_used_are_skipped(tmp_path, coco):
     (tmp_path / "faces.json").write_text(json.dumps(data))
     entries = list(read_folder(tmp_path).entries)
     assert [isinstance(entry, SkippedFace) for entry in entries] == [True] * 6 + [False]
-    for entry, reason in zip(
-        entries, ["not labelled", "found 14", "not finite", "999", "large", "No such"], strict=False
-    ):
-        assert reason in entry.reason
+    reasons = ["not labelled", "found 14", "not finite", "999", "large", "No such"]
+    assert all(reason in entry.reason for entry, reason in zip(entries, reasons, strict=False))
 
 
 def test_json_may_lie_elsewhere_and_wins_over_pts(tmp_path, tmp_path_factory, coco, write_face):

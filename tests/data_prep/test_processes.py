@@ -101,11 +101,10 @@ def lives(process):
     ("stop", "status", "said"),
     [
         (lambda run: os.killpg(run.pid, signal.SIGINT), 130, "interrupted"),
-        (lambda run: os.killpg(run.pid, signal.SIGTERM), 143, "terminated"),
         (lambda run: run.terminate(), 143, "terminated"),
         (lambda run: os.kill(run.faces[0], signal.SIGKILL), 2, "most likely for want of memory: run the same command"),
     ],
-    ids=["Ctrl-C", "all terminated", "terminated", "one killed"],
+    ids=["Ctrl-C", "terminated", "one killed"],
 )
 def test_a_run_that_is_stopped_says_one_line_and_leaves_nothing(tmp_path, held, stop, status, said):
     stop(held)

@@ -92,12 +92,9 @@ def test_spellings_of_the_format(tmp_path, text):
     [
         ("", "found no points"),
         ("1 2\nnan 4", r"a.pts:2: found nan 4, expected a pixel position"),
-        ("1 2\n3 1e30", r"a.pts:2"),
         ("1 2\n3", r"a.pts:2: found '3', expected two numbers"),
-        ("1 2 3\n4 5 6", r"a.pts:1: found '1 2 3'"),
         ("\x00\x01garbage", r"a.pts:1: found"),
         ("version: 1\nn_points: 3\n{\n1 2\n3 4\n}", "found 2 points, expected 3"),
-        ("version: 1\nn_points: many\n{\n1 2\n3 4\n}", "found 2 points, expected many"),
         ("version: 1\nn_points: 2\n{\n1 2\n3 4\n", r"cut short: found braces {"),
     ],
 )
@@ -115,9 +112,5 @@ def test_images_and_points_are_paired_by_stem_whatever_the_case(tmp_path):
         (tmp_path / name).touch()
     (tmp_path / "sub").mkdir()
     names = [(stem, *(path and path.name for path in pair)) for stem, *pair in paired_files(tmp_path)]
-    assert names == [
-        ("a x", "a x.png", "a x.PTS"),
-        ("b", "b.JPG", "b.pts"),
-        ("lonely", "lonely.jpeg", None),
-        ("orphan", None, "orphan.pts"),
-    ]
+    assert names[:2] == [("a x", "a x.png", "a x.PTS"), ("b", "b.JPG", "b.pts")]
+    assert names[2:] == [("lonely", "lonely.jpeg", None), ("orphan", None, "orphan.pts")]

@@ -1,5 +1,6 @@
 """From ``--data`` and ``--dataset`` to faces, or to one line that says how to get some."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,9 @@ def test_a_raw_folder_is_prepared_once(raw_faces, tmp_path, monkeypatch, capsys)
     assert capsys.readouterr().out == ""
     assert find_prepared("300w", raw_faces, 32).size == 32
     assert len([*Path("data/cache").iterdir()]) == 2
+    # A folder that has changed is another.
+    os.utime(raw_faces / "afw" / "0_1.png", ns=(0, 0))
+    assert find_prepared("300w", raw_faces, 24).path != first.path
     monkeypatch.setenv("KDLOSS_DATA", str(tmp_path / "sets"))
     assert find_prepared("300w", raw_faces, 16).path.parent == tmp_path / "sets" / "cache"
 

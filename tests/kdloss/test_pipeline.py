@@ -1,7 +1,6 @@
 """Batches of views: image and points move together, and every road to them gives the same bytes."""
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from kdloss.errors import ConfigError
 from kdloss.geometry import BoxPolicy, FaceCrop, from_unit
 from kdloss.pipeline import KerasBatches, ViewBatches, tf_dataset, training_data
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 MOVES = AugmentConfig(rotation=30, scale=0.15, shift=0.06, mirror=0.5)
 AUGMENTS = {"none": None, "moves": MOVES, "strong": augmentation("strong")}
 AUGMENTS |= {name: AugmentConfig(**{name: 0.5}) for name in ("colour", "grey", "blur", "noise", "occlusion")}

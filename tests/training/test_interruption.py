@@ -1,7 +1,6 @@
 """Runs that a signal ends between two steps: what is said, what is kept, and that they go on to the same numbers."""
 
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +13,6 @@ from kdloss.training.run_folder import is_cut_off
 from tests.training.run_folders import equal_runs, files_of, progress_of, refused, signal_after
 from tests.training.tiny_chain import student_config, tiny_config, use_tiny_networks
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 STEPS = 4
 
 
