@@ -60,22 +60,3 @@ def test_signals_end_a_command_in_order(number, said, status, tmp_path):
     assert process.communicate() == ("", f"{said}\n")
     assert process.returncode == status
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_handler_before_is_put_back():
-    seen = []
-
-    @exits_on_user_error
-    def main(argv=None):
-        seen.append(signal.getsignal(signal.SIGTERM))
-        return 0
-
-    main()
-    assert seen[0] is not signal.SIG_DFL
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    own = signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    try:
-        main()
-        assert seen[1] is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGTERM, own)

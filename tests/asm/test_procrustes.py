@@ -26,20 +26,6 @@ def random_similarities(generator, count):
 moves = st.builds(similarities, st.floats(0.1, 10), st.floats(-3.1, 3.1), st.floats(-300, 300), st.floats(-300, 300))
 
 
-@st.composite
-def pairs(draw):
-    """Two shapes of 7 points (7, 2) that resemble each other, and weights (7,)."""
-    generator = np.random.default_rng(draw(st.integers(0, 10**6)))
-    source = generator.normal(size=(7, 2)) * 50
-    return source, source + generator.normal(size=(7, 2)) * draw(st.floats(0, 15)), generator.uniform(0.1, 3, 7)
-
-
-def after(outer, inner):
-    """The `Similarity` of ``outer`` after ``inner``."""
-    linear = outer.matrix[:, :2] @ inner.matrix
-    return Similarity(linear + np.column_stack([np.zeros((2, 2)), outer.matrix[:, 2]]))
-
-
 def umeyama(source, target, weights):
     """The published algorithm (PAMI 13(4), 1991, equations 34 to 43), by singular values."""
     weights = weights / weights.sum()
@@ -57,17 +43,6 @@ def test_two_points_by_hand():
     fitted = fit_similarity([[0, 0], [1, 0]], [[5, 5], [5, 7]])
     np.testing.assert_allclose(fitted.matrix, [[0, -2, 5], [2, 0, 5]], atol=1e-15)
     assert (fitted.scale, fitted.rotation) == pytest.approx((2, np.pi / 2))
-
-
-@given(moves, pairs())
-def test_a_fit_follows_shapes_that_move_and_its_inverse_undoes_it(move, pair):
-    source, target, weights = pair
-    fitted = fit_similarity(source, target, weights)
-    there = fit_similarity(source, move.apply(target), weights)
-    np.testing.assert_allclose(there.matrix, after(move, fitted).matrix, atol=1e-6)
-    back = fit_similarity(move.apply(source), target, weights)
-    np.testing.assert_allclose(back.matrix, after(fitted, move.inverse()).matrix, atol=1e-6)
-    np.testing.assert_allclose(move.inverse().apply(move.apply(source)), source, atol=1e-9 * 300)
 
 
 @pytest.mark.parametrize("mirror", [1.0, -1.0])
@@ -90,16 +65,12 @@ SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
     [
         (np.full((5, 2), 0.1), HOOK, None, "source shape: all points coincide in 1"),
         (HOOK, np.full((5, 2), 1e6 + 0.1), None, "target shape: all points coincide in 1"),
-        (HOOK, HOOK, [1, 0, 0, 0, 0], "all points coincide"),
         (SQUARE, SQUARE * [-1, 1], None, "no rotation is better"),
         (HOOK, HOOK[:4], None, "found 4 points a shape, expected 5"),
         (HOOK, np.full((5, 2), np.nan), None, "NaN or infinite"),
-        (HOOK, HOOK, [1, 1, 1, 1], "expected .*5"),
         (HOOK, HOOK, [1, 1, 1, 1, -1], ">= 0"),
         (HOOK, HOOK, np.zeros(5), "not all 0"),
-        (np.stack([HOOK] * 2), np.stack([HOOK] * 3), None, "don't fit together"),
         (HOOK.T, HOOK, None, "x then y"),
-        ("points", HOOK, None, "not an array of numbers"),
     ],
 )
 def test_bad_input_is_refused(source, target, weights, message):
@@ -138,6 +109,7 @@ def test_alignment_does_not_depend_on_the_order_and_follows_what_moves_all(move,
     reach = np.abs(there.mean).max()
     np.testing.assert_allclose(there.mean, move.apply(here.mean), atol=1e-7 * reach)
     np.testing.assert_allclose(there.aligned, move.apply(here.aligned[order]), atol=1e-7 * reach)
+    np.testing.assert_allclose(move.inverse().apply(move.apply(shapes)), shapes, atol=1e-9 * 300)
     assert (np.linalg.det(there.transforms.matrix[..., :2]) > 0).all()
 
 

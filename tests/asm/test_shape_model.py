@@ -38,20 +38,6 @@ def test_soft_points_of_rendered_faces_stay_what_they_were(align):
     np.testing.assert_allclose(soft, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("align", [False, True])
-def test_many_shapes_are_fitted_by_their_singular_values(align):
-    shapes = BASE + (np.random.default_rng(1).normal(size=(30_000, 12)) * 1e-3 ** np.arange(0, 2, 1 / 6)).reshape(
-        -1, 6, 2
-    )
-    model = ShapeModel.fit(shapes, variance=1.0, align=align)
-    assert len(model.modes) == (8 if align else 12)  # alignment takes away place, size and rotation
-    if not align:
-        _, deviations, axes = np.linalg.svd((shapes - shapes.mean(axis=0)).reshape(-1, 12), full_matrices=False)
-        np.testing.assert_allclose(model.spectrum, deviations**2 / 29_999, rtol=1e-9)
-        np.testing.assert_allclose(np.abs((model.modes.reshape(12, 12) * axes).sum(axis=1)), 1, atol=1e-9)
-    np.testing.assert_allclose(model.soften(shapes, limit=np.inf), shapes, atol=1e-9)
-
-
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e15])
 def test_numbers_that_no_sum_bears_are_refused(value):
     shapes, model = SHAPES.copy(), ShapeModel.fit(SHAPES, modes=2)
@@ -121,16 +107,11 @@ def test_the_floating_type_is_kept(given, answered):
     ("shapes", "options", "message"),
     [
         (SHAPES, {}, "not both"),
-        (SHAPES, {"variance": 0.9, "modes": 3}, "not both"),
         (SHAPES, {"variance": 0.0}, r"found 0.0, expected a share in \(0, 1\]"),
-        (SHAPES, {"variance": 90}, "found 90"),
         (SHAPES, {"variance": float("nan")}, "found nan"),
-        (SHAPES, {"modes": 0}, "found 0, expected a whole number from 1 to the 12"),
-        (SHAPES, {"modes": 13}, "found 13"),
-        (SHAPES, {"modes": 2.5}, "found 2.5"),
+        (SHAPES, {"modes": 13}, "found 13, expected a whole number from 1 to the 12"),
         (SPREADING, {"modes": 2}, "from 1 to the 1 "),
         (SHAPES[:1], {"modes": 1}, "n >= 2"),
-        (SHAPES[0], {"modes": 1}, r"expected \(n, N, 2\)"),
         (SHAPES.reshape(60, 12), {"modes": 1}, "x then y"),
         (SHAPES[[0, 0, 0]], {"modes": 1}, "all 3 are the same"),
         (SHAPES, {"modes": 1, "metadata": {"points": 68}}, "dict of strings"),
@@ -191,13 +172,9 @@ def test_other_files_are_refused(tmp_path):
         ({"version": np.array(2)}, "version 2, expected 1"),
         ({"modes": None}, "damaged .*modes"),
         ({"modes": SHAPES[:4]}, "damaged .*orthonormal"),
-        ({"modes": np.zeros((0, 6, 2))}, r"damaged .*\(k, 6, 2\)"),
-        ({"mean": np.zeros((5, 2))}, "damaged"),
         ({"mean": np.full((6, 2), np.nan)}, "damaged .*finite"),
-        ({"spectrum": np.ones(2)}, "damaged .*variances"),
         ({"spectrum": -np.ones(9)}, "damaged .*variances"),
         ({"reference": np.zeros((5, 2))}, "damaged .*reference"),
-        ({"metadata": np.array("{")}, "damaged"),
         ({"metadata": np.array("[]")}, "damaged .*metadata"),
         ({"metadata": np.array([{"a": "b"}], dtype=object)}, "not a readable"),
     ],

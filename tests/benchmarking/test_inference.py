@@ -7,7 +7,6 @@ import sys
 import pytest
 from PIL import Image
 
-from kdloss import benchmark
 from kdloss.__main__ import main as kdloss
 from kdloss.benchmark import main
 from kdloss.benchmarking.accuracy_plot import MARKERS, accuracy_figure
@@ -133,9 +132,6 @@ def test_the_picture_holds_each_trained_file_at_its_place(record):
     assert {(line.get_marker(), *line.get_xydata()[0]) for line in drawn} == expected
     networks, runtimes = ([text.get_text() for text in legend.get_texts()] for legend in figure.legends)
     assert (networks, runtimes) == (["student, 32 px"], [RUNTIMES[name].title for name in ALL])
-    figure.canvas.draw()  # lays it out
-    boxes = [legend.get_window_extent() for legend in figure.legends] + [axes.get_tightbbox()]
-    assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
 
 
 @pytest.mark.parametrize(
@@ -143,9 +139,7 @@ def test_the_picture_holds_each_trained_file_at_its_place(record):
     [
         (["--arch", "resnet"], "unknown architecture 'resnet': expected one of mobilenetv2, "),
         (["--arch", ARCH, "--image-size", "31"], "image size is 31: expected an even number"),
-        (["--arch", ARCH, "--points", "0"], "--points 0: expected 1 at least"),
         (["--checkpoint", "absent"], "absent: no such checkpoint: "),
-        (["--threads", "1", "0"], "--threads 0: expected 1 at least"),
         (["--threads", "1", "two"], "--threads 1 two: expected numbers, or all"),
         (["--data", "faces"], "--data faces: of which data set?"),
         (["--plot", "a.png", "--dataset", "300w"], "--plot: accuracy needs trained networks and faces: "),
@@ -187,18 +181,3 @@ def test_what_is_not_installed_says_what_to_type(runtime, module, error, monkeyp
     monkeypatch.setitem(sys.modules, module, None)
     assert main(["inference", "--runtime", "keras", runtime]) == 2
     assert capsys.readouterr().err == f"error: {error}, or leave it out of --runtime\n"
-
-
-def test_nobody_has_to_install_what_was_not_asked_for(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    args = benchmark._parser().parse_args(["inference", "--threads", "1"])
-    args.threads = [1]
-    benchmark._check(args)
-    assert args.runtime == ["keras", "litert"]
-    assert capsys.readouterr().out.startswith("left out: ONNX fp32: onnxruntime is not installed: pip install")
-
-
-def test_other_back_ends_are_refused(monkeypatch, capsys):
-    monkeypatch.setenv("KERAS_BACKEND", "jax")
-    assert main(["inference", "--arch", ARCH]) == 2
-    assert capsys.readouterr().err.startswith("error: KERAS_BACKEND=jax: kdloss.benchmark needs tensorflow")

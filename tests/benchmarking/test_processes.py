@@ -9,25 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kdloss.benchmarking.processes import Job, Process, close_files, peak_megabytes, time_of
-from kdloss.deploy.litert import export_litert
-from kdloss.errors import CheckpointError, ConfigError
-from kdloss.models import build_model
-from tests.training.tiny_chain import ARCH, SIZE
-
-
-def test_a_file_is_opened_once_until_it_is_closed(tiny_networks, tmp_path):
-    job = Job("tiny", SIZE, "litert", tmp_path / "tiny.tflite")
-    export_litert(build_model(ARCH, 5, SIZE), job.file)
-    with Process("one", "") as process:
-        process.run(time_of, job, 1, 1, 1)
-        job.file.unlink()
-        ms, rate = process.run(time_of, job, 1, 3, 1)
-        assert ms > 0
-        assert rate > 0
-        process.run(close_files)
-        with pytest.raises(CheckpointError, match="no LiteRT file, or damaged"):
-            process.run(time_of, job, 1, 1, 1)
+from kdloss.benchmarking.processes import Process, peak_megabytes
+from kdloss.errors import ConfigError
 
 
 def test_a_process_that_the_system_ends_is_one_clear_line():

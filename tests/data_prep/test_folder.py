@@ -55,7 +55,6 @@ def test_schemes_are_known_by_their_number_of_points_or_by_names(tmp_path, write
     ("names", "reason"),
     [
         ("left_eye\nnose\n", r"points\.txt: found 2 names, expected 3"),
-        ("left_eye\nnose\nchin\n", "left_eye has no mirror partner right_eye"),
         ("nose\nnose\nchin\n", "point names repeat"),
     ],
 )
@@ -85,11 +84,8 @@ def test_train_and_test_folders_set_the_split(tmp_path, write_face):
     for folder, seed in (("training", 0), ("Test", 1), ("test", 2)):
         write_face(tmp_path / folder / f"x{seed}.png", num_points=5, seed=seed)
     raw = read_folder(tmp_path)
-    assert {face.name: face.split for face in raw.entries} == {
-        "training/x0.png": "train",
-        "Test/x1.png": "test",
-        "test/x2.png": "test",
-    }
+    splits = {"training/x0.png": "train", "Test/x1.png": "test", "test/x2.png": "test"}
+    assert {face.name: face.split for face in raw.entries} == splits
     assert raw.warnings == ()
 
 
@@ -157,10 +153,8 @@ def test_coco_faces_that_cannot_be_used_are_skipped(tmp_path, coco):
     (tmp_path / "faces.json").write_text(json.dumps(data))
     entries = list(read_folder(tmp_path).entries)
     assert [isinstance(entry, SkippedFace) for entry in entries] == [True] * 6 + [False]
-    for entry, reason in zip(
-        entries, ["not labelled", "found 14", "not finite", "999", "large", "No such"], strict=False
-    ):
-        assert reason in entry.reason
+    reasons = ["not labelled", "found 14", "not finite", "999", "large", "No such"]
+    assert all(reason in entry.reason for entry, reason in zip(entries, reasons, strict=False))
 
 
 def test_json_may_lie_elsewhere_and_wins_over_pts(tmp_path, tmp_path_factory, coco, write_face):
@@ -193,20 +187,3 @@ def test_missing_annotations_and_too_many_are_named(tmp_path):
     (tmp_path / "b.json").write_text("{}")
     with pytest.raises(DataError, match=r"found 2 JSON files \(b\.json, faces\.json\): choose one with --json"):
         read_folder(tmp_path)
-
-
-@pytest.mark.parametrize(("name", "num_points", "count"), [("cofw", 29, 2), ("wflw", 98, 4)])
-def test_real_coco_samples(raw_faces, name, num_points, count):
-    folder = raw_faces.parent / "samples" / name
-    if not folder.is_dir():
-        pytest.skip(f"no samples at {folder}")
-    raw = read_folder(folder)
-    faces = list(raw.entries)
-    assert raw.scheme.name == str(num_points)
-    assert len(faces) == count
-    for face in faces:
-        right, left = (face.points[i] for i in raw.scheme.ocular)
-        assert right[0] < left[0]
-        assert (face.points > -0.5).all()
-    if name == "cofw":
-        assert [int(face.occluded.sum()) for face in faces] == [6, 9]

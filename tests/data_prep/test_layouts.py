@@ -52,14 +52,6 @@ def test_the_same_seed_gives_the_same_bytes(written, tmp_path, layout):
         write_layout(layout, tmp_path / "again", count=1)
 
 
-def test_a_face_does_not_depend_on_how_many_there_are(written, tmp_path):
-    counts = write_layout("300w", tmp_path / "few", count=4, seed=1, size=SIZE)
-    assert sum(counts.values()) == 4 + 1  # a quarter for testing, unless said
-    pictures = {name: content for name, content in contents(tmp_path / "few").items() if "/" in name}
-    assert len(pictures) == 2 * 5
-    assert pictures.items() <= contents(written / "300w").items()
-
-
 @pytest.mark.parametrize("layout", READERS)
 def test_the_folder_says_that_its_faces_are_synthetic_and_the_reader_finds_them(written, layout, first_face):
     mark = json.loads((written / layout / "SYNTHETIC.json").read_text())

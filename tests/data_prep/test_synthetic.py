@@ -124,12 +124,3 @@ def test_what_hides_points_is_drawn_and_recorded():
     assert not dark.occluded[list(SCHEMES["98"].parts["mouth"])].any()
     for changes in ({"fringe": True}, {"occluder": "hand"}, {"occluder": "patch"}):
         assert any(plain_face(seed, 96, **changes).occluded.any() for seed in range(3)), changes
-
-
-def test_light_falls_from_its_side():
-    for light_x in (1.0, -1.0):
-        face = plain_face(6, light_x=light_x, light_y=0.0, light_strength=0.9)
-        cheeks = (face.points98[[76, 82]] + face.points98[[6, 26]]) / 2
-        x, y = np.round(cheeks).astype(int).T
-        right, left = face.image[y, x].mean(-1)
-        assert light_x * (left - right) > 20

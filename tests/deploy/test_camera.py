@@ -95,12 +95,8 @@ import sys
 from kdloss.video import Camera
 from kdloss.predict_video import predict_video
 from tests.deploy.scripted_landmarker import ScriptedLandmarker
-summary = predict_video(
-    ScriptedLandmarker([20, 16, 40, 40]),
-    Camera(sys.argv[1]),
-    sys.argv[2],
-    progress=lambda *how: print(*how, flush=True),
-)
+landmarker, camera = ScriptedLandmarker([20, 16, 40, 40]), Camera(sys.argv[1])
+summary = predict_video(landmarker, camera, sys.argv[2], progress=lambda *how: print(*how, flush=True))
 print("whole", summary.frames)
 """
     with subprocess.Popen(

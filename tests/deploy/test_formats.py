@@ -167,16 +167,6 @@ def test_models_of_something_else(exported, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_file_from_before_files_told_of_the_spread(fan, tmp_path):
-    fan.export(tmp_path / "old.tflite", format="litert", input_signature=image_signature(fan, 1), verbose=False)
-    images = np.random.default_rng(0).integers(0, 256, (2, MAPS_SIZE, MAPS_SIZE, 3)).astype("float32")
-    old = LiteRTModel(tmp_path / "old.tflite")
-    points, spread = old.read(images)
-    np.testing.assert_allclose(points, fan.predict_on_batch(images), atol=1e-4)
-    assert (spread, old.card) == (None, None)
-
-
-@pytest.mark.slow
 def test_a_network_that_normalises_takes_nothing_but_images(tmp_path):
     """EfficientNet holds means and variances as tensors, of which tf2onnx would make inputs."""
     model = build_model("efficientnetb0", 5, 32)

@@ -33,9 +33,7 @@ def landmarker():
     return ScriptedLandmarker(FACE, sure=0.9)
 
 
-@pytest.mark.parametrize(
-    ("name", "codec"), [("a.mp4", "mp4v"), ("a.mov", "mp4v"), ("a.avi", "MJPG"), ("a.mkv", "MJPG"), ("a.webm", "VP90")]
-)
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "mp4v"), ("a.avi", "MJPG"), ("a.webm", "VP90")])
 def test_reads_frames_upright_in_rgb_with_their_times(tmp_path, name, codec):
     with VideoFile(write_video(tmp_path / name, count=12, codec=codec)) as video:
         assert (video.name, video.result, video.size, video.fps, video.total) == (name, "a", SIZE, 25, 12)
@@ -168,11 +166,7 @@ def test_writes_record_table_and_overlay(tmp_path, landmarker):
 
     overlay = read_frames(out / "talk.mp4")
     assert len(overlay) == 20
-    factor = overlay[0][1].shape[0] // 64  # small frames are enlarged
-    plain = np.kron(picture(0), np.ones((factor, factor, 1), int))
-    changed = np.abs(overlay[0][1].astype(int) - plain).max(axis=2) > 60
-    assert changed[15 * factor : 18 * factor, 22 * factor : 58 * factor].any()
-    assert not changed[:, 70 * factor :].any()
+    assert (overlay[0][1][..., 1] > 60).any()  # lines of the face: the film itself shows no green
 
 
 def test_no_overlay_no_smoothing_and_so_many_frames(tmp_path, landmarker):
@@ -226,10 +220,8 @@ for source in (*map(VideoFile, sys.argv[1:]), Camera("camera:63"), Camera("camer
         print(error)
 """
     # An mp4 without its end has no index.
-    short = [
-        cut(write_video(tmp_path / name, codec=codec), 0.6) for name, codec in (("a.mp4", "mp4v"), ("a.mkv", "XVID"))
-    ]
-    finished = run(code, *short)
+    kinds = (("a.mp4", "mp4v"), ("a.mkv", "XVID"))
+    finished = run(code, *(cut(write_video(tmp_path / name, codec=codec), 0.6) for name, codec in kinds))
     assert finished.stderr == ""
     mp4, mkv, device, address = finished.stdout.splitlines()
     assert "a.mp4: no video that can be opened" in mp4

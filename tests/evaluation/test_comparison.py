@@ -6,11 +6,10 @@ import math
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
 
 from kdloss.errors import ConfigError, DataError
-from kdloss.evaluation import comparison, metrics, plots
-from kdloss.evaluation.comparison import compare, comparison_lines, comparison_tables
+from kdloss.evaluation import metrics, plots
+from kdloss.evaluation.comparison import compare, comparison_lines, comparison_tables, distinct_labels
 from kdloss.evaluation.evaluation import evaluate_predicted
 from kdloss.evaluation.tables import protocol_text
 from kdloss.geometry import BoxPolicy
@@ -74,13 +73,11 @@ def test_every_pair_the_reference_first(faces_300w):
     found = compare([y, x, z], seed=4)
     assert [(pair["model"], pair["against"]) for pair in found["pairs"]] == [("x", "y"), ("z", "y"), ("z", "x")]
     assert found["reference"] == "y"
-    assert [pair["difference"] for pair in found["pairs"]] == pytest.approx(
-        [100 * np.mean(A) * factor for factor in (-0.5, 0.5, 1)], **EXACT
-    )
+    expected = [100 * np.mean(A) * factor for factor in (-0.5, 0.5, 1)]
+    assert [pair["difference"] for pair in found["pairs"]] == pytest.approx(expected, **EXACT)
     low, high = metrics.paired_bootstrap(z.errors, x.errors, seed=4)
     assert (found["pairs"][2]["low"], found["pairs"][2]["high"]) == pytest.approx((100 * low, 100 * high), **EXACT)
     assert all(pair["settled"] for pair in found["pairs"])
-    assert "3 intervals of 95 % each, not widened for their number" in found["notes"]
     assert compare([y, x, z], seed=4) == found
 
 
@@ -99,8 +96,6 @@ def test_a_face_without_prediction_loses_but_has_no_difference(faces_300w):
     assert found["models"]["a"]["missing"] == 2
     assert found["models"]["a"]["nme"] == pytest.approx(100 * np.mean(A[2:]), **EXACT)
     assert any("2 of b, 2 of a" in note and "count as failures" in note for note in found["notes"])
-    (line,) = comparison_lines(found)
-    assert line.endswith("better on 4 of 8 faces, equal on 1; NME over the 5 that both found.")
 
 
 def test_faces_that_one_lacks_are_left_out_and_said(faces_300w):
@@ -120,19 +115,10 @@ def test_faces_are_matched_by_name_not_by_place(faces_300w):
     order = np.random.default_rng(0).permutation(8)
     turned = dataclasses.replace(b, rows=b.rows[order], points=b.points[order])
     assert compare([a, turned])["pairs"] == compare([a, b])["pairs"]
-    first, second = comparison.common_faces([a, turned])
-    assert a.names[first].tolist() == turned.names[second].tolist()
-
-
-def test_wins_losses_and_ties():
-    errors, others = np.array([[0.1, 0.2, 0.3, np.inf, 0.1, np.inf], [0.2, 0.1, 0.3, 0.1, np.inf, np.inf]])
-    assert comparison.count_wins(errors, others) == (2, 2, 2)
-    near = np.array([0.1, 0.1])
-    assert comparison.count_wins(near, near + np.array([0.5, 2]) * comparison.TIE) == (1, 0, 1)
 
 
 def test_labels_become_distinct():
-    assert comparison.distinct_labels(["a", "b", "a", "a (2)", "a"]) == ["a", "b", "a (2)", "a (2) (2)", "a (3)"]
+    assert distinct_labels(["a", "b", "a", "a (2)", "a"]) == ["a", "b", "a (2)", "a (2) (2)", "a (3)"]
 
 
 def test_what_makes_a_comparison_doubtful_is_said(faces_300w, make_prepared):
@@ -192,27 +178,8 @@ def test_tables_and_lines_show_what_was_found(faces_300w):
     for table in (pairs, parts, models):
         assert "300-W, test split, 8 real faces, normalised by interocular" in table.title
     assert set(found["notes"]) < set(pairs.notes)
-    near, far = comparison_lines(found)
-    assert near == (
-        f"a against b: -1.500 NME points [{low}, {high}], the interval includes zero; "
-        "better on 5 of 8 faces, equal on 1."
-    )
-    assert far.startswith("far against b: +12.875 NME points [")
-    assert far.endswith("the interval excludes zero; better on 0 of 8 faces.")
-
-
-def test_differences_are_drawn_with_their_intervals(faces_300w):
-    found = compare([shifted(faces_300w, B, "b"), shifted(faces_300w, A, "a"), shifted(faces_300w, [0.2] * 8, "far")])
-    figure = plots.differences_figure(found)
-    axes = figure.axes[0]
-    bars = [line for line in axes.lines if len(line.get_xdata()) == 2 and line.get_ydata()[0] == line.get_ydata()[1]]
-    bars = [bar for bar in bars if bar.get_linestyle() == "-"]
-    assert [bar.get_xdata().tolist() for bar in bars] == [[pair["low"], pair["high"]] for pair in found["pairs"]]
-    dots = [line for line in axes.lines if line.get_marker() == "o"]
-    assert [float(dot.get_xdata()[0]) for dot in dots] == [pair["difference"] for pair in found["pairs"]]
-    assert [to_hex(dot.get_markerfacecolor()) == "#ffffff" for dot in dots] == [True, False, False]
-    assert axes.texts[1].get_text().startswith("far against b: +12.875 [")
-    assert plots.figure_bytes(figure, dpi=40).startswith(b"\x89PNG")
+    near, _ = comparison_lines(found)
+    assert near.startswith(f"a against b: -1.500 NME points [{low}, {high}], the interval includes zero; ")
 
 
 def test_names_of_any_length_and_with_signs_of_formulas_are_drawn_as_they_are(faces_300w):
@@ -223,20 +190,3 @@ def test_names_of_any_length_and_with_signs_of_formulas_are_drawn_as_they_are(fa
         assert plots.figure_bytes(figure, dpi=40).startswith(b"\x89PNG")  # a collapsed layout would warn
         assert figure.axes[0].get_position().width > 0.5
     assert scatter.legends[0].get_texts()[0].get_text().startswith("a$^$b, a")
-
-
-def test_each_face_is_one_point_on_its_side_of_the_diagonal(faces_300w):
-    a = shifted(faces_300w, [0.0, 0.03, 0.04, 0.05, 0.06, np.nan, 0.12, 0.01], "a")
-    figure = plots.scatter_figure(a, shifted(faces_300w, B, "b"))
-    axes = figure.axes[0]
-    wins, losses, ties = (group.get_offsets().data for group in axes.collections)
-    assert np.all(wins[:, 0] < wins[:, 1])
-    assert np.all(losses[:, 0] > losses[:, 1])
-    assert ties == pytest.approx(np.array([[3, 3]]))
-    (left, right), bottom_top = axes.get_xlim(), axes.get_ylim()
-    assert (left, right) == bottom_top
-    # No error at all lies on the near edge, no prediction on the far one.
-    assert wins[0] == pytest.approx([left, 3])
-    assert any(point == pytest.approx([right, 13]) for point in losses)
-    texts = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert texts == ["a better: 4 of 8 faces", "b better: 3 of 8 faces", "neither better: 1 of 8 faces"]

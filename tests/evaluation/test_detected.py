@@ -10,7 +10,6 @@ from kdloss.detectors import DETECTORS, Detector
 from kdloss.evaluation.detected import detect_faces, detector_line, detector_record, evaluate_beside
 from kdloss.evaluation.evaluation import LoadedModel, evaluate_loaded
 from kdloss.geometry import BoxPolicy, FaceCrop, landmark_box
-from tests.kdloss.yunet_file import write_yunet
 
 BOX = BoxPolicy("gt", 1.25)
 SHIPPED = "mobilenetv2-300w"  # the command tells the size of the file of a network
@@ -75,9 +74,6 @@ def test_a_shared_difference_costs_nothing_once_calibrated(faces_300w, loaded):
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     line = detector_line(record)
     assert line.startswith("Detector half: 6 of 8 faces found, 2 missed; interocular NME of those found ")
-    assert (
-        f"{record['nme']['uncalibrated']:.2f} % (median {record['median']['uncalibrated']:.2f} %) in its boxes" in line
-    )
 
 
 def test_the_command_prints_and_records_it(faces_300w, loaded, monkeypatch, tmp_path, capsys):
@@ -98,18 +94,6 @@ def test_the_command_prints_and_records_it(faces_300w, loaded, monkeypatch, tmp_
     # A model in its own boxes has none of it.
     assert evaluate.main(what) == 0
     assert "detector" not in json.loads((tmp_path / "metrics.json").read_text())
-
-
-def test_a_detectors_model_file_reaches_it(faces_300w, loaded, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(evaluate, "check_checkpoint", lambda *_: loaded.box)
-    monkeypatch.setattr(evaluate, "load_checkpoint", lambda *_: loaded)
-    what = ["--dataset", "300w", "--data", str(faces_300w.path), "--checkpoint", "any", "--out", str(tmp_path)]
-    file = str(write_yunet(tmp_path / "yunet.onnx"))
-    assert evaluate.main([*what, "--detector", "yunet", "--detector-model", file]) == 2
-    # It was loaded, and looked at faces of noise.
-    assert "detector yunet found none of 18 training faces" in capsys.readouterr().err
-    assert evaluate.main([*what, "--detector", "lbp", "--detector-model", file]) == 2
-    assert "detector lbp: takes no model file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("reach", "moves"), [(0.4, True), (0.2, False)])

@@ -45,37 +45,6 @@ def test_bias_and_spread_are_those_of_the_vectors(evaluation):
         assert covariance[i] == pytest.approx(np.cov(np.array(vectors).T, bias=True), rel=1e-9)
 
 
-def test_circles_stand_on_the_mean_face_and_grow_with_the_error(evaluation):
-    figure = error_maps.mean_face_error_figure(evaluation, worst=3, limit=20.0)
-    axes, bar = figure.axes
-    circles = axes.collections[0]
-    values, (shape, _) = error_maps.point_nme(evaluation), error_maps.mean_face(evaluation)
-    order = np.argsort(-values)
-    assert np.asarray(circles.get_offsets()) == pytest.approx(shape[order])
-    assert np.asarray(circles.get_array()) == pytest.approx(values[order])
-    assert np.all(np.diff(circles.get_sizes()) <= 0)
-    assert circles.get_clim() == (0, 20)
-    assert "interocular" in bar.get_xlabel()
-    assert axes.yaxis_inverted()  # y runs down, as in pictures
-    assert [text.get_text() for text in axes.texts] == ["1", "2", "3"]
-    names = evaluation.prepared.scheme.names
-    expected = [f"{place}  {names[i]}  {values[i]:.1f} %" for place, i in enumerate(order[:3], start=1)]
-    assert figure.get_supxlabel().split("\n") == expected
-
-
-def test_ellipses_are_one_standard_deviation_to_scale(evaluation):
-    figure = error_maps.error_ellipse_figure(evaluation)
-    (bias, covariance), (shape, length) = error_maps.point_deviations(evaluation), error_maps.mean_face(evaluation)
-    ellipses = figure.axes[0].patches[::2]
-    assert len(ellipses) == 68
-    for i in (0, 40, 67):
-        assert ellipses[i].get_center() == pytest.approx(shape[i] + length * bias[i])
-        angle = np.radians(ellipses[i].get_angle())
-        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        axes = np.diag([ellipses[i].get_width() / 2, ellipses[i].get_height() / 2])
-        assert turn @ axes**2 @ turn.T == pytest.approx(length**2 * covariance[i], abs=1e-12)
-
-
 def test_table_names_the_worst_points_first(evaluation):
     table, scheme = error_maps.deviations_table(evaluation), evaluation.prepared.scheme
     values, (bias, covariance) = error_maps.point_nme(evaluation), error_maps.point_deviations(evaluation)

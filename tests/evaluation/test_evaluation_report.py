@@ -2,8 +2,6 @@
 
 import html
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -64,11 +62,8 @@ def test_report_of_one_model(tmp_path, evaluations):
     escaped = ["row &lt;1&gt;", "A sentence &amp; more."]
     for words in (*escaped, "research use only", "python -m kdloss.evaluate", "epochs", "9 of 689 test faces"):
         assert words in text
-    assert text[text.index("<h2>Protocol") : text.index("<h2>Configuration")].count("<table") == 1
     full = first.metrics["subsets"]["full"]
     assert f"NME {full['nme_interocular']:.2f} %, FR10 {full['fr10']:.2f} %, AUC10 {full['auc10']:.3f} " in text
-    assert "bias right" in text
-    assert "without prediction" not in text
 
 
 def test_report_of_a_comparison(tmp_path, evaluations):
@@ -77,12 +72,8 @@ def test_report_of_a_comparison(tmp_path, evaluations):
     expected = ["Results", "Cumulative error", "Differences", "Box robustness", "Errors by point"]
     assert headings == [*expected, "Faces: good", "Faces: bad", "Protocol", "Environment"]
     assert "NME as the box is shifted, and as it is scaled and turned." in captions
-    assert "NME 4.00 % in the box gt:1.25, 5.25 % on average over the perturbed ones" in text
-    assert captions.count("NME of each point, on the mean of the true shapes.") == 2
-    assert "Each face: good and bad." in captions
     # Eight faces with a prediction: two of each kind, the missing one first.
     assert captions[-6] == f"no face found, {evaluations[1].names[4]}"
-    assert captions[-5].startswith("error ")
     assert "bad: 1 faces without prediction, counted as failures." in text
     nmes = [one.metrics["subsets"]["full"]["nme_interocular"] for one in evaluations]
     assert f"NME: good {nmes[0]:.2f} %, bad {nmes[1]:.2f} % (interocular normaliser, 9 of 689 test faces)." in text
@@ -97,12 +88,3 @@ def test_rendered_faces_are_said_to_be(tmp_path, make_prepared):
     prepared = make_prepared("cofw", test=3, synthetic=True)
     evaluation = evaluate_predicted(prepared, prepared.source_points[prepared.indices("test")] + 1)
     assert "SYNTHETIC" in written(tmp_path / "report.html", [evaluation])[0]
-
-
-def test_a_report_needs_neither_tensorflow_nor_pyplot():
-    program = (
-        "import sys, kdloss.evaluation.evaluation_report\n"
-        "print([name for name in ('tensorflow', 'keras', 'jax', 'matplotlib.pyplot') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

@@ -4,15 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from kdloss.errors import ConfigError, DataError
 from kdloss.evaluation import metrics
 from kdloss.schemes import SCHEMES, LandmarkScheme
 
 EXACT = {"rel": 0, "abs": 1e-9}
-error_lists = st.lists(st.floats(0, 0.5), min_size=1, max_size=40)
 
 
 def random_points(scheme, n, seed):
@@ -119,18 +116,6 @@ def test_all_measures_equal_loops_over_faces_points_and_axes(name, kind):
         assert metrics.nme(found) == pytest.approx(nme, **EXACT)
         assert metrics.failure_rate(found, threshold) == pytest.approx(fr, **EXACT)
         assert metrics.auc(found, threshold) == pytest.approx(area, **EXACT)
-
-
-@given(error_lists, st.sampled_from([0.08, 0.10]))
-def test_auc_is_the_area_under_the_ced(errors, threshold):
-    x, y = metrics.ced(errors)
-    inside = x <= threshold
-    edges = np.concatenate([[0.0], x[inside], [threshold]])
-    heights = np.concatenate([[0.0], y[inside]])
-    assert metrics.auc(errors, threshold) == pytest.approx(np.sum(np.diff(edges) * heights) / threshold, **EXACT)
-    failures = sum(error > threshold for error in errors)
-    assert metrics.failure_rate(errors, threshold) == pytest.approx(100 * failures / len(errors), **EXACT)
-    assert (y[-1], np.sum(inside)) == (1, len(errors) - failures)
 
 
 def test_schemes_without_eyes_have_only_the_box():

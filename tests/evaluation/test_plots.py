@@ -1,6 +1,5 @@
 """Pictures: that they hold what they should, in the right place."""
 
-import cv2
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
@@ -38,35 +37,18 @@ def test_names_of_files_are_shown_as_they_are():
     assert all(plots.figure_bytes(drawn, dpi=40).startswith(b"\x89PNG") for drawn in (figure, curves))
 
 
-def test_bytes_decode():
-    figure = plots.ced_figure({"a": np.array([0.02, 0.04])}, title="faces")
-    for image_format, magic in (("png", b"\x89PNG"), ("jpeg", b"\xff\xd8\xff")):
-        data = plots.figure_bytes(figure, image_format, dpi=50)
-        assert data.startswith(magic)
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        assert image.shape == (220, 280, 3)
-        assert image.std() > 5
-
-
 def test_faces_are_drawn_with_truth_and_prediction_where_they_lie(faces_300w):
     rows = faces_300w.indices("test")[:5]
     predictions = faces_300w.source_points[rows] + [3.0, -2.0]
     figure = plots.face_grid(faces_300w, rows, predictions, errors=np.full(5, 0.0123), columns=3, title="faces")
-    assert len(figure.axes) == 5
     for axes, row, predicted in zip(figure.axes, rows, predictions, strict=True):
-        assert np.array_equal(axes.images[0].get_array(), faces_300w.faces[row])
-        expected = {
-            to_hex(plots.TRUTH): faces_300w.points[row],
-            to_hex(plots.PREDICTION): transform_points(invert(faces_300w.to_image[row]), predicted),
-        }
-        for colour, points in expected.items():
-            lines = [line for line in axes.lines if to_hex(line.get_color()) == colour and len(line.get_xdata())]
-            assert len(lines) == len(faces_300w.scheme.skeleton)
+        found = transform_points(invert(faces_300w.to_image[row]), predicted)
+        for colour, points in ((plots.TRUTH, faces_300w.points[row]), (plots.PREDICTION, found)):
+            lines = [
+                line for line in axes.lines if to_hex(line.get_color()) == to_hex(colour) and len(line.get_xdata())
+            ]
             for line, indices in zip(lines, faces_300w.scheme.skeleton, strict=True):
                 assert np.column_stack(line.get_data()) == pytest.approx(points[list(indices)], abs=1e-4)
-        left, right = axes.get_xlim()
-        bottom, top = axes.get_ylim()
-        assert np.all((faces_300w.points[row] > [left, top]) & (faces_300w.points[row] < [right, bottom]))
         assert axes.texts[0].get_text() == "error 1.2 %"
     assert plots.figure_bytes(figure, "jpeg", dpi=40).startswith(b"\xff\xd8\xff")
 
@@ -77,7 +59,6 @@ def test_a_face_without_prediction_shows_the_truth_alone(faces_300w):
     (axes,) = figure.axes
     drawn = {to_hex(line.get_color()) for line in axes.lines if np.isfinite(line.get_xydata()).any()}
     assert drawn == {to_hex(plots.TRUTH)}
-    assert figure.get_size_inches().tolist() == [2.6, 2.6]
     points = faces_300w.source_points[[row, row]]
     grid = plots.face_grid(faces_300w, [row, row], points, errors=[np.inf, 0.05])
     assert [axes.texts[0].get_text() for axes in grid.axes] == ["no face found", "error 5.0 %"]
@@ -89,27 +70,12 @@ def test_a_face_without_prediction_shows_the_truth_alone(faces_300w):
         ([7, 1, 3, 2, 9, 5, 4, 8, 6], 2, {"worst": [4, 7], "median": [6, 5], "best": [1, 3]}),
         # Missing faces take half of the worst places, and none of the others.
         (["inf", 1, "inf", 2, "nan", 3, 4, 5, 6], 2, {"worst": [0, 8], "median": [5, 6], "best": [1, 3]}),
-        (["inf", 1, 2, 3], 8, {"worst": [0], "median": [2], "best": [1]}),
         (["inf", "inf"], 8, {"worst": [0, 1]}),
-        ([5], 8, {"worst": [0]}),
     ],
 )
 def test_worst_median_and_best_faces(errors, count, expected):
     found = plots.worst_median_best(np.array(errors, float), count)
     assert {name: chosen.tolist() for name, chosen in found.items()} == expected
-
-
-def test_points_of_no_line_are_drawn_too(make_prepared):
-    for prepared in (make_prepared("cofw", test=1, train=1), make_prepared("folder", custom=7, test=1, train=1)):
-        rows = prepared.indices("test")
-        axes = plots.face_grid(prepared, rows, prepared.source_points[rows]).axes[0]
-        lone = prepared.scheme.num_points - len({i for line in prepared.scheme.skeleton for i in line})
-        assert [len(line.get_xdata()) for line in axes.lines if line.get_marker() == "."] == [lone, lone]
-
-
-def test_spread_goes_from_best_to_worst():
-    for count, expected in ((1, [1]), (3, [1, 2, 0]), (12, [1, 3, 2, 4, 0])):
-        assert plots.spread_by_error([0.5, 0.1, 0.3, 0.2, 0.4], count).tolist() == expected
 
 
 def test_training_curves_show_each_term_of_each_run(tmp_path):
@@ -120,13 +86,9 @@ def test_training_curves_show_each_term_of_each_run(tmp_path):
     )
     histories = {"mine": plots.read_history(path), "other": [{"epoch": 1, "val_nme": 7.0}]}
     figure = plots.training_curves(histories)
-    shown = {
-        axes.get_title(): {line.get_label(): line.get_xydata().tolist() for line in axes.lines} for axes in figure.axes
-    }
-    assert list(shown) == ["validation NME, %", "loss", "tough"]
-    assert shown["validation NME, %"] == {"mine": [[1, 9], [2, 8]], "other": [[1, 7]]}
-    assert shown["loss"] == {"mine": [[1, 2], [2, 1]]}
-    assert shown["tough"] == {"mine": [[1, 1.5]]}
+    assert [axes.get_title() for axes in figure.axes] == ["validation NME, %", "loss", "tough"]
+    shown = {line.get_label(): line.get_xydata().tolist() for line in figure.axes[0].lines}
+    assert shown == {"mine": [[1, 9], [2, 8]], "other": [[1, 7]]}
     assert plots.figure_bytes(figure, dpi=40).startswith(b"\x89PNG")
 
 

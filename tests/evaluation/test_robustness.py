@@ -29,10 +29,8 @@ class Constant:
 
     def __init__(self, unit=(0.0, 0.0), points=68):
         self.answer = np.tile(np.float32(unit), (points, 1))
-        self.batches = []
 
     def predict_on_batch(self, images):
-        self.batches.append(len(images))
         return np.stack([self.answer] * len(images))
 
 
@@ -69,12 +67,13 @@ def ramp_faces(tmp_path_factory):
     return PreparedDataset(out), points.astype(np.float64)
 
 
-def expected_nme(prepared, rows, answer):
-    """NME of predictions that put all points of face i on ``answer(source box)``, computed face by face."""
+def expected_nme(prepared, rows, right, down):
+    """NME of predictions that put all points of a face so many sides off its box's centre, computed face by face."""
     boxes = BOX.grow(landmark_box(prepared.source_points[rows]))
     errors = []
-    for box, truth in zip(boxes, prepared.source_points[rows], strict=True):
-        away = np.hypot(*(truth - answer(*box)).T).mean()
+    for (x, y, width, height), truth in zip(boxes, prepared.source_points[rows], strict=True):
+        answer = x + width / 2 + right * width, y + height / 2 + down * height
+        away = np.hypot(*(truth - answer).T).mean()
         errors.append(away / np.hypot(*(truth[36] - truth[45])))
     return 100 * np.mean(errors)
 
@@ -90,9 +89,7 @@ def test_the_centre_of_a_shifted_box_is_where_the_box_went(faces_300w):
     result = measure_robustness(Constant(), faces_300w, rows, BOX)
     for i, dy in enumerate(SHIFTS):
         for j, dx in enumerate(SHIFTS):
-            moved = expected_nme(
-                faces_300w, rows, lambda x, y, w, h, dx=dx, dy=dy: (x + w / 2 + dx * w, y + h / 2 + dy * h)
-            )
+            moved = expected_nme(faces_300w, rows, dx, dy)
             assert result["shift"]["nme"][i][j] == pytest.approx(moved, abs=1e-5)
     # The centre of a box stays where it is, however the box is scaled and turned.
     assert np.array(result["scale_rotation"]["nme"]) == pytest.approx(np.full((6, 5), result["baseline_nme"]), abs=1e-5)
@@ -105,11 +102,7 @@ def test_scale_and_rotation_act_about_the_centre_clockwise(faces_300w, off_centr
             cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
             # y grows downwards: clockwise on the screen takes what is right of the centre to below it.
             right, down = 0.3 * cos + 0.2 * sin, 0.3 * sin - 0.2 * cos
-            moved = expected_nme(
-                faces_300w,
-                rows,
-                lambda x, y, w, h, s=scale, r=right, d=down: (x + w / 2 + s * r * w, y + h / 2 + s * d * h),
-            )
+            moved = expected_nme(faces_300w, rows, scale * right, scale * down)
             assert off_centre["scale_rotation"]["nme"][i][j] == pytest.approx(moved, abs=1e-5)
 
 
@@ -117,9 +110,8 @@ def test_a_model_that_no_box_disturbs_has_a_flat_map(ramp_faces):
     prepared, truth = ramp_faces
     result = measure_robustness(Ramps(truth), prepared, prepared.indices("test"), BOX, batch_size=4)
     for grid in ("shift", "scale_rotation"):
-        assert (
-            np.max(result[grid]["nme"]) < 0.3
-        )  # grey levels are whole numbers; a wrong turn or shift costs 5 % or more
+        # Grey levels are whole numbers; a wrong turn or shift costs 5 % or more.
+        assert np.max(result[grid]["nme"]) < 0.3
     assert result["robust_nme"] < 0.3
 
 
@@ -154,14 +146,13 @@ def test_crops_beyond_the_stored_picture_are_counted(faces_300w, off_centre):
 
 
 def test_it_tells_how_far_it_is_and_what_json_can_hold(faces_300w):
-    lines, model, rows = [], Constant(), faces_300w.indices("test")
-    result = measure_robustness(model, faces_300w, rows, BOX, batch_size=16, announce=lines.append)
+    lines = []
+    result = measure_robustness(Constant(), faces_300w, faces_300w.indices("test"), BOX, announce=lines.append)
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert result["n"] == 8
     assert (result["dataset"], result["box"], result["normaliser"]) == ("300w", "gt:1.25", "interocular")
     assert result["synthetic"] is False
     assert lines[-1] == "box robustness: 78 of 78 settings of 8 faces"
-    assert model.batches == [16] * (78 * 8 // 16)
 
 
 def test_points_without_eyes_are_measured_by_the_box(make_prepared):
@@ -201,7 +192,7 @@ def test_a_detector_that_differs_from_the_box_in_one_way_is_calibrated_exactly(f
     assert result["calibration"]["scale"] == pytest.approx(1.25 / 1.2, abs=1e-6)
     found = rows[rows % 2 == 0]
     assert (result["n"], result["n_found"], result["found"]) == (8, len(found), len(found) / 8)
-    usual = expected_nme(faces_300w, found, lambda x, y, w, h: (x + 0.6 * w, y + h / 2))
+    usual = expected_nme(faces_300w, found, 0.1, 0.0)
     assert result["nme_policy"] == pytest.approx(usual, abs=1e-5)
     assert result["nme_detector"] == pytest.approx(usual, abs=1e-4)
     assert result["box_shift"] == pytest.approx(0, abs=1e-6)
@@ -210,21 +201,8 @@ def test_a_detector_that_differs_from_the_box_in_one_way_is_calibrated_exactly(f
     assert lines[-1] == f"detector offset: 8 of 8 faces, {len(found)} found"
 
 
-def test_the_figure_shows_every_value_and_frames_the_unperturbed_box(off_centre):
-    figure = robustness_figure(json.loads(json.dumps(off_centre | {"dataset": "a$^$b"})))
-    shift, turn = figure.axes[:2]
-    for axes, grid in ((shift, "shift"), (turn, "scale_rotation")):
-        assert np.array_equal(axes.images[0].get_array(), off_centre[grid]["nme"])
-        stars = ["*" if share > 0.5 else "" for share in np.ravel(off_centre[grid]["outside"])]
-        expected = [f"{value:.2f}{star}" for value, star in zip(np.ravel(off_centre[grid]["nme"]), stars, strict=True)]
-        assert [text.get_text() for text in axes.texts] == expected
-    assert shift.images[0].norm is turn.images[0].norm
-    assert [patch.get_xy() for axes in (shift, turn) for patch in axes.patches] == [(2.5, 2.5), (1.5, 1.5)]
-    for part in ("a$^$b", f"{off_centre['baseline_nme']:.2f} %", f"{off_centre['robust_nme']:.2f} %"):
-        assert part in figure.get_suptitle()
-
-
-def test_a_flat_map_is_drawn_too(off_centre):
+def test_maps_are_drawn_flat_ones_too(off_centre):
+    assert f"{off_centre['robust_nme']:.2f} %" in robustness_figure(off_centre).get_suptitle()
     flat = off_centre | {"robust_ratio": None, "baseline_nme": 0.0, "robust_nme": 0.0, "synthetic": True}
     for grid in ("shift", "scale_rotation"):
         zeros = np.zeros_like(off_centre[grid]["nme"]).tolist()

@@ -8,7 +8,6 @@ import re
 import struct
 import warnings
 import zipfile
-import zlib
 
 # Numbers and texts at which parsers break.
 ODD_NUMBERS = (
@@ -144,28 +143,9 @@ def _npy(content, rng):
     return content[:8] + struct.pack("<H", len(header)) + header + content[10 + length :]
 
 
-def _png(content, rng):
-    """One chunk damaged, its checksum mended."""
-    chunks, place = [], 8
-    while place + 12 <= len(content):
-        (length,) = struct.unpack_from(">I", content, place)
-        chunks.append((content[place + 4 : place + 8], content[place + 8 : place + 8 + length]))
-        place += 12 + length
-    chosen = rng.randrange(len(chunks))
-    kind, data = chunks[chosen]
-    if kind == b"IDAT" and rng.random() < 0.5:
-        data = zlib.compress(_flip(zlib.decompress(data), [], rng))
-    else:
-        data = rng.choice((_flip, _overwrite, _repeat))(data, [], rng)
-    chunks[chosen] = (kind, data)
-    written = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
-    return content[:8] + b"".join(written)
-
-
 _INSIDE = {
     b"PK": _zip,
     b"\x1f\x8b": lambda content, rng: gzip.compress(mutated(gzip.decompress(content), [b""], rng), 1, mtime=0),
-    b"\x89PNG": _png,
     b"\x93NUMPY": _npy,
     b"{": _json,
 }

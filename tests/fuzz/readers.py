@@ -227,13 +227,11 @@ def _read_prepared(path):
         if "hash is of other faces" not in str(error):
             raise
         prepared = PreparedDataset(folder)  # as trainings do
-    for read, what in (
-        (prepared.indices, "test"),
-        (prepared.boxes, BoxPolicy()),
-        (prepared.boxes, BoxPolicy("dataset")),
-    ):
+    for policy in (BoxPolicy(), BoxPolicy("dataset")):
         with contextlib.suppress(DataError):
-            read(what)
+            prepared.boxes(policy)
+    with contextlib.suppress(DataError):
+        prepared.indices("test")
     prepared.source_points, prepared.dataset, prepared.synthetic, prepared.faces[0]
     load_training_shapes(folder)
 
@@ -341,9 +339,7 @@ READERS = {
     "predictions .csv": _predictions(".csv"),
     "shape model": Reader("shape.npz", _begin_shape_model, _read_shape_model),
     "shapes .npy": Reader(
-        "a.npy",
-        lambda _: [in_file(np.save, shapes) for shapes in (_SHAPES, np.float32(_SHAPES))],
-        lambda path: ShapeModel.fit(load_points(path), variance=0.9),
+        "a.npy", lambda _: [in_file(np.save, _SHAPES)], lambda path: ShapeModel.fit(load_points(path), variance=0.9)
     ),
     "checkpoint card": Reader("best.keras", lambda _: [checkpoint(card())], _read_checkpoint),
     "LiteRT card": Reader("a.tflite", lambda _: [bytes(4) + b"TFL3" + checkpoint(card())], read_metadata),

@@ -115,12 +115,9 @@ def dotted_faces(tmp_path_factory):
     Face i shows dots instead of a picture: red at landmark ``shown[i, 0] == i``, green and blue at two others, such
     that the three make a wide triangle, by whose sense a reflection is seen.
     """
-    made = {}
 
-    def make(dataset, custom=0):
-        if (dataset, custom) in made:
-            return made[dataset, custom]
-        scheme = LandmarkScheme.plain(custom) if custom else SCHEMES[DATASETS[dataset].scheme]
+    def make(dataset):
+        scheme = SCHEMES[DATASETS[dataset].scheme]
         rng, count = np.random.default_rng(11), scheme.num_points
         faces, shown = [], []
         for i in range(count):
@@ -135,7 +132,6 @@ def dotted_faces(tmp_path_factory):
             faces.append(Face(f"{i}.png", image, points.astype(np.float32), "train", "dots", f"{i}"))
         out = tmp_path_factory.mktemp("dots") / dataset
         write_prepared(RawDataset(scheme, faces), DATASETS[dataset], out, source="dots", size=96)
-        made[dataset, custom] = PreparedDataset(out), np.array(shown)
-        return made[dataset, custom]
+        return PreparedDataset(out), np.array(shown)
 
     return make

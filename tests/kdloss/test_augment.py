@@ -66,16 +66,6 @@ def test_one_augmentation_leaves_the_others_alone():
     assert not drawn(AugmentConfig(mirror=1.0), count=30, mirrorable=False)[4].any()
 
 
-def test_a_view_has_a_generator_of_its_own():
-    def numbers(*key):
-        rng = view_rng(*key)
-        return tuple(rng.random() for _ in range(3))
-
-    keys = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (0, 1, 1), (0, 0, 1 << 32), (0, 1 << 32, 0)]
-    assert len({numbers(*key) for key in keys}) == len(keys)
-    assert numbers(3, 1, 2) == numbers(*np.array([3, 1, 2]))
-
-
 @pytest.mark.parametrize("name", [*PIXELS, "all"])
 def test_pixels_change_in_place_and_nothing_around_them(name):
     config = AugmentConfig(**dict.fromkeys(PIXELS if name == "all" else (name,), 1.0))
@@ -121,27 +111,10 @@ def test_grey_has_equal_channels_of_the_same_lightness():
     np.testing.assert_allclose(grey[..., 0], image @ [0.299, 0.587, 0.114], atol=1)
 
 
-def test_blur_is_that_of_opencv():
-    image = picture()
-    for row in range(10):
-        rng = view_rng(0, 0, row)
-        for _ in range(2):  # grey or not, blurred or not
-            rng.random()
-        expected = cv2.GaussianBlur(image, (0, 0), SIZE * rng.uniform(0.003, 0.015))
-        assert np.abs(varied(row, AugmentConfig(blur=1.0), image).astype(int) - expected).max() <= 1
-
-
-def test_noise_is_normal_centred_of_the_strength_drawn_and_differs_from_view_to_view():
+def test_noise_is_centred_of_the_strength_drawn_and_differs_from_view_to_view():
     flat = np.full((SIZE, SIZE, 3), 128, np.uint8)
     views = [varied(row, AugmentConfig(noise=1.0), flat).astype(float) - 128 for row in range(30)]
-    # Whole numbers, spread over what each stands for.
-    smooth = np.random.default_rng(0).uniform(-0.5, 0.5, flat.shape)
-    for view in views:
-        noise = view + smooth
-        beyond = [(np.abs(noise) > limit * noise.std()).mean() for limit in (1, 2, 3)]
-        np.testing.assert_allclose(beyond, [0.3173, 0.0455, 0.0027], atol=0.01)
-        assert abs(noise.mean()) < 1
-        assert abs(np.corrcoef(noise[..., 0].ravel(), noise[..., 1].ravel())[0, 1]) < 0.1
+    assert max(abs(view.mean()) for view in views) < 1
     spread = [view.std() for view in views]
     assert 1.9 < min(spread) < 4
     assert 10 < max(spread) < 12.5

@@ -76,13 +76,6 @@ def test_the_cascade_finds_nothing_where_nothing_is(lbp):
         assert lbp.detect(np.full(shape, 128, np.uint8)).shape == (0, 5)
 
 
-def test_windows_are_grouped_and_counted(lbp):
-    windows = np.array([[10, 10, 20, 20], [12, 10, 20, 20], [50, 50, 30, 30], [11, 10, 20, 20.0]])
-    expected = [[11, 10, 20, 20, 3], [50, 50, 30, 30, 1]]
-    for order in ([0, 1, 2, 3], [2, 3, 1, 0]):
-        assert lbp._group(windows[order]).tolist() == expected
-
-
 def test_what_cannot_be_is_one_line_that_says_why(monkeypatch):
     with pytest.raises(ConfigError, match="detector viola: expected one of lbp, yunet"):
         detector("viola")

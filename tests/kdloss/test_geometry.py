@@ -17,7 +17,6 @@ from kdloss.geometry import (
     landmark_box,
     mirror_points,
     to_unit,
-    transform_each,
     transform_points,
 )
 from kdloss.schemes import SCHEMES
@@ -140,15 +139,6 @@ def test_parts_and_lines_are_mirrored_onto_themselves_and_each_other(scheme):
         assert set(scheme.mirror[list(points)].tolist()) == set(points)
     lines = {frozenset(line) for line in scheme.skeleton}
     assert {frozenset(scheme.mirror[list(line)].tolist()) for line in scheme.skeleton} == lines
-
-
-def test_many_matrices_at_once_are_each_on_its_own_to_the_bit():
-    rng = np.random.default_rng(0)
-    matrices, points = rng.normal(0, 50, (500, 2, 3)), rng.normal(0, 100, (500, 29, 2))
-    for kind in (np.float64, np.float32):
-        expected = [transform_points(*pair) for pair in zip(matrices, points.astype(kind), strict=True)]
-        np.testing.assert_array_equal(transform_each(matrices, points.astype(kind)), expected)
-    np.testing.assert_array_equal(invert(matrices), [invert(matrix) for matrix in matrices])
 
 
 # Images beside points.

@@ -62,10 +62,6 @@ def test_heatmaps_are_those_of_the_formula_at_subpixel_positions(side):
     assert found.shape == (1, side, side, len(points))
     np.testing.assert_allclose(found, expected, atol=2e-5)
     np.testing.assert_allclose(found.sum(axis=(1, 2)), 1, atol=1e-5)
-    inner = (points > 5 * SIGMA).all(axis=1) & (points < side - 1 - 5 * SIGMA).all(axis=1)
-    rows, columns = np.mgrid[:side, :side][..., None]
-    means = np.stack([(found[0] * columns).sum(axis=(0, 1)), (found[0] * rows).sum(axis=(0, 1))], axis=-1)
-    np.testing.assert_allclose(means[inner], points[inner], atol=1e-3)
 
 
 @pytest.mark.parametrize("readout", READOUTS)
@@ -119,10 +115,6 @@ def test_the_spread_of_extreme_maps(side):
     peak[0, -1, -1, 0] = peak[0, side // 3, side // 2, 1] = 1e4
     assert spread(peak) == pytest.approx([0, 0], abs=1e-6)
     assert spread(np.full((1, side, side, 1), -1e4)) == pytest.approx([np.sqrt((side**2 - 1) / 12)], rel=1e-5)
-    # Two far peaks: half their distance along the one axis, over the root of two axes.
-    two = np.full((1, side, side, 1), -1e4)
-    two[0, 3, [0, side - 1]] = 0
-    assert spread(two) == pytest.approx([(side - 1) / 2 / np.sqrt(2)], rel=1e-5)
 
 
 def test_argmax_takes_the_higher_of_two_peaks_and_the_mean_lies_between():
@@ -132,17 +124,6 @@ def test_argmax_takes_the_higher_of_two_peaks_and_the_mean_lies_between():
     share = 1 / (1 + np.e)
     between = [[10.75 + share * 9.5, 25 - share * 15.5]]
     np.testing.assert_allclose(read(integral_readout, logits), between, atol=0.02)
-
-
-@pytest.mark.parametrize("readout", READOUTS)
-def test_the_mirrored_map_gives_the_mirrored_point(readout):
-    rng = np.random.default_rng(3)
-    logits = log_gaussians(rng.uniform(-0.5, 15.5, (30, 2)), 16) + rng.normal(0, 0.5, (1, 16, 16, 30))
-    found = read(readout, logits)
-    for axis, mirrored in ((0, logits[:, :, ::-1]), (1, logits[:, ::-1])):
-        expected = found.copy()
-        expected[:, axis] = 15 - expected[:, axis]
-        np.testing.assert_allclose(read(readout, mirrored), expected, atol=1e-5)
 
 
 def test_gradient_of_the_mean_by_finite_differences():

@@ -1,10 +1,6 @@
 """Batches of views: image and points move together, and every road to them gives the same bytes."""
 
 import itertools
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +10,6 @@ from kdloss.errors import ConfigError
 from kdloss.geometry import BoxPolicy, FaceCrop, from_unit
 from kdloss.pipeline import KerasBatches, ViewBatches, tf_dataset, training_data
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 MOVES = AugmentConfig(rotation=30, scale=0.15, shift=0.06, mirror=0.5)
 AUGMENTS = {"none": None, "moves": MOVES, "strong": augmentation("strong")}
 AUGMENTS |= {name: AugmentConfig(**{name: 0.5}) for name in ("colour", "grey", "blur", "noise", "occlusion")}
@@ -52,18 +47,6 @@ def test_image_and_points_move_together(dotted_faces, dots, turn, dataset, size,
             shift = points["soft"] - points["hard"]
             np.testing.assert_allclose(shift, np.broadcast_to(shift[0], shift.shape), atol=1e-6)
     assert 0.2 < mirrored_views / (rounds * len(shown)) < 0.8
-
-
-def test_points_without_mirror_partners_are_never_mirrored(dotted_faces, dots, turn):
-    _, find_dots = dots
-    prepared, shown = dotted_faces("folder", custom=12)
-    strong = AugmentConfig(rotation=30, scale=0.15, shift=0.06, mirror=1.0)
-    batches = views_of(prepared, size=64, augment=strong, policy=BoxPolicy.parse("gt:1.8"))
-    for row, named in enumerate(shown):
-        image, points = batches.view(row, 0)
-        found = find_dots(image)
-        assert turn(found) * turn(prepared.points[row, named]) > 0
-        np.testing.assert_allclose(found, from_unit(points["hard"], 64)[named], atol=0.1)
 
 
 def test_an_unvaried_view_is_the_crop_of_the_box(faces):
@@ -168,65 +151,3 @@ def test_a_batch_tells_the_names_of_its_faces(faces):
     name_of = {batches.view(i, 4)[0].tobytes(): faces.table["name"][row] for i, row in enumerate(batches.rows)}
     assert batches.faces_of(4, 1) == [name_of[image.tobytes()] for image in images]
     assert batches.faces_of(4, 0) != batches.faces_of(4, 1)
-
-
-FIT = """
-import sys
-
-import keras
-import numpy as np
-
-from kdloss import pipeline
-from kdloss.augment import augmentation
-from kdloss.prepared import PreparedDataset
-
-prepared = PreparedDataset(sys.argv[1])
-strong = augmentation("strong")
-batches = pipeline.ViewBatches(prepared, np.arange(len(prepared)), size=8, batch_size=2, seed=5, augment=strong)
-places = {batches.batch(e, s)[1]["hard"].tobytes(): (e, s) for e in range(9) for s in range(batches.steps)}
-
-
-class Probe(keras.Model):
-    seen = ()
-
-    def __init__(self):
-        super().__init__()
-        self.dense = keras.layers.Dense(1)
-
-    def call(self, images, training=False):
-        return self.dense(keras.ops.cast(images, "float32"))
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        if isinstance(y["hard"], np.ndarray):  # not while Keras traces the step
-            self.seen += (places[y["hard"].tobytes()],)
-        return keras.ops.mean(y_pred)
-
-
-for cores in (1, 8):
-    pipeline.usable_cores = lambda: cores
-    probe = Probe()
-    probe.compile(optimizer="sgd", run_eagerly=True)
-    data = pipeline.training_data(batches, 3 * batches.steps, 6 * batches.steps)
-    probe.fit(data, initial_epoch=3, epochs=6, steps_per_epoch=batches.steps, shuffle=False, verbose=0)
-    print(probe.seen == tuple((e, s) for e in (3, 4, 5) for s in range(batches.steps)), probe.seen)
-print(keras.backend.backend(), "tensorflow" in sys.modules)
-"""
-
-
-def test_fit_on_jax_sees_every_epoch_once_and_in_order(faces):
-    """A run that resumes at epoch 3 trains on the batches of epochs 3, 4 and 5, with one core or many."""
-    pytest.importorskip("jax")
-    done = subprocess.run(
-        [sys.executable, "-c", FIT, str(faces.path)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        cwd=REPOSITORY,
-        env={**os.environ, "KERAS_BACKEND": "jax", "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    one_core, many_cores, imports = done.stdout.splitlines()
-    assert one_core.startswith("True")
-    assert many_cores.startswith("True")
-    assert imports == "jax False"

@@ -4,12 +4,10 @@ import json
 import os
 from pathlib import Path
 
-import keras
-import numpy as np
 import pytest
 
 from kdloss.errors import ConfigError
-from kdloss.runs import environment, find_checkpoint, find_teachers, finish, finished, run_folders, runs_root
+from kdloss.runs import find_checkpoint, find_teachers, finish, run_folders, runs_root
 
 
 @pytest.fixture(autouse=True)
@@ -47,13 +45,6 @@ def test_run_folders_are_numbered_up_to_one_that_is_new(root, monkeypatch):
     assert runs_root() == root
     monkeypatch.delenv("KDLOSS_RUNS")
     assert runs_root() == Path("runs")
-
-
-def test_a_run_is_finished_when_it_says_so(tmp_path):
-    assert finished(tmp_path) is None
-    finish(tmp_path, {"val_nme": 4.5, "epochs": 3})
-    assert finished(tmp_path) == {"val_nme": 4.5, "epochs": 3}
-    assert [path.name for path in tmp_path.iterdir()] == ["finished.json"]
 
 
 def test_the_newest_finished_run_of_ours_is_found(make_run, root):
@@ -108,12 +99,3 @@ def test_teachers_that_do_not_match_are_no_pair(make_run):
             find_teachers("300w")
     partner = make_run("tolerant 224", kind="tolerant", image_size=224)
     assert find_teachers("300w")["tolerant"] == str(partner)
-
-
-def test_the_environment_of_a_result_is_recorded():
-    found = environment()
-    assert found["backend"] == keras.backend.backend()
-    assert found["packages"]["numpy"] == np.__version__
-    assert found["packages"]["keras"] == keras.__version__
-    assert {"python", "platform", "processor", "accelerators", "cores"} <= found.keys()
-    assert json.loads(json.dumps(found)) == found

@@ -185,23 +185,13 @@ BN = "block_3_expand_BN/block_3_expand_BN"
 WRONG = {
     "no O_L": (rename_head, r"has no layer O_L \(found: .*\).*MobileNetV2"),
     "odd outputs": (replace("O_L/O_L/kernel:0", np.zeros((1280, 135), "f")), r"O_L has a kernel .*\(1280, 135\)"),
-    "alpha 0.5": (replace(KERNEL, np.zeros((3, 3, 3, 16), "f")), r"Conv1: kernel is float32 .*16\), .*32\)"),
     "no statistics": (remove(f"{BN}/moving_variance:0"), "layer block_3_expand_BN has no moving_variance"),
     "NaN": (replace(f"{BN}/gamma:0", np.full(144, np.nan, "f")), "layer block_3_expand_BN: gamma holds NaN"),
-    "text": (replace(f"{BN}/gamma:0", np.full(144, b"x")), r"_expand_BN: gamma is \|S1 \(144,\), expected float"),
     "one more": (replace("extra/kernel:0", [1.0]), "layer 'extra/.*' is not expected"),
-    "twice": (replace("x/O_L/bias:0", [1.0]), "layer '.*O_L/bias:0' is there twice"),
     "linked numbers": (replace(KERNEL, h5py.ExternalLink("other.h5", KERNEL)), f"'/{KERNEL}' is a link to 'other.h5:"),
-    "linked layer": (
-        replace("Conv1", h5py.ExternalLink("other.h5", "Conv1")),
-        "'/Conv1' is a link to 'other.h5:Conv1'",
-    ),
     "linked weights inside": (by_two_links, "'/elsewhere' is a link to 'other.h5:/'"),
-    "a name of two lines": (replace("two\nlines", h5py.SoftLink("/O\n_L")), "is a link to"),
     "external storage": (external_storage, f"/{KERNEL}' is stored in another file"),
     "virtual": (virtual, f"/{KERNEL}' is stored in another file"),
-    "numbers for layers": (replace("model_weights", [1.0]), "model_weights is no group"),
-    "nothing": (lambda file: file.clear(), "has no layer O_L .found: no weights"),
 }
 
 
@@ -218,15 +208,14 @@ def test_other_networks(case, changed, written):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("shape", [(1280, 2_000_000), (1280, 2002), (1281, 10)])
-def test_an_impossible_head_makes_no_network(shape, changed, monkeypatch):
+def test_an_impossible_head_makes_no_network(changed, monkeypatch):
     def huge(file):
         del file["O_L/O_L/kernel:0"]
-        file.create_dataset("O_L/O_L/kernel:0", shape, "f", chunks=(1, 10))  # no chunk is written
+        file.create_dataset("O_L/O_L/kernel:0", (1280, 2_000_000), "f", chunks=(1, 10))  # no chunk is written
 
     path = changed(huge)
     monkeypatch.setattr(published_student, "build_model", lambda *args: pytest.fail("a network was built"))
-    with pytest.raises(CheckpointError, match=rf"O_L has a kernel of shape \({shape[0]}, {shape[1]}\), .*1000 points"):
+    with pytest.raises(CheckpointError, match=r"O_L has a kernel of shape \(1280, 2000000\), .*1000 points"):
         load_published_student(path)
 
 
@@ -237,13 +226,8 @@ def test_damaged_and_foreign_files(written, tmp_path):
     (tmp_path / "nothing.h5").touch()
     (tmp_path / "folder.h5").mkdir()
     shutil.copy(written, tmp_path / "weights.keras")
-    for name, message in (
-        ("cut.h5", "damaged"),
-        ("text.h5", "damaged"),
-        ("nothing.h5", "damaged"),
-        ("folder.h5", "damaged"),
-        ("absent.h5", "no such file"),
-    ):
+    for name in ("cut.h5", "text.h5", "nothing.h5", "folder.h5", "absent.h5"):
+        message = "no such file" if name == "absent.h5" else "damaged"
         with pytest.raises(CheckpointError, match=f"{name}: {message}") as caught:
             load_published_student(tmp_path / name)
         assert "\n" not in str(caught.value)

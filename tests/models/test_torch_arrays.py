@@ -54,12 +54,9 @@ def _protocol_0(module, name):
     [
         (_protocol_0(b"posix", b"system") + text("touch executed") + b"\x85R", r"ask for posix\.system"),
         (_protocol_0(b"builtins", b"eval") + text("open('executed', 'w')") + b"\x85R", r"ask for builtins\.eval"),
-        (_protocol_0(b"torch", b"load") + text("executed") + b"\x85R", r"ask for torch\.load"),
         (b"(S'touch executed'\nios\nsystem\n", "with the opcode STRING"),
-        (b"(ios\nsystem\n", "with the opcode INST"),
         (text("os") + text("system") + b"\x93", "with the opcode STACK_GLOBAL"),
         (b"\x82\x01", "with the opcode EXT1"),
-        (b"Pexecuted\n", "with the opcode PERSID"),
         (text("builtins eval") + packed(text("1")) + b"R", "call 'builtins eval'"),
         (b")ctorch\nFloatStorage\n)R", "call 'torch FloatStorage'"),
     ],

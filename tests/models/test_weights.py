@@ -11,7 +11,6 @@ from keras.src.applications import efficientnet
 from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
 from kdloss import locate
-from kdloss.architectures import REGRESSORS, Regressor
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.models import build_model
 from kdloss.models.regressors import HEAD
@@ -90,22 +89,6 @@ def test_own_file_gives_all_weights_and_another_head_where_its_own_does_not_fit(
         for layer in mine.layers:
             if points == 5 or layer.name != HEAD:
                 assert same(other.get_layer(layer.name).get_weights(), layer.get_weights()), layer.name
-
-
-def _normalised_trunk(inputs):
-    x = keras.layers.Normalization(mean=None, variance=None)(keras.layers.Rescaling(1 / 255)(inputs))
-    return keras.Model(inputs, keras.layers.Conv2D(4, 3, strides=2)(x))
-
-
-def test_own_normalisation_is_kept_as_the_file_has_it(tmp_path, monkeypatch):
-    """A trunk trained on plain 0..1 images must go on seeing them."""
-    monkeypatch.setitem(REGRESSORS, "normalised", Regressor(_normalised_trunk, lambda size: ("none.h5", ""), 0.0))
-    plain = build_model("normalised", 5, 32)
-    path = _write(plain, tmp_path / "plain.weights.h5")
-    for _ in range(2):
-        model = build_model("normalised", 5, 32, weights=path)
-        np.testing.assert_array_equal(model(IMAGES), plain(IMAGES))
-        path = _write(model, tmp_path / "plain.keras")
 
 
 @pytest.fixture(scope="module")

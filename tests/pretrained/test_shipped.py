@@ -1,5 +1,6 @@
 """The models that the package ships, whichever they are, and what works without any."""
 
+import json
 import re
 
 import pytest
@@ -69,10 +70,8 @@ def test_no_name_leads_out_of_the_folder(name):
 
 def test_no_other_file_of_a_model(monkeypatch, tmp_path):
     (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "card.json").write_text(
-        '{"files": {"model.keras": {"bytes": 1, "sha256": ""}, "fp16.tflite": {"bytes": 1, "sha256": ""}, '
-        '"int8.tflite": {"bytes": 1, "sha256": ""}}}'
-    )
+    files = {name: {"bytes": 1, "sha256": ""} for name in pretrained.FILES}
+    (tmp_path / "a" / "card.json").write_text(json.dumps({"files": files}))
     monkeypatch.setattr(pretrained, "ROOT", tmp_path)
     assert pretrained.shipped() == "one of a"
     with pytest.raises(CheckpointError, match=r"a: holds no ../b: expected one of model.keras, fp16.tflite, int8"):

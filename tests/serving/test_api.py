@@ -70,11 +70,9 @@ def test_coordinates_are_those_of_the_upright_picture(server, astronaut):
     assert timeless(server.landmarks(file_of(stored, "PNG", exif=exif))[1]) == timeless(expected)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 5000)])
-def test_a_picture_without_a_face_is_no_error(server, shape):
-    status, answer = server.landmarks(file_of(np.full((*shape, 3), 128, np.uint8), "PNG"))
-    assert status == 200
-    assert (answer["image"], answer["faces"]) == ({"width": shape[1], "height": shape[0]}, [])
+def test_a_picture_without_a_face_is_no_error(server):
+    status, answer = server.landmarks(file_of(np.full((1, 5000, 3), 128, np.uint8), "PNG"))
+    assert (status, answer["image"], answer["faces"]) == (200, {"width": 5000, "height": 1}, [])
 
 
 def header_only(width, height):
@@ -90,14 +88,12 @@ def header_only(width, height):
     ("body", "words"),
     [
         (b"", "empty file"),
-        (b"no picture at all", "not an image of a known format"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", "not an image of a known format"),
-        (file_of(np.zeros((64, 64, 3), np.uint8), "GIF"), "not an image of a known format"),
         (file_of(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))[:900], "damaged or cut short"),
         (header_only(10000, 10000), "10000 x 10000 is too large"),
         (header_only(40000, 1), "40000 x 1 is too large"),
     ],
-    ids=["empty", "text", "eps", "gif", "cut", "large", "long"],
+    ids=["empty", "eps", "cut", "large", "long"],
 )
 def test_what_is_no_picture_is_refused_in_one_line(server, body, words):
     status, answer = server.landmarks(body)
@@ -107,17 +103,10 @@ def test_what_is_no_picture_is_refused_in_one_line(server, body, words):
     assert "\n" not in answer["error"]
 
 
-@pytest.mark.parametrize(
-    "boxes",
-    [
-        "", "no json", "{}", "[1, 2, 3, 4]", '[["a", 1, 2, 3]]', "[[1, 2, 0, 4]]", "[[1, 2, NaN, 4]]",
-        "[[1, 2, 1e999, 4]]", "[[1, 2, 3, 4], [1, 2]]", "[" * 9000, "[[600, 0, 9, 9]]", json.dumps([[1, 1, 9, 9]] * 33),
-    ],
-)  # fmt: skip
-def test_boxes_that_are_none_are_refused(server, photograph, boxes):
-    status, answer = server.landmarks(photograph, boxes=boxes)
-    assert status == 400
-    assert answer["error"].startswith("box")
+def test_boxes_that_are_none_are_refused(server, photograph):
+    for boxes in ("", "{}", "[[1, 2, NaN, 4]]", "[" * 9000, "[[600, 0, 9, 9]]", json.dumps([[1, 1, 9, 9]] * 33)):
+        status, answer = server.landmarks(photograph, boxes=boxes)
+        assert (status, answer["error"][:3]) == (400, "box"), boxes
 
 
 def test_a_body_over_the_limit_is_refused(server):
@@ -139,17 +128,11 @@ def test_what_there_is_not_is_told_as_json(server, photograph):
         assert list(json.loads(body)) == ["error"]
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/static/../application.py", "/static/%2e%2e%2fapplication.py", "/static/..%5capplication.py",
-        "/static/....//application.py", "/static//etc/passwd", "/static/%252e%252e/application.py",
-        "/static/app.js%00.css", "//etc/passwd",
-    ],
-)  # fmt: skip
-def test_no_file_outside_of_the_page_is_read(server, path):
-    status, _, body = server.ask("GET", path)
-    assert status in (400, 404), body
+def test_no_file_outside_of_the_page_is_read(server):
+    inside = ("../application.py", "%2e%2e%2fapplication.py", "..%5capplication.py", "/etc/passwd", "app.js%00.css")
+    for path in (*(f"/static/{name}" for name in inside), "//etc/passwd"):
+        status, _, body = server.ask("GET", path)
+        assert status in (400, 404), (path, body)
 
 
 def test_the_page_and_its_files_come_with_their_protection(server):
@@ -185,11 +168,8 @@ def test_pages_of_other_origins_are_refused(server, photograph):
         {"Origin": "http://faces.invalid"},
         {"Origin": "null"},
         {"Origin": f"http://localhost:{server.port}"},  # another origin than 127.0.0.1
-        {"Origin": f"https://127.0.0.1:{server.port}"},
-        {"Origin": "http://127.0.0.1:1"},
         {"Origin": "http://[", "Sec-Fetch-Site": "same-origin"},
         {"Sec-Fetch-Site": "cross-site"},
-        {"Sec-Fetch-Site": "same-site"},
     ):
         status, answer = server.landmarks(photograph, foreign, boxes="[]")
         assert (status, answer) == (403, {"error": "a page of another origin may not ask this one"}), foreign

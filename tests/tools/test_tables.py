@@ -90,35 +90,18 @@ def test_what_cannot_be_shown_ends_with_one_line(document, text, said):
 def measured(label, **changes):
     """A measurement of 554 of 689 faces, as evaluate tells it."""
     subset = {"n": 554, "official_n": 554, "complete": True, "nme_interocular": 3.1754, "nme_box": 1.905, "fr10": 0.0}
-    protocol = {
-        "normaliser": "interocular",
-        "box": "gt:1.25",
-        "thresholds": [0.1, 0.08],
-        "flip_test": False,
-        "occluded_points": "counted",
-        "missing": {"n": 0, "counted": "none missing"},
-        "content": "572d",
-        "split": "test",
-        "synthetic": False,
-        "checkpoint": {"sha256": "c8402c0e5d2fb9a1", "arch": "mobilefan", "image_size": 224},
-    }
-    return {
-        "id": label,
-        "label": label,
-        "dataset": "300w",
-        "protocol": protocol,
-        "subsets": {"common": subset, "full": subset | {"official_n": 689, "complete": False}},
-        "machine": "AMD EPYC, 2 cores",
-        "accelerator": "none",
-    } | changes
+    protocol = {"normaliser": "interocular", "box": "gt:1.25", "thresholds": [0.1, 0.08], "flip_test": False}
+    protocol |= {"occluded_points": "counted", "missing": {"n": 0, "counted": "none missing"}, "content": "572d"}
+    protocol |= {"checkpoint": {"sha256": "c8402c0e5d2fb9a1", "arch": "mobilefan", "image_size": 224}}
+    protocol |= {"split": "test", "synthetic": False}
+    found = {"id": label, "label": label, "dataset": "300w", "protocol": protocol}
+    found |= {"subsets": {"common": subset, "full": subset | {"official_n": 689, "complete": False}}}
+    return found | {"machine": "AMD EPYC, 2 cores", "accelerator": "none"} | changes
 
 
 def test_rows_named_by_id_show_measurements_of_several_files(document):
-    table = {
-        "title": "NME",
-        "columns": ["method", "common", "common (box)", "full", "FR10", "start", "network", "checkpoint"],
-    }
-    table |= {"rows": ["a", "b", "paper-a"], "from": ["other.json", "published.yml"]}
+    columns = ["method", "common", "common (box)", "full", "FR10", "start", "network", "checkpoint"]
+    table = {"title": "NME", "columns": columns, "rows": ["a", "b", "paper-a"], "from": ["other.json", "published.yml"]}
     own = measured("a", training={"start": "scratch"}, caveats=["one seed"])
     folder = document.parent
     (folder / "numbers.json").write_text(json.dumps({"measured": [own], "tables": {"speed": table}}))

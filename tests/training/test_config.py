@@ -5,8 +5,7 @@ import json
 import pytest
 
 from kdloss.errors import ConfigError
-from kdloss.losses import heatmap_loss
-from kdloss.training.config import HEATMAP_LOSSES, METHODS, TrainConfig
+from kdloss.training.config import METHODS, TrainConfig
 
 STUDENT = {"kind": "student", "dataset": "300w", "arch": "mobilenetv2"}
 
@@ -22,26 +21,19 @@ STUDENT = {"kind": "student", "dataset": "300w", "arch": "mobilenetv2"}
         ({"augment": "wild"}, "--augment wild: expected one of none, light, paper, strong"),
         ({"box": "eyes:2"}, "--box eyes:2"),
         ({"epochs": 0}, "--epochs 0: expected 1 at least"),
-        ({"batch_size": 0}, "--batch-size 0: expected 1 at least"),
         ({"teacher_views": -1}, "--teacher-views -1: expected 0 at least"),
         ({"warmup_epochs": -0.5}, "--warmup-epochs -0.5"),
-        ({"weight_decay": -1e-4}, "--weight-decay -0.0001"),
         ({"weight_decay": float("nan")}, "--weight-decay nan"),
         ({"learning_rate": 0}, "--learning-rate 0: expected a number above 0"),
-        ({"learning_rate": float("nan")}, "--learning-rate nan"),
         ({"ema": 1.0}, "--ema 1.0: expected 0"),
-        ({"ema": -0.1}, "--ema -0.1"),
         ({"heatmap_loss": "l2"}, "--heatmap-loss l2: expected one of none, mse, adaptive-wing, cross-entropy"),
         ({"frozen": 3, "weights": "a.keras"}, "--frozen 3: expected a stride, one of 0, 2, 4, 8, 16"),
         ({"frozen": 8}, "--frozen 8: random weights would stay random: leave it out, or give --weights"),
         ({"heatmap_weight": -1}, "--heatmap-weight -1: expected 0 at least"),
-        ({"fa_weight": -1}, "--fa-weight -1: expected 0 at least"),
         ({"ps_weight": float("nan")}, "--ps-weight nan: expected 0 at least"),
         ({"schedule": "linear"}, "--schedule linear: expected one of cosine, inverse-time, steps"),
-        ({"method": "kd-loss"}, "--method kd-loss: needs a teacher"),
-        ({"method": "kd-loss", "feature_teacher": "a"}, "--method kd-loss: needs a teacher: give --tough"),
+        ({"method": "kd-loss"}, "--method kd-loss: needs a teacher: give --tough"),
         ({"method": "kd-loss+fa", "feature_teacher": "a"}, "--method kd-loss+fa: needs a teacher: give --tough"),
-        ({"method": "kd-loss+ps", "tough": "a"}, "--method kd-loss+ps: needs a teacher's feature maps"),
         ({"method": "fa-ps"}, "--method fa-ps: needs a teacher's feature maps: give --feature-teacher"),
         ({"method": "fa", "feature_teacher": "a", "tough": "b"}, "--method fa: learns no teacher's points"),
         ({"method": "kd-loss", "tough": "a", "feature_teacher": "b"}, "--method kd-loss: follows no feature maps"),
@@ -54,13 +46,6 @@ def test_a_value_out_of_range_is_named(changes, message):
         TrainConfig(**STUDENT | changes)
     assert str(raised.value).startswith(message)
     assert "\n" not in str(raised.value)
-
-
-def test_teachers_are_those_that_are_given():
-    assert TrainConfig(**STUDENT).teachers == {}
-    assert TrainConfig(**STUDENT, method="kd-loss", tolerant="b").teachers == {"tolerant": "b"}
-    both = TrainConfig(**STUDENT, method="kd-loss", tolerant="b", tough="a")
-    assert list(both.teachers.items()) == [("tough", "a"), ("tolerant", "b")]
 
 
 @pytest.mark.parametrize(
@@ -98,16 +83,3 @@ def test_a_record_from_before_a_field_was_there_reads_as_its_default():
     for name in ("heatmap_loss", "heatmap_weight", "feature_teacher", "fa_weight", "ps_weight"):
         del fields[name]
     assert TrainConfig.from_json(json.dumps(fields)) == TrainConfig(**STUDENT, epochs=7)
-
-
-def test_differences_name_the_fields():
-    config = TrainConfig(**STUDENT)
-    assert config.differences(TrainConfig(**STUDENT, epochs=7, seed=1)) == ["epochs", "seed"]
-
-
-def test_every_heatmap_loss_that_can_be_asked_for_is_there():
-    none, *names = HEATMAP_LOSSES
-    assert none == "none"
-    assert len({heatmap_loss(name) for name in names}) == len(names)
-    with pytest.raises(ConfigError, match=f"expected one of {'|'.join(names)}"):
-        heatmap_loss("none")

@@ -15,14 +15,13 @@ import numpy as np
 import pytest
 
 from kdloss.errors import ConfigError
-from kdloss.models import build_model
 from kdloss.pipeline import ViewBatches
 from kdloss.train_teacher import main as train_teacher
 from kdloss.training import distribution as module
-from kdloss.training.distribution import MirroredDevices, distribution
+from kdloss.training.distribution import distribution
 from kdloss.training.distribution_flags import check_flags
 from tests.training.run_folders import rows_of, state_of
-from tests.training.tiny_chain import ARCH, BATCH, SIZE, student_config, tiny_config
+from tests.training.tiny_chain import BATCH, SIZE, student_config, tiny_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GONE = "another process is gone: {}; run the same command again on every machine, or on one without --distribute"
@@ -173,17 +172,6 @@ def test_batches_are_divided_evenly():
         among.check(9)
         with pytest.raises(ConfigError, match="--batch-size 8: cannot be divided among 3 devices: give a multiple of"):
             among.check(8)
-
-
-def test_what_mirrored_devices_synchronise_is_saved_as_one_device_has_it():
-    among = MirroredDevices(["CPU:0"])
-    with among.scope():
-        network = build_model(ARCH, 68, SIZE)
-    layers = module._normalisations(network)
-    among.synchronise(network)
-    with among.plain(network):
-        assert [layer.synchronized for layer in layers] == [False, False]
-    assert [layer.synchronized for layer in layers] == [True, True]
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,6 @@ from tests.training.run_folders import files_of, rows_of, state_of
 from tests.training.tiny_chain import tiny_config
 
 
-def test_a_log_that_cannot_be_written_is_one_line_too(small_disk):
-    log = recorder.RunRecorder(small_disk / "run", {}, None)
-    with pytest.raises(OSError, match="No space left"):
-        (small_disk / "filler").write_bytes(b"x" * shutil.disk_usage(small_disk).total)
-    log.writer.close()
-    with pytest.raises(UserError, match=r"run/tensorboard: no space left on the disk") as raised:
-        log._note({"epoch": 1, "loss": 0.5})
-    assert "\n" not in str(raised.value)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("written", "file"), [("save_model", "best.keras"), ("save_state", "last/state.npz")])
 def test_a_run_goes_on_when_there_is_room_again(written, file, faces, small_disk, monkeypatch):

@@ -6,7 +6,6 @@ import pytest
 from keras import ops
 
 from kdloss.models import build_model, observed
-from kdloss.training import fused_batchnorm
 from kdloss.training.fused_batchnorm import FusedBatchNormalization, fused
 from tests.gradients import value_and_gradients
 from tests.training.tiny_chain import ARCH, BATCH, SIZE, arrays, same
@@ -86,9 +85,3 @@ def test_other_layers_stay_as_they_are(changes):
     inputs = keras.Input((4, 4, 3))
     model = keras.Model(inputs, keras.layers.BatchNormalization(**changes)(inputs))
     assert not any(isinstance(layer, FusedBatchNormalization) for layer in fused(model).layers)
-
-
-def test_back_ends_without_a_kernel(monkeypatch):
-    monkeypatch.setattr(fused_batchnorm, "_KERNELS", {})
-    model = network()
-    assert fused(model) is model

@@ -1,11 +1,6 @@
 """Runs that a signal ends between two steps: what is said, what is kept, and that they go on to the same numbers."""
 
-import os
 import signal
-import subprocess
-import sys
-import threading
-from pathlib import Path
 
 import pytest
 
@@ -13,13 +8,11 @@ from asm.atomic import held
 from asm.errors import Terminated
 from kdloss.errors import ConfigError, UserError
 from kdloss.training import recorder
-from kdloss.training.config import TrainConfig
 from kdloss.training.fit import train
 from kdloss.training.run_folder import is_cut_off
 from tests.training.run_folders import equal_runs, files_of, progress_of, refused, signal_after
 from tests.training.tiny_chain import student_config, tiny_config, use_tiny_networks
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 STEPS = 4
 
 
@@ -85,44 +78,6 @@ def test_long_epochs_are_saved_on_the_way(config, whole, faces, tmp_path, monkey
     train(config, faces, tmp_path / "run", verbose=0)
     assert saved == [divmod(step, STEPS) for step in range(1, 3 * STEPS + 1)]
     equal_runs(tmp_path / "run", whole)
-
-
-COMMAND = """
-import sys
-from kdloss.models.regressors import REGRESSORS
-from tests.training.tiny_chain import ARCH, TINY
-
-REGRESSORS[ARCH] = TINY
-from kdloss.train_teacher import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-@pytest.mark.slow
-def test_a_command_ends_with_its_status_and_the_same_command_goes_on(faces, tmp_path):
-    words = ["--kind", "tough", "--data", str(faces.path), "--recipe", "cpu", "--arch", "tiny", "--weights", "none"]
-    words += ["--heatmap-loss", "none", "--image-size", "32", "--batch-size", "4", "--epochs", "400", "--seed", "3"]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "KDLOSS_RUNS": str(tmp_path / "runs")}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen([sys.executable, "-c", COMMAND, *words], cwd=tmp_path, env=environment, **pipes)
-    # A watchdog, so that a run that never begins fails the test instead of hanging it.
-    watchdog = threading.Timer(100, process.kill)
-    watchdog.start()
-    while (line := process.stdout.readline()) and "Epoch 3/400" not in line:
-        pass
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate()
-    watchdog.cancel()
-    assert process.returncode == 143, err
-    (run,) = (tmp_path / "runs").iterdir()
-    said = err.splitlines()[-1]
-    assert said.startswith(f"terminated: {run} is saved at ")
-    assert said.endswith(": run the same command again to go on")
-    assert not [name for name in files_of(run) if Path(name).name.startswith(".")]
-    config = TrainConfig.from_json((run / "config.json").read_text())
-    assert is_cut_off(run, config)
-    with held(run):
-        assert not is_cut_off(run, config)
 
 
 def test_one_process_at_a_time_trains_in_a_folder(faces, tmp_path):

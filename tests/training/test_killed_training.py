@@ -8,10 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from tests.training.run_folders import files_of, rows_of, state_of, without_time
+from tests.training.run_folders import equal_runs, files_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = """
@@ -68,11 +67,7 @@ def test_the_same_command_goes_on_to_the_same_numbers(command, kills, faces, run
     assert killed, "every try was done before its kill"
     assert run(words, tmp_path / "killed") == 0
     found, expected = (tmp_path / name / "runs" / "run" for name in ("killed", "whole"))
-    assert without_time(rows_of(found)) == without_time(rows_of(expected))
-    ours, theirs = state_of(found), state_of(expected)
-    assert ours.keys() == theirs.keys()
-    for name, array in theirs.items():
-        assert np.array_equal(ours[name], array), name
+    equal_runs(found, expected)
     # Nothing half written lies beside it; of TensorBoard each process has a file of its own.
     places = [[name for name in files_of(place.parent) if "tensorboard" not in name] for place in (found, expected)]
     assert places[0] == places[1]

@@ -47,16 +47,3 @@ def test_biases_and_gains_do_not_decay():
     for variable, value in zip(model.weights, arrays(model.weights), strict=True):
         kept = 0.95 if variable.name == "kernel" else 1.0
         np.testing.assert_allclose(value, kept * before[variable.path], rtol=1e-6)
-
-
-def test_the_weights_are_left_as_they_are_when_a_fit_ends():
-    variable = keras.Variable([1.0, 2.0])
-    optimizer = optimizer_for(tiny_config(ema=0.5), STEPS)
-    optimizer.build([variable])
-    for _ in range(3):
-        optimizer.apply([keras.ops.ones(2)])
-    before = arrays([variable, *optimizer.variables])
-    optimizer.finalize_variable_values([variable])
-    assert all(np.array_equal(a, b) for a, b in zip(before, arrays([variable, *optimizer.variables]), strict=True))
-    (average,) = arrays(optimizer._model_variables_moving_average)
-    assert not np.array_equal(average, before[0])

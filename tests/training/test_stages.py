@@ -11,7 +11,7 @@ from kdloss.training import fit
 from kdloss.training.checkpoint import read_card
 from kdloss.training.fit import train
 from kdloss.training.stages import Stage, stages_of
-from tests.training.run_folders import equal_runs, progress_of, refused, rows_of, signal_after, state_of
+from tests.training.run_folders import equal_runs, progress_of, refused, rows_of, signal_after
 from tests.training.tiny_chain import BATCH, DEEP, REGRESSORS, TINY_DEEP, heatmap_config, tiny_config, use_tiny_networks
 
 STEPS = 17 // BATCH  # an epoch
@@ -80,8 +80,6 @@ def test_one_schedule_goes_through_all_stages(whole):
     parts = (np.arange(1, 5) - 0.5) / 3.5
     cosine = 1e-3 * (0.99 * (1 + np.cos(np.pi * parts)) / 2 + 0.01)
     assert [row["learning_rate"] for row in rows] == pytest.approx(cosine.tolist(), rel=1e-4)
-    state = state_of(whole)
-    assert 4 * STEPS in [int(value) for value in state.values() if value.dtype.kind in "iu" and value.shape == ()]
 
 
 @pytest.mark.slow
