@@ -49,12 +49,8 @@ def test_a_prepared_folder_gives_its_training_faces_as_networks_see_them(prepare
     policy = BoxPolicy("gt", 1.25)
     expected = [FaceCrop.from_box(policy.grow(landmark_box(face)), 80).unit_points(face) for face in shapes(12)[::3]]
     np.testing.assert_allclose(found, expected, atol=1e-6)
-    assert metadata == {
-        "scheme": "custom-4",
-        "skeleton": "[]",
-        "unit": "gt x1.25 crop, [-0.5, 0.5]",
-        "source": "folder",
-    }
+    said = {"scheme": "custom-4", "skeleton": "[]", "unit": "gt x1.25 crop, [-0.5, 0.5]", "source": "folder"}
+    assert metadata == said
 
 
 def test_fit_plot_soften(tmp_path, capsys):

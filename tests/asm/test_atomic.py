@@ -137,9 +137,8 @@ with held(sys.argv[1]):
 def test_a_held_folder_is_refused_until_its_holder_ends(tmp_path):
     assert not is_held(tmp_path)
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDS, str(tmp_path)], env=environment, stdin=-1, stdout=-1, text=True
-    )
+    command = [sys.executable, "-c", HOLDS, str(tmp_path)]
+    holder = subprocess.Popen(command, env=environment, stdin=-1, stdout=-1, text=True)
     assert holder.stdout.readline() == "held\n"
     assert is_held(tmp_path)
     with pytest.raises(UserError, match="another process works there: wait until it is done"), held(tmp_path):

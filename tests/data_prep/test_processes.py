@@ -72,14 +72,9 @@ def held(source, tmp_path):
     (source / "held.png").unlink()
     os.mkfifo(source / "held.png")
     words = ["folder", "--source", str(source), "--out", str(tmp_path / "out"), "--size", "16", "--processes", "2"]
-    run = subprocess.Popen(
-        [sys.executable, "-m", "data_prep", *words],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=REPOSITORY,
-        start_new_session=True,
-    )
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-m", "data_prep", *words]
+    run = subprocess.Popen(command, **pipes, cwd=REPOSITORY, start_new_session=True)
     assert " 20 % " in run.stderr.readline() + run.stderr.readline()
     children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
     run.faces = [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]

@@ -97,8 +97,6 @@ def test_colour_is_a_rising_curve_for_each_channel():
         assert np.ptp(curve, axis=0).min() > 100
         assert np.ptp(curve[128]) > 0
         brighter.append(curve[128].mean() > 128)
-        weak = varied(row, AugmentConfig(colour=0.1), ramp).reshape(256, 3).astype(int)
-        assert np.abs(weak - ramp.reshape(256, 3)).mean() < 0.3 * np.abs(curve - ramp.reshape(256, 3)).mean() + 2
     assert 0.25 < np.mean(brighter) < 0.75
 
 

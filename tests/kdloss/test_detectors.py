@@ -102,16 +102,11 @@ def picture(height, width, **squares):
 def test_yunet_finds_what_is_red_and_the_best_first(yunet_file):
     found = detector("yunet", model=yunet_file)
     # The sides are no multiples of 32, to which OpenCV pads.
-    seen = found.detect(
-        picture(150, 200, weak=(24, 64, 240, 0, 0), blue=(128, 24, 0, 0, 255), best=(120, 96, 255, 0, 0))
-    )
-    assert seen.dtype == np.float64
-    assert seen == pytest.approx(
-        np.array([[124 - 20, 100 - 30, 40, 60, 1.0], [28 - 20, 68 - 30, 40, 60, 240 / 255]]), abs=1e-3
-    )
+    squares = {"weak": (24, 64, 240, 0, 0), "blue": (128, 24, 0, 0, 255), "best": (120, 96, 255, 0, 0)}
+    expected = np.array([[124 - 20, 100 - 30, 40, 60, 1.0], [28 - 20, 68 - 30, 40, 60, 240 / 255]])
+    assert found.detect(picture(150, 200, **squares)) == pytest.approx(expected, abs=1e-3)
     # The next image has another size, and nothing in it.
-    nothing = found.detect(picture(90, 33))
-    assert nothing.shape == (0, 5)
+    assert found.detect(picture(90, 33)).shape == (0, 5)
     assert found.detect(picture(8, 8, face=(0, 0, 255, 0, 0)))[:, :4] == pytest.approx(np.array([[-16, -26, 40, 60]]))
 
 

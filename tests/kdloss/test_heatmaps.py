@@ -42,8 +42,6 @@ def places(side):
 @pytest.mark.parametrize("readout", READOUTS)
 def test_ideal_heatmaps_are_read_to_a_hundredth_of_a_pixel(readout, side):
     points = places(side)
-    assert [-0.5, -0.5] in points.tolist()
-    assert [side - 0.5, side - 0.5] in points.tolist()
     logits = log_gaussians(points, side)
     np.testing.assert_allclose(read(readout, logits), points, atol=0.01)
     # A constant added to a map changes nothing.
@@ -102,9 +100,8 @@ def test_the_spread_is_the_standard_deviation_of_the_formula():
     mass = np.exp(maps[0]) / np.exp(maps[0]).sum(axis=(0, 1))
     rows, columns = np.mgrid[:16, :16][..., None]
     means = [(mass * axis).sum(axis=(0, 1)) for axis in (rows, columns)]
-    variances = [
-        (mass * (axis - mean) ** 2).sum(axis=(0, 1)) for axis, mean in zip((rows, columns), means, strict=True)
-    ]
+    squares = zip((rows, columns), means, strict=True)
+    variances = [(mass * (axis - mean) ** 2).sum(axis=(0, 1)) for axis, mean in squares]
     assert spread(maps) == pytest.approx(np.sqrt(np.mean(variances, axis=0)), rel=1e-5)
 
 

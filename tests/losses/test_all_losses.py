@@ -93,11 +93,8 @@ ON_JAX = (
 @pytest.mark.tensorflow("compares the two back ends")
 def test_jax_agrees_with_tensorflow(tmp_path):
     pytest.importorskip("jax")
-    environment = os.environ | {
-        "KERAS_BACKEND": "jax",
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
-    }
+    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    environment |= {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
     repository = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-c", ON_JAX, str(tmp_path / "jax.npz")]
     done = subprocess.run(command, cwd=repository, env=environment, check=False, capture_output=True, text=True)

@@ -1,6 +1,5 @@
 """Heatmap networks: size, what comes out under any read-out, feature maps, checkpoints, LiteRT."""
 
-import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -8,7 +7,6 @@ from keras import ops
 from kdloss.errors import ConfigError
 from kdloss.heatmaps import argmax_readout, heatmap_spread, integral_readout
 from kdloss.models import build_model, count_parameters, deployed, feature_maps, observed
-from kdloss.models.heatmap_networks import HeatmapReadout
 from kdloss.models.regressors import HEAD
 from kdloss.schemes import LandmarkScheme
 from kdloss.training.checkpoint import load_model, save_model
@@ -96,11 +94,6 @@ def test_feature_maps(arch, layers, request):
     assert {x._keras_history.operation.name: x.shape[3] for x in maps} == layers
 
 
-def test_feature_maps_of_an_image_that_does_not_divide():
-    with pytest.raises(ConfigError, match="--image-size 48: expected a multiple of 32"):
-        feature_maps(build_model(ARCH, 5, 48))
-
-
 @pytest.mark.parametrize("readout", ["integral", "argmax"])
 def test_the_network_as_it_is_exported(readout, tiny, tmp_path):
     model = build_model(FAN, 5, SIZE, readout=readout)
@@ -114,23 +107,3 @@ def test_the_network_as_it_is_exported(readout, tiny, tmp_path):
     assert {id(weight) for weight in exported.weights} == {id(weight) for weight in model.weights}
     # A regressor has no spread.
     assert list(deployed(build_model(ARCH, 5, 32))(images(size=32))) == ["points"]
-
-
-@pytest.mark.tensorflow("converts to LiteRT")
-def test_litert_runs_both_readouts_without_tensorflow_operations(tiny, tmp_path):
-    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
-    logits = tiny.get_layer(HEAD).output
-    both = ops.concatenate([tiny.output, HeatmapReadout("argmax")(logits)], axis=1)
-    model = keras.Model(tiny.input, both)
-    model.export(tmp_path / "model.tflite", format="litert", verbose=False)
-    runner = interpreter.Interpreter(str(tmp_path / "model.tflite"), num_threads=1)
-    runner.allocate_tensors()
-    assert not [x["op_name"] for x in runner._get_ops_details() if x["op_name"].startswith("Flex")]
-    (given,), (result,) = runner.get_input_details(), runner.get_output_details()
-    expected = numbers(model(images(3)))
-    assert np.abs(expected[:, :5] - expected[:, 5:]).max() > 0.01
-    for image, points in zip(images(3), expected, strict=True):
-        runner.set_tensor(given["index"], image[None])
-        runner.invoke()
-        # A thousandth of a pixel of a crop of 224.
-        np.testing.assert_allclose(runner.get_tensor(result["index"])[0], points, atol=1e-3 / 224)

@@ -132,7 +132,6 @@ def test_no_such_weights(name, tmp_path):
 @pytest.mark.parametrize(
     ("arch", "size", "file"),
     [
-        ("mobilenetv2", 112, "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"),
         ("mobilenetv2-0.5", 96, "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.5_96_no_top.h5"),
         ("efficientnetb3", 112, "efficientnetb3_notop.h5"),
     ],

@@ -39,9 +39,7 @@ def test_the_tables_of_this_project_are_what_their_json_says():
 
 def test_a_table_is_written_and_then_up_to_date(document):
     assert run(document).stdout == f"{document}: numbers.json speed: written\n"
-    assert (
-        document.read_text()
-        == f"""# Page
+    expected = f"""# Page
 
 {BEGIN}
 
@@ -58,7 +56,7 @@ Speed
 
 After it.
 """
-    )
+    assert document.read_text() == expected
     assert run("--check", document).returncode == 0
 
 

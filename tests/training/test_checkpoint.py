@@ -10,15 +10,7 @@ import pytest
 from kdloss.errors import CheckpointError
 from kdloss.models import build_model
 from kdloss.schemes import SCHEMES
-from kdloss.training.checkpoint import (
-    CARD,
-    load_model,
-    load_state,
-    read_card,
-    require_scheme,
-    save_model,
-    save_state,
-)
+from kdloss.training.checkpoint import CARD, load_model, load_state, read_card, require_scheme, save_model, save_state
 from kdloss.training.progress import Progress
 from tests.training.tiny_chain import ARCH, SIZE, arrays, same
 

@@ -194,9 +194,8 @@ def test_what_a_run_cannot_have_is_refused_before_it_starts(changes, parts, face
 
 def test_teachers_that_do_not_fit(runs, faces, cofw_faces, tmp_path):
     run = tmp_path / "run"
-    refused(
-        CheckpointError, cofw_faces, run, student_config(runs, dataset="cofw"), "--tough", "trained on 300w", "cofw"
-    )
+    config = student_config(runs, dataset="cofw")
+    refused(CheckpointError, cofw_faces, run, config, "--tough", "trained on 300w", "cofw")
     refused(CheckpointError, faces, run, student_config(runs, image_size=48), "--tough", "image_size 32", "48")
     refused(CheckpointError, faces, run, student_config(runs, box="gt:1.4"), "--tough", "box gt:1.25", "gt:1.4")
     refused(CheckpointError, faces, run, student_config(runs, tolerant=str(tmp_path)), "no such checkpoint")

@@ -58,6 +58,8 @@ def test_a_run_interrupted_in_an_epoch_ends_as_one_in_a_whole(
         assert str(stop.value) == f"{run} is saved at {where}: run the same command again to go on"
         assert progress_of(run) == (epoch, step)
         assert is_cut_off(run, config)
+        with held(run):
+            assert not is_cut_off(run, config)
     train(config, faces, run, verbose=0)
     equal_runs(run, whole)
     assert not is_cut_off(run, config)

@@ -37,20 +37,14 @@ def fit(faces, folder, validate, ema):
     trainer.track_terms(terms)
     optimizer = keras.optimizers.AdamW(1e-2, use_ema=ema, ema_momentum=MOMENTUM)
     trainer.compile(optimizer=optimizer, jit_compile=False)
-    batches = ViewBatches(
-        faces, faces.indices("train"), size=SIZE, batch_size=BATCH, augment=augmentation("paper"), seed=0
-    )
+    views = {"size": SIZE, "batch_size": BATCH, "augment": augmentation("paper"), "seed": 0}
+    batches = ViewBatches(faces, faces.indices("train"), **views)
     card = {"arch": ARCH, "dataset": "300w", "scheme": faces.scheme.to_json(), "image_size": SIZE, "box": "gt:1.25"}
     recorder = RunRecorder(folder, card, validate, ema=ema)
     watcher = Watcher()
-    trainer.fit(
-        training_data(batches, 0, 2 * batches.steps),
-        epochs=2,
-        steps_per_epoch=batches.steps,
-        callbacks=[watcher, recorder, back_to_training(watcher)],
-        verbose=0,
-        shuffle=False,
-    )
+    callbacks = [watcher, recorder, back_to_training(watcher)]
+    how = {"epochs": 2, "steps_per_epoch": batches.steps, "callbacks": callbacks, "verbose": 0, "shuffle": False}
+    trainer.fit(training_data(batches, 0, 2 * batches.steps), **how)
     return recorder, watcher
 
 
