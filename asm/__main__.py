@@ -28,6 +28,7 @@ def main(argv=None) -> int:
 
 
 def _fit(args):
+    _require_suffix("--out", args.out, [".npz"])
     shapes, metadata = load_training_shapes(args.data)
     variance = 0.90 if args.modes is None and args.variance is None else args.variance
     model = ShapeModel.fit(shapes, variance=variance, modes=args.modes, align=args.align, metadata=metadata)
@@ -39,6 +40,9 @@ def _fit(args):
 
 
 def _plot(args):
+    for flag, path in (("--out", args.out), ("--curve", args.curve)):
+        if path is not None:
+            _require_suffix(flag, path, [".png", ".svg", ".pdf"])
     model = ShapeModel.load(args.model)
     # Drawing takes longer to import than fitting takes to run.
     from asm.plots import modes_figure, save_figure, variance_curve
@@ -51,8 +55,7 @@ def _plot(args):
 
 
 def _soften(args):
-    if not args.out.endswith(".npy"):
-        raise UserError(f"--out {args.out}: expected a name that ends in .npy")
+    _require_suffix("--out", args.out, [".npy"])
     model = ShapeModel.load(args.model)
     points = load_points(args.points)
     soft = model.soften(points, limit=args.limit)
@@ -61,6 +64,11 @@ def _soften(args):
     moved = np.linalg.norm(soft - points, axis=-1)
     mean = moved.mean() if moved.size else 0.0
     print(f"{args.out}: softened {moved[..., 0].size} shapes; points moved by {mean:.4g} on average")
+
+
+def _require_suffix(flag, path, suffixes):
+    if Path(path).suffix not in suffixes:
+        raise UserError(f"{flag} {path}: expected a name that ends in {' or '.join(suffixes)}")
 
 
 def load_training_shapes(path):

@@ -42,6 +42,11 @@ def exits_on_user_error(main, before=None):
         except UserError as error:
             print("error: " + " ".join(str(error).split()), file=sys.stderr)
             return 2
+        except PermissionError as error:
+            if error.filename is None:
+                raise
+            print(f"error: {error.filename}: permission denied: give another, or the right to use it", file=sys.stderr)
+            return 2
         except (KeyboardInterrupt, Terminated) as stop:
             said, status = STOPPED[type(stop)]
             print(f"{said}: {stop}" if stop.args else said, file=sys.stderr)

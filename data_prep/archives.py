@@ -1,5 +1,6 @@
 """Unpacks the archives that data sets come in (.zip, .tar, .tar.gz, .tgz) into a new folder, and nowhere else."""
 
+import os
 import shutil
 import tarfile
 import zipfile
@@ -29,10 +30,12 @@ def unpack(archives, out, most_bytes=MOST_BYTES):
         for archive in map(Path, archives):
             if not archive.is_file():
                 raise DataError(f"{archive}: no such file: expected an archive")
+            if not os.access(archive, os.R_OK):
+                raise DataError(f"{archive}: permission denied: give another, or the right to read it")
             try:
                 of_zip = zipfile.is_zipfile(archive)
                 for name, size in _members_of_zip(archive) if of_zip else _members_of_tar(archive):
-                    if name.startswith("/") or ".." in name:
+                    if name.startswith("/") or ".." in name.replace("\\", "/").split("/"):
                         raise ValueError(f"{name[:100]!r} leads out of the folder")
                     files, written = files + (not name.endswith("/")), written + size
                     if written > room:

@@ -12,6 +12,7 @@ from kdloss.locate import LITE_FILES
 STRIDES = (32, 16, 8, 4)  # of the feature maps that distillation compares
 
 _STORAGE = "https://storage.googleapis.com"
+_LARGEST = 2048  # side of an image in pixels
 _MOBILENET_SIZES = (96, 128, 160, 192, 224)
 
 
@@ -139,8 +140,8 @@ def depends_on_side(arch):
 def require_side(arch, image_size):
     """Checks that an architecture takes images of a side; raises `ConfigError`."""
     heatmaps = predicts_heatmaps(arch)
-    if type(image_size) is not int or image_size < 32 or image_size % 2:
-        raise ConfigError(f"image size is {image_size}: expected an even number of pixels, 32 at least")
+    if type(image_size) is not int or not 32 <= image_size <= _LARGEST or image_size % 2:
+        raise ConfigError(f"image size is {image_size}: expected an even number of pixels from 32 to {_LARGEST}")
     if heatmaps and image_size % max(STRIDES):
         raise ConfigError(f"image size is {image_size}: expected a multiple of {max(STRIDES)} for {arch}")
 

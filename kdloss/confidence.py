@@ -37,9 +37,13 @@ def main(argv=None):
     file, card = check_reader(args.checkpoint)
     reader = None if card else load_reader(args.checkpoint)  # LiteRT and ONNX Runtime take no seconds to load
     card = with_confidence(card, file) if card else reader.card
+    if args.plot and args.plot.suffix != ".png":
+        raise ConfigError(f"--plot {args.plot}: expected a name that ends in .png")
     for flag in ("json", "plot"):
         if getattr(args, flag):
             require_place(getattr(args, flag), f"--{flag}", folder=False)
+    if not _carries(file):
+        require_place(file.parent, "--checkpoint")
     prepared = prepared or find_prepared(args.dataset, args.data)
     require_scheme(card, prepared.scheme, args.checkpoint)
     policy, confidence = BoxPolicy.parse(card["box"]), None

@@ -47,7 +47,8 @@ def check_data(dataset, data=None, size=256):
         folder = Path(data)
     else:
         if not Path(data).is_dir():
-            raise DataError(f"--data {data}: no such folder: give a prepared or an official {dataset} folder")
+            found = "not a" if Path(data).exists() else "no such"
+            raise DataError(f"--data {data}: {found} folder: give a prepared or an official {dataset} folder")
         if not is_prepared(folder := _cache(dataset, data, size)):
             open_raw(dataset, data)
             return None

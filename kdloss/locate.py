@@ -47,8 +47,11 @@ def is_published_student(path):
     """True if a path is an HDF5 file named ``.h5``; whether it holds a student that the authors of KD-Loss published,
     `kdloss.models.published_student` tells."""
     path = Path(path)
-    if path.suffix != ".h5" or not path.is_file():
-        return False
+    return path.suffix == ".h5" and path.is_file() and is_hdf5(path)
+
+
+def is_hdf5(path):
+    """Whether a file begins as HDF5 does."""
     with open(path, "rb") as file:
         return file.read(len(_HDF5)) == _HDF5
 

@@ -17,7 +17,7 @@ from kdloss.evaluation.table import text_table
 from kdloss.evaluation.tables import Result, results_table
 from kdloss.geometry import BoxPolicy
 from kdloss.recipes import PRESETS, recipe
-from kdloss.runs import require_place, runs_root
+from kdloss.runs import require_backend, require_place, runs_root
 from kdloss.training.checks import check_faces, check_settings, check_weights
 from kdloss.training.deadline import Deadline, OutOfTime
 from kdloss.training.run_folder import check_run_folder
@@ -118,6 +118,7 @@ def main(argv=None):
     runs = [(link, link_config(link, settings, args.dataset, folder)) for link in links]
     for _, config in runs:
         check_settings(config)
+    require_backend()
     prepared = check_data(args.dataset, args.data)
     require_place(folder)
     for link, config in runs:

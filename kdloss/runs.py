@@ -1,5 +1,6 @@
 """Run folders: where results lie, which are finished, and how a command finds the one it needs."""
 
+import importlib.util
 import itertools
 import json
 import os
@@ -13,6 +14,7 @@ from kdloss.errors import ConfigError
 
 FINISHED = "finished.json"
 ACCELERATORS = ("nvidia*", "kfd", "dxg", "accel*", "vfio/*")  # device files of GPUs and TPUs
+BACKENDS = ("tensorflow", "jax", "torch")
 PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "opencv-python", "scikit-learn")
 
 
@@ -127,6 +129,15 @@ def keras_backend():
     except (OSError, ValueError):
         stored = None
     return os.environ.get("KERAS_BACKEND") or stored or "tensorflow"
+
+
+def require_backend():
+    """Checks that Keras' back end is one that it knows, and installed; raises `ConfigError`."""
+    name = keras_backend()
+    if name not in BACKENDS:
+        raise ConfigError(f"KERAS_BACKEND={name}: expected one of {', '.join(BACKENDS)}")
+    if importlib.util.find_spec(name) is None:
+        raise ConfigError(f"KERAS_BACKEND={name}: {name} is not installed: pip install '.[{name}]', or take another")
 
 
 def may_have_accelerator():

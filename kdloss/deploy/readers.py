@@ -18,6 +18,7 @@ from kdloss.locate import EXPORTED, checkpoint_path
 from kdloss.runs import may_have_accelerator
 from kdloss.training.checkpoint import load_model, loadable_card
 
+MOST_THREADS = 256
 DEVICES = ("auto", "cpu", "gpu")
 _AT_ONCE = 8  # crops in one batch
 _NO_GPU = "--device gpu: Keras sees none here: leave --device out, or install a back end with CUDA"
@@ -70,8 +71,8 @@ def check_reader(name_or_path, *, device="auto", threads=None):
     """
     if device not in DEVICES:
         raise ConfigError(f"--device {device}: expected one of {', '.join(DEVICES)}")
-    if threads is not None and threads < 1:
-        raise ConfigError(f"--threads {threads}: expected 1 at least")
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise ConfigError(f"--threads {threads}: expected 1 to {MOST_THREADS}")
     file = checkpoint_path(name_or_path)
     if file.suffix == ".tflite" and device == "gpu":
         raise ConfigError(f"--device gpu: {file.name} is a LiteRT file, which runs on the CPU: give the .keras file")

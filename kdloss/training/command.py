@@ -9,7 +9,7 @@ from kdloss.data_location import check_data, find_prepared
 from kdloss.datasets import DATASETS
 from kdloss.errors import ConfigError
 from kdloss.recipes import EFFICIENTFAN, KD_LOSS, PRESETS, recipe
-from kdloss.runs import finished, may_have_accelerator, require_place, run_folders, runs_root
+from kdloss.runs import finished, may_have_accelerator, require_backend, require_place, run_folders, runs_root
 from kdloss.training import distribution_flags
 from kdloss.training.checks import check_faces, check_settings, check_teachers, check_weights
 from kdloss.training.config import HEATMAP_LOSSES, PRECISIONS
@@ -146,9 +146,12 @@ def _check_flags(args, config):
     check_settings(config)
     if args.resume and not args.out:
         raise ConfigError("--resume: which run? name its folder with --out")
+    if args.resume and not (args.out / "config.json").is_file():
+        raise ConfigError(f"--resume --out {args.out}: no run was begun there: leave --resume out, or name its folder")
     if args.heatmap_weight is not None and config.heatmap_loss == "none":
         raise ConfigError("--heatmap-weight: this run has no heatmap loss: leave it out, or give --heatmap-loss")
     distribution_flags.check_flags(args.distribute, args.processes, args.process)
+    require_backend()
 
 
 def _folder_of(config, name):

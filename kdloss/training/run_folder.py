@@ -1,9 +1,10 @@
 """The folder of a training run before the training: whether it may be used, and what is written first."""
 
 import json
+import zipfile
 
 from asm.atomic import is_held, remove_leftovers, write_whole
-from kdloss.errors import ConfigError
+from kdloss.errors import CheckpointError, ConfigError
 from kdloss.runs import environment, finished
 from kdloss.training.config import TrainConfig
 
@@ -33,6 +34,8 @@ def check_run_folder(folder, config, resume):
                 f"--resume {folder}: {changed} differ from those the run was started with: leave them out, or start a "
                 f"new run"
             )
+        if (state := folder / "last" / "state.npz").exists() and not zipfile.is_zipfile(state):
+            raise CheckpointError(f"{state}: damaged: the run cannot go on: begin another")
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"--out {folder}: exists and is no run folder: give another")

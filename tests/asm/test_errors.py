@@ -20,6 +20,11 @@ REPOSITORY = Path(__file__).resolve().parents[2]
         (KeyboardInterrupt(), "interrupted\n", 130),
         (KeyboardInterrupt("run is saved"), "interrupted: run is saved\n", 130),
         (Terminated(), "terminated\n", 143),
+        (
+            PermissionError(13, "Permission denied", "locked/a"),
+            "error: locked/a: permission denied: give another, or the right to use it\n",
+            2,
+        ),
         (Terminated("run is saved"), "terminated: run is saved\n", 143),
     ],
 )

@@ -1,6 +1,6 @@
 """Processes of their own: their memory, and what becomes of them."""
 
-import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,7 +18,7 @@ def test_a_process_that_the_system_ends_is_one_clear_line():
         Process("the process with 2 threads", "give a smaller --batch-size") as process,
         pytest.raises(ConfigError, match=r"^the process with 2 threads was ended by the system, .*: give a smaller"),
     ):
-        process.run(os._exit, 1)
+        process.run(signal.raise_signal, signal.SIGKILL)
 
 
 def test_the_peak_holds_what_was_let_go_of_and_a_large_parent_does_not_count():

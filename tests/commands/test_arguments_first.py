@@ -5,13 +5,16 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from asm import ShapeModel
+from kdloss.errors import ConfigError
 from kdloss.models import build_model
+from kdloss.runs import require_backend
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LATE = ("tensorflow", "keras", "jax", "torch", "sklearn", "matplotlib", "tensorboard")
@@ -48,6 +51,7 @@ LINES = {
     "train_teacher --box eyes": "--box eyes",
     "train_teacher --arch resnet": "unknown architecture 'resnet'",
     "train_teacher --arch tiny --image-size 33": "image size is 33: expected an even number",
+    "train_teacher --arch tiny --image-size 4096": "image size is 4096: expected an even number of pixels from 32 to",
     "train_teacher --arch tiny --frozen 8": "--frozen 8: random weights would stay random",
     "train_teacher --arch tiny --heatmap-loss mse": "--heatmap-loss mse: tiny regresses points",
     "train_teacher --arch tiny --heatmap-weight 2": "--heatmap-weight: this run has no heatmap loss",
@@ -103,6 +107,7 @@ LINES = {
     "prepare 300w --source nix --out faces": "nix: no such folder",
     # Checkpoints, teachers and other files that are named.
     "train_student --arch tiny --tough nix.keras": "nix.keras: no such checkpoint",
+    "train_student --arch tiny --tough flipped.keras": "flipped.keras: its weights do not load",
     "train_student --arch tiny --tolerant cut.keras": "cut.keras: damaged, or no checkpoint",
     "train_student --arch tiny --tough text.keras": "text.keras: damaged, or no checkpoint",
     "train_student --arch tiny --tough bare.keras": "bare.keras: holds no kdloss.json",
@@ -111,8 +116,10 @@ LINES = {
     "train_student --arch tiny --tough {tough} --image-size 64": "trained with image_size 32, expected 64",
     "train_student --arch tiny --tough {tough} --box gt:1.5": "trained with box gt:1.25, expected gt:1.5",
     "train_teacher --arch tiny --recipe smoke --weights nix.h5": "--weights nix.h5: no such file",
-    "train_teacher --arch tiny --recipe smoke --weights text.keras": "text.keras: can't be read as a .keras model",
+    "train_teacher --arch tiny --recipe smoke --weights text.keras": "text.keras: its weights do not load (File is not",
     "train_teacher --arch mobilenetv2-0.5 --recipe smoke --weights {tough}/best.keras": "found a model tiny, expected",
+    "train_teacher --arch tiny --recipe smoke --weights text.h5": "text.h5: no HDF5 file",
+    "train_teacher --arch efficientnet-lite0 --recipe smoke --weights text.pth": "text.pth: not a file of",
     "train_teacher --kind tolerant --shape nix.npz": "nix.npz: no such file",
     "train_teacher --recipe smoke --kind tolerant --shape shape.npz": "the shape model has 3 points, expected 68",
     "evaluate --dataset 300w --checkpoint nix": "nix: no such checkpoint",
@@ -127,17 +134,24 @@ LINES = {
     "confidence --checkpoint nix --dataset 300w": "nix: no such checkpoint",
     "confidence --checkpoint {tough} --dataset cofw": "68 points of scheme 68, expected the 29",
     "predict {photo} --checkpoint text.keras": "text.keras: damaged, or no checkpoint",
+    "predict {photo} --threads 100000": "--threads 100000: expected 1 to 256",
     "predict {photo} --boxes nix.json": "nix.json",
     "predict {photo} --checkpoint {tough} --threads 2": "--threads 2: best.keras runs in Keras",
     "predict {photo} --checkpoint {tough} --detector-calibration nix.json": "nix.json: cannot be read",
     "predict {photo} --checkpoint mobilenetv2-300w/int8.tflite --device gpu": "is a LiteRT file, which runs on the CPU",
     "serve --checkpoint text.keras": "text.keras: damaged, or no checkpoint",
+    "export --checkpoint {tough} --format litert --precision int8 --data empty": "--data empty: of which data set?",
+    "confidence --checkpoint {tough} --dataset 300w --plot a.jpg": "--plot a.jpg: expected a name that ends in .png",
+    "shape fit --data {data}/300w --out a.txt": "--out a.txt: expected a name that ends in .npz",
+    "shape plot shape.npz --out a.png --curve a.xyz": "--curve a.xyz: expected a name that ends in .png or",
     "shape plot nix.npz --out modes.png": "nix.npz: no such file",
     # What is looked for where nothing is named.
     "train_student --dataset cofw": "holds no finished tough for cofw: train one with",
     "train_student --arch tiny --method fa --image-size 64": "holds no finished tough for 300w with --image-size 64",
     "evaluate --dataset cofw": "holds no finished student for cofw",
     # Places to write to.
+    "train_teacher --resume --out empty": "--resume --out empty: no run was begun there",
+    "train_teacher --data text.h5": "--data text.h5: not a folder: give",
     "train_teacher --arch tiny --recipe smoke --out full": "--out full: exists and is no run folder",
     "train_teacher --arch tiny --recipe smoke --out text.keras/run": "text.keras is no folder",
     "train_teacher --arch tiny --recipe smoke --out {tough}": "holds a run of other settings already",
@@ -156,7 +170,13 @@ def answers(data, chain, tmp_path_factory):
     place = tmp_path_factory.mktemp("place")
     best = (chain / "300w-tough-tiny" / "best.keras").read_bytes()
     (place / "cut.keras").write_bytes(best[:3000])
-    (place / "text.keras").write_text("no model")
+    for suffix in ("keras", "h5", "pth"):
+        (place / f"text.{suffix}").write_text("no model")
+    with zipfile.ZipFile(chain / "300w-tough-tiny" / "best.keras") as archive:
+        middle = (
+            archive.getinfo("model.weights.h5").header_offset + archive.getinfo("model.weights.h5").compress_size // 2
+        )
+    (place / "flipped.keras").write_bytes(best[:middle] + bytes([best[middle] ^ 255]) + best[middle + 1 :])
     (place / "a.tflite").write_text("no network")
     build_model("mobilenetv2-0.35", 68, 32).save(place / "bare.keras")
     for folder in ("empty", "full", "chain"):
@@ -178,6 +198,16 @@ def answers(data, chain, tmp_path_factory):
     assert sorted([*place.rglob("*"), *chain.rglob("*")]) == before
     expected = [part.format(**named) for part in LINES.values()]
     return dict(zip(LINES, zip(expected, json.loads(done.stdout), strict=True), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("nonsense", "expected one of tensorflow, jax"), ("torch", "not installed")]
+)
+def test_a_back_end_that_is_not_there(name, said, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", name)
+    monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
+    with pytest.raises(ConfigError, match=f"KERAS_BACKEND={name}: .*{said}"):
+        require_backend()
 
 
 @pytest.mark.parametrize("line", LINES)
