@@ -43,8 +43,6 @@ def main(argv=None):
         )
     if args.out and suffix and args.out.suffix != suffix:
         raise ConfigError(f"--out {args.out}: expected a name that ends in {suffix}, as --format {args.format} wants")
-    if args.data and not args.dataset:
-        raise ConfigError(f"--data {args.data}: of which data set? give --dataset too")
     if args.dataset:
         check_data(args.dataset, args.data)
     file = checkpoint_path(args.checkpoint)

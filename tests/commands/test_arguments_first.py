@@ -140,7 +140,6 @@ LINES = {
     "predict {photo} --checkpoint {tough} --detector-calibration nix.json": "nix.json: cannot be read",
     "predict {photo} --checkpoint mobilenetv2-300w/int8.tflite --device gpu": "is a LiteRT file, which runs on the CPU",
     "serve --checkpoint text.keras": "text.keras: damaged, or no checkpoint",
-    "export --checkpoint {tough} --format litert --precision int8 --data empty": "--data empty: of which data set?",
     "confidence --checkpoint {tough} --dataset 300w --plot a.jpg": "--plot a.jpg: expected a name that ends in .png",
     "shape fit --data {data}/300w --out a.txt": "--out a.txt: expected a name that ends in .npz",
     "shape plot shape.npz --out a.png --curve a.xyz": "--curve a.xyz: expected a name that ends in .png or",

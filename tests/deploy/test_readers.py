@@ -68,7 +68,7 @@ def test_the_signal_of_a_heatmap_network_is_its_spread(faces):
 @pytest.mark.parametrize(
     ("form", "options", "words"),
     [
-        (1, {"threads": 0}, "--threads 0: expected 1 at least"),
+        (1, {"threads": 0}, "--threads 0: expected 1 to 256"),
         (0, {"device": "gpu"}, "--device gpu: Keras sees none here"),
     ],
 )
