@@ -38,13 +38,13 @@ test: $(INSTALLED)
 test-slow: $(INSTALLED)
 	$(ONE_THREAD) $(BIN)/python -m $(RUN) -m slow
 
-# Ends with 1 where a test fails, or where too few lines are run by any test.
+# Ends with 1 where a test fails, or where make test runs too few lines.
 test-all: $(INSTALLED)
 	rm -rf build/coverage && mkdir -p build/coverage
 	$(MAKE) COVER=1 test
-	$(MAKE) COVER=1 test-slow
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --fail-under=85 --format=total
+	$(MAKE) test-slow
 
 # What depends on the back end most, on JAX. Tests that are TensorFlow's by nature are skipped and say why. XLA compiles
 # whatever a test does: to do that well takes longer than it saves.
@@ -53,7 +53,7 @@ ON_JAX := training/test_interruption.py training/test_trainer.py training/test_d
 
 test-jax: $(INSTALLED)
 	KERAS_BACKEND=jax JAX_PLATFORMS=cpu XLA_FLAGS=--xla_backend_optimization_level=0 $(ONE_THREAD) \
-	  $(BIN)/python -m $(PYTEST) $(addprefix tests/,$(ON_JAX))
+	  $(BIN)/python -m $(PYTEST) -m "not slow" $(addprefix tests/,$(ON_JAX))
 
 # The newest Python that TensorFlow has wheels for, in whatever place it is; pyenv's need not be on the path.
 NEWEST := 3.13
@@ -72,7 +72,7 @@ ON_NEWEST := training/test_checkpoint.py training/test_recorder.py commands/test
   evaluation/test_predictions.py evaluation/test_protocol.py evaluation/test_metrics.py evaluation/test_plots.py
 
 test-most: $(INSTALLED)
-	$(ONE_THREAD) $(BIN)/python -m $(PYTEST) $(addprefix tests/,$(ON_NEWEST))
+	$(ONE_THREAD) $(BIN)/python -m $(PYTEST) -m "not slow" $(addprefix tests/,$(ON_NEWEST))
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

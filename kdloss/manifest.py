@@ -7,6 +7,7 @@
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,8 @@ def read_manifest(folder):
         raise DataError(f"{folder}: prepared format version {version}, expected {VERSION}: prepare the set again")
     if missing := [fact for fact, kind in _FACTS.items() if not isinstance(manifest.get(fact), kind)]:
         raise DataError(f"{path}: damaged (no {missing[0]}): prepare the set again")
+    if not 0 <= manifest["count"] <= sys.maxsize:
+        raise DataError(f"{path}: damaged (no count of faces): prepare the set again")
     if manifest.get("manifest") != _own_hash(manifest):
         raise DataError(f"{path}: changed since it was written (its hash is another): prepare the set again")
     return manifest
