@@ -1,5 +1,6 @@
 """Trainings that are killed at random moments, as by a power cut: the same command goes on to the same numbers."""
 
+import itertools
 import os
 import random
 import signal
@@ -27,18 +28,17 @@ NETWORK += ["--batch-size", "4", "--ema", "0.9", "--seed", "7"]
 pytestmark = pytest.mark.slow
 
 
-def run(words, folder, kill_after=None):
-    """A command's exit status; ``kill_after`` so many seconds of its training it is killed, if it still runs."""
+def run(words, folder, epochs=None, seconds=0.0):
+    """A command's exit status; ``seconds`` after the start of its ``epochs``-th epoch it is killed, if it still runs."""
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "TF_DETERMINISTIC_OPS": "1"}
     command = [sys.executable, "-c", COMMAND, *words]
     errors = folder / "errors.txt"
     with open(errors, "w") as stderr, subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True, start_new_session=True
     ) as process:  # fmt: skip
-        if kill_after is not None:
-            while (line := process.stdout.readline()) and "Epoch " not in line:
-                pass
-            time.sleep(kill_after)
+        if epochs:
+            list(itertools.islice((line for line in process.stdout if "Epoch " in line), epochs))
+            time.sleep(seconds)
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate(timeout=300)
     assert process.returncode in (0, -signal.SIGKILL), errors.read_text()
@@ -63,7 +63,9 @@ def test_the_same_command_goes_on_to_the_same_numbers(command, kills, faces, run
         (tmp_path / name).mkdir()
     assert run(words, tmp_path / "whole") == 0
     for _ in range(kills):
-        killed += run(words, tmp_path / "killed", kill_after=rng.uniform(0, 3)) == -signal.SIGKILL
+        # The first epoch takes a second, and each of the others some hundredths.
+        moment = (rng.randint(1, 8), rng.uniform(0, 0.1))
+        killed += run(words, tmp_path / "killed", *moment) == -signal.SIGKILL
     assert killed, "every try was done before its kill"
     assert run(words, tmp_path / "killed") == 0
     found, expected = (tmp_path / name / "runs" / "run" for name in ("killed", "whole"))
