@@ -3,9 +3,9 @@
 Stands alone: needs only numpy and, for `asm.plots`, matplotlib.
 """
 
-from asm.errors import UserError as UserError
 from asm.procrustes import Alignment as Alignment
 from asm.procrustes import Similarity as Similarity
 from asm.procrustes import fit_similarity as fit_similarity
 from asm.procrustes import generalised_procrustes as generalised_procrustes
 from asm.shape_model import ShapeModel as ShapeModel
+from kdloss.errors import UserError as UserError

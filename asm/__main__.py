@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from asm.array_files import read_npy
-from asm.atomic import replacing
-from asm.errors import UserError, exits_on_user_error
 from asm.shape_model import ShapeModel
+from kdloss.errors import UserError, exits_on_user_error
+from kdloss.files import read_npy, replacing
 
 # The unit of prepared shapes: the crop that is this many times the longer side of the landmark box.
 _UNIT_CROP_SCALE = 1.25
@@ -81,7 +80,7 @@ def load_training_shapes(path):
     if not path.is_dir():
         return load_points(path), {"unit": "as given", "source": path.name}
     # Imported here: shape models of plain points need nothing of it.
-    from kdloss.prepared import PreparedDataset
+    from kdloss.data.prepared import PreparedDataset
 
     prepared = PreparedDataset(path)
     points = prepared.points[prepared.indices("train")].astype(np.float64)

@@ -4,8 +4,8 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from asm.atomic import replacing
-from asm.errors import UserError
+from kdloss.errors import UserError
+from kdloss.files import replacing
 
 _INK, _QUIET, _FAINT, _GHOST = "#1f2430", "#6b7280", "#a3abb8", "#cfd4dc"
 _MINUS, _PLUS, _ACCENT = "#1769aa", "#c2410c", "#0f766e"

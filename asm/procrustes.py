@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asm.errors import UserError
+from kdloss.errors import UserError
 
 # Squares of larger numbers, and their sums, leave what float64 holds exactly, and further on what it holds at all.
 LARGEST = np.float64(1e15)

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from asm.array_files import read_npz
-from asm.atomic import replacing
-from asm.errors import UserError
 from asm.procrustes import LARGEST, checked_points, fit_similarity, procrustes_mean
+from kdloss.errors import UserError
+from kdloss.files import read_npz, replacing
 
 FORMAT = "asm.shape_model"
 VERSION = 1

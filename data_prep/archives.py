@@ -6,8 +6,8 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from asm.atomic import new_folder
 from kdloss.errors import DataError
+from kdloss.files import new_folder
 
 MOST_BYTES = 100e9
 _BLOCK = 1 << 20

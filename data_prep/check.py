@@ -3,10 +3,9 @@
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
-from asm.cores import usable_cores
+from kdloss.data.prepared import PreparedDataset, content_hash
 from kdloss.errors import DataError
-from kdloss.manifest import content_hash
-from kdloss.prepared import PreparedDataset
+from kdloss.machine import usable_cores
 
 _LISTED = 3
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from data_prep.face import Face, FacesOnDisk, RawDataset, SkippedFace, as_points
-from kdloss.datasets import DATASETS, dataset_scheme
+from data_prep.raw import Face, FacesOnDisk, RawDataset, SkippedFace, as_points
+from kdloss.data.datasets import DATASETS, dataset_scheme
+from kdloss.data.hdf5 import foreign_part, read_dataset
 from kdloss.errors import DataError
-from kdloss.hdf5_files import foreign_part, read_dataset
 
 # Split -> names of its images, points and boxes.
 VARIABLES = {"train": ("IsTr", "phisTr", "bboxesTr"), "test": ("IsT", "phisT", "bboxesT")}

@@ -18,10 +18,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_prep.face import SkippedFace
+from data_prep.raw import SkippedFace
+from kdloss.data.geometry import BoxPolicy, FaceCrop, invert, landmark_box
+from kdloss.data.prepared import BOX_COLUMNS, SUBSET_PREFIX
 from kdloss.errors import DataError
-from kdloss.geometry import BoxPolicy, FaceCrop, invert, landmark_box
-from kdloss.prepared import BOX_COLUMNS, SUBSET_PREFIX
 
 # Faces that a process is given at a time.
 _CHUNK = 64

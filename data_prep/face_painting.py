@@ -5,7 +5,7 @@ import numpy as np
 
 from data_prep.canvas import ellipse, fill, random_colour
 from data_prep.face_shape import SKULL_CENTRE, along, spline, unit_circle
-from kdloss.schemes import SCHEMES
+from kdloss.data.schemes import SCHEMES
 
 _SKIN = np.array([[236, 202, 182], [228, 184, 154], [196, 142, 108], [140, 92, 64], [82, 52, 38]])
 _HAIR = np.array([[24, 20, 20], [60, 40, 28], [108, 72, 44], [168, 128, 78], [222, 192, 138]])

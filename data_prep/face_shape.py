@@ -9,8 +9,8 @@ import functools
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from kdloss.geometry import landmark_box
-from kdloss.schemes import SCHEMES
+from kdloss.data.geometry import landmark_box
+from kdloss.data.schemes import SCHEMES
 
 # The head turns about this point, between the ears.
 PIVOT = np.array([0.0, 0.35, -0.5])

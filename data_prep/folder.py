@@ -17,11 +17,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from data_prep.face import SYNTHETIC_MARK, Face, FacesOnDisk, RawDataset, SkippedFace, as_points
-from data_prep.images import read_image
+from data_prep.raw import SYNTHETIC_MARK, Face, FacesOnDisk, RawDataset, SkippedFace, as_points
 from data_prep.w300 import paired_files, read_pts
+from kdloss.data.images import read_image
+from kdloss.data.schemes import SCHEMES, LandmarkScheme
 from kdloss.errors import DataError
-from kdloss.schemes import SCHEMES, LandmarkScheme
 
 SPLIT_FOLDERS = {"train": "train", "training": "train", "trainset": "train"}
 SPLIT_FOLDERS |= {"test": "test", "testing": "test", "testset": "test"}

@@ -10,13 +10,13 @@ import cv2
 import h5py
 import numpy as np
 
-from asm.atomic import new_folder
 from data_prep.cofw import VARIABLES
-from data_prep.face import SYNTHETIC_MARK
+from data_prep.raw import SYNTHETIC_MARK
 from data_prep.synthetic import SMALLEST, render_face
 from data_prep.wflw import ANNOTATIONS, FLAGS, IMAGES, LISTS
+from kdloss.data.geometry import landmark_box
 from kdloss.errors import ConfigError, DataError
-from kdloss.geometry import landmark_box
+from kdloss.files import new_folder
 
 SPLITS = ("train", "test")
 # Parts of 300-W that take turns, about as often as in the release; the first turns visit each.

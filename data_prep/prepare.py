@@ -14,14 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from asm.atomic import new_folder
-from asm.cores import usable_cores
 from data_prep.crops import FaceCutter, cut_faces
-from data_prep.face import SYNTHETIC_MARK, SkippedFace
-from kdloss.datasets import dataset_spec
+from data_prep.raw import SYNTHETIC_MARK, SkippedFace
+from kdloss.data.datasets import dataset_spec
+from kdloss.data.prepared import BOX_COLUMNS, SUBSET_PREFIX, TEXT, content_hash, is_prepared, write_manifest
 from kdloss.errors import DataError
-from kdloss.manifest import TEXT, content_hash, is_prepared, write_manifest
-from kdloss.prepared import BOX_COLUMNS, SUBSET_PREFIX
+from kdloss.files import new_folder
+from kdloss.machine import usable_cores
 
 # Imported when asked for: h5py takes longer to load than a small data set takes to prepare.
 READERS = {

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.face import MAX_PIXEL, Face, FacesOnDisk, RawDataset, SkippedFace
-from data_prep.images import IMAGE_SUFFIXES, read_image
-from kdloss.datasets import DATASETS, dataset_scheme
+from data_prep.raw import MAX_PIXEL, Face, FacesOnDisk, RawDataset, SkippedFace
+from kdloss.data.datasets import DATASETS, dataset_scheme
+from kdloss.data.images import IMAGE_SUFFIXES, read_image
 from kdloss.errors import DataError
 
 SUBSET_OF = {"helen/testset": "common", "lfpw/testset": "common", "ibug": "challenging"}

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.face import Face, FacesOnDisk, RawDataset, SkippedFace, as_points
-from data_prep.images import read_image
-from kdloss.datasets import DATASETS, dataset_scheme
+from data_prep.raw import Face, FacesOnDisk, RawDataset, SkippedFace, as_points
+from kdloss.data.datasets import DATASETS, dataset_scheme
+from kdloss.data.images import read_image
 from kdloss.errors import DataError
 
 IMAGES = "WFLW_images"

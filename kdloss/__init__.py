@@ -19,14 +19,14 @@ def load(name_or_path):
     Example:
         >>> points = kdloss.load("runs/student").predict(images)
     """
-    from kdloss.training.checkpoint import load_model
+    from kdloss.models.checkpoint import load_model
 
     return load_model(name_or_path)[0]
 
 
 def __getattr__(name):
     if name == "Landmarker":
-        from kdloss.landmarker import Landmarker
+        from kdloss.inference.landmarker import Landmarker
 
         return Landmarker
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -23,16 +23,15 @@ import sys
 import time
 from pathlib import Path
 
-from asm.atomic import write_whole
-from asm.cores import usable_cores
-from kdloss.benchmarking.runtimes import RUNTIMES, USUAL
-from kdloss.benchmarking.tables import folder_tables, inference_tables
-from kdloss.datasets import DATASETS
+from kdloss.data.datasets import DATASETS
+from kdloss.deploy.runtimes import RUNTIMES, USUAL
+from kdloss.deploy.timing_tables import folder_tables, inference_tables
 from kdloss.errors import ConfigError, exits_on_user_error
 from kdloss.evaluation.evaluation import check_checkpoint
-from kdloss.evaluation.table import json_table, text_table
-from kdloss.locate import EXPORTED, checkpoint_path
-from kdloss.runs import environment, keras_backend, require_place
+from kdloss.evaluation.tables import json_table, text_table
+from kdloss.files import require_place, write_whole
+from kdloss.machine import environment, keras_backend, usable_cores
+from kdloss.models.locate import EXPORTED, checkpoint_path
 
 ARCHITECTURES = ("mobilenetv2", "efficientnetb3", "efficientfan-b0")
 MODEL = "mobilenetv2-300w"
@@ -57,7 +56,7 @@ def main(argv=None):
         write_whole(args.json, json.dumps(record, indent=1, allow_nan=False) + "\n")
         print(f"wrote {args.json}")
     if args.plot:
-        from kdloss.benchmarking.accuracy_plot import accuracy_figure
+        from kdloss.deploy.accuracy_plot import accuracy_figure
         from kdloss.evaluation.plots import figure_bytes
 
         write_whole(args.plot, figure_bytes(accuracy_figure(record), dpi=150))
@@ -105,11 +104,11 @@ def _thread_counts(texts):
 
 def _inference(args):
     """The record of networks in runtimes."""
-    from kdloss.data_location import find_prepared
+    from data_prep.find import find_prepared
 
     prepared = find_prepared(args.dataset, args.data) if args.dataset else None
-    from kdloss.benchmarking.inference import measure_inference
-    from kdloss.benchmarking.networks import find_networks
+    from kdloss.deploy.networks import find_networks
+    from kdloss.deploy.timing import measure_inference
 
     archs = args.arch or ([] if args.checkpoint else ARCHITECTURES)
     networks = find_networks(archs, args.points, args.image_size, args.checkpoint, prepared and prepared.scheme)
@@ -120,12 +119,12 @@ def _inference(args):
 
 def _predict(args):
     """The record of faces read from a folder."""
-    from kdloss.data_location import find_prepared
+    from data_prep.find import find_prepared
 
     if (given := checkpoint_path(args.checkpoint)).suffix in EXPORTED:
         raise ConfigError(f"--checkpoint {given}: is an exported file: give the Keras model that it is made from")
     prepared = find_prepared(args.dataset, args.data)
-    from kdloss.benchmarking.folder import measure_folder
+    from kdloss.deploy.folder import measure_folder
 
     settings = {name: getattr(args, name) for name in ("split", "threads", "rounds", "faces")}
     return measure_folder(args.checkpoint, prepared, **settings, announce=_print)

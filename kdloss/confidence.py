@@ -14,19 +14,19 @@ import sys
 import time
 from pathlib import Path
 
-from asm.atomic import write_whole
+from data_prep.find import check_data, find_prepared
 from kdloss import pretrained
-from kdloss.data_location import check_data, find_prepared
-from kdloss.datasets import DATASETS
-from kdloss.deploy.calibration import measure_confidence, reliability
-from kdloss.deploy.confidence import Confidence, store_confidence
-from kdloss.deploy.metadata import with_confidence
-from kdloss.deploy.readers import check_reader, load_reader
+from kdloss.data.datasets import DATASETS
+from kdloss.data.geometry import BoxPolicy
 from kdloss.errors import ConfigError, exits_on_user_error
-from kdloss.evaluation.table import json_table, text_table
-from kdloss.geometry import BoxPolicy
-from kdloss.runs import environment, require_place
-from kdloss.training.checkpoint import require_scheme
+from kdloss.evaluation.tables import json_table, text_table
+from kdloss.files import require_place, write_whole
+from kdloss.inference.confidence import Confidence, store_confidence
+from kdloss.inference.confidence_fit import measure_confidence, reliability
+from kdloss.inference.metadata import with_confidence
+from kdloss.inference.readers import check_reader, load_reader
+from kdloss.machine import environment
+from kdloss.models.checkpoint import require_scheme
 
 
 @exits_on_user_error
@@ -66,8 +66,7 @@ def main(argv=None):
     found |= {"kind": "confidence", "checkpoint": args.checkpoint, "machine": environment()}
     found |= {"command": f"python -m kdloss.confidence {shlex.join(typed)}", "date": time.strftime("%Y-%m-%d")}
     # Matplotlib takes long to import.
-    from kdloss.deploy.confidence_views import reliability_figure, reliability_table
-    from kdloss.evaluation.plots import figure_bytes
+    from kdloss.evaluation.plots import figure_bytes, reliability_figure, reliability_table
 
     table = reliability_table(found)
     print(text_table(table))

@@ -18,14 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from asm.atomic import write_whole
+from data_prep.find import check_data, find_prepared
 from kdloss import pretrained
-from kdloss.data_location import check_data, find_prepared
-from kdloss.datasets import DATASETS
-from kdloss.detectors import DETECTORS, detector
+from kdloss.data.datasets import DATASETS
+from kdloss.data.geometry import BoxPolicy
 from kdloss.errors import ConfigError, DataError, UserError, exits_on_user_error
 from kdloss.evaluation.comparison import compare, comparison_lines, comparison_tables, distinct_labels
-from kdloss.evaluation.detected import detect_faces, detector_line, detector_record, evaluate_beside
+from kdloss.evaluation.detector_boxes import detect_faces, detector_line, detector_record, evaluate_beside
 from kdloss.evaluation.evaluation import (
     MEAN_SHAPE,
     check_checkpoint,
@@ -36,11 +35,12 @@ from kdloss.evaluation.evaluation import (
 )
 from kdloss.evaluation.predictions import SUFFIXES, holds_predictions, load_predictions, mean_offset
 from kdloss.evaluation.protocol import MISSING
-from kdloss.evaluation.table import text_table
-from kdloss.evaluation.tables import Result, parts_table, results_table
-from kdloss.geometry import BoxPolicy
-from kdloss.prediction import predict_crops
-from kdloss.runs import environment, find_checkpoint, machine, require_place
+from kdloss.evaluation.tables import Result, parts_table, results_table, text_table
+from kdloss.files import require_place, write_whole
+from kdloss.inference.detectors import DETECTORS, detector
+from kdloss.inference.prediction import predict_crops
+from kdloss.machine import environment, machine
+from kdloss.training.runs import find_checkpoint
 
 DEFAULT_BOX = "gt:1.25"
 DETECTOR = "lbp"
@@ -74,8 +74,8 @@ def main(argv=None):
     tables = _tables([*evaluations, *beside], baseline)
     print("\n\n".join(map(text_table, tables)))
     # Matplotlib, which neither --help nor a mistake in the command should wait for.
-    from kdloss.evaluation.evaluation_folder import overlaid_ced, write_evaluation
     from kdloss.evaluation.plots import figure_bytes
+    from kdloss.evaluation.report import overlaid_ced, write_evaluation
 
     out = args.out or _place(args, models[0])
     made = {
@@ -96,7 +96,7 @@ def main(argv=None):
             print("\n" + more["lines"][0])
         written = "metrics.json, predictions.npz and ced.png"
     if args.report:
-        from kdloss.evaluation.evaluation_report import write_evaluation_report
+        from kdloss.evaluation.report import write_evaluation_report
 
         more |= {"tables": tables, "baseline": baseline, "configuration": configuration}
         write_evaluation_report(out / "report.html", evaluations, **more, **made)
@@ -194,7 +194,7 @@ def _size(evaluation):
     checkpoint = evaluation.metrics["protocol"]["checkpoint"]
     if not checkpoint:
         return {}
-    from kdloss.training.checkpoint import checkpoint_path
+    from kdloss.models.checkpoint import checkpoint_path
 
     return {"MB": checkpoint_path(checkpoint["path"]).stat().st_size / 1e6}
 

@@ -12,16 +12,17 @@ import argparse
 import importlib.util
 from pathlib import Path
 
-from kdloss.data_location import check_data, find_prepared
-from kdloss.datasets import DATASETS
-from kdloss.deploy.metadata import read_metadata, with_confidence
+from data_prep.find import check_data, find_prepared
+from kdloss.data.datasets import DATASETS
+from kdloss.data.schemes import LandmarkScheme
 from kdloss.errors import CheckpointError, ConfigError, exits_on_user_error
 from kdloss.evaluation.evaluation import load_checkpoint, name_of
-from kdloss.locate import checkpoint_path
+from kdloss.files import require_place
+from kdloss.inference.metadata import read_metadata, with_confidence
+from kdloss.machine import keras_backend
+from kdloss.models.checkpoint import loadable_card, require_scheme
+from kdloss.models.locate import checkpoint_path
 from kdloss.pretrained import describe
-from kdloss.runs import keras_backend, require_place
-from kdloss.schemes import LandmarkScheme
-from kdloss.training.checkpoint import loadable_card, require_scheme
 
 # Format -> its suffix, and the precisions that it knows.
 FORMATS = {

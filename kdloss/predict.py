@@ -23,18 +23,16 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from asm.atomic import replacing, write_whole
-from data_prep.images import read_photograph
-from kdloss.detectors import DETECTORS
-from kdloss.errors import ConfigError, DataError, exits_on_user_error
-from kdloss.face_records import csv_header, csv_row, draw_faces, face_record
-from kdloss.interruption import deferred_interrupt
-from kdloss.landmarker_options import add_landmarker_options, check_landmarker
-from kdloss.predict_video import predict_video
-from kdloss.runs import require_place
-from kdloss.sources import GivenBoxes, find_sources
-from kdloss.tracking import DETECT_EVERY
-from kdloss.video import Camera, VideoFile
+from kdloss.data.images import read_photograph
+from kdloss.errors import ConfigError, DataError, deferred_interrupt, exits_on_user_error
+from kdloss.files import replacing, require_place, write_whole
+from kdloss.inference.detectors import DETECTORS
+from kdloss.inference.options import add_landmarker_options, check_landmarker
+from kdloss.inference.output import csv_header, csv_row, draw_faces, face_record
+from kdloss.inference.sources import GivenBoxes, find_sources
+from kdloss.inference.tracking import DETECT_EVERY
+from kdloss.inference.video import Camera, VideoFile
+from kdloss.inference.video_output import predict_video
 
 DEFAULT_MODEL = "mobilenetv2-300w"
 BOXES, WHOLE = "boxes", "whole"
@@ -46,7 +44,7 @@ class Finder:
     """Where the faces of photographs are: found, given or the whole image.
 
     Args:
-        landmarker: a `kdloss.landmarker.Landmarker`, with a detector unless one of the others is set.
+        landmarker: a `kdloss.inference.landmarker.Landmarker`, with a detector unless one of the others is set.
         boxes: `GivenBoxes`, or None.
         whole: whether each image is one face, cut as the model's crops are.
     """
@@ -81,7 +79,7 @@ def find_faces(finder, photographs):
 
     Args:
         finder: a `Finder`.
-        photographs: `kdloss.sources.Source`\\ s.
+        photographs: `kdloss.inference.sources.Source`\\ s.
 
     Yields:
         (photograph, image, faces), or (photograph, None, error) with the `DataError` of one that cannot be read.

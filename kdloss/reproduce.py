@@ -1,26 +1,26 @@
 """The whole system in one command, from faces to a report: ``python -m kdloss.reproduce --dataset 300w --preset cpu``.
 
 Prepares the data, fits the shape model, trains the teachers and students of a system (``--system kd-loss``,
-``efficientfan`` or ``crossed``, see `kdloss.chain`), evaluates them all on the test faces and writes ``report.html``
-and ``results.json``. Run again, it goes on where it was stopped.
+``efficientfan`` or ``crossed``, see `kdloss.experiments.systems`), evaluates them all on the test faces and writes
+``report.html`` and ``results.json``. Run again, it goes on where it was stopped.
 """
 
 import argparse
 from pathlib import Path
 
-from kdloss.chain import DEFAULT_SYSTEM, SYSTEMS, link_config, run_chain
-from kdloss.data_location import check_data, find_prepared
-from kdloss.datasets import DATASETS
+from data_prep.find import check_data, find_prepared
+from kdloss.data.datasets import DATASETS
+from kdloss.data.geometry import BoxPolicy
 from kdloss.errors import ConfigError, exits_on_user_error
 from kdloss.evaluation.evaluation import evaluate_checkpoint, evaluate_mean_shape
-from kdloss.evaluation.table import text_table
-from kdloss.evaluation.tables import Result, results_table
-from kdloss.geometry import BoxPolicy
-from kdloss.recipes import PRESETS, recipe
-from kdloss.runs import require_backend, require_place, runs_root
+from kdloss.evaluation.tables import Result, results_table, text_table
+from kdloss.experiments.recipes import PRESETS, recipe
+from kdloss.experiments.systems import DEFAULT_SYSTEM, SYSTEMS, link_config, run_chain
+from kdloss.files import require_place
+from kdloss.models.checkpoint import require_backend
 from kdloss.training.checks import check_faces, check_settings, check_weights
-from kdloss.training.deadline import Deadline, OutOfTime
-from kdloss.training.run_folder import check_run_folder
+from kdloss.training.runs import check_run_folder, runs_root
+from kdloss.training.state import Deadline, OutOfTime
 
 OUT_OF_TIME = 75  # exit status: run the same command again (EX_TEMPFAIL)
 
@@ -29,12 +29,12 @@ def reproduce(system, preset, prepared, folder, seed=0, ablation=True, epochs=No
     """Runs a system's chain on prepared faces, evaluates it and writes the report.
 
     Args:
-        system: its name, of `kdloss.chain.SYSTEMS`.
+        system: its name, of `kdloss.experiments.systems.SYSTEMS`.
         preset: name of its `Recipe`.
         prepared: the `PreparedDataset`.
         folder: where everything goes (`pathlib.Path`).
         seed: of everything random.
-        ablation: train the rows of the table that are only compared with too, see `kdloss.chain`.
+        ablation: train the rows of the table that are only compared with too, see `kdloss.experiments.systems`.
         epochs: no run takes more than this many; None: as the recipe says.
         deadline: a `Deadline` of the training.
 
@@ -46,8 +46,8 @@ def reproduce(system, preset, prepared, folder, seed=0, ablation=True, epochs=No
     """
     import keras
 
-    from kdloss.evaluation.chain_report import write_chain_report
-    from kdloss.evaluation.evaluation_folder import write_evaluation
+    from kdloss.evaluation.report import write_evaluation
+    from kdloss.experiments.report import write_chain_report
 
     settings, links = _plan(system, preset, seed, ablation, epochs)
     runs = run_chain(links, settings, prepared, folder, deadline=deadline)

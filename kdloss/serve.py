@@ -13,9 +13,9 @@ import signal
 import socket
 import sys
 
-from kdloss.detectors import DETECTORS
 from kdloss.errors import ConfigError, exits_on_user_error
-from kdloss.landmarker_options import add_landmarker_options, check_landmarker
+from kdloss.inference.detectors import DETECTORS
+from kdloss.inference.options import add_landmarker_options, check_landmarker
 from kdloss.serving.models import ServedModel, shown_names
 
 MODELS = ("mobilenetv2-300w", "mobilenetv2-300w/int8.tflite")

@@ -7,11 +7,11 @@
 import argparse
 
 from kdloss.errors import exits_on_user_error
+from kdloss.experiments.flags import add_training_flags, overrides, recipe_for, run_training
 from kdloss.losses.kd_presets import KD_PRESETS
-from kdloss.runs import find_checkpoint, find_teachers
-from kdloss.training.checkpoint import loadable_card
-from kdloss.training.command import add_training_flags, overrides, recipe_for, run_training
+from kdloss.models.checkpoint import loadable_card
 from kdloss.training.config import METHODS
+from kdloss.training.runs import find_checkpoint, find_teachers
 
 # Flags of one way of distilling: given without it they would do nothing.
 _POINTS = ("preset", "unit", "teacher_views")

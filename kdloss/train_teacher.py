@@ -7,7 +7,7 @@ network can teach: ``--arch efficientnetb3`` regresses points, ``--arch efficien
 import argparse
 
 from kdloss.errors import exits_on_user_error
-from kdloss.training.command import add_training_flags, overrides, recipe_for, run_training
+from kdloss.experiments.flags import add_training_flags, overrides, recipe_for, run_training
 
 
 @exits_on_user_error

@@ -12,16 +12,18 @@ import re
 import pytest
 
 from data_prep.prepare import READERS, open_raw
-from kdloss import export, recipes, reproduce, train_student, train_teacher
-from kdloss.chain import SYSTEMS, link_config
-from kdloss.datasets import DATASETS, DatasetSpec
+from kdloss import export, reproduce, train_student, train_teacher
+from kdloss.data.datasets import DATASETS, DatasetSpec
+from kdloss.data.schemes import SCHEMES
 from kdloss.errors import ConfigError, DataError
-from kdloss.losses import KD_PRESETS, heatmap_loss, point_loss, points
-from kdloss.models import architectures, build_model
-from kdloss.schemes import SCHEMES
+from kdloss.experiments import recipes
+from kdloss.experiments.systems import SYSTEMS, link_config
+from kdloss.losses import KD_PRESETS, heatmap_loss, point_loss
+from kdloss.losses import point_losses as points
+from kdloss.losses.feature_distillation import FeatureDistillation
+from kdloss.models import architecture_names, build_model
 from kdloss.training import config as configuration
-from kdloss.training.feature_distillation import FeatureDistillation
-from kdloss.training.objectives import objective_for
+from kdloss.training.trainer import objective_for
 from tests.training.tiny_chain import HEATMAP_NETWORKS, REGRESSORS, TINY
 
 
@@ -33,7 +35,7 @@ def data_sets(capsys, tmp_path):
         elif importlib.util.find_spec(module) is None or not hasattr(importlib.import_module(module), function):
             yield f"data set {name}: no {function}: write it in {module}"
         if spec.scheme and spec.scheme not in SCHEMES:
-            yield f"data set {name}: no landmark scheme {spec.scheme!r}: add it to kdloss/schemes.py"
+            yield f"data set {name}: no landmark scheme {spec.scheme!r}: add it to kdloss/data/schemes.py"
 
 
 def losses(capsys, tmp_path):
@@ -52,13 +54,13 @@ def losses(capsys, tmp_path):
             if term != "kd-loss" and f"{term}_weight" not in known:
                 yield (
                     f"--method {method}: no term {term!r}: add it to FeatureDistillation in "
-                    f"kdloss/training/feature_distillation.py, and {term}_weight to TrainConfig"
+                    f"kdloss/losses/feature_distillation.py, and {term}_weight to TrainConfig"
                 )
 
 
 def networks(capsys, tmp_path, built=()):
     tables = REGRESSORS | HEATMAP_NETWORKS
-    for name in architectures():
+    for name in architecture_names():
         if not callable(tables[name].trunk):
             yield f"--arch {name}: no trunk: its entry needs a function that builds it"
         try:
@@ -85,18 +87,18 @@ def formats(capsys, tmp_path):
 def systems(capsys, tmp_path):
     for dataset in _choices(reproduce.main, "--dataset", capsys):
         if dataset not in DATASETS:
-            yield f"reproduce --dataset {dataset}: no such data set: add a DatasetSpec to kdloss/datasets.py"
+            yield f"reproduce --dataset {dataset}: no such data set: add a DatasetSpec to kdloss/data/datasets.py"
         for title, system in SYSTEMS.items():
             for preset, recipe in system.recipes.items():
                 for link in system.links(recipe, True):
                     try:
                         run = link_config(link, recipe, dataset, tmp_path)
                         objective_for(run)
-                        assert run.arch in architectures()
+                        assert run.arch in architecture_names()
                     except Exception as error:
                         yield (
                             f"reproduce --dataset {dataset} --system {title} --preset {preset}: no recipe for "
-                            f"{link.name} ({error!r}): add it to kdloss/recipes.py"
+                            f"{link.name} ({error!r}): add it to kdloss/experiments/recipes.py"
                         )
 
 
@@ -126,7 +128,7 @@ def test_nothing_is_missing(missing, capsys, tmp_path):
 
 @pytest.mark.slow
 def test_every_network_can_be_built(capsys, tmp_path):
-    assert [*networks(capsys, tmp_path, architectures())] == []
+    assert [*networks(capsys, tmp_path, architecture_names())] == []
 
 
 NEW = DatasetSpec("aflw", "AFLW", "19")

@@ -94,7 +94,7 @@ def test_no_module_executes_what_a_file_says():
 
 def test_all_that_is_installed_is_looked_at():
     assert len(SOURCES) > 100
-    assert {"asm/array_files.py", ARCHIVES, "kdloss/models/torch_arrays.py"} <= set(SOURCES)
+    assert {"kdloss/files.py", ARCHIVES, "kdloss/models/torch_arrays.py"} <= set(SOURCES)
     assert sum(name.endswith(".ipynb") for name in SOURCES) == 7
 
 

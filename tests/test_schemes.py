@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from kdloss.data.schemes import SCHEMES, LandmarkScheme
 from kdloss.errors import DataError
-from kdloss.schemes import SCHEMES, LandmarkScheme
 
 
 def _down(start, stop):

@@ -11,8 +11,8 @@ import rounds
 
 def _landmarker(args):
     import kdloss
-    from kdloss.geometry import landmark_box
-    from kdloss.prepared import PreparedDataset
+    from kdloss.data.geometry import landmark_box
+    from kdloss.data.prepared import PreparedDataset
 
     prepared = PreparedDataset(args.data)
     rows = prepared.indices("test")[: args.faces]

@@ -15,9 +15,9 @@ LEAD_IN = 8  # batches: those that are drawn before the clock runs are used up
 def _batches(args):
     import cv2
 
-    from kdloss.augment import augmentation
-    from kdloss.pipeline import ViewBatches
-    from kdloss.prepared import PreparedDataset
+    from kdloss.data.augmentation import augmentation
+    from kdloss.data.batches import ViewBatches
+    from kdloss.data.prepared import PreparedDataset
 
     cv2.setNumThreads(1)  # as in training
     prepared = PreparedDataset(args.data)
@@ -48,14 +48,14 @@ def _numpy(args):
 
 
 def _tf_data(args):
-    from kdloss.pipeline import tf_dataset
+    from kdloss.data.batches import tf_dataset
 
     batches = _batches(args)
     return _timed(args, lambda first, last: iter(tf_dataset(batches, first, last)))
 
 
 def _keras(args):
-    from kdloss.pipeline import KerasBatches
+    from kdloss.data.batches import KerasBatches
 
     batches = _batches(args)
 

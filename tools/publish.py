@@ -17,20 +17,21 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from asm.atomic import new_folder, write_whole
-from kdloss.data_location import find_prepared
-from kdloss.datasets import DATASETS, dataset_spec
-from kdloss.deploy.calibration import measure_confidence, reliability
+from data_prep.find import find_prepared
+from kdloss.data.datasets import DATASETS, dataset_spec
 from kdloss.deploy.half_precision import save_half
 from kdloss.deploy.litert import LiteRTModel, export_litert
-from kdloss.deploy.readers import KerasReader
 from kdloss.deploy.representative import representative_crops, spread_rows
 from kdloss.errors import ConfigError, exits_on_user_error
 from kdloss.evaluation.evaluation import evaluate_loaded, load_checkpoint
 from kdloss.evaluation.robustness import measure_robustness
+from kdloss.files import new_folder, write_whole
+from kdloss.inference.confidence_fit import measure_confidence, reliability
+from kdloss.inference.readers import KerasReader
+from kdloss.machine import environment
+from kdloss.models.checkpoint import read_card
 from kdloss.pretrained import CARD, FILES, HALF, INT8, MODEL, describe
-from kdloss.runs import FINISHED, environment
-from kdloss.training.checkpoint import read_card
+from kdloss.training.runs import FINISHED
 
 ROBUSTNESS = 100  # test faces; each costs 78 predictions
 SPLITS = {"test": "Test split", "val": "Validation split"}

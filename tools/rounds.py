@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from tabulate import tabulate
 
-from kdloss.runs import machine
+from kdloss.machine import machine
 
 HERE = Path(__file__).resolve().parents[1]
 # Where others use the machine too, the processor's time (of all threads) says more of two checkouts than the wall's.

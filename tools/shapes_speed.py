@@ -21,7 +21,7 @@ def _shapes(args):
     As in faces, the variances of the modes fall by the square of their number: a few hold nine tenths of them all.
     """
     if args.data:
-        from kdloss.prepared import PreparedDataset
+        from kdloss.data.prepared import PreparedDataset
 
         points = PreparedDataset(args.data).points
         return np.resize(points, (args.shapes, *points.shape[1:])).astype(np.float64)

@@ -26,12 +26,12 @@ class _Work:
     def __init__(self, args, folder, views=0):
         import keras
 
-        from kdloss.augment import augmentation
-        from kdloss.geometry import BoxPolicy
+        from kdloss.data.augmentation import augmentation
+        from kdloss.data.batches import ViewBatches
+        from kdloss.data.geometry import BoxPolicy
+        from kdloss.data.prepared import PreparedDataset
         from kdloss.models import build_model
-        from kdloss.pipeline import ViewBatches
-        from kdloss.prepared import PreparedDataset
-        from kdloss.training.checkpoint import save_model
+        from kdloss.models.checkpoint import save_model
         from kdloss.training.config import TrainConfig
 
         keras.utils.set_random_seed(0)
@@ -57,7 +57,7 @@ def _published(args):
     import tensorflow as tf
 
     from kdloss.losses import KD_PRESETS, kd_loss
-    from kdloss.training.checkpoint import load_model
+    from kdloss.models.checkpoint import load_model
 
     folder = tempfile.TemporaryDirectory()
     work, crops = _Work(args, Path(folder.name)), []
@@ -91,9 +91,9 @@ def _published(args):
 def _own(args, views):
     import keras
 
-    from kdloss.pipeline import training_data
-    from kdloss.teacher_cache import cached_teacher
-    from kdloss.training.assembly import compiled_trainer, load_teachers
+    from kdloss.data.batches import training_data
+    from kdloss.training.fit import compiled_trainer, load_teachers
+    from kdloss.training.teacher_cache import cached_teacher
 
     class Watch(keras.callbacks.Callback):
         ends = ()

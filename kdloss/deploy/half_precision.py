@@ -6,7 +6,7 @@ import zipfile
 import h5py
 import numpy as np
 
-from asm.atomic import replacing
+from kdloss.files import replacing
 
 WEIGHTS = "model.weights.h5"
 # Rounding to 11 significant bits changes a number by 2^-12 of it, on average over sizes, and by 2^-11 at most.
@@ -14,12 +14,12 @@ TOLERANCE = 2.0**-11
 
 
 def save_half(path, model, card):
-    """`kdloss.training.checkpoint.save_model` with kernels in float16; `load_model` reads the file as any other.
+    """`kdloss.models.checkpoint.save_model` with kernels in float16; `load_model` reads the file as any other.
 
     Args:
         path, model, card: see there. The file appears whole or not at all.
     """
-    from kdloss.training.checkpoint import save_model  # Keras, which those who read exported files can spare
+    from kdloss.models.checkpoint import save_model  # Keras, which those who read exported files can spare
 
     with replacing(path) as work:
         save_model(work, model, card)

@@ -7,11 +7,19 @@ from contextlib import redirect_stderr, redirect_stdout
 
 import numpy as np
 
-from asm.atomic import replacing
-from kdloss.deploy.metadata import attach, exported, read_metadata
-from kdloss.deploy.signature import IMAGE, POINTS, SPREAD, image_signature, prepare_export
 from kdloss.errors import CheckpointError, ConfigError
-from kdloss.quiet import without_messages
+from kdloss.files import replacing
+from kdloss.inference.metadata import (
+    IMAGE,
+    POINTS,
+    SPREAD,
+    attach,
+    exported,
+    image_signature,
+    prepare_export,
+    read_metadata,
+)
+from kdloss.machine import without_messages
 
 
 def export_litert(model, path, precision="fp32", representative=None, card=None):
@@ -30,7 +38,7 @@ def export_litert(model, path, precision="fp32", representative=None, card=None)
             with weights in 8 bits.
         representative: of ``int8``: an iterable of batches of images (B, S, S, 3), RGB 0..255, such as the network will
             see. They decide the scales of the activations; some hundred images are enough.
-        card: of the checkpoint: the file then holds it, see `kdloss.deploy.metadata`.
+        card: of the checkpoint: the file then holds it, see `kdloss.inference.metadata`.
 
     Raises:
         ConfigError: an unknown precision, ``int8`` without images or without ai-edge-quantizer, or another back end
@@ -97,7 +105,7 @@ _WHOLE_NUMBERS = (
 
 
 class LiteRTModel:
-    """A LiteRT file in the place of a Keras model, for `kdloss.prediction`.
+    """A LiteRT file in the place of a Keras model, for `kdloss.inference.prediction`.
 
     Args:
         path: a file of `export_litert`.

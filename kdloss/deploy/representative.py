@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kdloss.geometry import BoxPolicy, FaceCrop, landmark_box
+from kdloss.data.geometry import BoxPolicy, FaceCrop, landmark_box
 
 REPRESENTATIVE = 200  # training faces that decide the scales of int8
 

@@ -4,10 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from asm.atomic import new_folder
-from kdloss.deploy.metadata import attach, exported
-from kdloss.deploy.signature import POINTS, SPREAD, image_signature, prepare_export
 from kdloss.errors import ConfigError
+from kdloss.files import new_folder
+from kdloss.inference.metadata import POINTS, SPREAD, attach, exported, image_signature, prepare_export
 
 
 def export_savedmodel(model, path, card=None):
@@ -19,7 +18,7 @@ def export_savedmodel(model, path, card=None):
     Args:
         model: images (B, S, S, 3) -> (B, N, 2) unit points.
         path: the folder to make.
-        card: of the checkpoint: the folder then holds it, see `kdloss.deploy.metadata`.
+        card: of the checkpoint: the folder then holds it, see `kdloss.inference.metadata`.
 
     Raises:
         ConfigError: the folder exists, or another back end than TensorFlow.

@@ -5,12 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from kdloss.datasets import dataset_spec
+from kdloss.data.datasets import dataset_spec
 from kdloss.errors import ConfigError, DataError
 from kdloss.evaluation import metrics
 from kdloss.evaluation.protocol import THRESHOLDS
-from kdloss.evaluation.table import Column, Row, Table
-from kdloss.evaluation.tables import LEGEND, protocol_text
+from kdloss.evaluation.tables import LEGEND, Column, Row, Table, protocol_text
 
 # Errors closer than this (fractions of the normaliser, far below a thousandth of a pixel) are equal: a tie.
 TIE = 1e-9

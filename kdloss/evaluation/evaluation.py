@@ -7,15 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from kdloss import pretrained
-from kdloss.deploy.readers import load_reader
+from kdloss.data.geometry import BoxPolicy, FaceCrop, transform_points
+from kdloss.data.prepared import PreparedDataset
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.evaluation import metrics
-from kdloss.evaluation.mean_shape import mean_shape_predictions
 from kdloss.evaluation.protocol import evaluate_points, missing_faces
-from kdloss.geometry import BoxPolicy, FaceCrop
-from kdloss.locate import EXPORTED, checkpoint_path, is_published_student
-from kdloss.prepared import PreparedDataset
-from kdloss.training.checkpoint import load_model, loadable_card, require_scheme
+from kdloss.inference.readers import load_reader
+from kdloss.models.checkpoint import load_model, loadable_card, require_scheme
+from kdloss.models.locate import EXPORTED, checkpoint_path, is_published_student
 
 MEAN_SHAPE = "mean training shape"
 
@@ -107,7 +106,7 @@ def evaluate_checkpoint(prepared, path, *, box=None, split="test", batch_size=64
         path: of the checkpoint.
         box: the `BoxPolicy` of the crops; None takes the checkpoint's own.
         split, batch_size: which faces, and how many at a time.
-        flip: mirror test, see `kdloss.prediction.predict_crops`.
+        flip: mirror test, see `kdloss.inference.prediction.predict_crops`.
         label: see `Evaluation`; None: the name of the run folder or file.
 
     Raises:
@@ -181,7 +180,7 @@ def load_checkpoint(path, scheme, readout=None):
     Args:
         path: of the checkpoint or of a LiteRT or ONNX file, or the name of a shipped model or of one of its files.
         scheme: the `LandmarkScheme` of the faces.
-        readout: see `kdloss.training.checkpoint.load_model`.
+        readout: see `kdloss.models.checkpoint.load_model`.
 
     Raises:
         CheckpointError: no such file, damaged, or for another landmark scheme.
@@ -260,7 +259,7 @@ def evaluate_loaded(
             ``box``; NaN for a face without box, which then has no prediction.
         detector, missing: see `kdloss.evaluation.protocol.evaluate_points`.
     """
-    from kdloss.prediction import predict_crops
+    from kdloss.inference.prediction import predict_crops
 
     box, rows = box or loaded.box, prepared.indices(split)
     boxes = prepared.boxes(box)[rows] if boxes is None else boxes
@@ -270,3 +269,25 @@ def evaluate_loaded(
     points[found] = predict_crops(loaded.model, prepared, rows[found], crops, batch_size, flip=flip)
     protocol = {"box": box, "checkpoint": loaded.record, "flip": flip, "detector": detector}
     return evaluate_predicted(prepared, points, split=split, label=label or loaded.label, missing=missing, **protocol)
+
+
+def mean_shape_predictions(prepared, rows, policy):
+    """Places the mean of the training shapes in the box of each face.
+
+    Args:
+        prepared: the `PreparedDataset`; its ``train`` split gives the mean, over unit coordinates of the boxes.
+        rows: (n,) row numbers of the faces to predict.
+        policy: the `BoxPolicy` of the boxes, the same for training and prediction.
+
+    Returns:
+        (n, N, 2) float64 points in pixels of the source images.
+
+    Raises:
+        DataError: no training faces, or a face without the box that the policy asks for.
+    """
+    boxes = prepared.boxes(policy)
+    crops = {row: FaceCrop.from_box(boxes[row], prepared.size) for row in (*prepared.indices("train"), *rows)}
+    mean = np.mean(
+        [crops[row].unit_points(prepared.points[row].astype(np.float64)) for row in prepared.indices("train")], axis=0
+    )
+    return np.stack([transform_points(prepared.to_image[row], crops[row].inverse_unit(mean)) for row in rows])

@@ -8,8 +8,8 @@ without prediction has an infinite error: FR and AUC count it as a failure, NME 
 
 import numpy as np
 
+from kdloss.data.geometry import landmark_box
 from kdloss.errors import ConfigError, DataError
-from kdloss.geometry import landmark_box
 
 NORMALISERS = ("interocular", "interpupil", "box")
 

@@ -16,11 +16,13 @@ from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 from PIL import Image
 
+from kdloss.data.datasets import dataset_spec
+from kdloss.data.geometry import BoxPolicy, invert, landmark_box, transform_points
 from kdloss.errors import DataError
 from kdloss.evaluation import metrics
 from kdloss.evaluation.comparison import TIE, common_faces, distinct_labels
 from kdloss.evaluation.protocol import THRESHOLDS
-from kdloss.geometry import BoxPolicy, invert, landmark_box, transform_points
+from kdloss.evaluation.tables import Column, Row, Table
 
 # Okabe and Ito's colours, told apart with any colour vision; line styles say the same in grey.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -412,3 +414,37 @@ def _heat_map(axes, grid, columns, lines, norm):
         if columns[j].rstrip("°") == "0" and lines[i] in ("0", "1.0"):
             axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor="red", linewidth=2))
     return image
+
+
+def reliability_table(found):
+    """A `Table` of the groups, the least confident on top."""
+    shares = [Column(key, key, 3) for key in ("confidence", "within")]
+    columns = (*shares, Column("error", "mean error, % of box"))
+    rows = tuple(Row(f"{i} of {len(found['groups'])}", group) for i, group in enumerate(found["groups"], 1))
+    notes = [
+        f"groups of {found['points'] // len(found['groups'])} points, from the least to the most confident",
+        f"within: share of points within {100 * found['within']:g} % of the face box's side, which is what confidence "
+        f"estimates; of all points {found['share_within']:.3f}",
+        f"rank correlation of confidence and error {found['spearman']:.2f}; mean gap between confidence and share "
+        f"{found['calibration_error']:.3f}" + (f"; AUC {found['auc']:.3f}" if found["auc"] is not None else ""),
+    ]
+    return Table(_title(found), columns, rows, tuple(notes), "points")
+
+
+def reliability_figure(found):
+    """A figure of two panels: share within over confidence beside the diagonal, and mean error over confidence."""
+    figure, (left, right) = new_figure(8.4, 3.8, 2, 2)
+    sure = [group["confidence"] for group in found["groups"]]
+    left.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
+    left.plot(sure, [group["within"] for group in found["groups"]], "o-", color=PALETTE[0])
+    left.set(xlabel="confidence", xlim=(0, 1), ylim=(0, 1))
+    left.set_ylabel(f"share within {100 * found['within']:g} % of the box")
+    right.plot(sure, [group["error"] for group in found["groups"]], "o-", color=PALETTE[1])
+    right.set(xlabel="confidence", ylabel="mean error, % of the box's side", xlim=(0, 1), ylim=(0, None))
+    figure.suptitle(_title(found), fontsize=10)
+    return figure
+
+
+def _title(found):
+    faces = f"{found['faces']} {found['split']} faces of {dataset_spec(found['dataset']).title}"
+    return f"{found['checkpoint']}: confidence on {faces}" + (", SYNTHETIC" if found["synthetic"] else "")

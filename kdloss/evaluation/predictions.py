@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from asm.array_files import read_npz
-from asm.atomic import replacing
 from kdloss.errors import ConfigError, DataError
 from kdloss.evaluation.protocol import MISSING
+from kdloss.files import read_npz, replacing
 
 SUFFIXES = (".npz", ".csv")
 

@@ -2,17 +2,17 @@
 
 import numpy as np
 
-from kdloss.datasets import dataset_spec
+from kdloss.data.datasets import dataset_spec
+from kdloss.data.prepared import SUBSET_PREFIX
 from kdloss.errors import DataError
 from kdloss.evaluation import metrics
-from kdloss.prepared import SUBSET_PREFIX
 
 THRESHOLDS = (0.10, 0.08)
 
 # What becomes of faces without prediction, and how metrics.json says so.
 MISSING = {"error": "none missing", "skip": "left out", "fail": "as failures"}
 
-# What a reader must know of a detector's boxes, see `kdloss.detectors.detected_boxes`.
+# What a reader must know of a detector's boxes, see `kdloss.inference.detectors.detected_boxes`.
 DETECTED = (
     "a detector's boxes are found in the stored crops around the truth, of several detections the one nearest to it: "
     "kinder than whole photographs"

@@ -1,76 +1,198 @@
-"""One HTML file that holds everything: tables, pictures, configuration. It asks no network for anything."""
+"""The report of one evaluation, or of several models on the same faces: one HTML file."""
 
-import base64
-import hashlib
 import json
-from dataclasses import dataclass
+import time
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from kdloss.data.datasets import dataset_spec
+from kdloss.evaluation import plots
+from kdloss.evaluation.comparison import common_faces
+from kdloss.evaluation.html import PIECES, Section, faces_notice, html_table, picture, write_report
+from kdloss.evaluation.point_errors import deviations_table, error_ellipse_figure, mean_face_error_figure, point_nme
+from kdloss.evaluation.predictions import save_predictions
+from kdloss.evaluation.protocol import MISSING
+from kdloss.evaluation.robustness import robustness_lines
+from kdloss.evaluation.tables import Result, points_table
+from kdloss.files import write_whole
 
-from asm.atomic import write_whole
-from kdloss.evaluation.table import cell_text
+# Faces in each gallery: of one model, and of each of several.
+FACES, FACES_COMPARED = 8, 4
+HEADINGS = {"worst": "Worst", "median": "Around the median", "best": "Best"}
 
 
-@dataclass(frozen=True)
-class Section:
-    """A heading and what stands below it: results of the macros in ``page/pieces.html``; text alone is escaped."""
-
-    heading: str
-    pieces: list
-
-
-def write_report(path, *, title, sections, summary="", notices=()):
+def write_evaluation_report(
+    path,
+    evaluations,
+    *,
+    environment,
+    tables=(),
+    lines=(),
+    baseline=None,
+    comparison=None,
+    robustness=None,
+    configuration=None,
+    command="",
+):
     """Writes the report, whole or not at all.
 
     Args:
         path: of the ``.html``.
-        title: heading of the page.
-        sections: `Section`\\ s in order.
-        summary: one or two sentences under the title, plain text.
-        notices: plain sentences set off at the top (rendered faces, faces that must not be published).
+        evaluations: `Evaluation`\\ s of the same faces; one for the report of a model, more for a comparison, each with
+            a label of its own.
+        environment: versions and machine, a dict.
+        tables: `Table`\\ s in order: results, parts, comparison.
+        lines: plain sentences below the tables, such as the differences between models.
+        baseline: the `Evaluation` of the mean shape for the cumulative curve, or None.
+        comparison: the dict of `kdloss.evaluation.comparison.compare` on these evaluations, drawn, or None.
+        robustness: the dict of `measure_robustness`, drawn, or None.
+        configuration: what the models were trained with, a dict, or None.
+        command: as typed.
+
+    Raises:
+        DataError: a model without any prediction.
+        UserError: the file can't be written.
     """
-    page = _PAGES.get_template("report.html")
-    write_whole(path, page.render(title=title, sections=sections, summary=summary, notices=notices))
+    first, several = evaluations[0], len(evaluations) > 1
+    spec = dataset_spec(first.metrics["dataset"])
+    ced = _drawn(overlaid_ced(evaluations, baseline), "Share of the faces at or below each error.")
+    sections = [
+        Section("Results", [*map(html_table, tables), *map(PIECES.paragraph, lines)]),
+        Section("Cumulative error", [ced]),
+    ]
+    if comparison:
+        caption = "Differences of NME, paired bootstrap intervals of 95 %."
+        intervals = PIECES.group("wide", [_drawn(plots.differences_figure(comparison), caption)])
+        faces = [
+            _drawn(plots.scatter_figure(first, other), f"Each face: {first.label} and {other.label}.")
+            for other in evaluations[1:]
+        ]
+        sections.append(Section("Differences", [intervals, PIECES.group("charts", faces)]))
+    if robustness:
+        caption = "NME as the box is shifted, and as it is scaled and turned."
+        maps = PIECES.group("wide", [_drawn(plots.robustness_figure(robustness), caption)])
+        sections.append(Section("Box robustness", [*map(PIECES.paragraph, robustness_lines(robustness)), maps]))
+    sections.append(Section("Errors by point", _points(evaluations)))
+    for evaluation in evaluations:
+        heading, count = (f"Faces: {evaluation.label}", FACES_COMPARED) if several else ("Faces", FACES)
+        pieces = [PIECES.colour_key({"truth": plots.TRUTH, "prediction": plots.PREDICTION})]
+        for name, chosen in plots.worst_median_best(evaluation.errors, count).items():
+            pieces += [PIECES.subheading(HEADINGS[name]), face_gallery(evaluation, chosen)]
+        sections.append(Section(heading, pieces))
+    sections.append(Section("Protocol", _protocols(evaluations)))
+    if configuration:
+        sections.append(Section("Configuration", [PIECES.facts(configuration)]))
+    made = ({"command": command} if command else {}) | {"date": time.strftime("%Y-%m-%d")}
+    sections.append(Section("Environment", [PIECES.facts(made | environment)]))
+    write_report(
+        path,
+        title=f"{spec.title}: {len(evaluations)} models compared" if several else f"{spec.title}: {first.label}",
+        summary=_summary(evaluations, comparison),
+        notices=[faces_notice(spec, first.metrics["protocol"]["synthetic"]), *_missing(evaluations)],
+        sections=sections,
+    )
 
 
-def picture(image, caption):
-    """The bytes of a PNG or JPEG with a caption, as a piece of a `Section`."""
-    kind = "png" if image.startswith(b"\x89PNG") else "jpeg"
-    return PIECES.figure(kind, base64.b64encode(image).decode("ascii"), caption)
+def face_gallery(evaluation, chosen):
+    """Faces of an `Evaluation` with truth and prediction drawn on them, each with its name and its error.
+
+    Args:
+        evaluation: the `Evaluation`.
+        chosen: positions of the faces in it.
+
+    Returns:
+        A piece of HTML for a `Section`.
+    """
+    names, errors, pictures = evaluation.names, evaluation.errors, []
+    for i in chosen:
+        figure = plots.face_figure(evaluation.prepared, evaluation.rows[i], evaluation.points[i])
+        pictures.append(_drawn(figure, f"{plots.error_text(errors[i])}, {names[i]}", "jpeg"))
+    return PIECES.group("gallery", pictures)
 
 
-def faces_notice(spec, synthetic):
-    """What must be said over pictures of a data set's faces: rendered, or not to be published."""
-    if synthetic:
-        return (
-            f"The faces are SYNTHETIC: rendered in the layout of {spec.title}. "
-            "Published numbers are of real faces and not comparable."
+def _points(evaluations):
+    limit = max(float(point_nme(evaluation).max()) for evaluation in evaluations)
+    caption = "NME of each point, on the mean of the true shapes."
+    drawn = [_drawn(mean_face_error_figure(evaluation, limit=limit), caption) for evaluation in evaluations]
+    if len(evaluations) > 1:
+        table = points_table([Result(evaluation.label, evaluation.metrics) for evaluation in evaluations])
+    else:
+        table = deviations_table(evaluations[0])
+        caption = (
+            "From the truth (black) to the mean prediction (orange), and one standard deviation around it (blue), "
+            "to the scale of the face."
         )
-    return f"Contains faces of {spec.title}: research use only, do not publish."
+        drawn.append(_drawn(error_ellipse_figure(evaluations[0]), caption))
+    return [PIECES.group("charts", drawn), PIECES.folded("All points", [html_table(table)])]
 
 
-def _plain(value):
-    """A value of `facts` in words; a dict becomes one line."""
-    if isinstance(value, dict):
-        return "; ".join(f"{key}: {_plain(held)}" for key, held in value.items())
-    if value is None or isinstance(value, bool):
-        return {None: "none", True: "yes", False: "no"}[value]
-    return str(value) if isinstance(value, str | Path) else json.dumps(value, default=str)
+def _drawn(figure, caption, image_format="png"):
+    return picture(plots.figure_bytes(figure, image_format), caption)
 
 
-_PAGES = Environment(
-    loader=PackageLoader("kdloss.evaluation", "page"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_PAGES.filters |= {
-    "cell": cell_text,
-    "plain": _plain,
-    "sha256": lambda text: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode(),
-}
-# The macros of page/pieces.html: functions that return HTML.
-PIECES = _PAGES.get_template("pieces.html").module
-html_table = PIECES.html_table
+def _protocols(evaluations):
+    """What the models share, then what they do not, a line a model."""
+    protocols = [evaluation.metrics["protocol"] for evaluation in evaluations]
+    shared = {key: value for key, value in protocols[0].items() if all(one[key] == value for one in protocols)}
+    own = {
+        evaluation.label: {key: value for key, value in protocol.items() if key not in shared}
+        for evaluation, protocol in zip(evaluations, protocols, strict=True)
+    }
+    return [PIECES.facts(values) for values in ([shared, own] if len(shared) < len(protocols[0]) else [shared])]
+
+
+def _summary(evaluations, comparison):
+    """The main numbers in a sentence; of several models those over the faces that all of them have."""
+    first = evaluations[0].metrics
+    protocol, full = first["protocol"], first["subsets"]["full"]
+    count = comparison["n"] if comparison else full["n"]
+    partial = full["official_n"] not in (None, count) and not protocol["synthetic"]
+    faces = f"{count} of {full['official_n']}" if partial else str(count)
+    measure = f"{protocol['normaliser']} normaliser, {faces} {protocol['split']} faces"
+    if comparison:
+        each = ", ".join(f"{label} {model['nme']:.2f} %" for label, model in comparison["models"].items())
+        return f"NME: {each} ({measure})."
+    nme = full[f"nme_{protocol['normaliser']}"]
+    return f"NME {nme:.2f} %, FR10 {full['fr10']:.2f} %, AUC10 {full['auc10']:.3f} ({measure})."
+
+
+def _missing(evaluations):
+    """What became of faces without prediction, one sentence a model that has such faces."""
+    for evaluation in evaluations:
+        missing = evaluation.metrics["protocol"]["missing"]
+        if missing["n"]:
+            counted = "left out" if missing["counted"] == MISSING["skip"] else "counted as failures"
+            yield f"{evaluation.label}: {missing['n']} faces without prediction, {counted}."
+
+
+def write_evaluation(folder, evaluation, baseline=None, robustness=None, **made):
+    """Writes them into a folder.
+
+    Args:
+        folder: is made where it is missing.
+        evaluation: an `Evaluation`.
+        baseline: the `Evaluation` of the mean shape, whose numbers and curve stand beside it, or None.
+        robustness: the dict of `measure_robustness`, or None; it becomes a part of ``metrics.json``.
+        made: how it was made: ``command`` (text) and ``environment`` (dict), for ``metrics.json``.
+    """
+    folder = Path(folder)
+    record = evaluation.metrics | made
+    record |= {} if baseline is None else {"mean_shape": baseline.metrics["subsets"]}
+    record |= {} if robustness is None else {"robustness": robustness}
+    write_whole(folder / "metrics.json", json.dumps(record, indent=1, allow_nan=False))
+    save_predictions(folder / "predictions.npz", evaluation.names, evaluation.points, evaluation.truth)
+    write_whole(folder / "ced.png", plots.figure_bytes(overlaid_ced([evaluation], baseline)))
+
+
+def overlaid_ced(evaluations, baseline=None):
+    """The cumulative error distributions of evaluations in one matplotlib `Figure`, on the faces that all have."""
+    shown = [*evaluations, *([] if baseline is None else [baseline])]
+    chosen = common_faces(shown)
+    curves = {one.label: one.errors[faces] for one, faces in zip(shown, chosen, strict=True)}
+    protocol, count = evaluations[0].metrics["protocol"], len(chosen[0])
+    spec = dataset_spec(evaluations[0].metrics["dataset"])
+    faces = f"{count} synthetic faces" if protocol["synthetic"] else f"{count} faces"
+    official = spec.official(protocol["split"])
+    if official not in (0, count) and not protocol["synthetic"]:
+        faces = f"{count} of {official} faces (partial)"
+    title = f"{spec.title}, {protocol['split']} split, {faces}, {protocol['normaliser']} normaliser"
+    return plots.ced_figure(curves, title=title)

@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kdloss.detector_calibration import calibrate
-from kdloss.detectors import MINIMUM_IOU, detected_boxes
+from kdloss.data.geometry import FaceCrop, from_unit
 from kdloss.errors import DataError
 from kdloss.evaluation import metrics
 from kdloss.evaluation.protocol import DETECTED
-from kdloss.geometry import FaceCrop, from_unit
-from kdloss.prediction import predict_crops
+from kdloss.inference.box_calibration import calibrate
+from kdloss.inference.detectors import MINIMUM_IOU, detected_boxes
+from kdloss.inference.prediction import predict_crops
 
 SHIFTS = (-0.15, -0.10, -0.05, 0.0, 0.05, 0.10, 0.15)
 SCALES = (0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
@@ -130,7 +130,7 @@ def measure_detector(model, prepared, rows, policy, detector, *, batch_size=64, 
     Args:
         model, prepared, rows, batch_size, flip, announce: see `measure_robustness`.
         policy: the `BoxPolicy` of the model's training.
-        detector: a `kdloss.detectors.Detector`; it sees the stored crops (see `detected_boxes`).
+        detector: a `kdloss.inference.detectors.Detector`; it sees the stored crops (see `detected_boxes`).
 
     Returns:
         A dict that JSON can hold::

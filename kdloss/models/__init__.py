@@ -1,20 +1,24 @@
-"""Networks by name."""
+"""Networks by name. Keras is imported when one is asked for."""
 
-from kdloss.architectures import architectures, depends_on_side, predicts_heatmaps, require_side
-from kdloss.models.batchnorm import recalibrate_batchnorm, set_batchnorm_momentum
-from kdloss.models.feature_maps import deployed, feature_maps, observed
-from kdloss.models.registry import build_model, count_parameters
+import importlib
 
-__all__ = [
-    "architectures",
-    "build_model",
-    "count_parameters",
-    "depends_on_side",
-    "deployed",
-    "feature_maps",
-    "observed",
-    "predicts_heatmaps",
-    "recalibrate_batchnorm",
-    "require_side",
-    "set_batchnorm_momentum",
-]
+_HOMES = {
+    "architecture_names": "architectures",
+    "depends_on_side": "architectures",
+    "predicts_heatmaps": "architectures",
+    "require_side": "architectures",
+    "build_model": "build",
+    "count_parameters": "build",
+    "recalibrate_batchnorm": "build",
+    "set_batchnorm_momentum": "build",
+    "deployed": "outputs",
+    "observed": "outputs",
+    "feature_maps": "outputs",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name):
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,8 +8,8 @@ and stride 2 with batch normalisation and ReLU, 128 wide in the student and 256 
 import keras
 from keras import layers
 
-from kdloss.architectures import HEATMAP_NETWORKS
-from kdloss.heatmaps import argmax_readout, heatmap_spread, integral_readout
+from kdloss.models.architectures import HEATMAP_NETWORKS
+from kdloss.models.heatmaps import argmax_readout, heatmap_spread, integral_readout
 from kdloss.models.regressors import HEAD
 
 READOUTS = {"integral": integral_readout, "argmax": argmax_readout}
@@ -21,8 +21,8 @@ class HeatmapReadout(layers.Layer):
     """Logits (B, side, side, N) -> points (B, N, 2) float32 in unit coordinates.
 
     Args:
-        method: ``"integral"`` or ``"argmax"``, see `kdloss.heatmaps`. It holds no weights: a network that was trained
-            with one can be read with the other.
+        method: ``"integral"`` or ``"argmax"``, see `kdloss.models.heatmaps`. It holds no weights: a network that was
+            trained with one can be read with the other.
     """
 
     def __init__(self, method="integral", **kwargs):
@@ -41,7 +41,7 @@ class HeatmapReadout(layers.Layer):
 
 @keras.saving.register_keras_serializable("kdloss")
 class HeatmapSpread(layers.Layer):
-    """Logits (B, side, side, N) -> the spread of each heatmap (B, N) float32, see `kdloss.heatmaps.heatmap_spread`."""
+    """Logits (B, side, side, N) -> the spread of each heatmap (B, N) float32, see `heatmap_spread`."""
 
     def call(self, logits):
         return heatmap_spread(logits)

@@ -11,9 +11,9 @@ import h5py
 import keras
 import numpy as np
 
+from kdloss.data.hdf5 import foreign_part
 from kdloss.errors import CheckpointError
-from kdloss.hdf5_files import foreign_part
-from kdloss.models.registry import build_model
+from kdloss.models.build import build_model
 from kdloss.models.regressors import HEAD
 
 SIZE = 224

@@ -9,7 +9,7 @@ convolutions, reaches the linear layer.
 import keras
 from keras import layers
 
-from kdloss.architectures import REGRESSORS
+from kdloss.models.architectures import REGRESSORS
 
 HEAD = "landmarks"
 

@@ -1,4 +1,4 @@
-"""A network's first weights, from the file that `kdloss.locate.find_weights` has found."""
+"""A network's first weights, from the file that `kdloss.models.locate.find_weights` has found."""
 
 import warnings
 
@@ -6,8 +6,8 @@ import h5py
 import keras
 import numpy as np
 
+from kdloss.data.hdf5 import foreign_part
 from kdloss.errors import CheckpointError
-from kdloss.hdf5_files import foreign_part
 from kdloss.models.lite_weights import load_lite_weights
 from kdloss.models.regressors import HEAD, IMAGENET_STD, standardise
 
@@ -21,7 +21,7 @@ def load_weights(model, trunk, path):
     Args:
         model: from `build_regressor`.
         trunk: its part without the head.
-        path: from `kdloss.locate.find_weights`.
+        path: from `kdloss.models.locate.find_weights`.
 
     Raises:
         CheckpointError: the file is damaged or of another architecture.

@@ -8,9 +8,9 @@ from pathlib import PurePath
 
 import numpy as np
 
-from data_prep.images import read_photograph
+from kdloss.data.images import read_photograph
 from kdloss.errors import ConfigError, DataError
-from kdloss.face_records import face_record
+from kdloss.inference.output import face_record
 
 MOST_BOXES = 32
 

@@ -1,13 +1,19 @@
 """What speaks against a training run, found in its settings and its files. Imports no network library."""
 
-from kdloss.architectures import depends_on_side, network_of, predicts_heatmaps, require_feature_maps, require_side
-from kdloss.cards import archived_card, parsed_card
+from kdloss.data.geometry import BoxPolicy
+from kdloss.data.prepared import file_hash
 from kdloss.errors import CheckpointError, ConfigError
-from kdloss.geometry import BoxPolicy
-from kdloss.locate import LITE_FILES, find_weights, is_hdf5
-from kdloss.manifest import file_hash
-from kdloss.soft_landmarks import soft_points
-from kdloss.training.checkpoint import loadable_card, require_scheme, require_whole
+from kdloss.models.architectures import (
+    depends_on_side,
+    network_of,
+    predicts_heatmaps,
+    require_feature_maps,
+    require_side,
+)
+from kdloss.models.card import archived_card, parsed_card
+from kdloss.models.checkpoint import loadable_card, require_scheme, require_whole
+from kdloss.models.locate import LITE_FILES, find_weights, is_hdf5
+from kdloss.training.soft_landmarks import soft_points
 from kdloss.training.stages import stages_of
 
 

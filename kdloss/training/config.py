@@ -5,12 +5,11 @@ import json
 import math
 from dataclasses import dataclass
 
-from kdloss.augment import augmentation
+from kdloss.data.augmentation import augmentation
+from kdloss.data.geometry import BoxPolicy
 from kdloss.errors import ConfigError
-from kdloss.geometry import BoxPolicy
 from kdloss.losses.kd_presets import KD_PRESETS
-from kdloss.training.frozen import STRIDES
-from kdloss.training.stages import NONE, parse_stages
+from kdloss.training.stages import NONE, STRIDES, parse_stages
 
 KINDS = ("tough", "tolerant", "student")
 # What a student learns from teachers besides the labels: their points (kd-loss) or their feature maps (fa, ps).

@@ -21,10 +21,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from asm.errors import Terminated, UserError, exits_on_user_error
-from kdloss.errors import ConfigError
-from kdloss.training.deadline import OutOfTime
+from kdloss.errors import ConfigError, Terminated, UserError, exits_on_user_error
 from kdloss.training.distribution_flags import address, check_flags
+from kdloss.training.state import OutOfTime
 
 _JOIN = 120  # seconds in which all processes must have come
 _HEARTBEAT = 20  # seconds without a sign of life, after which JAX counts a process as dead

@@ -1,7 +1,7 @@
 """The flags of ``--distribute``: what can be said of them before a back end is imported, which takes seconds."""
 
 from kdloss.errors import ConfigError
-from kdloss.runs import keras_backend
+from kdloss.machine import keras_backend
 
 
 def check_flags(where, processes, process):

@@ -7,27 +7,27 @@ import sys
 
 import keras
 
-from asm.atomic import held
-from kdloss.augment import augmentation
+from kdloss.data.augmentation import augmentation
+from kdloss.data.batches import ViewBatches, training_data
+from kdloss.data.geometry import BoxPolicy
+from kdloss.errors import deferred_interrupt
 from kdloss.evaluation.metrics import available_normalisers, image_errors, nme
-from kdloss.geometry import BoxPolicy
-from kdloss.interruption import deferred_interrupt
-from kdloss.models import build_model
-from kdloss.pipeline import ViewBatches, training_data
-from kdloss.prediction import predict_dataset
-from kdloss.runs import finish, finished, machine
-from kdloss.soft_landmarks import fit_shape_model, mean_shape, soft_points
-from kdloss.teacher_cache import cached_teacher
-from kdloss.training.assembly import compiled_trainer, feature_distillation, load_teachers
-from kdloss.training.checkpoint import checkpoint_path, load_state
-from kdloss.training.checks import check_settings
-from kdloss.training.deadline import OutOfTime
+from kdloss.files import held
+from kdloss.inference.prediction import predict_dataset
+from kdloss.losses.feature_distillation import FeatureDistillation
+from kdloss.machine import machine
+from kdloss.models import build_model, feature_maps
+from kdloss.models.checkpoint import checkpoint_path, load_model
+from kdloss.training.callbacks import RunFollower, RunRecorder, state_variables
+from kdloss.training.checks import check_settings, check_teachers
 from kdloss.training.distribution import OneDevice
-from kdloss.training.frozen import freeze
-from kdloss.training.progress import Progress
-from kdloss.training.recorder import RunFollower, RunRecorder, state_variables
-from kdloss.training.run_folder import check_run_folder, start_run_folder
-from kdloss.training.stages import stages_of
+from kdloss.training.optimizer import optimizer_for
+from kdloss.training.runs import check_run_folder, finish, finished, start_run_folder
+from kdloss.training.soft_landmarks import fit_shape_model, mean_shape, soft_points
+from kdloss.training.stages import freeze, stages_of
+from kdloss.training.state import OutOfTime, Progress, load_state
+from kdloss.training.teacher_cache import cached_teacher
+from kdloss.training.trainer import DistillationTrainer, objective_for
 
 
 def train(
@@ -238,3 +238,40 @@ def _card(config, prepared, side):
         "train_content": prepared.manifest["content"],
         "seed": config.seed,
     }
+
+
+def compiled_trainer(config, student, teachers, steps, features):
+    """The `DistillationTrainer` of a `TrainConfig`, compiled, with all variables that a run resumes from.
+
+    Args:
+        config: a `TrainConfig`.
+        student: the network.
+        teachers: role -> network that runs online.
+        steps: of an epoch.
+        features: further arguments of `DistillationTrainer`.
+    """
+    objective, terms = objective_for(config)
+    trainer = DistillationTrainer(student, objective, teachers, logits=config.heatmap_loss != "none", **features)
+    trainer.track_terms(terms)
+    trainer.compile(optimizer=optimizer_for(config, steps))
+    trainer.optimizer.build(trainer.trainable_variables)
+    return trainer
+
+
+def load_teachers(config, prepared):
+    """Role -> frozen network, the teacher of feature maps as ``feature-teacher``.
+
+    A file that serves in two roles is loaded once.
+
+    Raises:
+        CheckpointError: not a teacher of this data set, size and box.
+    """
+    check_teachers(config, prepared.scheme)
+    models = {path: load_model(path)[0] for path in dict.fromkeys(config.teacher_paths.values())}
+    return {role: models[path] for role, path in config.teacher_paths.items()}
+
+
+def feature_distillation(config, student, teacher):
+    """The `FeatureDistillation` between two networks that a `TrainConfig` asks for."""
+    weights = {f"{term}_weight": getattr(config, f"{term}_weight") for term in config.by_features}
+    return FeatureDistillation(feature_maps(student), feature_maps(teacher), **weights)

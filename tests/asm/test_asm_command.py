@@ -7,11 +7,11 @@ import pytest
 
 from asm import ShapeModel
 from asm.__main__ import load_training_shapes, main
-from data_prep.face import Face, RawDataset
 from data_prep.prepare import write_prepared
-from kdloss.datasets import DATASETS
-from kdloss.geometry import BoxPolicy, FaceCrop, landmark_box
-from kdloss.schemes import LandmarkScheme
+from data_prep.raw import Face, RawDataset
+from kdloss.data.datasets import DATASETS
+from kdloss.data.geometry import BoxPolicy, FaceCrop, landmark_box
+from kdloss.data.schemes import LandmarkScheme
 
 BASE = np.array([[20.0, 20.0], [44.0, 21.0], [40.0, 45.0], [22.0, 40.0]])
 

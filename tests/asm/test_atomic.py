@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asm.atomic import held, is_held, new_folder, remove_leftovers, replacing, write_whole
-from asm.errors import UserError
+from kdloss.errors import UserError
+from kdloss.files import held, is_held, new_folder, remove_leftovers, replacing, write_whole
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -65,7 +65,7 @@ def test_a_folder_appears_whole(tmp_path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from asm.atomic import new_folder, replacing
+from kdloss.files import new_folder, replacing
 
 with replacing(Path(sys.argv[1]) / "file.txt") as file, new_folder(Path(sys.argv[1]) / "folder") as folder:
     file.write_text("half")
@@ -126,7 +126,7 @@ def test_a_full_disk_is_one_clear_line_and_keeps_what_was_there(small_disk, writ
 
 HOLDS = """
 import sys
-from asm.atomic import held
+from kdloss.files import held
 
 with held(sys.argv[1]):
     print("held", flush=True)

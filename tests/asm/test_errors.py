@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from asm.errors import Terminated, UserError, exits_on_user_error
+from kdloss.errors import Terminated, UserError, exits_on_user_error
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -39,8 +39,8 @@ def test_what_is_said(error, said, status, capsys):
 COMMAND = """
 import sys, time
 from pathlib import Path
-from asm.atomic import replacing
-from asm.errors import exits_on_user_error
+from kdloss.files import replacing
+from kdloss.errors import exits_on_user_error
 
 @exits_on_user_error
 def main(argv=None):

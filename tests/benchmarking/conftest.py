@@ -2,9 +2,9 @@
 
 import pytest
 
+from kdloss.data.schemes import SCHEMES
 from kdloss.models import build_model
-from kdloss.schemes import SCHEMES
-from kdloss.training.checkpoint import save_model
+from kdloss.models.checkpoint import save_model
 from tests.training import rendered_faces
 from tests.training.tiny_chain import ARCH, SIZE, use_tiny_networks
 

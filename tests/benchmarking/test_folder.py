@@ -8,14 +8,14 @@ import pytest
 from PIL import Image
 
 from kdloss.benchmark import main
-from kdloss.benchmarking.folder import write_photographs
-from kdloss.benchmarking.tables import folder_tables
+from kdloss.data.geometry import landmark_box
+from kdloss.deploy.folder import write_photographs
 from kdloss.deploy.litert import export_litert
-from kdloss.evaluation.table import text_table
-from kdloss.geometry import landmark_box
+from kdloss.deploy.timing_tables import folder_tables
+from kdloss.evaluation.tables import text_table
+from kdloss.inference.sources import GivenBoxes
 from kdloss.models import build_model
-from kdloss.sources import GivenBoxes
-from kdloss.training.checkpoint import load_model, read_card, save_model
+from kdloss.models.checkpoint import load_model, read_card, save_model
 from tests.training.tiny_chain import ARCH, SIZE
 
 

@@ -9,15 +9,15 @@ from PIL import Image
 
 from kdloss.__main__ import main as kdloss
 from kdloss.benchmark import main
-from kdloss.benchmarking.accuracy_plot import MARKERS, accuracy_figure
-from kdloss.benchmarking.runtimes import RUNTIMES
-from kdloss.benchmarking.tables import inference_tables
+from kdloss.data.schemes import SCHEMES
+from kdloss.deploy.accuracy_plot import MARKERS, accuracy_figure
 from kdloss.deploy.litert import export_litert
+from kdloss.deploy.runtimes import RUNTIMES
+from kdloss.deploy.timing_tables import inference_tables
 from kdloss.evaluation.evaluation import evaluate_checkpoint
-from kdloss.evaluation.table import json_table, text_table
+from kdloss.evaluation.tables import json_table, text_table
 from kdloss.models import build_model
-from kdloss.schemes import SCHEMES
-from kdloss.training.checkpoint import load_model
+from kdloss.models.checkpoint import load_model
 from tests.training.tiny_chain import ARCH, SIZE
 
 QUICK = ["--rounds", "5", "--images", "2", "--batch-size", "3", "--processes", "0", "--threads", "1"]

@@ -4,7 +4,7 @@ import keras
 import pytest
 from keras import Input, Model, layers
 
-from kdloss.benchmarking.macs import count_macs
+from kdloss.deploy.macs import count_macs
 from kdloss.errors import ConfigError
 
 # Layer, on an input of 8 x 8 x 4, and its multiply-accumulates: numbers out (or in) times taps times channels.

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kdloss.benchmarking.processes import Process, peak_megabytes
+from kdloss.deploy.processes import Process, peak_megabytes
 from kdloss.errors import ConfigError
 
 
@@ -33,7 +33,7 @@ def test_the_peak_holds_what_was_let_go_of_and_a_large_parent_does_not_count():
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for a process as Linux shows it")
 def test_no_process_is_left_when_the_command_is_killed():
-    code = "import os; from kdloss.benchmarking.processes import Process; process = Process('one', '')\n"
+    code = "import os; from kdloss.deploy.processes import Process; process = Process('one', '')\n"
     code += "print(process.run(os.getpid), flush=True); input()"
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", code], **pipes) as parent:

@@ -3,7 +3,7 @@
 import pytest
 
 from kdloss import evaluate, train_student, train_teacher
-from kdloss.architectures import REGRESSORS
+from kdloss.models.architectures import REGRESSORS
 from tests.training.tiny_chain import ARCH, TINY, write_faces
 
 SMALL = ["--recipe", "smoke", "--arch", ARCH, "--batch-size", "8", "--epochs", "1"]

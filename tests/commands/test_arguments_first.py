@@ -14,7 +14,7 @@ import pytest
 from asm import ShapeModel
 from kdloss.errors import ConfigError
 from kdloss.models import build_model
-from kdloss.runs import require_backend
+from kdloss.models.checkpoint import require_backend
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LATE = ("tensorflow", "keras", "jax", "torch", "sklearn", "matplotlib", "tensorboard")
@@ -24,7 +24,7 @@ SECONDS = 0.9  # of processor time
 RUN = """
 import contextlib, io, json, sys, time
 from kdloss.__main__ import main
-from kdloss.architectures import REGRESSORS
+from kdloss.models.architectures import REGRESSORS
 REGRESSORS["tiny"] = REGRESSORS["mobilenetv2"]
 lines, late = json.loads(sys.stdin.read())
 found = []

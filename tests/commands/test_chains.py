@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 
-from kdloss.chain import CONTINUED, SYSTEMS, link_config
 from kdloss.errors import ConfigError
-from kdloss.models import architectures, predicts_heatmaps
-from kdloss.recipes import EFFICIENTFAN, KD_LOSS, PRESETS, recipe
-from kdloss.training.command import recipe_for
+from kdloss.experiments.flags import recipe_for
+from kdloss.experiments.recipes import EFFICIENTFAN, KD_LOSS, PRESETS, recipe
+from kdloss.experiments.systems import CONTINUED, SYSTEMS, link_config
+from kdloss.models import architecture_names, predicts_heatmaps
 
 LINKS = ["none", "tough", "tolerant", CONTINUED, "kd-tough", "kd-tolerant", "kd-both", "finished"]
 FAN_LINKS = ["none", "teacher", "fa", "ps", "fa-ps"]
@@ -63,7 +63,7 @@ def test_every_recipe_is_a_chain_in_order(system, preset, tmp_path):
         config = link_config(link, recipe_.seeded(3), "300w", tmp_path)
         cut_short = dataclasses.replace(config, epochs=min(3, config.epochs))
         assert link_config(link, capped.seeded(3), "300w", tmp_path) == cut_short
-        assert config.arch in architectures()
+        assert config.arch in architecture_names()
         assert config.seed == 3
         assert config.kind == (link.part if link.part in ("tough", "tolerant") else "student")
         assert config.method == link.method
@@ -158,8 +158,10 @@ def test_recipes_by_name(recipes, monkeypatch):
     with pytest.raises(ConfigError, match=f"recipe fast: expected one of {', '.join(recipes)}, or auto"):
         recipe("fast", recipes)
     for accelerators, name in (([], "cpu"), (["GPU:0"], "gpu")):
-        monkeypatch.setattr("kdloss.recipes.may_have_accelerator", lambda: True)
-        monkeypatch.setattr("kdloss.recipes.environment", lambda found=accelerators: {"accelerators": found})
+        monkeypatch.setattr("kdloss.experiments.recipes.may_have_accelerator", lambda: True)
+        monkeypatch.setattr(
+            "kdloss.experiments.recipes.environment", lambda found=accelerators: {"accelerators": found}
+        )
         assert recipe("auto", recipes) is recipes[name]
 
 

@@ -24,7 +24,7 @@ class NoTensorFlow(importlib.abc.MetaPathFinder):
 
 sys.meta_path.insert(0, NoTensorFlow())
 
-from kdloss.quiet import quiet_libraries
+from kdloss.machine import quiet_libraries
 
 quiet_libraries()
 import keras

@@ -36,7 +36,7 @@ def photo(data):
 
 def test_a_training(said):
     # TensorFlow writes when it is imported and when it begins, so the smallest network will do; its module is Keras'.
-    code = "from kdloss.quiet import quiet_libraries; quiet_libraries(); from kdloss.train_teacher import main; "
+    code = "from kdloss.machine import quiet_libraries; quiet_libraries(); from kdloss.train_teacher import main; "
     code += "from tests.commands.conftest import *; REGRESSORS[ARCH] = TINY; "
     assert said("", code=code + "raise SystemExit(main([*SMALL, '--image-size', '32']))") == ""
 

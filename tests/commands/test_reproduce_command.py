@@ -9,8 +9,8 @@ import shutil
 import pytest
 
 from kdloss import reproduce
-from kdloss.chain import CONTINUED, DEFAULT_SYSTEM, SYSTEMS
-from kdloss.recipes import EFFICIENTFAN, KD_LOSS, Recipe
+from kdloss.experiments.recipes import EFFICIENTFAN, KD_LOSS, Recipe
+from kdloss.experiments.systems import CONTINUED, DEFAULT_SYSTEM, SYSTEMS
 from tests.training.tiny_chain import ARCH, BATCH, DEEP, FAN, MAPS_SIZE, SIZE, use_tiny_networks
 
 SHORT = {"batch_size": BATCH, "augment": "paper", "loss": "l1", "epochs": 1}

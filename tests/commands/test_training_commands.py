@@ -7,8 +7,8 @@ import pytest
 
 from asm import ShapeModel
 from kdloss import train_student, train_teacher
-from kdloss.recipes import KD_LOSS
-from kdloss.training.checkpoint import read_card
+from kdloss.experiments.recipes import KD_LOSS
+from kdloss.models.checkpoint import read_card
 from tests.commands.conftest import SMALL
 from tests.training.tiny_chain import ARCH
 
@@ -122,8 +122,8 @@ def test_a_finished_run_is_neither_repeated_nor_overwritten(at_work, capsys):
     ("accelerators", "recipe"), [([], "cpu"), (["GPU:0"], "gpu")], ids=["without", "with an accelerator"]
 )
 def test_the_recipe_is_by_the_machine(accelerators, recipe, at_work, monkeypatch, capsys):
-    for module in ("kdloss.recipes", "kdloss.training.command"):
+    for module in ("kdloss.experiments.recipes", "kdloss.experiments.flags"):
         monkeypatch.setattr(f"{module}.may_have_accelerator", lambda: True)
-    monkeypatch.setattr("kdloss.recipes.environment", lambda: {"accelerators": accelerators})
+    monkeypatch.setattr("kdloss.experiments.recipes.environment", lambda: {"accelerators": accelerators})
     config = asked(monkeypatch, ["--method", "none", "--arch", ARCH, "--batch-size", "8"])
     assert (config.image_size, config.batch_size) == (KD_LOSS[recipe].common["image_size"], 8)

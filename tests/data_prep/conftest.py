@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from data_prep.__main__ import main
-from kdloss.prepared import PreparedDataset
+from kdloss.data.prepared import PreparedDataset
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

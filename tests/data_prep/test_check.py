@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from data_prep.__main__ import main
-from kdloss.manifest import read_manifest, write_manifest
-from kdloss.prepared import PreparedDataset
+from kdloss.data.prepared import PreparedDataset, read_manifest, write_manifest
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import scipy.io
 
 from data_prep.cofw import read_cofw
-from data_prep.face import SkippedFace
+from data_prep.raw import SkippedFace
 from kdloss.errors import DataError
 
 NAMES = {"train": ("IsTr", "phisTr", "bboxesTr"), "test": ("IsT", "phisT", "bboxesT")}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data_prep.__main__ import main
-from kdloss.prepared import PreparedDataset
+from kdloss.data.prepared import PreparedDataset
 
 
 def test_a_folder_is_prepared_and_counted(tmp_path, faces_300w, command, opened):

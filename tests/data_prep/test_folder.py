@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.face import SkippedFace
 from data_prep.folder import read_folder
+from data_prep.raw import SkippedFace
 from kdloss.errors import DataError
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.images import read_image
+from kdloss.data.images import read_image
 from kdloss.errors import DataError
 
 

@@ -12,9 +12,9 @@ from data_prep.layouts import to_29, to_68, write_layout
 from data_prep.synthetic import render_face
 from data_prep.w300 import read_300w
 from data_prep.wflw import read_wflw
+from kdloss.data.geometry import mirror_points
+from kdloss.data.schemes import SCHEMES
 from kdloss.errors import ConfigError, DataError
-from kdloss.geometry import mirror_points
-from kdloss.schemes import SCHEMES
 
 # Some names that a smaller scheme has for points of the 98; mirroring says the rest.
 RENAMED = {

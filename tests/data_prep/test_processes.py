@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from asm.errors import UserError
 from data_prep.prepare import open_raw, prepare, write_prepared
-from kdloss.datasets import DATASETS
-from kdloss.prepared import PreparedDataset
+from kdloss.data.datasets import DATASETS
+from kdloss.data.prepared import PreparedDataset
+from kdloss.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COUNT = 230  # of which a process is given 64 at a time

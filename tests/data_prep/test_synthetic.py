@@ -8,9 +8,9 @@ import pytest
 
 from data_prep.face_shape import Head
 from data_prep.synthetic import draw_parameters, render, render_face
+from kdloss.data.geometry import mirror_points
+from kdloss.data.schemes import SCHEMES
 from kdloss.errors import ConfigError
-from kdloss.geometry import mirror_points
-from kdloss.schemes import SCHEMES
 
 # A face without anything in its way, eyes open, evenly lit.
 PLAIN = {

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data_prep.face import SkippedFace
+from data_prep.raw import SkippedFace
 from data_prep.w300 import paired_files, photograph, read_300w, read_pts
 from kdloss.errors import DataError
 

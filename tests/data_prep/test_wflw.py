@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.face import SkippedFace
+from data_prep.raw import SkippedFace
 from data_prep.wflw import parse_line, read_wflw
 from kdloss.errors import DataError
 

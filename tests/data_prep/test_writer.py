@@ -5,13 +5,13 @@ import weakref
 import numpy as np
 import pytest
 
-from data_prep.face import Face, FacesOnDisk, RawDataset, SkippedFace
 from data_prep.prepare import count_report, open_raw, prepare, print_progress, write_prepared
-from kdloss.datasets import DATASETS
+from data_prep.raw import Face, FacesOnDisk, RawDataset, SkippedFace
+from kdloss.data.datasets import DATASETS
+from kdloss.data.geometry import transform_points
+from kdloss.data.prepared import PreparedDataset
+from kdloss.data.schemes import LandmarkScheme
 from kdloss.errors import DataError
-from kdloss.geometry import transform_points
-from kdloss.prepared import PreparedDataset
-from kdloss.schemes import LandmarkScheme
 
 SPEC = DATASETS["folder"]
 

@@ -5,11 +5,11 @@ import functools
 import numpy as np
 import pytest
 
+from kdloss.data.geometry import BoxPolicy, FaceCrop
 from kdloss.deploy.litert import export_litert
 from kdloss.deploy.onnx import export_onnx
 from kdloss.deploy.savedmodel import export_savedmodel
-from kdloss.geometry import BoxPolicy, FaceCrop
-from kdloss.training.checkpoint import load_model
+from kdloss.models.checkpoint import load_model
 from kdloss.training.fit import train
 from tests.training import rendered_faces
 from tests.training.tiny_chain import SIZE, tiny_config, use_tiny_networks

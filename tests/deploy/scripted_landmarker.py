@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from kdloss.detectors import box_iou
-from kdloss.geometry import BoxPolicy, landmark_box
-from kdloss.landmarker import Face
-from kdloss.schemes import LandmarkScheme
+from kdloss.data.geometry import BoxPolicy, landmark_box
+from kdloss.data.schemes import LandmarkScheme
+from kdloss.inference.detectors import box_iou
+from kdloss.inference.landmarker import Face
 
 CORNERS = np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0.5, 0.5)])
 SCHEME = LandmarkScheme("five", ("a", "b", "c", "d", "e"), skeleton=((0, 1, 2, 3, 0),), mirrorable=False)

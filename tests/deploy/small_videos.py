@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from kdloss.video import VideoFile
+from kdloss.inference.video import VideoFile
 
 SIZE = (96, 64)
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from kdloss.errors import ConfigError
-from kdloss.predict_video import predict_video
-from kdloss.video import Camera, CutShort
+from kdloss.inference.video import Camera, CutShort
+from kdloss.inference.video_output import predict_video
 from tests.deploy.scripted_landmarker import ScriptedLandmarker
 from tests.deploy.small_videos import picture, read_frames
 
@@ -92,8 +92,8 @@ def test_of_frames_that_come_meanwhile_the_newest_is_next(address):
 def test_ctrl_c_ends_a_recording_in_order(tmp_path, address):
     code = """
 import sys
-from kdloss.video import Camera
-from kdloss.predict_video import predict_video
+from kdloss.inference.video import Camera
+from kdloss.inference.video_output import predict_video
 from tests.deploy.scripted_landmarker import ScriptedLandmarker
 landmarker, camera = ScriptedLandmarker([20, 16, 40, 40]), Camera(sys.argv[1])
 summary = predict_video(landmarker, camera, sys.argv[2], progress=lambda *how: print(*how, flush=True))

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_prep.find import find_prepared
 from kdloss import confidence as command
 from kdloss import pretrained
-from kdloss.data_location import find_prepared
-from kdloss.deploy.calibration import measure_confidence, reliability
-from kdloss.deploy.confidence import (
+from kdloss.data.geometry import BoxPolicy
+from kdloss.errors import CheckpointError, ConfigError
+from kdloss.inference.confidence import (
     SPREAD,
     VIEWS,
     WITHIN,
@@ -22,9 +23,8 @@ from kdloss.deploy.confidence import (
     store_confidence,
     stored_confidence,
 )
-from kdloss.deploy.readers import load_reader
-from kdloss.errors import CheckpointError, ConfigError
-from kdloss.geometry import BoxPolicy
+from kdloss.inference.confidence_fit import measure_confidence, reliability
+from kdloss.inference.readers import load_reader
 
 PLAIN = Confidence(SPREAD, -2.0, (0.0, 1.0), WITHIN, 10)
 

@@ -8,10 +8,10 @@ import pytest
 
 from kdloss import export, pretrained
 from kdloss.deploy.litert import LiteRTModel
-from kdloss.deploy.metadata import read_metadata
 from kdloss.deploy.onnx import OnnxModel
 from kdloss.deploy.savedmodel import read_savedmodel
-from kdloss.training.checkpoint import read_card
+from kdloss.inference.metadata import read_metadata
+from kdloss.models.checkpoint import read_card
 from tests.training.tiny_chain import SIZE
 
 pytest.importorskip("ai_edge_litert")

@@ -7,14 +7,14 @@ import pytest
 
 from data_prep.prepare import prepare
 from kdloss import pretrained
-from kdloss.datasets import dataset_scheme
+from kdloss.data.datasets import dataset_scheme
+from kdloss.data.prepared import PreparedDataset
 from kdloss.deploy.litert import LiteRTModel, export_litert
 from kdloss.deploy.onnx import OnnxModel, export_onnx
 from kdloss.deploy.representative import rendered_crops, representative_crops
-from kdloss.deploy.signature import PRECISIONS
 from kdloss.evaluation.evaluation import evaluate_loaded, load_checkpoint
+from kdloss.inference.metadata import PRECISIONS
 from kdloss.models import deployed
-from kdloss.prepared import PreparedDataset
 
 pytest.importorskip("ai_edge_litert")
 pytest.importorskip("onnxruntime")

@@ -6,11 +6,11 @@ import pytest
 
 from kdloss.deploy.litert import LiteRTModel, litert_function
 from kdloss.deploy.onnx import OnnxModel, export_onnx
-from kdloss.deploy.signature import PRECISIONS, image_signature
 from kdloss.errors import CheckpointError, ConfigError
+from kdloss.inference.metadata import PRECISIONS, image_signature
+from kdloss.inference.prediction import predict_dataset
 from kdloss.models import build_model, deployed
 from kdloss.models.regressors import HEAD
-from kdloss.prediction import predict_dataset
 from tests.deploy.conftest import BOX, EXPORTS, crops_of, export
 from tests.models.random_weights import randomise
 from tests.training.tiny_chain import FAN, MAPS_SIZE, SIZE

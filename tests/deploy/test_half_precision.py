@@ -7,7 +7,7 @@ import pytest
 
 from kdloss.deploy.half_precision import half, save_half
 from kdloss.models import build_model
-from kdloss.training.checkpoint import load_model, save_model
+from kdloss.models.checkpoint import load_model, save_model
 from tests.training.tiny_chain import ARCH, MAPS_SIZE, SIZE
 
 CARD = {"arch": ARCH, "dataset": "cofw", "image_size": SIZE, "box": "gt:1.25"}

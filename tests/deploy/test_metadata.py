@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from kdloss.deploy.litert import LiteRTModel
-from kdloss.deploy.metadata import attach, read_metadata, with_confidence
 from kdloss.deploy.onnx import OnnxModel
 from kdloss.deploy.savedmodel import export_savedmodel, read_savedmodel
 from kdloss.errors import CheckpointError, ConfigError
+from kdloss.inference.metadata import attach, read_metadata, with_confidence
 from tests.deploy.conftest import EXPORTS
 from tests.training.tiny_chain import SIZE
 
@@ -122,7 +122,7 @@ def test_damaged_files(exported, tmp_path):
 def test_confidence_beside_a_checkpoint_goes_along(student, run, monkeypatch):
     card, file = student[1], run / "best.keras"
     assert with_confidence(card, file) == card
-    monkeypatch.setattr("kdloss.deploy.metadata.stored_confidence", {file: {"slope": -2.0}}.get)
+    monkeypatch.setattr("kdloss.inference.metadata.stored_confidence", {file: {"slope": -2.0}}.get)
     assert with_confidence(card, file) == card | {"confidence": {"slope": -2.0}}
     of_file = card | {"confidence": {"slope": -1.0}}
     assert with_confidence(of_file, file) == of_file

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kdloss.datasets import DATASETS
-from kdloss.detectors import LbpDetector, box_iou
+from kdloss.data.datasets import DATASETS
+from kdloss.data.schemes import SCHEMES
 from kdloss.errors import ConfigError, DataError
-from kdloss.landmarker import Landmarker
+from kdloss.inference.detectors import LbpDetector, box_iou
+from kdloss.inference.landmarker import Landmarker
+from kdloss.inference.video import OverlayVideo
 from kdloss.models import build_model
+from kdloss.models.checkpoint import save_model
 from kdloss.models.regressors import REGRESSORS
 from kdloss.predict import main
-from kdloss.schemes import SCHEMES
-from kdloss.training.checkpoint import save_model
-from kdloss.video import OverlayVideo
 from tests.training.tiny_chain import ARCH, SIZE, TINY
 
 FACE = [180, 80, 95, 100]  # the astronaut's, brows to chin

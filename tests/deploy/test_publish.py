@@ -9,10 +9,10 @@ import pytest
 import kdloss
 from kdloss import evaluate, pretrained
 from kdloss.deploy.litert import LiteRTModel
-from kdloss.deploy.metadata import read_metadata
 from kdloss.errors import CheckpointError
 from kdloss.evaluation.evaluation import evaluate_checkpoint
-from kdloss.training.checkpoint import checkpoint_path, load_model, read_card
+from kdloss.inference.metadata import read_metadata
+from kdloss.models.checkpoint import checkpoint_path, load_model, read_card
 from tests.training.tiny_chain import SIZE
 from tools import publish
 

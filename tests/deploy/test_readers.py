@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from kdloss import pretrained
-from kdloss.deploy import readers
-from kdloss.deploy.confidence import SPREAD, VIEWS, second_view
-from kdloss.deploy.readers import KerasReader, load_reader, read_faces, signal_of
+from kdloss.data.geometry import FaceCrop
 from kdloss.errors import CheckpointError, ConfigError
-from kdloss.geometry import FaceCrop
+from kdloss.inference import readers
+from kdloss.inference.confidence import SPREAD, VIEWS, second_view
+from kdloss.inference.readers import KerasReader, load_reader, read_faces, signal_of
 from kdloss.models import build_model
-from kdloss.training.checkpoint import read_card
+from kdloss.models.checkpoint import read_card
 from tests.deploy.conftest import BOX
 from tests.models.random_weights import randomise
 from tests.training.tiny_chain import FAN, MAPS_SIZE, SIZE

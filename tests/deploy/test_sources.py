@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kdloss.errors import ConfigError, DataError
-from kdloss.sources import find_sources
+from kdloss.inference.sources import find_sources
 
 
 @pytest.fixture(autouse=True)

@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
+from kdloss.data.geometry import BoxPolicy, invert, landmark_box, transform_points
 from kdloss.errors import ConfigError
-from kdloss.geometry import BoxPolicy, invert, landmark_box, transform_points
-from kdloss.landmarker import Landmarker
-from kdloss.tracking import (
+from kdloss.inference.landmarker import Landmarker
+from kdloss.inference.tracking import (
     LONGEST_GAP,
     MISSED_ROUNDS,
     MOST_MISSED_ROUNDS,

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from kdloss.errors import ConfigError, DataError, UserError
-from kdloss.predict_video import predict_video
-from kdloss.video import CutShort, OverlayVideo, VideoFile
+from kdloss.inference.video import CutShort, OverlayVideo, VideoFile
+from kdloss.inference.video_output import predict_video
 from tests.deploy.scripted_landmarker import ScriptedLandmarker
 from tests.deploy.small_videos import SIZE, cut, picture, read_frames, write_video
 
@@ -119,7 +119,7 @@ def test_an_overlay_on_a_full_disk_is_none(tmp_path, monkeypatch):
 import resource, signal, sys
 import cv2
 import numpy as np
-from kdloss.video import OverlayVideo
+from kdloss.inference.video import OverlayVideo
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 with OverlayVideo(sys.argv[1], 25) as overlay:
@@ -128,7 +128,7 @@ with OverlayVideo(sys.argv[1], 25) as overlay:
 """
     finished = run(code, tmp_path / "a.mp4")
     assert finished.returncode == 1
-    assert finished.stderr.splitlines()[-1].startswith("asm.errors.UserError: the overlay cannot be written whole")
+    assert finished.stderr.splitlines()[-1].startswith("kdloss.errors.UserError: the overlay cannot be written whole")
 
 
 def test_overlays_that_cannot_be(tmp_path):
@@ -209,9 +209,9 @@ def test_nothing_is_left_of_what_fails_or_is_interrupted(tmp_path, landmarker):
 def test_libraries_keep_their_messages_to_themselves(tmp_path):
     code = """
 import sys
-from kdloss.video import Camera
+from kdloss.inference.video import Camera
 from kdloss.errors import DataError
-from kdloss.video import VideoFile
+from kdloss.inference.video import VideoFile
 for source in (*map(VideoFile, sys.argv[1:]), Camera("camera:63"), Camera("camera:http://127.0.0.1:9/")):
     try:
         with source:

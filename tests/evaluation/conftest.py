@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from data_prep.face import Face, RawDataset
 from data_prep.prepare import write_prepared
-from kdloss.datasets import DATASETS
-from kdloss.prepared import PreparedDataset
-from kdloss.schemes import SCHEMES, LandmarkScheme
+from data_prep.raw import Face, RawDataset
+from kdloss.data.datasets import DATASETS
+from kdloss.data.prepared import PreparedDataset
+from kdloss.data.schemes import SCHEMES, LandmarkScheme
 
 
 def make_faces(scheme, count, split, seed, subsets=lambda i: (), box=True, occluded=0):

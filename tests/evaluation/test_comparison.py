@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 
+from kdloss.data.geometry import BoxPolicy
 from kdloss.errors import ConfigError, DataError
 from kdloss.evaluation import metrics, plots
 from kdloss.evaluation.comparison import compare, comparison_lines, comparison_tables, distinct_labels
 from kdloss.evaluation.evaluation import evaluate_predicted
 from kdloss.evaluation.tables import protocol_text
-from kdloss.geometry import BoxPolicy
 from tests.evaluation.test_tables import shown
 
 EXACT = {"rel": 0, "abs": 1e-9}

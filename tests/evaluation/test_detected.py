@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from kdloss import evaluate
-from kdloss.detectors import DETECTORS, Detector
-from kdloss.evaluation.detected import detect_faces, detector_line, detector_record, evaluate_beside
+from kdloss.data.geometry import BoxPolicy, FaceCrop, landmark_box
+from kdloss.evaluation.detector_boxes import detect_faces, detector_line, detector_record, evaluate_beside
 from kdloss.evaluation.evaluation import LoadedModel, evaluate_loaded
-from kdloss.geometry import BoxPolicy, FaceCrop, landmark_box
+from kdloss.inference.detectors import DETECTORS, Detector
 
 BOX = BoxPolicy("gt", 1.25)
 SHIPPED = "mobilenetv2-300w"  # the command tells the size of the file of a network

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from kdloss.errors import DataError
-from kdloss.evaluation import error_maps, plots
+from kdloss.evaluation import plots
+from kdloss.evaluation import point_errors as error_maps
 from kdloss.evaluation.evaluation import evaluate_predicted
 
 

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from kdloss import evaluate
+from kdloss.data.geometry import BoxPolicy, FaceCrop, invert, transform_points
 from kdloss.evaluation import metrics
-from kdloss.evaluation.mean_shape import mean_shape_predictions
+from kdloss.evaluation.evaluation import mean_shape_predictions
 from kdloss.evaluation.predictions import load_predictions, save_predictions
-from kdloss.geometry import BoxPolicy, FaceCrop, invert, transform_points
 from kdloss.models import build_model
+from kdloss.models.checkpoint import save_model
 from kdloss.models.regressors import HEAD
-from kdloss.runs import finish
-from kdloss.training.checkpoint import save_model
 from kdloss.training.config import TrainConfig
+from kdloss.training.runs import finish
 from tests.models.random_weights import randomise
 from tests.training.tiny_chain import ARCH, FAN, use_tiny_networks
 

@@ -6,11 +6,11 @@ import re
 import numpy as np
 import pytest
 
+from kdloss.data.geometry import BoxPolicy
 from kdloss.evaluation.comparison import compare
 from kdloss.evaluation.evaluation import evaluate_mean_shape, evaluate_predicted
-from kdloss.evaluation.evaluation_report import write_evaluation_report
-from kdloss.evaluation.table import Column, Row, Table
-from kdloss.geometry import BoxPolicy
+from kdloss.evaluation.report import write_evaluation_report
+from kdloss.evaluation.tables import Column, Row, Table
 
 GRID = {"nme": [[5, 6, 7]] * 3, "outside": [[0, 0, 1]] * 3}
 FACES = {"dataset": "300w", "synthetic": False, "n": 9, "box": "gt:1.25", "normaliser": "interocular"}

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from kdloss.data.schemes import SCHEMES, LandmarkScheme
 from kdloss.errors import ConfigError, DataError
 from kdloss.evaluation import metrics
-from kdloss.schemes import SCHEMES, LandmarkScheme
 
 EXACT = {"rel": 0, "abs": 1e-9}
 

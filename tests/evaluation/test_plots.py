@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
+from kdloss.data.geometry import invert, transform_points
 from kdloss.errors import DataError
 from kdloss.evaluation import plots
-from kdloss.geometry import invert, transform_points
 
 
 def test_ced_curves_read_as_the_distribution_and_end_below_all_where_faces_are_missing():

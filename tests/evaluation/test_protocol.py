@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from kdloss.data.geometry import BoxPolicy, FaceCrop
 from kdloss.errors import DataError
 from kdloss.evaluation import metrics
-from kdloss.evaluation.mean_shape import mean_shape_predictions
+from kdloss.evaluation.evaluation import mean_shape_predictions
 from kdloss.evaluation.protocol import evaluate_points
-from kdloss.geometry import BoxPolicy, FaceCrop
 
 VALUES = {"nme_interocular", "nme_interpupil", "nme_box", "fr10", "fr08", "auc10", "auc08"}
 

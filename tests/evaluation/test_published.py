@@ -2,7 +2,7 @@
 
 import pytest
 
-from kdloss.datasets import DATASETS
+from kdloss.data.datasets import DATASETS
 from kdloss.evaluation.published import published_results
 
 

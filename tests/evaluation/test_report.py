@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from kdloss.datasets import DATASETS
+from kdloss.data.datasets import DATASETS
 from kdloss.errors import UserError
-from kdloss.evaluation import report
-from kdloss.evaluation.table import Column, Row, Table, json_table
+from kdloss.evaluation import html as report
+from kdloss.evaluation.tables import Column, Row, Table, json_table
 
 VOID = {"meta", "link", "img"}
 # Text that would be markup if it were not escaped, also within an attribute.

@@ -6,9 +6,9 @@ from markupsafe import Markup
 
 from kdloss.evaluation.comparison import compare
 from kdloss.evaluation.evaluation import evaluate_predicted
-from kdloss.evaluation.evaluation_report import write_evaluation_report
-from kdloss.evaluation.report import Section, write_report
-from kdloss.evaluation.table import Column, Row, Table
+from kdloss.evaluation.html import Section, write_report
+from kdloss.evaluation.report import write_evaluation_report
+from kdloss.evaluation.tables import Column, Row, Table
 from tests.browser import headless_chromium
 from tests.evaluation.test_evaluation_report import ROBUSTNESS
 

@@ -5,18 +5,18 @@ import json
 import numpy as np
 import pytest
 
-from data_prep.face import Face, RawDataset
 from data_prep.prepare import write_prepared
-from kdloss.datasets import DATASETS
-from kdloss.detectors import Detector
+from data_prep.raw import Face, RawDataset
+from kdloss.data.datasets import DATASETS
+from kdloss.data.geometry import BoxPolicy, landmark_box
+from kdloss.data.prepared import PreparedDataset
+from kdloss.data.schemes import SCHEMES
 from kdloss.errors import DataError
 from kdloss.evaluation import metrics, plots
 from kdloss.evaluation.plots import robustness_figure
 from kdloss.evaluation.robustness import ROTATIONS, SCALES, SHIFTS, measure_detector, measure_robustness
-from kdloss.geometry import BoxPolicy, landmark_box
-from kdloss.prediction import predict_dataset
-from kdloss.prepared import PreparedDataset
-from kdloss.schemes import SCHEMES
+from kdloss.inference.detectors import Detector
+from kdloss.inference.prediction import predict_dataset
 
 BOX = BoxPolicy("gt", 1.25)
 SIZE = 24

@@ -2,11 +2,10 @@
 
 import numpy as np
 
+from kdloss.data.geometry import BoxPolicy
 from kdloss.evaluation.protocol import evaluate_points
 from kdloss.evaluation.published import published_results
-from kdloss.evaluation.table import json_table, text_table
-from kdloss.evaluation.tables import Result, parts_table, points_table, results_table
-from kdloss.geometry import BoxPolicy
+from kdloss.evaluation.tables import Result, json_table, parts_table, points_table, results_table, text_table
 
 
 def evaluate(prepared, split="test", shift=1.0, **protocol):

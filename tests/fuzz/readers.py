@@ -23,29 +23,28 @@ import onnx
 from PIL import Image
 
 from asm.__main__ import load_points, load_training_shapes
-from asm.errors import UserError
 from asm.shape_model import ShapeModel
 from data_prep.archives import unpack
 from data_prep.check import check_prepared
 from data_prep.cofw import read_cofw
 from data_prep.folder import read_folder
-from data_prep.images import read_image, read_photograph
 from data_prep.w300 import read_pts
 from data_prep.wflw import ANNOTATIONS, IMAGES, LISTS, read_wflw
-from kdloss.cards import CARD
-from kdloss.deploy.metadata import read_metadata
-from kdloss.detector_calibration import read_calibration
-from kdloss.errors import DataError
+from kdloss.data.geometry import BoxPolicy
+from kdloss.data.images import read_image, read_photograph
+from kdloss.data.prepared import NAME, PreparedDataset, write_manifest
+from kdloss.data.schemes import SCHEMES
+from kdloss.errors import DataError, UserError
 from kdloss.evaluation.evaluation import evaluate_predicted
 from kdloss.evaluation.predictions import load_predictions, save_predictions
-from kdloss.geometry import BoxPolicy
-from kdloss.manifest import NAME, write_manifest
+from kdloss.inference.box_calibration import read_calibration
+from kdloss.inference.metadata import read_metadata
+from kdloss.inference.sources import GivenBoxes, checked_boxes
+from kdloss.models.card import CARD
+from kdloss.models.checkpoint import read_card, require_scheme
 from kdloss.models.published_student import load_published_student
 from kdloss.models.torch_arrays import read_torch_arrays
-from kdloss.prepared import PreparedDataset
-from kdloss.schemes import SCHEMES
-from kdloss.sources import GivenBoxes, checked_boxes
-from kdloss.training.checkpoint import load_state, read_card, require_scheme
+from kdloss.training.state import load_state
 from tests.evaluation.conftest import prepared_faces
 from tests.models.torch_files import torch_file, torch_numbers, torch_tensor
 

@@ -7,12 +7,12 @@ import h5py
 import numpy as np
 import pytest
 
-from asm.errors import UserError
 from data_prep.cofw import read_cofw
-from kdloss.hdf5_files import read_dataset
+from kdloss.data.hdf5 import read_dataset
+from kdloss.data.schemes import LandmarkScheme
+from kdloss.errors import UserError
 from kdloss.models.published_student import load_published_student
 from kdloss.models.weights import load_weights
-from kdloss.schemes import LandmarkScheme
 from tests.fuzz.readers import ACCEPTED, PROGRESS, READERS, REFUSED, card, checkpoint, in_file, outcome, state, zipped
 
 DEEP = "[" * 100_000

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from kdloss.augment import AugmentConfig, augmentation, draw_crop, vary_pixels, view_rng
+from kdloss.data.augmentation import AugmentConfig, augmentation, draw_crop, vary_pixels, view_rng
+from kdloss.data.geometry import FaceCrop
 from kdloss.errors import ConfigError
-from kdloss.geometry import FaceCrop
 
 BOX, SIZE = (8.0, 5.0, 40.0, 40.0), 128
 PIXELS = ("colour", "grey", "blur", "noise", "occlusion")

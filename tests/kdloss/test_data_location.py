@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kdloss.data_location import data_root, find_prepared
+from data_prep.find import data_root, find_prepared
 from kdloss.errors import ConfigError, DataError
 
 REPOSITORY = Path(__file__).resolve().parents[2]

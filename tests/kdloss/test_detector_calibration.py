@@ -6,11 +6,15 @@ import json
 import numpy as np
 import pytest
 
-from data_prep.face import RawDataset
 from data_prep.prepare import write_prepared
+from data_prep.raw import RawDataset
 from data_prep.w300 import read_300w
-from kdloss.datasets import DATASETS
-from kdloss.detector_calibration import (
+from kdloss.data.datasets import DATASETS
+from kdloss.data.geometry import BoxPolicy
+from kdloss.data.prepared import PreparedDataset
+from kdloss.data.schemes import SCHEMES
+from kdloss.errors import ConfigError, DataError
+from kdloss.inference.box_calibration import (
     CALIBRATIONS,
     LANDMARK_BOX,
     BoxCalibration,
@@ -20,11 +24,7 @@ from kdloss.detector_calibration import (
     stored_calibration,
     write_calibration,
 )
-from kdloss.detectors import DETECTORS, Detector, detector
-from kdloss.errors import ConfigError, DataError
-from kdloss.geometry import BoxPolicy
-from kdloss.prepared import PreparedDataset
-from kdloss.schemes import SCHEMES
+from kdloss.inference.detectors import DETECTORS, Detector, detector
 from tests.kdloss.test_detectors import Scripted, scored
 
 MEASURED = BoxCalibration(0.1, -0.25, 1.5, 7, (0.1, 0.2, 0.3))

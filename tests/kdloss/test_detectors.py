@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from kdloss.detectors import Detector, box_iou, detected_boxes, detector
+from kdloss.data.geometry import landmark_box
 from kdloss.errors import ConfigError
-from kdloss.geometry import landmark_box
+from kdloss.inference.detectors import Detector, box_iou, detected_boxes, detector
 from tests.kdloss.yunet_file import write_yunet
 
 
@@ -138,7 +138,9 @@ def test_without_yunets_file_one_line_says_where_it_comes_from(yunet_file, tmp_p
 
 
 def test_opencv_stays_quiet_in_a_process_of_its_own(yunet_file):
-    code = "import sys, numpy; from kdloss.detectors import detector; d = detector('yunet', model=sys.argv[1]); "
+    code = (
+        "import sys, numpy; from kdloss.inference.detectors import detector; d = detector('yunet', model=sys.argv[1]); "
+    )
     code += "d.detect(numpy.zeros((64, 64, 3), 'uint8'))"
     done = subprocess.run([sys.executable, "-c", code, str(yunet_file)], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")

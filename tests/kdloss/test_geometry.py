@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from kdloss.errors import ConfigError
-from kdloss.geometry import (
+from kdloss.data.geometry import (
     BoxPolicy,
     FaceCrop,
     compose,
@@ -19,7 +18,8 @@ from kdloss.geometry import (
     to_unit,
     transform_points,
 )
-from kdloss.schemes import SCHEMES
+from kdloss.data.schemes import SCHEMES
+from kdloss.errors import ConfigError
 
 SIDE = 200  # of the images with dots, pixels
 # Pixels. OpenCV samples at 32nds of a pixel and rounds to 256 levels; the largest error in 5000 views was 0.036.

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from kdloss.geometry import from_unit, to_unit
-from kdloss.heatmaps import (
+from kdloss.data.geometry import from_unit, to_unit
+from kdloss.models.heatmaps import (
     SIGMA,
     argmax_readout,
     gaussian_heatmaps,

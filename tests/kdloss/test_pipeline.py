@@ -5,10 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
-from kdloss.augment import AugmentConfig, augmentation
+from kdloss.data.augmentation import AugmentConfig, augmentation
+from kdloss.data.batches import KerasBatches, ViewBatches, tf_dataset, training_data
+from kdloss.data.geometry import BoxPolicy, FaceCrop, from_unit
 from kdloss.errors import ConfigError
-from kdloss.geometry import BoxPolicy, FaceCrop, from_unit
-from kdloss.pipeline import KerasBatches, ViewBatches, tf_dataset, training_data
 
 MOVES = AugmentConfig(rotation=30, scale=0.15, shift=0.06, mirror=0.5)
 AUGMENTS = {"none": None, "moves": MOVES, "strong": augmentation("strong")}

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from kdloss.data.geometry import BoxPolicy, FaceCrop, transform_points
 from kdloss.errors import ConfigError
-from kdloss.geometry import BoxPolicy, FaceCrop, transform_points
-from kdloss.prediction import predict_crops, predict_dataset
+from kdloss.inference.prediction import predict_crops, predict_dataset
 
 SIZE = 32
 

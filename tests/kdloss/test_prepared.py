@@ -8,11 +8,10 @@ import shutil
 import numpy as np
 import pytest
 
+from kdloss.data.geometry import BoxPolicy, FaceCrop, invert, landmark_box, transform_points
+from kdloss.data.prepared import BOX_COLUMNS, PreparedDataset, RowFile, is_prepared, read_table, write_manifest
+from kdloss.data.schemes import SCHEMES
 from kdloss.errors import DataError
-from kdloss.geometry import BoxPolicy, FaceCrop, invert, landmark_box, transform_points
-from kdloss.manifest import is_prepared, write_manifest
-from kdloss.prepared import BOX_COLUMNS, PreparedDataset, RowFile, read_table
-from kdloss.schemes import SCHEMES
 
 
 @pytest.fixture
@@ -201,7 +200,7 @@ def write_table(path, *rows):
 
 
 def test_columns_of_a_table_are_the_same_in_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr("kdloss.prepared._LINES", 2)
+    monkeypatch.setattr("kdloss.data.prepared._LINES", 2)
     table = read_table(write_table(tmp_path / "table.csv", NAMES, *ROWS))
     assert [*table] == NAMES
     for number, name in enumerate(NAMES[:4]):

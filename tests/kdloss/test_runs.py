@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kdloss.errors import ConfigError
-from kdloss.runs import find_checkpoint, find_teachers, finish, run_folders, runs_root
+from kdloss.training.runs import find_checkpoint, find_teachers, finish, run_folders, runs_root
 
 
 @pytest.fixture(autouse=True)

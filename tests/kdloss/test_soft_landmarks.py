@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from kdloss.data.geometry import BoxPolicy, FaceCrop
 from kdloss.errors import ConfigError
-from kdloss.geometry import BoxPolicy, FaceCrop
-from kdloss.soft_landmarks import fit_shape_model, mean_shape, soft_points, unit_shapes
+from kdloss.training.soft_landmarks import fit_shape_model, mean_shape, soft_points, unit_shapes
 
 POLICIES = [BoxPolicy.parse(text) for text in ("gt:1.25", "dataset:1.1", "paper")]
 policies = pytest.mark.parametrize("policy", POLICIES, ids=str)
@@ -25,7 +25,7 @@ def test_all_faces_at_once_are_the_faces_one_by_one_to_the_bit(faces, policy):
 
 
 def test_the_mean_shape_is_that_of_all_at_once_to_the_bit(faces, monkeypatch):
-    monkeypatch.setattr("kdloss.soft_landmarks._FACES", 2)
+    monkeypatch.setattr("kdloss.training.soft_landmarks._FACES", 2)
     rows = faces.indices("train")
     expected = unit_shapes(faces, POLICIES[0])[rows].mean(axis=0)
     np.testing.assert_array_equal(mean_shape(faces, POLICIES[0], rows), expected)

@@ -7,12 +7,12 @@ import keras
 import numpy as np
 import pytest
 
-from kdloss.augment import AugmentConfig, augmentation
+from kdloss.data.augmentation import AugmentConfig, augmentation
+from kdloss.data.batches import ViewBatches
+from kdloss.data.geometry import BoxPolicy
 from kdloss.errors import DataError
-from kdloss.geometry import BoxPolicy
-from kdloss.pipeline import ViewBatches
-from kdloss.teacher_cache import cached_teacher
-from kdloss.training.deadline import OutOfTime
+from kdloss.training.state import OutOfTime
+from kdloss.training.teacher_cache import cached_teacher
 
 SIZE, ROUNDS = 16, 2
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from keras import ops
 
-from kdloss.heatmaps import argmax_readout, gaussian_heatmaps, integral_readout
 from kdloss.losses import (
     KD_PRESETS,
     assistive_loss,
@@ -19,6 +18,7 @@ from kdloss.losses import (
     patch_similarity_loss,
     point_loss,
 )
+from kdloss.models.heatmaps import argmax_readout, gaussian_heatmaps, integral_readout
 from tests.gradients import value_and_gradients
 
 _RNG = np.random.default_rng(4)

@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 
 from kdloss.errors import ConfigError
-from kdloss.losses.feature_aligned import feature_aligned_loss
-from kdloss.losses.patch_similarity import direct_distance, gram_distance, patch_similarity, patch_similarity_loss
+from kdloss.losses.feature_distillation import (
+    direct_distance,
+    feature_aligned_loss,
+    gram_distance,
+    patch_similarity,
+    patch_similarity_loss,
+)
 from tests.gradients import gradient, value_and_gradients
 
 DISTANCES = [None, direct_distance, gram_distance]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from kdloss.geometry import to_unit
-from kdloss.heatmaps import SIGMA, gaussian_log_heatmaps
+from kdloss.data.geometry import to_unit
 from kdloss.losses import heatmap_loss
+from kdloss.models.heatmaps import SIGMA, gaussian_log_heatmaps
 from tests.gradients import value_and_gradients
 
 NAMES = ["cross-entropy", "mse", "adaptive-wing"]

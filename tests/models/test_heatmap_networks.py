@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from keras import ops
 
+from kdloss.data.schemes import LandmarkScheme
 from kdloss.errors import ConfigError
-from kdloss.heatmaps import argmax_readout, heatmap_spread, integral_readout
 from kdloss.models import build_model, count_parameters, deployed, feature_maps, observed
+from kdloss.models.checkpoint import load_model, save_model
+from kdloss.models.heatmaps import argmax_readout, heatmap_spread, integral_readout
 from kdloss.models.regressors import HEAD
-from kdloss.schemes import LandmarkScheme
-from kdloss.training.checkpoint import load_model, save_model
 from tests.models.random_weights import randomise
 from tests.training.tiny_chain import ARCH, FAN
 

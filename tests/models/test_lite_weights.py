@@ -6,9 +6,9 @@ import pytest
 from skimage import data, transform
 
 from kdloss.errors import CheckpointError, ConfigError
-from kdloss.locate import LITE_FILES, find_weights, lite_path
 from kdloss.models import build_model, lite_weights
 from kdloss.models.efficientnet_lite import efficientnet_lite_trunk
+from kdloss.models.locate import LITE_FILES, find_weights, lite_path
 from kdloss.models.regressors import mobilenet_trunk
 from kdloss.models.torch_arrays import read_torch_arrays
 

@@ -12,10 +12,10 @@ import keras
 import numpy as np
 import pytest
 
+from kdloss.data.geometry import from_unit
 from kdloss.errors import CheckpointError
-from kdloss.geometry import from_unit
-from kdloss.locate import is_published_student
 from kdloss.models import build_model, count_parameters, published_student
+from kdloss.models.locate import is_published_student
 from kdloss.models.published_student import load_published_student
 from kdloss.models.regressors import HEAD
 

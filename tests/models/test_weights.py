@@ -10,9 +10,8 @@ import pytest
 from keras.src.applications import efficientnet
 from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
-from kdloss import locate
 from kdloss.errors import CheckpointError, ConfigError
-from kdloss.models import build_model
+from kdloss.models import build_model, locate
 from kdloss.models.regressors import HEAD
 from tests.models.random_weights import randomise
 from tests.training.tiny_chain import ARCH, DEEP, FAN, same

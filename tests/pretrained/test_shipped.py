@@ -7,7 +7,7 @@ import pytest
 
 from kdloss import evaluate, pretrained
 from kdloss.errors import CheckpointError
-from kdloss.training.checkpoint import checkpoint_path, load_model
+from kdloss.models.checkpoint import checkpoint_path, load_model
 from tools.publish import model_card
 
 LARGEST = 16_000_000  # bytes of all models together

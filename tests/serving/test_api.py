@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.images import read_image
-from kdloss.face_records import face_record
-from kdloss.landmarker import Landmarker
+from kdloss.data.images import read_image
+from kdloss.inference.landmarker import Landmarker
+from kdloss.inference.output import face_record
 from kdloss.serving.application import LARGEST_BODY, PAGE
 from tests.serving.conftest import MODELS, file_of
 

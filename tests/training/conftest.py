@@ -3,7 +3,7 @@
 import pytest
 
 from kdloss.models import build_model
-from kdloss.training.checkpoint import save_model
+from kdloss.models.checkpoint import save_model
 from kdloss.training.fit import train
 from tests.training import rendered_faces
 from tests.training.tiny_chain import ARCH, SIZE, student_config, tiny_config, use_tiny_networks, write_faces

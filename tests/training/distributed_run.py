@@ -13,12 +13,12 @@ from pathlib import Path
 
 import keras
 
-from asm.errors import exits_on_user_error
+from kdloss.data.prepared import PreparedDataset
+from kdloss.errors import exits_on_user_error
 from kdloss.models.regressors import REGRESSORS
-from kdloss.prepared import PreparedDataset
+from kdloss.training.callbacks import LossWatch
 from kdloss.training.config import TrainConfig
 from kdloss.training.distribution import distribution
-from kdloss.training.divergence import LossWatch
 from kdloss.training.fit import train
 from tests.training.tiny_chain import ARCH, TINY
 

@@ -6,7 +6,7 @@ import signal
 import numpy as np
 import pytest
 
-from kdloss.training import recorder
+from kdloss.training import callbacks as recorder
 from kdloss.training.fit import train
 
 

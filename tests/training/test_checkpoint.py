@@ -7,11 +7,11 @@ import keras
 import numpy as np
 import pytest
 
+from kdloss.data.schemes import SCHEMES
 from kdloss.errors import CheckpointError
 from kdloss.models import build_model
-from kdloss.schemes import SCHEMES
-from kdloss.training.checkpoint import CARD, load_model, load_state, read_card, require_scheme, save_model, save_state
-from kdloss.training.progress import Progress
+from kdloss.models.checkpoint import CARD, load_model, read_card, require_scheme, save_model
+from kdloss.training.state import Progress, load_state, save_state
 from tests.training.tiny_chain import ARCH, SIZE, arrays, same
 
 

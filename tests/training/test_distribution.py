@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kdloss.data.batches import ViewBatches
 from kdloss.errors import ConfigError
-from kdloss.pipeline import ViewBatches
 from kdloss.train_teacher import main as train_teacher
 from kdloss.training import distribution as module
 from kdloss.training.distribution import distribution
@@ -30,7 +30,7 @@ needs_jax = pytest.mark.skipif(find_spec("jax") is None, reason="needs jax")
 # All that processes say to each other but the training.
 TALK = """
 import os, signal, sys
-from asm.errors import exits_on_user_error
+from kdloss.errors import exits_on_user_error
 from kdloss.errors import DataError
 from kdloss.training import distribution as module
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from kdloss.data.batches import ViewBatches
 from kdloss.errors import UserError
-from kdloss.pipeline import ViewBatches
-from kdloss.training.divergence import EXPLODED, LossWatch, TrainingDiverged
+from kdloss.training.callbacks import EXPLODED, LossWatch, TrainingDiverged
 from kdloss.training.fit import train
 from tests.training.run_folders import rows_of
 from tests.training.tiny_chain import BATCH, tiny_config

@@ -7,10 +7,10 @@ import zipfile
 import pytest
 
 from kdloss.errors import ConfigError
+from kdloss.losses.feature_distillation import FeatureDistillation
 from kdloss.models import build_model, feature_maps
-from kdloss.training import recorder
-from kdloss.training.checkpoint import load_model, save_model
-from kdloss.training.feature_distillation import FeatureDistillation
+from kdloss.models.checkpoint import load_model, save_model
+from kdloss.training import callbacks as recorder
 from kdloss.training.fit import train
 from tests.training.run_folders import equal_runs, refused, rows_of
 from tests.training.tiny_chain import DEEP, FAN, MAPS_SIZE, heatmap_config, same, use_tiny_networks

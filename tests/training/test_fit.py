@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 
 from asm import ShapeModel
+from kdloss.data.geometry import BoxPolicy
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.evaluation.metrics import available_normalisers, image_errors, nme
-from kdloss.geometry import BoxPolicy
+from kdloss.inference.prediction import predict_dataset
 from kdloss.models import build_model
-from kdloss.prediction import predict_dataset
-from kdloss.training.checkpoint import load_model, read_card, save_model
+from kdloss.models.checkpoint import load_model, read_card, save_model
 from kdloss.training.config import TrainConfig
-from kdloss.training.deadline import Deadline, OutOfTime
 from kdloss.training.fit import train
+from kdloss.training.state import Deadline, OutOfTime
 from tests.training.run_folders import equal_runs, files_of, progress_of, refused, rows_of
 from tests.training.tiny_chain import ARCH, BATCH, SIZE, arrays, same, student_config, tiny_config
 
@@ -93,10 +93,10 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from kdloss.models.regressors import REGRESSORS
-from kdloss.prepared import PreparedDataset
-from kdloss.training import recorder
+from kdloss.data.prepared import PreparedDataset
+from kdloss.training import callbacks as recorder
 from kdloss.training.config import TrainConfig
-from kdloss.training.deadline import Deadline, OutOfTime
+from kdloss.training.state import Deadline, OutOfTime
 from kdloss.training.fit import train
 from tests.training.tiny_chain import ARCH, TINY
 

@@ -1,9 +1,9 @@
 """Layers that keep their first weights: which they are, and that nothing else does."""
 
 from kdloss.models import build_model
-from kdloss.training.checkpoint import load_model, save_model
+from kdloss.models.checkpoint import load_model, save_model
 from kdloss.training.fit import train
-from kdloss.training.frozen import freeze
+from kdloss.training.stages import freeze
 from tests.training.tiny_chain import FAN, MAPS_SIZE, arrays, heatmap_config, same
 
 

@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from kdloss.errors import UserError
-from kdloss.training import recorder
-from kdloss.training.checkpoint import load_model
+from kdloss.models.checkpoint import load_model
+from kdloss.training import callbacks as recorder
 from kdloss.training.fit import train
 from tests.training.run_folders import files_of, rows_of, state_of
 from tests.training.tiny_chain import tiny_config

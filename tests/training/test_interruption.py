@@ -4,12 +4,11 @@ import signal
 
 import pytest
 
-from asm.atomic import held
-from asm.errors import Terminated
-from kdloss.errors import ConfigError, UserError
-from kdloss.training import recorder
+from kdloss.errors import ConfigError, Terminated, UserError
+from kdloss.files import held
+from kdloss.training import callbacks as recorder
 from kdloss.training.fit import train
-from kdloss.training.run_folder import is_cut_off
+from kdloss.training.runs import is_cut_off
 from tests.training.run_folders import equal_runs, files_of, progress_of, refused, signal_after
 from tests.training.tiny_chain import student_config, tiny_config, use_tiny_networks
 

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 
 def run(words, folder, epochs=None, seconds=0.0):
-    """A command's exit status; ``seconds`` after the start of its ``epochs``-th epoch it is killed, if it still runs."""
+    """A command's exit status; ``seconds`` after the start of its ``epochs``-th epoch it is killed."""
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "TF_DETERMINISTIC_OPS": "1"}
     command = [sys.executable, "-c", COMMAND, *words]
     errors = folder / "errors.txt"

@@ -4,13 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from kdloss.augment import augmentation
+from kdloss.data.augmentation import augmentation
+from kdloss.data.batches import ViewBatches, training_data
 from kdloss.models import build_model
-from kdloss.pipeline import ViewBatches, training_data
-from kdloss.training.checkpoint import load_model
-from kdloss.training.objectives import objective_for
-from kdloss.training.recorder import RunRecorder, TrainingDiverged
-from kdloss.training.trainer import DistillationTrainer
+from kdloss.models.checkpoint import load_model
+from kdloss.training.callbacks import RunRecorder, TrainingDiverged
+from kdloss.training.trainer import DistillationTrainer, objective_for
 from tests.training.tiny_chain import ARCH, BATCH, SIZE, arrays, same, tiny_config
 
 MOMENTUM = 0.8

@@ -5,10 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from asm.errors import Terminated
-from kdloss.errors import ConfigError
+from kdloss.errors import ConfigError, Terminated
+from kdloss.models.checkpoint import read_card
 from kdloss.training import fit
-from kdloss.training.checkpoint import read_card
 from kdloss.training.fit import train
 from kdloss.training.stages import Stage, stages_of
 from tests.training.run_folders import equal_runs, progress_of, refused, rows_of, signal_after

@@ -5,16 +5,15 @@ import numpy as np
 import pytest
 from keras import ops
 
-from kdloss.augment import augmentation
-from kdloss.geometry import BoxPolicy
-from kdloss.heatmaps import gaussian_log_heatmaps
+from kdloss.data.augmentation import augmentation
+from kdloss.data.batches import ViewBatches, training_data
+from kdloss.data.geometry import BoxPolicy
 from kdloss.losses import feature_aligned_loss, patch_similarity_loss
+from kdloss.losses.feature_distillation import FeatureDistillation
 from kdloss.models import build_model, feature_maps, observed
-from kdloss.pipeline import ViewBatches, training_data
-from kdloss.training.checkpoint import load_model
-from kdloss.training.feature_distillation import FeatureDistillation
-from kdloss.training.objectives import objective_for
-from kdloss.training.trainer import DistillationTrainer
+from kdloss.models.checkpoint import load_model
+from kdloss.models.heatmaps import gaussian_log_heatmaps
+from kdloss.training.trainer import DistillationTrainer, objective_for
 from tests.training.tiny_chain import (
     ARCH,
     BATCH,

@@ -9,8 +9,8 @@ from keras import Model, layers
 
 from data_prep.layouts import write_layout
 from data_prep.prepare import prepare
-from kdloss.architectures import HEATMAP_NETWORKS, REGRESSORS, HeatmapNetwork, Regressor
-from kdloss.prepared import PreparedDataset
+from kdloss.data.prepared import PreparedDataset
+from kdloss.models.architectures import HEATMAP_NETWORKS, REGRESSORS, HeatmapNetwork, Regressor
 from kdloss.training.config import TrainConfig
 
 ARCH, DEEP, FAN = "tiny", "tiny-deep", "tiny-fan"

@@ -1,1 +1,0 @@
-"""What networks cost: parameters, multiply-accumulates, file, and time in several runtimes; and a folder of faces."""

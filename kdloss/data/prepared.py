@@ -1,0 +1,371 @@
+"""Prepared faces: a folder, the same for every data set, whose pictures are read one by one.
+
+manifest.json   version, data set, scheme, counts, what was skipped, hashes (see `kdloss.data.prepared`)
+faces.npy       (n, S, S, 3) uint8 RGB; each a square around the landmark box, ``crop_scale`` times its longer side
+points.npy      (n, N, 2) float32, pixels of those crops
+to_image.npy    (n, 2, 3) float64, crop pixels -> pixels of the source image
+occluded.npy    (n, N) bool, only where the data set says
+digests.npy     (n, 32) uint8, SHA-256 of each face's pixels
+table.csv       name, split, source, group, dataset box in source pixels, one column a subset
+"""
+
+import csv
+import functools
+import itertools
+import math
+import os
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+import numpy as np
+from kdloss.files import npy_header, read_npy
+from kdloss.errors import DataError
+from kdloss.data.geometry import invert, landmark_box, transform_each
+from kdloss.data.schemes import LandmarkScheme
+import hashlib
+import json
+import sys
+from pathlib import Path
+import numpy as np
+from kdloss.files import write_whole
+from kdloss.errors import DataError
+
+
+VERSION = 2
+NAME = "manifest.json"
+# Those that a folder may lack are hashed where they are there.
+SMALL_FILES = ("points.npy", "to_image.npy", "digests.npy", "table.csv", "occluded.npy")
+# Names of faces are names of files, which need not be valid UTF-8; bytes that are not are written as \\udcXX.
+TEXT = {"encoding": "utf-8", "errors": "backslashreplace"}
+_FACTS = {
+    "dataset": str,
+    "scheme": dict,
+    "count": int,
+    "size": int,
+    "crop_scale": (int, float),
+    "synthetic": bool,
+    "content": str,
+    "files": dict,
+}
+
+
+def is_prepared(path):
+    """True if a folder looks like a prepared data set."""
+    return (Path(path) / NAME).is_file()
+
+
+def write_manifest(folder, facts):
+    """Writes the manifest of a folder whose other files are all there, ``facts`` and the hashes; returns it."""
+    folder = Path(folder)
+    files = {name: file_hash(folder / name) for name in SMALL_FILES if (folder / name).exists()}
+    manifest = {"version": VERSION, **facts, "files": files}
+    manifest["manifest"] = _own_hash(manifest)
+    write_whole(folder / NAME, json.dumps(manifest, indent=1))
+    return manifest
+
+
+def read_manifest(folder):
+    """The manifest of a prepared folder, a dict.
+
+    Raises:
+        DataError: no prepared folder, of another version, or changed since it was written.
+    """
+    path = Path(folder) / NAME
+    if not path.parent.is_dir():
+        raise DataError(f"{folder}: no such folder: give --data a prepared or an official data set")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        version = manifest["version"]
+    except FileNotFoundError:
+        raise DataError(f"{folder}: no {NAME} in it, so not a prepared set: run python -m data_prep") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(f"{path}: damaged ({error}): prepare the set again") from error
+    if version != VERSION:
+        raise DataError(f"{folder}: prepared format version {version}, expected {VERSION}: prepare the set again")
+    if missing := [fact for fact, kind in _FACTS.items() if not isinstance(manifest.get(fact), kind)]:
+        raise DataError(f"{path}: damaged (no {missing[0]}): prepare the set again")
+    if not 0 <= manifest["count"] <= sys.maxsize:
+        raise DataError(f"{path}: damaged (no count of faces): prepare the set again")
+    if manifest.get("manifest") != _own_hash(manifest):
+        raise DataError(f"{path}: changed since it was written (its hash is another): prepare the set again")
+    return manifest
+
+
+def check_small_files(folder, manifest):
+    """Raises a `DataError` for the first file that is not the one the manifest was written for; pixels aside."""
+    for name in SMALL_FILES:
+        path, expected = Path(folder) / name, manifest["files"].get(name)
+        if not path.exists() and expected is not None:
+            raise DataError(f"{path}: missing: prepare the set again")
+        if path.exists() and file_hash(path) != expected:
+            raise DataError(f"{path}: damaged (its hash is not the manifest's): prepare the set again")
+
+
+def file_hash(path):
+    """SHA-256 of a file, hexadecimal. One that can't be read is a `DataError`."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def content_hash(points, names, splits, digests):
+    """The hash that tells one set of faces from another; ``digests`` (n, 32) uint8 are those of their pixels."""
+    digest = hashlib.sha256(np.ascontiguousarray(points, np.float32).tobytes())
+    for name, split, pixels in zip(names, splits, digests, strict=True):
+        digest.update(f"{name}\0{split}\n".encode(**TEXT) + pixels.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _own_hash(manifest):
+    facts = {key: value for key, value in manifest.items() if key != "manifest"}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+SPLITS = ("train", "val", "test")
+BOX_COLUMNS = ("box_x", "box_y", "box_width", "box_height")
+SUBSET_PREFIX = "subset_"
+# So many faces at a time where all of them in source pixels would be more than is wanted of them.
+_FACES = 4096
+# No point of a crop lies so many pixels away, and no picture has as many.
+_FAR = 1e9
+# So many lines of the table are texts at a time: as texts they take ten times the memory of their columns.
+_LINES = 4096
+
+
+class PreparedDataset:
+    """A prepared folder, opened. Nothing but the table and the points is read into memory.
+
+    It is as it was written: that is checked when it opens. Of the pictures only the size is, which takes no time;
+    ``python -m data_prep check`` reads them all.
+
+    Attributes:
+        path, manifest, scheme: where it is, what it says of itself, its landmark scheme.
+        dataset, size, synthetic: the data set's name (``300w``), side S of the crops in pixels, whether rendered.
+        faces: a `RowFile` of (n, S, S, 3) uint8: ``faces[i]`` reads one face.
+        points: (n, N, 2) float32, crop pixels.
+        to_image: (n, 2, 3) float64.
+        digests: (n, 32) uint8, SHA-256 of each face's pixels.
+        occluded: (n, N) bool or None.
+        table: column name -> (n,) array.
+    """
+
+    def __init__(self, path):
+        """
+        Raises:
+            DataError: not a prepared folder, of another version, damaged, or with points that are not finite.
+        """
+        self.path = Path(path)
+        self.manifest = read_manifest(self.path)
+        self.dataset, self.size, self.synthetic = (self.manifest[key] for key in ("dataset", "size", "synthetic"))
+        try:
+            self.scheme = LandmarkScheme.from_json(self.manifest["scheme"])
+        except DataError as error:
+            raise DataError(f"{self.path}/manifest.json: damaged ({error}): prepare the set again") from error
+        check_small_files(self.path, self.manifest)
+        self.faces = self._load("faces.npy", RowFile)
+        self.points = self._load("points.npy")
+        self.to_image = self._load("to_image.npy")
+        self.digests = self._load("digests.npy")
+        has_flags = (self.path / "occluded.npy").exists()
+        self.occluded = self._load("occluded.npy") if has_flags else None
+        self.table = read_table(self.path / "table.csv")
+        n = len(self)
+        expected = {
+            "faces": (np.uint8, (n, self.size, self.size, 3)),
+            "points": (np.float32, (n, self.scheme.num_points, 2)),
+            "to_image": (np.float64, (n, 2, 3)),
+            "digests": (np.uint8, (n, 32)),
+            "occluded": (bool, (n, self.scheme.num_points)),
+        }
+        for name, (dtype, shape) in expected.items():
+            found = getattr(self, name)
+            if found is None:
+                continue
+            for what, has, wanted in (("shape", found.shape, shape), ("type", found.dtype, np.dtype(dtype))):
+                if has != wanted:
+                    raise DataError(
+                        f"{self.path / name}.npy: found {what} {has}, expected {wanted}: prepare the set again"
+                    )
+        if len(self.table["name"]) != n:
+            raise DataError(f"{self.path}/table.csv: found {len(self.table['name'])} rows, expected {n}: prepare again")
+        lost = ~np.isfinite(self.points).all(axis=(1, 2))
+        if lost.any():
+            raise DataError(
+                f"{self.path}/points.npy: {int(lost.sum())} of {n} faces have NaN or infinite points (the first: "
+                f"{self.table['name'][lost.argmax()]}), expected finite ones: mend or leave out these faces, and "
+                "prepare the set again"
+            )
+        if not (np.abs(self.points) < _FAR).all() or not _invertible(self.to_image).all():
+            raise DataError(f"{self.path}: holds points or transforms that no picture has: prepare the set again")
+
+    def __len__(self):
+        return self.manifest["count"]
+
+    def indices(self, split, subset=None):
+        """Row numbers of a split (``train``, ``val``, ``test``), optionally of one of its subsets.
+
+        Raises:
+            DataError: the split holds no face.
+        """
+        rows = self.table["split"] == split
+        if subset not in (None, "full"):
+            column = SUBSET_PREFIX + subset
+            rows &= self.table.get(column, False)
+        found = np.flatnonzero(rows)
+        if not len(found) and subset is None:
+            counts = ", ".join(f"{name} {int((self.table['split'] == name).sum())}" for name in SPLITS)
+            raise DataError(f"{self.path}: holds no {split} faces ({counts}): prepare a set that does")
+        return found
+
+    @functools.cached_property
+    def source_points(self):
+        """(n, N, 2) float64: all landmarks in pixels of their source images, from then on in memory."""
+        return self.source_points_of(slice(None))
+
+    def source_points_of(self, rows):
+        """(m, N, 2) float64: the landmarks of the faces ``rows`` in pixels of their source images."""
+        return transform_each(self.to_image[rows], self.points[rows])
+
+    def boxes(self, policy):
+        """(n, 4) boxes to cut by a `BoxPolicy`, in pixels of the *stored crops*.
+
+        Raises:
+            DataError: the policy wants the data set's boxes and a face has none.
+        """
+        if policy.source == "gt":
+            starts = range(0, len(self), _FACES)
+            source = np.concatenate([landmark_box(self.source_points_of(slice(i, i + _FACES))) for i in starts])
+        else:
+            source = np.stack([self.table[column] for column in BOX_COLUMNS], axis=-1)
+            if np.isnan(source).any():
+                missing = int(np.isnan(source).any(axis=-1).sum())
+                raise DataError(f"--box {policy}: {missing} of {len(self)} faces have no box of their own: use gt:1.25")
+        box = policy.grow(source)
+        corner = transform_each(invert(self.to_image), box[:, None, :2])[:, 0]
+        return np.concatenate([corner, box[:, 2:] / self.to_image[:, 0, :1]], axis=-1)
+
+    def require(self, dataset=None, scheme=None):
+        """Raises a `DataError` if this is not the data set or scheme that was asked for; returns itself."""
+        for what, found, wanted in (
+            ("holds faces of", self.dataset, dataset),
+            ("has scheme", self.scheme.name, scheme),
+        ):
+            if wanted not in (None, found):
+                raise DataError(f"{self.path}: {what} {found}, expected {wanted}: give --data another folder")
+        return self
+
+    def _load(self, name, read=read_npy):
+        try:
+            return read(self.path / name)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.path / name}: unreadable ({error}): prepare the set again") from error
+
+
+class RowFile(Sequence):
+    """The rows of a .npy file, read one by one by any number of threads: nothing of it stays in memory.
+
+    Pages of a memory map would count as memory of the process, and a training touches all.
+
+    Attributes:
+        shape, dtype: of the whole array.
+    """
+
+    def __init__(self, path):
+        """
+        Raises:
+            OSError: it cannot be read.
+            ValueError: it is no .npy of numbers in C order, or longer or shorter than its header says.
+        """
+        self.path = path
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._file)
+        with open(self._file, "rb", closefd=False) as file:
+            self.shape, fortran_order, self.dtype = npy_header(file)
+            self._start = file.tell()
+        if not self.shape or fortran_order:
+            order = " in Fortran order" if fortran_order else ""
+            raise ValueError(f"found shape {self.shape} of {self.dtype}{order}, expected rows")
+        self._row_shape = self.shape[1:]
+        self._row_bytes = math.prod(self._row_shape) * self.dtype.itemsize
+        found, expected = os.fstat(self._file).st_size, self._start + len(self) * self._row_bytes
+        if found != expected:
+            raise ValueError(f"found {found} bytes, expected {expected}")
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, key):
+        """Row ``key``, an array of the shape of a row; or the rows of a slice, stacked."""
+        if isinstance(key, slice):
+            rows = [self[number] for number in range(*key.indices(len(self)))]
+            return np.stack(rows) if rows else np.empty((0, *self._row_shape), self.dtype)
+        row = os.pread(self._file, self._row_bytes, self._place(key.__index__()))
+        if len(row) < self._row_bytes:
+            raise self._cut_short()
+        return np.frombuffer(row, self.dtype).reshape(self._row_shape)
+
+    def read_part(self, number, part):
+        """Row ``number``, of which only ``part``, a slice of its first axis, is read: the rest is of any values.
+
+        Rows that are read one after the other are better read whole: the system reads ahead.
+        """
+        row = np.empty(self._row_shape, self.dtype)
+        before = part.start * self._row_bytes // len(row)
+        if os.preadv(self._file, [row[part]], self._place(number) + before) < row[part].nbytes:
+            raise self._cut_short()
+        return row
+
+    def _place(self, number):
+        """Where a row begins in the file."""
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"{self.path}: no row {number} of {len(self)}")
+        return self._start + number % len(self) * self._row_bytes
+
+    def _cut_short(self):
+        return OSError(f"{self.path}: was cut short while it was read")
+
+
+def read_table(path):
+    """``table.csv`` as column name -> (n,) array: texts; float64, NaN for no number, of a box; bool of a subset.
+
+    Raises:
+        DataError: missing or damaged.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: missing: prepare the set again")
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = filter(None, csv.reader(file))
+            names = next(rows, [])
+            if missing := [name for name in ("name", "split", "source", *BOX_COLUMNS) if name not in names]:
+                raise ValueError(f"no column {missing[0]}")
+            blocks = []
+            while lines := list(itertools.islice(rows, _LINES)):
+                values = zip(names, zip(*lines, strict=True), strict=True)
+                blocks.append({name: _column(name, texts) for name, texts in values})
+        if not blocks:
+            raise ValueError("no rows")
+        return {name: np.concatenate([block[name] for block in blocks]) for name in names}
+    except (ValueError, csv.Error) as error:
+        raise DataError(f"{path}: damaged ({error}): prepare the set again") from error
+
+
+def _column(name, texts):
+    if name in BOX_COLUMNS:
+        numbers = np.array([float(text) if text else np.nan for text in texts])
+        if (np.abs(numbers) >= _FAR).any():
+            raise ValueError(f"{name} that no picture has")
+        return numbers
+    if name.startswith(SUBSET_PREFIX):
+        return np.array([text == "1" for text in texts], bool)
+    return np.array(texts)
+
+
+def _invertible(matrices):
+    """(n,) bool: which of (n, 2, 3) transforms lead from pixels to pixels, and back."""
+    with np.errstate(all="ignore"):
+        determinants = matrices[:, 0, 0] * matrices[:, 1, 1] - matrices[:, 0, 1] * matrices[:, 1, 0]
+        scaled = np.minimum(matrices[:, 0, 0], np.abs(determinants)) > 1 / _FAR
+        return (np.abs(matrices) < _FAR).all(axis=(1, 2)) & scaled

@@ -1,0 +1,76 @@
+"""One HTML file that holds everything: tables, pictures, configuration. It asks no network for anything."""
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from kdloss.evaluation.tables import cell_text
+from kdloss.files import write_whole
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands below it: results of the macros in ``page/pieces.html``; text alone is escaped."""
+
+    heading: str
+    pieces: list
+
+
+def write_report(path, *, title, sections, summary="", notices=()):
+    """Writes the report, whole or not at all.
+
+    Args:
+        path: of the ``.html``.
+        title: heading of the page.
+        sections: `Section`\\ s in order.
+        summary: one or two sentences under the title, plain text.
+        notices: plain sentences set off at the top (rendered faces, faces that must not be published).
+    """
+    page = _PAGES.get_template("report.html")
+    write_whole(path, page.render(title=title, sections=sections, summary=summary, notices=notices))
+
+
+def picture(image, caption):
+    """The bytes of a PNG or JPEG with a caption, as a piece of a `Section`."""
+    kind = "png" if image.startswith(b"\x89PNG") else "jpeg"
+    return PIECES.figure(kind, base64.b64encode(image).decode("ascii"), caption)
+
+
+def faces_notice(spec, synthetic):
+    """What must be said over pictures of a data set's faces: rendered, or not to be published."""
+    if synthetic:
+        return (
+            f"The faces are SYNTHETIC: rendered in the layout of {spec.title}. "
+            "Published numbers are of real faces and not comparable."
+        )
+    return f"Contains faces of {spec.title}: research use only, do not publish."
+
+
+def _plain(value):
+    """A value of `facts` in words; a dict becomes one line."""
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {_plain(held)}" for key, held in value.items())
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return str(value) if isinstance(value, str | Path) else json.dumps(value, default=str)
+
+
+_PAGES = Environment(
+    loader=PackageLoader("kdloss.evaluation", "page"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_PAGES.filters |= {
+    "cell": cell_text,
+    "plain": _plain,
+    "sha256": lambda text: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode(),
+}
+# The macros of page/pieces.html: functions that return HTML.
+PIECES = _PAGES.get_template("pieces.html").module
+html_table = PIECES.html_table

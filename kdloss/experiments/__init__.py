@@ -1,0 +1,1 @@
+"""Experiments: recipes, systems of several networks, the flags of trainings, reports."""

@@ -1,0 +1,84 @@
+"""From a model and prepared faces to points in the pixels of the source images."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from kdloss.data.geometry import FaceCrop, mirror_points, transform_points
+from kdloss.errors import ConfigError
+
+
+def predict_dataset(model, prepared, rows, policy, batch_size=64, *, flip=False):
+    """Predicts the landmarks of prepared faces, each in the box of a `BoxPolicy`.
+
+    Args:
+        model: images (B, S, S, 3) -> (B, N, 2) unit points.
+        prepared: a `PreparedDataset`.
+        rows: (m,) row numbers.
+        policy: the `BoxPolicy` of the crops.
+        batch_size, flip: see `predict_crops`.
+
+    Returns:
+        (m, N, 2) float64 points in pixels of each face's source image.
+    """
+    size, boxes = model.input_shape[1], prepared.boxes(policy)
+    crops = [FaceCrop.from_box(boxes[row], size) for row in rows]
+    return predict_crops(model, prepared, rows, crops, batch_size, flip=flip)
+
+
+def predict_crops(model, prepared, rows, crops, batch_size=64, *, flip=False):
+    """Predicts the landmarks of prepared faces in given crops. The next batch is cut while the model works.
+
+    Args:
+        model: images (B, S, S, 3) -> (B, N, 2) unit points.
+        prepared: a `PreparedDataset`.
+        rows: (m,) row numbers.
+        crops: m `FaceCrop`\\ s of side S, from stored crops; not mirrored.
+        batch_size: faces a batch.
+        flip: mirror test: the mean of the prediction and that on the mirrored crop.
+
+    Returns:
+        (m, N, 2) float64 points in pixels of each face's source image.
+
+    Raises:
+        ConfigError: a mirror test where the scheme names no mirror partners.
+    """
+    if flip and not prepared.scheme.mirrorable:
+        raise ConfigError(f"mirror test: scheme {prepared.scheme.name} names no mirror partners")
+    batches = [(rows[i : i + batch_size], crops[i : i + batch_size]) for i in range(0, len(rows), batch_size)]
+    points = []
+    with ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(cut_faces, prepared.faces, *batches[0]) if batches else None
+        for number, (chosen, cut_from) in enumerate(batches):
+            images = ahead.result()
+            if number + 1 < len(batches):
+                ahead = pool.submit(cut_faces, prepared.faces, *batches[number + 1])
+            units = predict_batch(model, images, batch_size).astype(np.float64)
+            if flip:
+                mirrored = predict_batch(model, images[:, :, ::-1], batch_size).astype(np.float64)
+                # A width of 1 turns x into -x, which mirrors unit coordinates.
+                units = (units + mirror_points(mirrored, 1, prepared.scheme.mirror)) / 2
+            for crop, row, unit in zip(cut_from, chosen, units, strict=True):
+                points.append(transform_points(prepared.to_image[row], crop.inverse_unit(unit)))
+    return np.reshape(points, (len(rows), prepared.scheme.num_points, 2))
+
+
+def cut_faces(faces, rows, crops):
+    """The crops (m, S, S, 3) uint8 of m faces, m at least 1.
+
+    Args:
+        faces: the `RowFile` of a prepared data set.
+        rows: (m,) row numbers.
+        crops: m `FaceCrop`\\ s of side S.
+    """
+    images = np.empty((len(rows), crops[0].size, crops[0].size, 3), np.uint8)
+    for row, crop, image in zip(rows, crops, images, strict=True):
+        crop.image(faces[row], image)
+    return images
+
+
+def predict_batch(model, images, batch_size):
+    """Unit points (m, N, 2) float32 of images (m, S, S, 3); short batches are padded, so one program serves all."""
+    missing = batch_size - len(images)
+    padded = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)]) if missing > 0 else images
+    return np.asarray(model.predict_on_batch(padded.astype(np.float32)))[: len(images)]

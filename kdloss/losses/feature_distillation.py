@@ -1,0 +1,204 @@
+"""Patch-similarity distillation: patches of a student's map shall be alike where those of its teacher's map are.
+
+Source: EfficientFAN (Gao et al., TNNLS 2023), reconstructed. For a map of side 2^n and k = 0 .. n - 1, patches of
+2^k x 2^k pixels are averaged to M = 4^(n - k) nodes; A, M x M, holds the cosine similarity of every pair, and
+
+    loss = 1/n sum_k ||A_S - A_T||_F^2 / M^2
+
+At side 64 and k = 0, A has 4096^2 entries a face. It is never built there. A = F F^T with the nodes as the unit rows of
+F, M x C, and a trace may be taken in any cyclic order, so
+
+    ||A_S - A_T||_F^2 = ||F_S^T F_S||_F^2 - 2 ||F_S^T F_T||_F^2 + ||F_T^T F_T||_F^2
+
+which is exact and needs products of C x C alone: M C^2 multiplications in place of M^2 C, and no k is left out. Where
+that takes more of them, with few nodes and wide maps, A is the smaller matrix and is compared directly.
+
+Each of the three terms is M^2 at most, so that the difference, divided by M^2, is off by some 1e-7 in float32 and may
+be below zero by as much. Hardware that rounds the factors of a product (TF32) rounds the same F_S and F_T for all
+three, and the identity holds for those.
+"""
+
+from keras import layers, ops
+
+from kdloss.errors import ConfigError
+
+
+def feature_aligned_loss(lifted, teacher_maps):
+    """Sum over levels of the mean squared difference of two maps: a float32 scalar.
+
+    The mean is over batch, positions and channels, so that no level counts more for being wide or large. 16-bit maps
+    are widened first.
+
+    Args:
+        lifted: the student's maps (B, h, w, C), one a level, already as wide as the teacher's.
+        teacher_maps: the teacher's maps of the same shapes, constants for the gradient.
+
+    Raises:
+        ConfigError: two maps of a level differ in shape.
+    """
+    levels = list(zip(lifted, teacher_maps, strict=True))
+    for level, (student, teacher) in enumerate(levels):
+        _check_shapes(level, tuple(student.shape), tuple(teacher.shape))
+    return sum(_mean_squared_difference(student, teacher) for student, teacher in levels)
+
+
+def _check_shapes(level, student, teacher):
+    """A size that is not known before the call, None, fits every size."""
+    fits = len(student) == len(teacher) and all(
+        found == expected or None in (found, expected) for found, expected in zip(student, teacher, strict=True)
+    )
+    if not fits:
+        raise ConfigError(
+            f"feature-aligned distillation, level {level}: the student's map is {student}, expected the teacher's "
+            f"shape {teacher}: use the same --image-size and lift the student's channels to the teacher's"
+        )
+
+
+def _mean_squared_difference(student, teacher):
+    target = ops.stop_gradient(ops.cast(teacher, "float32"))
+    return ops.mean(ops.square(ops.cast(student, "float32") - target))
+
+
+# Nodes of a smaller squared norm are like no other: their similarity is 0, and so is its gradient.
+TINY = 1e-12
+
+
+def patch_similarity_loss(student_maps, teacher_maps):
+    """Mean over maps of `patch_similarity`, so that the scale does not depend on their number: a float32 scalar.
+
+    Args:
+        student_maps: the student's maps (B, h, h, C), h a power of two, 2 at least.
+        teacher_maps: the teacher's maps, of the same sides and any widths, constants for the gradient.
+
+    Raises:
+        ConfigError: see `patch_similarity`.
+    """
+    values = [patch_similarity(student, teacher) for student, teacher in zip(student_maps, teacher_maps, strict=True)]
+    return sum(values) / len(values)
+
+
+def patch_similarity(student, teacher, distance=None):
+    """Mean over the batch of the loss of one map, see above: a float32 scalar, 0 to 4 but for rounding.
+
+    Nothing changes if a node is multiplied by a positive number. 16-bit maps are widened first.
+
+    Args:
+        student: map (B, h, h, C).
+        teacher: map (B, h, h, C'), a constant for the gradient.
+        distance: `direct_distance` or `gram_distance` for every k; None takes the cheaper for each.
+
+    Raises:
+        ConfigError: a map is not square, its side is not a power of two or 1, or the sides differ.
+    """
+    side, expected = _side("student", student), _side("teacher", teacher)
+    if side != expected:
+        raise ConfigError(
+            f"patch similarity: the student's map has side {side}, the teacher's {expected}: expected the same, "
+            "use one --image-size for both"
+        )
+    student = ops.cast(student, "float32")
+    teacher = ops.stop_gradient(ops.cast(teacher, "float32"))
+    values = []
+    while side > 1:
+        values.append((distance or _cheaper(student, teacher))(_unit_nodes(student), _unit_nodes(teacher)))
+        side //= 2
+        if side > 1:
+            student, teacher = _halved(student), _halved(teacher)  # the mean of means is that of the whole patch
+    return sum(values) / len(values)
+
+
+def direct_distance(student, teacher):
+    """Mean over the batch of ||A_S - A_T||_F^2 / M^2 from the matrices themselves.
+
+    Args:
+        student, teacher: unit rows (B, M, C), (B, M, C').
+    """
+    difference = ops.matmul(student, _transposed(student)) - ops.matmul(teacher, _transposed(teacher))
+    return ops.mean(ops.square(difference))
+
+
+def gram_distance(student, teacher):
+    """The same number from products of the widths, see above."""
+    nodes = student.shape[1]
+
+    def energy(left, right):
+        product = ops.matmul(_transposed(left), right) / nodes
+        return ops.mean(ops.sum(ops.square(product), axis=(1, 2)))
+
+    return energy(student, student) - 2 * energy(student, teacher) + energy(teacher, teacher)
+
+
+def _cheaper(student, teacher):
+    """The form of fewer multiplications, forward, divided by M on both sides."""
+    nodes, ours, theirs = student.shape[1] ** 2, student.shape[3], teacher.shape[3]
+    direct, gram = nodes * (ours + theirs), ours**2 + ours * theirs + theirs**2
+    return direct_distance if direct <= gram else gram_distance
+
+
+def _side(owner, features):
+    height, width = features.shape[1:3]
+    if height != width or height < 2 or height & (height - 1):
+        raise ConfigError(
+            f"patch similarity: the {owner}'s map is {height} x {width}, expected a square of a power of two, 2 at "
+            "least: use --image-size 64, 128 or 256, for the teacher too"
+        )
+    return height
+
+
+def _halved(features):
+    return ops.average_pool(features, 2, strides=2, data_format="channels_last")
+
+
+def _unit_nodes(features):
+    """(B, h, w, C) -> (B, h w, C), rows of length 1, or 0 where a node is."""
+    _, height, width, channels = features.shape
+    nodes = ops.reshape(features, (-1, height * width, channels))
+    squared = ops.sum(ops.square(nodes), axis=-1, keepdims=True)
+    return nodes * ops.where(squared > TINY, ops.rsqrt(ops.maximum(squared, TINY)), 0.0)
+
+
+def _transposed(matrices):
+    return ops.transpose(matrices, (0, 2, 1))
+
+
+class FeatureDistillation(layers.Layer):
+    """The terms of feature distillation. It belongs to the training, not to the student that is saved.
+
+    Args:
+        student_maps, teacher_maps: symbolic tensors of `kdloss.models.feature_maps`; same sides, any widths.
+        fa_weight: of the FA term, or None: no such term. With it come lifting layers, 1x1 convolutions from the
+            student's widths to the teacher's, trained with the student.
+        ps_weight: of the PS term, or None.
+
+    Raises:
+        ConfigError: maps that the terms cannot compare.
+    """
+
+    def __init__(self, student_maps, teacher_maps, *, fa_weight=None, ps_weight=None):
+        super().__init__(name="feature_distillation")
+        self.fa_weight, self.ps_weight = fa_weight, ps_weight
+        self.lifts = []
+        if fa_weight is not None:
+            for own, other in zip(student_maps, teacher_maps, strict=True):
+                lift = layers.Conv2D(other.shape[-1], 1, name=f"lift_{own.shape[1]}")
+                lift.build(own.shape)
+                self.lifts.append(lift)
+        if ps_weight is not None:
+            patch_similarity_loss(student_maps, teacher_maps)  # symbolic: maps that do not suit are found out here
+        self.built = True
+
+    @property
+    def terms(self):
+        """Names of the terms."""
+        weights = {"fa": self.fa_weight, "ps": self.ps_weight}
+        return [name for name, weight in weights.items() if weight is not None]
+
+    def call(self, student_maps, teacher_maps):
+        """Weighted loss terms by name, float32 scalars."""
+        found = {}
+        if self.fa_weight is not None:
+            lifted = [lift(own) for lift, own in zip(self.lifts, student_maps, strict=True)]
+            found["fa"] = self.fa_weight * feature_aligned_loss(lifted, teacher_maps)
+        if self.ps_weight is not None:
+            found["ps"] = self.ps_weight * patch_similarity_loss(student_maps, teacher_maps)
+        return found

@@ -1,0 +1,119 @@
+"""The machine: cores, accelerators, Keras' back end, versions, and network libraries that keep quiet."""
+
+import contextlib
+import importlib.abc
+import importlib.machinery
+import json
+import logging
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+
+def usable_cores():
+    """Those that this process may use, which may be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+ACCELERATORS = ("nvidia*", "kfd", "dxg", "accel*", "vfio/*")  # device files of GPUs and TPUs
+PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "opencv-python", "scikit-learn")
+_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+
+
+def quiet_libraries():
+    """Makes network libraries that are imported from now on report no more than what ends the process."""
+    if os.environ.setdefault(_LEVEL, "3") in ("0", "1"):
+        return
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    if not any(isinstance(finder, _TensorFlowFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(sys.meta_path.index(importlib.machinery.PathFinder), _TensorFlowFinder())
+
+
+@contextlib.contextmanager
+def without_messages():
+    """Drops what is written to the standard error within, from C too. What is wrong comes as an exception."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+class _TensorFlowFinder(importlib.abc.MetaPathFinder):
+    """Lets TensorFlow be imported without messages: its first ones come before it reads the level."""
+
+    def find_spec(self, name, path=None, target=None):
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target) if name == "tensorflow" else None
+        if spec:
+            execute = spec.loader.exec_module
+            spec.loader.exec_module = lambda module: without_messages()(execute)(module)
+        return spec
+
+
+def keras_backend():
+    """The name of Keras' back end, found as Keras finds it: in the environment, then in its file of settings."""
+    home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+    try:
+        stored = json.loads((home / "keras.json").read_text(encoding="utf-8")).get("backend")
+    except (OSError, ValueError):
+        stored = None
+    return os.environ.get("KERAS_BACKEND") or stored or "tensorflow"
+
+
+def may_have_accelerator():
+    """False if this machine has no accelerator; True if it may have one that the back end can use."""
+    return sys.platform != "linux" or any(next(Path("/dev").glob(name), None) for name in ACCELERATORS)
+
+
+def environment():
+    """What a network's result depends on besides its configuration: versions, machine, back end, accelerators."""
+    import keras
+
+    backend = keras.backend.backend()
+    return machine() | {"backend": backend, "accelerators": _accelerators(backend)}
+
+
+def machine():
+    """The part of `environment` that needs no network library."""
+    return {
+        "python": sys.version.split()[0],
+        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+    }
+
+
+def _version(name):
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor():
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _accelerators(backend):
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return [device.name for device in tf.config.list_physical_devices("GPU")]
+    if backend == "jax":
+        import jax
+
+        return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+    import torch
+
+    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

@@ -1,0 +1,58 @@
+"""What a model's file says of itself, checkpoint and exported file alike: its card, a JSON object."""
+
+import json
+import zipfile
+
+from kdloss.data.geometry import BoxPolicy
+from kdloss.data.schemes import LandmarkScheme
+from kdloss.errors import CheckpointError, UserError
+
+CARD = "kdloss.json"  # the member, property or asset that holds it
+_FIELDS = ("arch", "dataset", "scheme", "image_size", "box")
+# Cards take some kilobytes; a few bytes of an archive can hold a thousand times as much.
+_MOST_BYTES = 1 << 20
+
+
+def archived_card(path):
+    """The text of the card in a zip archive, or None if it holds none.
+
+    Raises:
+        ValueError: the archive is damaged, or its card larger than any is.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if CARD not in archive.namelist():
+                return None
+            size = archive.getinfo(CARD).file_size
+            if size > _MOST_BYTES:
+                raise ValueError(f"its {CARD} has {size} bytes, expected {_MOST_BYTES} at most")
+            return archive.read(CARD).decode()
+    except Exception as error:  # archive and decompressor raise whatever damaged bytes lead them to
+        raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from error
+
+
+def parsed_card(text, path, remedy):
+    """The card of a file, a dict, if it holds what cards hold.
+
+    Args:
+        text: JSON; path: of the file; remedy: what to do about a damaged one, for the message.
+
+    Raises:
+        CheckpointError: it does not.
+    """
+    try:
+        card = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: damaged ({error}): {remedy}") from error
+    missing = [name for name in _FIELDS if not isinstance(card, dict) or name not in card]
+    if missing:
+        raise CheckpointError(f"{path}: damaged (its {CARD} lacks {', '.join(missing)}): {remedy}")
+    try:
+        LandmarkScheme.from_json(card["scheme"])
+        BoxPolicy.parse(str(card["box"]))
+    except UserError as error:
+        raise CheckpointError(f"{path}: damaged ({error}): {remedy}") from error
+    texts = all(isinstance(card[name], str) for name in ("arch", "dataset", "box"))
+    if not texts or type(card["image_size"]) is not int or card["image_size"] < 1:
+        raise CheckpointError(f"{path}: damaged (its {CARD} has values that no card has): {remedy}")
+    return card

@@ -1,0 +1,131 @@
+"""Checkpoints: a ``.keras`` file that also holds a card (what the model is), and the state a run resumes from.
+
+Nothing that is loaded can execute code: the network is built by name from the card, and only arrays are read.
+"""
+
+import importlib.util
+import json
+import warnings
+import zipfile
+
+from kdloss.data.schemes import LandmarkScheme
+from kdloss.errors import CheckpointError, ConfigError
+from kdloss.files import replacing
+from kdloss.machine import keras_backend
+from kdloss.models.architectures import predicts_heatmaps, require_side
+from kdloss.models.card import CARD, archived_card, parsed_card
+from kdloss.models.locate import EXPORTED, checkpoint_path
+
+BACKENDS = ("tensorflow", "jax", "torch")
+_WEIGHTS = "model.weights.h5"  # the member of Keras' that holds them
+
+
+def save_model(path, model, card):
+    """Writes a model and its card; the file appears whole or not at all.
+
+    Args:
+        path: ends in ``.keras``; Keras itself can load it too, heatmap networks once ``kdloss.models`` is imported.
+        model: from `kdloss.models.build_model`.
+        card: a dict for JSON with at least ``arch``, ``dataset``, ``scheme``, ``image_size``, ``box``.
+    """
+    with replacing(path, durable=True) as work:
+        model.save(work)
+        with zipfile.ZipFile(work, "a") as archive:
+            archive.writestr(CARD, json.dumps(card, indent=1))
+
+
+def read_card(path):
+    """The card of a checkpoint, a dict.
+
+    Raises:
+        CheckpointError: no such file, damaged, or not one of this project's.
+    """
+    path = checkpoint_path(path)
+    try:
+        text = archived_card(path)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path}: damaged, or no checkpoint ({error}): give a .keras file of kdloss, or bring a whole copy"
+        ) from error
+    if text is None:
+        raise CheckpointError(f"{path}: holds no {CARD}, so it is no checkpoint of kdloss: train one first")
+    return parsed_card(text, path, "train it again")
+
+
+def loadable_card(path, readout=None):
+    """The card of a checkpoint that `load_model` loads; raises what that does, as far as the card tells. Imports no
+    network library."""
+    require_backend()
+    path = checkpoint_path(path)
+    if path.suffix in EXPORTED:
+        raise CheckpointError(f"{path}: an exported file, which is run as it is: give the checkpoint it was made from")
+    card = read_card(path)
+    if readout and not predicts_heatmaps(card["arch"]):
+        raise ConfigError(f"--readout {readout}: {path} is a {card['arch']}, which has no heatmaps: leave it out")
+    require_side(card["arch"], card["image_size"])
+    require_whole(path)
+    return card
+
+
+def require_whole(path):
+    """Checks that a ``.keras`` file holds weights, and no member that was damaged; raises `CheckpointError`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            archive.getinfo(_WEIGHTS)
+            reason = archive.testzip()
+    except Exception as error:  # archive and decompressor raise whatever damaged bytes lead them to
+        reason = " ".join(str(error).split())[:200]
+    if reason:
+        raise CheckpointError(f"{path}: its weights do not load ({reason}): bring a whole copy, or train it again")
+
+
+def load_model(path, readout=None):
+    """Loads a checkpoint.
+
+    Args:
+        path: a ``.keras`` file of `save_model`, a run folder that holds ``best.keras``, or a shipped model's name.
+        readout: of a heatmap network, see `build_model`; None: the integral, with which it was trained.
+
+    Returns:
+        ``(model, card)``.
+
+    Raises:
+        CheckpointError: no such file, damaged, or not one of this project's.
+        ConfigError: a read-out of a network that has none.
+    """
+    path, card = checkpoint_path(path), loadable_card(path, readout)
+    from kdloss.models import build_model
+
+    num_points = LandmarkScheme.from_json(card["scheme"]).num_points
+    model = build_model(card["arch"], num_points, card["image_size"], **{"readout": readout} if readout else {})
+    try:
+        # Keras warns about its own containers where layers are missing; what matters it raises as an error.
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            model.load_weights(path)
+    except Exception as error:  # Keras, h5py and the archive raise whatever damaged bytes lead them to
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise CheckpointError(f"{path}: its weights do not load ({reason}): train it again") from error
+    return model, card
+
+
+def require_scheme(card, scheme, path):
+    """Checks that a checkpoint reads the points of a scheme.
+
+    Raises:
+        CheckpointError: it was trained for another.
+    """
+    found = LandmarkScheme.from_json(card["scheme"])
+    if found.names != scheme.names:
+        raise CheckpointError(
+            f"{path}: trained for the {found.num_points} points of scheme {found.name}, expected the "
+            f"{scheme.num_points} of scheme {scheme.name}: give a checkpoint of this data set"
+        )
+
+
+def require_backend():
+    """Checks that Keras' back end is one that it knows, and installed; raises `ConfigError`."""
+    name = keras_backend()
+    if name not in BACKENDS:
+        raise ConfigError(f"KERAS_BACKEND={name}: expected one of {', '.join(BACKENDS)}")
+    if importlib.util.find_spec(name) is None:
+        raise ConfigError(f"KERAS_BACKEND={name}: {name} is not installed: pip install '.[{name}]', or take another")

@@ -1,0 +1,75 @@
+"""Teachers' outputs, stored once per view. Views are redrawn to the bit, so their pixels need not be stored."""
+
+import hashlib
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from kdloss.errors import DataError
+from kdloss.files import map_npy, replacing
+from kdloss.inference.prediction import predict_batch
+from kdloss.training.state import Deadline, OutOfTime
+
+# Raise it when the drawing of views changes: stored outputs then belong to pictures that no longer exist.
+VIEW_VERSION = 2
+
+
+def cached_teacher(teacher, checkpoint, batches, folder, deadline=None):
+    """A teacher's points on every view of ``batches``, in a file a round: a call that was cut off goes on later.
+
+    Args:
+        teacher: the frozen network.
+        checkpoint: its file; the hash of its bytes is part of the key.
+        batches: a `ViewBatches` with a number of ``rounds``.
+        folder: where the outputs are kept.
+        deadline: a `Deadline`; no round is begun that would end after it.
+
+    Returns:
+        For each round, (m, N, 2) float32 unit points, memory-mapped.
+
+    Raises:
+        DataError: a file is damaged.
+        OutOfTime: the deadline came first.
+    """
+    place, deadline, took = Path(folder) / f"views-{_key(checkpoint, batches)}", deadline or Deadline(), 0.0
+    for round_ in range(batches.rounds):
+        path = place / f"{round_:04d}.npy"
+        if not path.exists():
+            if not deadline.leaves(took):
+                raise OutOfTime(
+                    f"{place}: a teacher's points on {round_} of {batches.rounds} rounds of views are stored"
+                )
+            started = time.monotonic()
+            drawn = batches.in_order(round_)
+            points = [predict_batch(teacher, images, batches.batch_size) for images, _ in drawn]
+            with replacing(path, durable=True) as work:
+                np.save(work, np.concatenate(points).astype(np.float32), allow_pickle=False)
+            took = time.monotonic() - started
+    return [_read(place / f"{round_:04d}.npy") for round_ in range(batches.rounds)]
+
+
+def _read(path):
+    try:
+        return map_npy(path)
+    except ValueError as error:
+        raise DataError(f"{path}: damaged ({error}): delete it, it is made again") from error
+
+
+def _key(checkpoint, batches):
+    digest = hashlib.sha256(Path(checkpoint).read_bytes())
+    digest.update(np.ascontiguousarray(batches.rows).tobytes())
+    digest.update(np.ascontiguousarray(batches.boxes[batches.rows]).tobytes())
+    facts = {
+        "version": VIEW_VERSION,
+        "content": batches.prepared.manifest["content"],
+        "stored_size": batches.prepared.size,
+        "crop_scale": batches.prepared.manifest["crop_scale"],
+        "augment": asdict(batches.augment),
+        "size": batches.size,
+        "seed": batches.seed,
+    }
+    digest.update(json.dumps(facts, sort_keys=True).encode())
+    return digest.hexdigest()[:20]
