@@ -1,26 +1,35 @@
-"""Patch-similarity distillation: patches of a student's map shall be alike where those of its teacher's map are.
+"""Feature distillation: a student's feature maps follow those of a frozen teacher.
 
-Source: EfficientFAN (Gao et al., TNNLS 2023), reconstructed. For a map of side 2^n and k = 0 .. n - 1, patches of
-2^k x 2^k pixels are averaged to M = 4^(n - k) nodes; A, M x M, holds the cosine similarity of every pair, and
+Source: EfficientFAN (Gao et al., TNNLS 2023); both formulas are reconstructed.
+
+Feature alignment (FA): 1x1 convolutions lift the student's maps to the teacher's widths, and the loss is the mean
+squared difference. Only the training holds these convolutions.
+
+Patch similarity (PS): pairs of patches that are alike in the teacher's map shall be alike in the student's. For a map
+of side 2^n and k = 0 .. n - 1, patches of 2^k x 2^k pixels are averaged to M = 4^(n - k) nodes. A, M x M, holds the
+cosine similarity of every pair of nodes, and
 
     loss = 1/n sum_k ||A_S - A_T||_F^2 / M^2
 
-At side 64 and k = 0, A has 4096^2 entries a face. It is never built there. A = F F^T with the nodes as the unit rows of
-F, M x C, and a trace may be taken in any cyclic order, so
+At side 64 and k = 0, A has 4096^2 entries a face. It is not built there. With the nodes as the unit rows of F, M x C,
+A = F F^T, and the trace is cyclic, so
 
     ||A_S - A_T||_F^2 = ||F_S^T F_S||_F^2 - 2 ||F_S^T F_T||_F^2 + ||F_T^T F_T||_F^2
 
-which is exact and needs products of C x C alone: M C^2 multiplications in place of M^2 C, and no k is left out. Where
-that takes more of them, with few nodes and wide maps, A is the smaller matrix and is compared directly.
+This is exact and needs products of C x C only: M C^2 multiplications instead of M^2 C. With few nodes and wide maps A
+is the smaller matrix, and the code compares it directly.
 
-Each of the three terms is M^2 at most, so that the difference, divided by M^2, is off by some 1e-7 in float32 and may
-be below zero by as much. Hardware that rounds the factors of a product (TF32) rounds the same F_S and F_T for all
-three, and the identity holds for those.
+Each of the three terms is at most M^2. In float32 their difference, divided by M^2, has an error of about 1e-7, and may
+be that much below zero. Hardware that rounds the factors of a product (TF32) rounds the same F_S and F_T in all three
+terms, and the identity holds for the rounded factors.
 """
 
 from keras import layers, ops
 
 from kdloss.errors import ConfigError
+
+# The code takes a node whose squared norm is below this for zero: its similarity to every node is 0, and its gradient too.
+TINY = 1e-12
 
 
 def feature_aligned_loss(lifted, teacher_maps):
@@ -43,7 +52,7 @@ def feature_aligned_loss(lifted, teacher_maps):
 
 
 def _check_shapes(level, student, teacher):
-    """A size that is not known before the call, None, fits every size."""
+    """Refuses two shapes that differ. A size of None, not known before the call, fits every size."""
     fits = len(student) == len(teacher) and all(
         found == expected or None in (found, expected) for found, expected in zip(student, teacher, strict=True)
     )
@@ -57,10 +66,6 @@ def _check_shapes(level, student, teacher):
 def _mean_squared_difference(student, teacher):
     target = ops.stop_gradient(ops.cast(teacher, "float32"))
     return ops.mean(ops.square(ops.cast(student, "float32") - target))
-
-
-# Nodes of a smaller squared norm are like no other: their similarity is 0, and so is its gradient.
-TINY = 1e-12
 
 
 def patch_similarity_loss(student_maps, teacher_maps):
@@ -78,9 +83,9 @@ def patch_similarity_loss(student_maps, teacher_maps):
 
 
 def patch_similarity(student, teacher, distance=None):
-    """Mean over the batch of the loss of one map, see above: a float32 scalar, 0 to 4 but for rounding.
+    """The PS loss of one map, mean over the batch: a float32 scalar from 0 to 4, up to rounding.
 
-    Nothing changes if a node is multiplied by a positive number. 16-bit maps are widened first.
+    The scale of a node does not matter. 16-bit maps are widened first.
 
     Args:
         student: map (B, h, h, C).
@@ -129,7 +134,7 @@ def gram_distance(student, teacher):
 
 
 def _cheaper(student, teacher):
-    """The form of fewer multiplications, forward, divided by M on both sides."""
+    """The form that takes fewer multiplications forward (both counts are divided by M)."""
     nodes, ours, theirs = student.shape[1] ** 2, student.shape[3], teacher.shape[3]
     direct, gram = nodes * (ours + theirs), ours**2 + ours * theirs + theirs**2
     return direct_distance if direct <= gram else gram_distance
@@ -162,13 +167,13 @@ def _transposed(matrices):
 
 
 class FeatureDistillation(layers.Layer):
-    """The terms of feature distillation. It belongs to the training, not to the student that is saved.
+    """The weighted FA and PS terms of a training. The saved student does not hold this layer.
 
     Args:
         student_maps, teacher_maps: symbolic tensors of `kdloss.models.feature_maps`; same sides, any widths.
-        fa_weight: of the FA term, or None: no such term. With it come lifting layers, 1x1 convolutions from the
-            student's widths to the teacher's, trained with the student.
-        ps_weight: of the PS term, or None.
+        fa_weight: weight of the FA term; None leaves the term out. The layer then trains 1x1 convolutions from the
+            student's widths to the teacher's.
+        ps_weight: weight of the PS term; None leaves the term out.
 
     Raises:
         ConfigError: maps that the terms cannot compare.
@@ -184,7 +189,7 @@ class FeatureDistillation(layers.Layer):
                 lift.build(own.shape)
                 self.lifts.append(lift)
         if ps_weight is not None:
-            patch_similarity_loss(student_maps, teacher_maps)  # symbolic: maps that do not suit are found out here
+            patch_similarity_loss(student_maps, teacher_maps)  # on symbolic tensors: raises for maps that do not fit
         self.built = True
 
     @property

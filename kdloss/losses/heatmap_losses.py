@@ -1,11 +1,11 @@
 """Losses between a network's heatmaps and the ideal ones of the annotated points.
 
 All take points (B, N, 2) in unit coordinates and logits (B, side, side, N), compute in float32 and return a scalar, the
-mean over batch and points. A point outside the image has no heatmap of its own and counts as 0.
+mean over batch and points. A point outside the image has no ideal heatmap; its loss is 0.
 
-Heatmaps are distributions (see `kdloss.models.heatmaps`). For ``mse`` and ``adaptive-wing``, which are written for
-Gaussians whose peak is 1, they are multiplied by the mass of such a Gaussian. How EfficientFAN normalises its own is
-not known.
+Heatmaps are distributions (see `kdloss.models.heatmaps`). ``mse`` and ``adaptive-wing`` are defined for Gaussians with a
+peak of 1, so they multiply each heatmap by the mass of such a Gaussian. How EfficientFAN normalises its own is not
+known.
 """
 
 import math
@@ -40,7 +40,7 @@ def adaptive_wing(points, logits, *, alpha=2.1, omega=14.0, epsilon=1.0, theta=0
     Source: Wang et al., ICCV 2019, eq. 3 and its constants.
     """
     target, predicted = _peaked(points, logits)
-    # The renormalised peak of a point at the very edge may exceed 1; the exponent is made for 0 to 1.
+    # The peak of a point at the edge may exceed 1 after normalisation; the exponent is defined for 0 to 1.
     power = alpha - ops.minimum(target, 1.0)
     e = ops.maximum(ops.abs(predicted - target), 1e-12)
     ratio = theta / epsilon

@@ -1,7 +1,11 @@
-"""KD-Loss: a main loss on the labels and an assistive loss from each of two teachers.
+"""KD-Loss: a main loss on the labels, and an assistive loss (ALoss) from each of two teachers.
 
-Source: KD-Loss (Fard and Mahoor, CVIU 2022): figures, development history and public code; see
-`kdloss.losses.kd_presets`.
+    KD-Loss = lam_main main(pred, gt, tolerant) + lam_tough ALoss(pred, gt, tough) + lam_tolerant ALoss(pred, gt, tolerant)
+
+`main_values` and `assistive_values` hold the formulas a coordinate, `kd_presets` the constants. In ALoss a teacher pulls
+a prediction that is worse than its own towards the label, and pushes one that is better further towards it.
+
+Source: KD-Loss (Fard and Mahoor, CVIU 2022), its figures, its development history and its public code.
 """
 
 import dataclasses
@@ -30,7 +34,7 @@ def assistive_values(y_true, y_pred, teacher, *, a_pos, a_neg, beta, inner=True,
     - e > d: w = a_pos, pulled to T'
     - beta d <= e <= d: w = a_neg, pushed off T', towards gt
     - e < beta d: w = a_neg e / (beta d), or 0 without ``inner``
-    - d = 0: w = 0, for a teacher that agrees with the label has nothing to add
+    - d = 0: w = 0, the teacher agrees with the label
 
     16-bit inputs are widened first: e and d are small differences of numbers near 0.5.
 
@@ -41,8 +45,8 @@ def assistive_values(y_true, y_pred, teacher, *, a_pos, a_neg, beta, inner=True,
         a_pos: weight of the pull.
         a_neg: weight of the push, negative.
         beta: share of d within which the push fades, in (0, 1].
-        inner: whether there is a push within beta d (figure and 2020 code) or none (public code).
-        stop_gradient: w is a constant for the gradient, as in the paper. Without it the inner branch repels the
+        inner: push within beta d too (figure and 2020 code), or do not (public code).
+        stop_gradient: take w as a constant in the gradient, as in the paper. Otherwise the inner branch repels the
             prediction from the label near zero.
 
     Raises:
@@ -53,7 +57,7 @@ def assistive_values(y_true, y_pred, teacher, *, a_pos, a_neg, beta, inner=True,
     e = absolute_error(truth, pred)
     d = ops.stop_gradient(absolute_error(truth, teacher))
     zero = ops.zeros_like(e)
-    # The quotient is masked before it is taken: 0 / 0 in a branch not chosen still makes the gradient NaN.
+    # Divide by 1 where d is 0: 0 / 0 makes the gradient NaN even in a branch that `where` does not choose.
     near = a_neg * e / (beta * ops.where(d > 0, d, ops.ones_like(d))) if inner else zero
     w = ops.where(e > d, zero + a_pos, ops.where(e < beta * d, near, zero + a_neg))
     w = ops.where(d > 0, w, zero)

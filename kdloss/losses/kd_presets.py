@@ -1,4 +1,4 @@
-"""The parameters of KD-Loss, and the sets of them that its sources used. Imports no network library.
+"""The constants of KD-Loss: `KD_PRESETS` holds the sets that its sources used. Imports no network library.
 
 Source: KD-Loss (Fard and Mahoor, CVIU 2022): figures, development history and public code.
 """
@@ -17,15 +17,15 @@ class KDLossConfig:
     """All parameters of KD-Loss.
 
     Args:
-        beta: share of the teacher's error within which its push fades.
+        beta: share of the teacher's error below which its push fades.
         tough_a_pos, tough_a_neg: pull and push of the teacher trained on the labels.
-        tolerant_a_pos, tolerant_a_neg: of the teacher trained on softened labels.
+        tolerant_a_pos, tolerant_a_neg: the same of the teacher trained on soft labels.
         lam_main, lam_tough, lam_tolerant: weights of the three terms.
         main: ``"quadratic"`` or ``"l1"``, see `main_loss`.
         k: slope of the linear part of the main loss.
         inner: see `assistive_values`.
         stop_gradient: see `assistive_values`.
-        unit: what lengths are measured in. ``"normalised"``: unit coordinates, within +-0.5, as in the public code.
+        unit: unit of all lengths. ``"normalised"``: unit coordinates, within +-0.5, as in the public code.
             ``"pixel"``: those times the crop's side.
 
     The unit is a trap. The quadratic branch has slope 2 e, the linear one k. In normalised units e is about 0.02 to

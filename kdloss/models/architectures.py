@@ -1,4 +1,8 @@
-"""The architectures by name, and what is known of a network before it is built. Imports no network library."""
+"""The architectures by name: to add a backbone, add a line to one of the two tables here. Imports no network library.
+
+`REGRESSORS` holds the networks that regress points, `HEATMAP_NETWORKS` those that read them from heatmaps. An entry names
+the function of `kdloss.models` that builds the trunk, and the file of its ImageNet weights.
+"""
 
 import dataclasses
 import functools
@@ -18,15 +22,15 @@ _MOBILENET_SIZES = (96, 128, 160, 192, 224)
 
 @dataclass(frozen=True)
 class Regressor:
-    """What makes a network that regresses points.
+    """A network that regresses points.
 
     Args:
         trunk: (input tensor) -> keras model from that input's source to the last feature map.
         imagenet: (image size) -> (file name, url) of the ImageNet weights without top; no url where a package holds
             the file.
         dropout: default rate before the head.
-        spatial: in place of pooling, the layers of the trunk whose whole maps the head sees, each with the number of
-            channels that a 1x1 convolution narrows it to. What of the trunk comes after them is left out.
+        spatial: instead of pooling, the layers of the trunk whose whole maps the head sees, each with the number of
+            channels that a 1x1 convolution narrows it to. The layers after them are left out.
     """
 
     trunk: Callable
@@ -37,12 +41,12 @@ class Regressor:
 
 @dataclass(frozen=True)
 class HeatmapNetwork:
-    """What makes a network that reads points from heatmaps.
+    """A network that reads points from heatmaps.
 
     Args:
         trunk, imagenet: see `Regressor`.
-        encoder_end: name of the trunk's layer whose input the decoder takes: the trunk's own last convolution, four
-            times as wide as what it is made from, is left out.
+        encoder_end: name of the trunk's last convolution, which is left out: the decoder takes its input, a quarter as
+            wide.
         width: channels of the decoder.
         dropout: default rate before the heatmaps.
     """
@@ -97,7 +101,7 @@ def _regressors():
 
 
 def _heatmap_networks():
-    # The encoder of MobileFAN (Gao et al., 2020), EfficientFAN's ancestor.
+    # MobileFAN (Gao et al., 2020) is the ancestor of EfficientFAN.
     table = {"mobilefan": HeatmapNetwork(**_mobilenet(alpha=1.0), encoder_end="Conv_1", width=128)}
     fan = functools.partial(HeatmapNetwork, encoder_end="top_conv")
     for number in LITE_FILES:
@@ -111,7 +115,7 @@ REGRESSORS, HEATMAP_NETWORKS = _regressors(), _heatmap_networks()
 
 
 def architecture_names():
-    """The names that `kdloss.models.build_model` knows."""
+    """All names of `kdloss.models.build_model`."""
     return (*REGRESSORS, *HEATMAP_NETWORKS)
 
 
@@ -128,7 +132,7 @@ def network_of(arch):
 
 
 def predicts_heatmaps(arch):
-    """Whether the architecture reads its points from heatmaps (else it regresses them)."""
+    """Whether the architecture reads its points from heatmaps; others regress them."""
     return isinstance(network_of(arch), HeatmapNetwork)
 
 

@@ -1,4 +1,4 @@
-"""The networks by name. `build_model` is the one way to make one."""
+"""Builds networks by name (`build_model`), and handles their batch normalisation."""
 
 import keras
 import numpy as np
@@ -34,8 +34,8 @@ def build_model(
             it has N points.
         dropout: rate before the last layer; None is the paper's: 0.5 for EfficientNet regressors, 0 for the others.
         batchnorm_momentum: of every BatchNormalization layer.
-        mean_shape: (N, 2) unit coordinates that a regressor's head without loaded weights starts at, so that no step is
-            spent on finding the mean face. Heatmap networks start at nearly flat heatmaps.
+        mean_shape: (N, 2) unit coordinates at which a regressor's new head starts, so that training need not find the
+            mean face first. Heatmap networks start at nearly flat heatmaps.
         readout: of heatmap networks: ``"integral"`` or ``"argmax"``, see `kdloss.models.heatmaps`.
 
     Returns:
@@ -73,7 +73,7 @@ def build_model(
 
 
 def _start_at(head, mean_shape):
-    # Kernels at full size would hide the shape in noise.
+    # A kernel at full size would hide the shape in noise.
     head.kernel.assign(head.kernel * 0.1)
     head.bias.assign(np.reshape(mean_shape, -1))
 
@@ -90,8 +90,8 @@ def _is_int(value):
 def set_batchnorm_momentum(model, momentum):
     """Sets the momentum of every BatchNormalization layer, nested ones included. It is saved with the model.
 
-    The 0.999 of keras' MobileNetV2 lets the moving statistics lag for thousands of steps, and a network
-    that trains well evaluates badly.
+    With the 0.999 of Keras' MobileNetV2 the moving statistics lag for thousands of steps, and a network that trains well
+    evaluates badly.
 
     Raises:
         ConfigError: momentum is not in [0, 1).
@@ -103,10 +103,10 @@ def set_batchnorm_momentum(model, momentum):
 
 
 def recalibrate_batchnorm(model, batches):
-    """Replaces the moving statistics by the average of the statistics of each of the given batches.
+    """Replaces the moving statistics by the mean of the statistics of some batches.
 
-    Weights stay as they are, and dropout (drop-connect too) is off, as it will be in evaluation. Layers that are
-    frozen (``trainable=False``) keep their statistics.
+    Weights stay as they are, and dropout (drop-connect too) is off, as in evaluation. Frozen layers
+    (``trainable=False``) keep their statistics.
 
     Args:
         model: any keras model.
@@ -122,7 +122,7 @@ def recalibrate_batchnorm(model, batches):
         for layer, _ in dropouts:
             layer.rate = 0.0
         for images in batches:
-            # old * i/(i+1) + new/(i+1) is the running mean, and the first batch overwrites what was there.
+            # old * i/(i+1) + new/(i+1) is the running mean; the first batch overwrites the old statistics.
             for layer, _ in norms:
                 layer.momentum = seen / (seen + 1)
             model(keras.ops.convert_to_tensor(images, dtype="float32"), training=True)

@@ -1,4 +1,4 @@
-"""What a model's file says of itself, checkpoint and exported file alike: its card, a JSON object."""
+"""The card of a model's file, a JSON object that says what the model is. Checkpoints and exported files hold one."""
 
 import json
 import zipfile
@@ -17,7 +17,7 @@ def archived_card(path):
     """The text of the card in a zip archive, or None if it holds none.
 
     Raises:
-        ValueError: the archive is damaged, or its card larger than any is.
+        ValueError: the archive is damaged, or its card is too large.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -32,13 +32,15 @@ def archived_card(path):
 
 
 def parsed_card(text, path, remedy):
-    """The card of a file, a dict, if it holds what cards hold.
+    """Parses and checks a card, a dict.
 
     Args:
-        text: JSON; path: of the file; remedy: what to do about a damaged one, for the message.
+        text: JSON.
+        path: of the file, for the message.
+        remedy: what to do about a damaged one, for the message.
 
     Raises:
-        CheckpointError: it does not.
+        CheckpointError: a field is absent or of another kind.
     """
     try:
         card = json.loads(text)
@@ -54,5 +56,5 @@ def parsed_card(text, path, remedy):
         raise CheckpointError(f"{path}: damaged ({error}): {remedy}") from error
     texts = all(isinstance(card[name], str) for name in ("arch", "dataset", "box"))
     if not texts or type(card["image_size"]) is not int or card["image_size"] < 1:
-        raise CheckpointError(f"{path}: damaged (its {CARD} has values that no card has): {remedy}")
+        raise CheckpointError(f"{path}: damaged (its {CARD} has values of another kind): {remedy}")
     return card

@@ -1,6 +1,6 @@
-"""Checkpoints: a ``.keras`` file that also holds a card (what the model is), and the state a run resumes from.
+"""Checkpoints: a ``.keras`` file that also holds the model's card.
 
-Nothing that is loaded can execute code: the network is built by name from the card, and only arrays are read.
+Loading executes nothing from the file: the network is built by the name in the card, and only arrays are read.
 """
 
 import importlib.util
@@ -24,7 +24,8 @@ def save_model(path, model, card):
     """Writes a model and its card; the file appears whole or not at all.
 
     Args:
-        path: ends in ``.keras``; Keras itself can load it too, heatmap networks once ``kdloss.models`` is imported.
+        path: ends in ``.keras``; Keras itself can load it too, heatmap networks once
+            `kdloss.models.heatmap_networks` is imported.
         model: from `kdloss.models.build_model`.
         card: a dict for JSON with at least ``arch``, ``dataset``, ``scheme``, ``image_size``, ``box``.
     """
@@ -53,8 +54,11 @@ def read_card(path):
 
 
 def loadable_card(path, readout=None):
-    """The card of a checkpoint that `load_model` loads; raises what that does, as far as the card tells. Imports no
-    network library."""
+    """The card of a checkpoint, once everything is checked that can be without a network library.
+
+    Raises:
+        CheckpointError, ConfigError: as `load_model`.
+    """
     require_backend()
     path = checkpoint_path(path)
     if path.suffix in EXPORTED:
@@ -68,12 +72,12 @@ def loadable_card(path, readout=None):
 
 
 def require_whole(path):
-    """Checks that a ``.keras`` file holds weights, and no member that was damaged; raises `CheckpointError`."""
+    """Checks that a ``.keras`` file holds weights and no damaged member; raises `CheckpointError`."""
     try:
         with zipfile.ZipFile(path) as archive:
             archive.getinfo(_WEIGHTS)
             reason = archive.testzip()
-    except Exception as error:  # archive and decompressor raise whatever damaged bytes lead them to
+    except Exception as error:  # the archive and the decompressor raise many kinds
         reason = " ".join(str(error).split())[:200]
     if reason:
         raise CheckpointError(f"{path}: its weights do not load ({reason}): bring a whole copy, or train it again")
@@ -99,21 +103,17 @@ def load_model(path, readout=None):
     num_points = LandmarkScheme.from_json(card["scheme"]).num_points
     model = build_model(card["arch"], num_points, card["image_size"], **{"readout": readout} if readout else {})
     try:
-        # Keras warns about its own containers where layers are missing; what matters it raises as an error.
+        # Keras warns about containers without layers; it raises an error for everything that matters.
         with warnings.catch_warnings(action="ignore", category=UserWarning):
             model.load_weights(path)
-    except Exception as error:  # Keras, h5py and the archive raise whatever damaged bytes lead them to
+    except Exception as error:  # Keras, h5py and the archive raise many kinds
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise CheckpointError(f"{path}: its weights do not load ({reason}): train it again") from error
     return model, card
 
 
 def require_scheme(card, scheme, path):
-    """Checks that a checkpoint reads the points of a scheme.
-
-    Raises:
-        CheckpointError: it was trained for another.
-    """
+    """Checks that a checkpoint reads the points of a scheme; raises `CheckpointError`."""
     found = LandmarkScheme.from_json(card["scheme"])
     if found.names != scheme.names:
         raise CheckpointError(
@@ -123,7 +123,7 @@ def require_scheme(card, scheme, path):
 
 
 def require_backend():
-    """Checks that Keras' back end is one that it knows, and installed; raises `ConfigError`."""
+    """Checks that Keras knows its configured back end and that it is installed; raises `ConfigError`."""
     name = keras_backend()
     if name not in BACKENDS:
         raise ConfigError(f"KERAS_BACKEND={name}: expected one of {', '.join(BACKENDS)}")

@@ -21,7 +21,7 @@ class HeatmapReadout(layers.Layer):
     """Logits (B, side, side, N) -> points (B, N, 2) float32 in unit coordinates.
 
     Args:
-        method: ``"integral"`` or ``"argmax"``, see `kdloss.models.heatmaps`. It holds no weights: a network that was
+        method: ``"integral"`` or ``"argmax"``, see `kdloss.models.heatmaps`. The layer has no weights, so a network that was
             trained with one can be read with the other.
     """
 
@@ -51,7 +51,7 @@ class HeatmapSpread(layers.Layer):
 
 
 def build_heatmap_network(arch, num_points, image_size, dropout, readout="integral"):
-    """The whole model and its trunk, sharing layers. The layer called `HEAD` yields the logits."""
+    """The whole model, and its trunk with the same layers. The layer called `HEAD` yields the logits."""
     network = HEATMAP_NETWORKS[arch]
     inputs = keras.Input((image_size, image_size, 3), name="image", dtype="float32")
     trunk = network.trunk(inputs)

@@ -1,8 +1,8 @@
-"""What a heatmap is: how a point becomes one, and how points are read from one. The only place that knows.
+"""Heatmaps: how a point becomes one, and how points are read from them.
 
 A heatmap is a distribution over the pixels of a map whose side is a quarter of the image's: a Gaussian about the
 point, cut off at the edge of the map, with a mass of one. Networks yield its logarithm up to a constant (logits). Both
-read-outs give back the point of an ideal heatmap to a hundredth of a heatmap pixel, up to the very edge.
+read-outs return the point of an ideal heatmap with an error of at most 0.01 heatmap pixels, at the edge too.
 
 Points are in unit coordinates, which do not depend on the side of the map (see `kdloss.data.geometry`). The width of
 the Gaussian is reconstructed (1 to 1.5 pixels in re-implementations of EfficientFAN and its ancestor MobileFAN).
@@ -40,10 +40,10 @@ def gaussian_heatmaps(points, side):
 
 
 def integral_readout(logits):
-    """The mean of each heatmap (soft-argmax), freed of the pull of the map's edge; differentiable.
+    """The mean of each heatmap (soft-argmax), corrected for the edge of the map; differentiable.
 
-    The mean of a Gaussian that the edge cuts off lies further inside than its centre. How far depends on the mean
-    alone, axis by axis, so it can be undone. What is left is below 0.01 heatmap pixels, edge and corners included.
+    The mean of a Gaussian that the edge cuts off lies further inside than its centre. The shift depends on the mean
+    alone, axis by axis, so the read-out adds it back. The error left is below 0.01 heatmap pixels, corners included.
 
     Args:
         logits: (B, side, side, N).
@@ -58,7 +58,7 @@ def integral_readout(logits):
 
 
 def heatmap_spread(logits):
-    """How wide each heatmap is: the standard deviation about its mean, which tells how sure the network is of a point.
+    """The spread of each heatmap: its standard deviation about its mean. A sure network has a small one.
 
     Args:
         logits: (B, side, side, N).
@@ -69,7 +69,7 @@ def heatmap_spread(logits):
     """
     side = logits.shape[1]
     variances = [
-        # About the mean, not as a difference of two large numbers, which could come out negative.
+        # E[(x - mean)^2], not E[x^2] - mean^2, which can come out negative.
         ops.sum(profile * ops.square(_places(side) - ops.expand_dims(_mean(profile), 1)), axis=1)
         for profile in _profiles(logits)
     ]
@@ -81,7 +81,7 @@ def _profiles(logits):
     side, count = logits.shape[1], logits.shape[3]
     mass = ops.softmax(ops.reshape(ops.cast(logits, "float32"), (-1, side * side, count)), axis=1)
     mass = ops.reshape(mass, (-1, side, side, count))
-    # Sums, not a product of matrices: that would be rounded to 10 bits where hardware does so (TF32).
+    # Sums, not a matrix product, whose factors some hardware rounds to 10 bits (TF32).
     return [ops.sum(mass, axis=axis) for axis in (1, 2)]
 
 
@@ -97,7 +97,7 @@ def argmax_readout(logits):
     """The largest value of each heatmap, refined by the parabola through it and its neighbours, axis by axis.
 
     The logarithm of a Gaussian is a parabola, so ideal heatmaps are read exactly. At the edge of the map the parabola
-    goes through the three outermost values. Not differentiable where it matters: for evaluation.
+    goes through the three outermost values. For evaluation only: it has no useful gradient.
 
     Args:
         logits: (B, side, side, N), side 3 at least.
@@ -108,7 +108,7 @@ def argmax_readout(logits):
     side, count = logits.shape[1], logits.shape[3]
     maps = ops.cast(logits, "float32")
     flat = ops.reshape(maps, (-1, side * side, count))
-    # The first place of the maximum. Not ops.argmax, which on TensorFlow has an operation that LiteRT lacks.
+    # The first place of the maximum. ops.argmax makes an operation on TensorFlow that LiteRT lacks.
     is_best = ops.equal(flat, ops.max(flat, axis=1, keepdims=True))
     best = ops.min(ops.where(is_best, ops.arange(side * side)[:, None], side * side - 1), axis=1)  # (B, N)
     column, row = ops.mod(best, side), ops.floor_divide(best, side)

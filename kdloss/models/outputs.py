@@ -1,4 +1,4 @@
-"""What a network says besides its points: the feature maps that distillation compares, heatmaps, their spread."""
+"""A network's outputs besides its points: feature maps for distillation, heatmaps, and their spread."""
 
 import keras
 
@@ -10,8 +10,8 @@ from kdloss.models.regressors import HEAD
 def feature_maps(model):
     """The maps of a network at a 32nd, 16th, 8th and quarter of the image's side.
 
-    Of each side it is the last map before the head: in heatmap networks the end of the encoder and the three decoder
-    stages, as in EfficientFAN (reconstructed); in regressors what the trunk makes the next smaller map from.
+    For each side this is the last map before the head. In heatmap networks these are the end of the encoder and the
+    three decoder stages, as in EfficientFAN (reconstructed); in regressors the maps before each stride of 2.
 
     Args:
         model: from `kdloss.models.build_model`.

@@ -1,6 +1,6 @@
 """The students that the authors of KD-Loss published, as legacy Keras ``.h5`` files.
 
-Read in the authors' code, so certain: MobileNetV2 (alpha 1), global average pooling and a linear ``Dense(2 N)`` named
+Certain, from the authors' code: MobileNetV2 (alpha 1), global average pooling and a linear ``Dense(2 N)`` named
 ``O_L``; images 224 x 224 RGB divided by 255; labels ((112 - x) / 224, (112 - y) / 224), interleaved x, y, of points in
 pixels of that crop. Their 300-W test crops are `BoxPolicy` ``paper``: ground-truth box + 10 px, stretched to a square.
 """
@@ -25,10 +25,10 @@ _EXPECTED = f"expected the authors' MobileNetV2 (alpha 1) with last layer {_LEGA
 
 
 def load_published_student(path) -> keras.Model:
-    """Loads a student that the authors published, or one trained with their code.
+    """Loads a student that the authors published, or one that their code trained.
 
-    Only arrays are read, by the layers' names: the network that the file describes is not built, nothing in it is
-    executed, and no other file that it points to is opened. The label convention goes into the last layer:
+    Only arrays are read, by the names of the layers. The network that the file describes is not built, nothing in it is
+    executed, and no other file is opened. The last layer takes up the label convention:
     x = 112 - 224 o for an output o, so in unit coordinates (x + 0.5) / 224 - 0.5 = -o + 0.5 / 224.
 
     Args:
@@ -72,10 +72,9 @@ def _load(path, file):
 
 
 def _datasets(path, file):
-    """Path inside the file -> dataset, of the weights alone: ``model.save`` writes the optimizer's beside them.
+    """Path inside the file -> dataset, of the weights only; ``model.save`` also writes those of the optimizer.
 
-    The numbers of all of them lie in the file itself: links that could lead out of it, which Keras never writes, and
-    datasets stored elsewhere are refused before any is followed.
+    Links out of the file and datasets stored elsewhere, which Keras never writes, are refused before any is followed.
     """
     if foreign := foreign_part(file):
         raise CheckpointError(f"{path}: {foreign}: bring a file that holds all weights itself")
@@ -99,7 +98,7 @@ def _num_points(path, arrays):
         found = f"{', '.join(layers[:3])}, ..." if layers else "no weights"
         raise CheckpointError(f"{path}: has no layer {_LEGACY_HEAD} (found: {found}): {_EXPECTED}")
     shape = kernels[0].shape
-    # Before the network is built, which makes room for as many outputs as the file says.
+    # Checked before the network is built, which allocates as many outputs as the file says.
     if not shape or len(shape) != 2 or shape[0] != _FEATURES or shape[1] not in range(2, 2 * _MAX_POINTS + 1, 2):
         raise CheckpointError(
             f"{path}: layer {_LEGACY_HEAD} has a kernel of shape {shape}, expected ({_FEATURES}, 2 N), an x and a y a "

@@ -1,9 +1,9 @@
 """Coordinate regression: a convolutional trunk and a head of one linear layer.
 
 Source: KD-Loss (Fard and Mahoor, CVIU 2022): MobileNetV2 is the student, EfficientNet-B3 with dropout 0.5 the teacher,
-both with global average pooling and a linear Dense(2 N) head. Pooling throws away where in the map a feature is; the
-architectures called ``-spatial`` (ours) keep it: every value of two late maps of the trunk, narrowed by 1x1
-convolutions, reaches the linear layer.
+both with global average pooling and a linear Dense(2 N) head. Pooling loses the place
+of a feature in the map. The ``-spatial`` architectures (ours) keep it: 1x1 convolutions narrow two late maps of the
+trunk, and every value of them reaches the linear layer.
 """
 
 import keras
@@ -19,7 +19,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def build_regressor(arch, num_points, image_size, dropout):
-    """The whole model and its trunk, sharing layers. The model is flat, which every exporter handles."""
+    """The whole model, and its trunk with the same layers. The model is not nested, which every exporter handles."""
     inputs = keras.Input((image_size, image_size, 3), name="image", dtype="float32")
     regressor = REGRESSORS[arch]
     trunk = regressor.trunk(inputs)
@@ -71,8 +71,8 @@ def efficientnet_trunk(inputs, number):
 def standardise(trunk):
     """Makes EfficientNet's own normalisation layer yield (x / 255 - mean) / std, whatever the weights.
 
-    keras' files hold the standard deviation where the layer wants the variance, and keras mends that by one more
-    rescaling layer for ``weights="imagenet"`` alone. Squaring the number here is the same and needs no layer.
+    Keras' files hold the standard deviation where the layer expects the variance. For ``weights="imagenet"`` Keras adds a
+    rescaling layer. Squaring the number has the same effect and needs no layer.
     """
     for layer in trunk.layers:
         if isinstance(layer, layers.Normalization):

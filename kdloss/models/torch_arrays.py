@@ -1,7 +1,7 @@
 """The arrays of a PyTorch file in the format before 1.6, read without PyTorch and without unpickling.
 
-Such a file describes its tensors in pickle's language, and that can call anything. Here its opcodes are disassembled,
-which executes nothing, and followed by a machine that knows data and the four names that plain tensors need.
+Such a file describes its tensors as a pickle, which can call anything. This module disassembles the opcodes, which
+executes nothing, and interprets the few that plain tensors need: data, and four names.
 """
 
 import io
@@ -22,13 +22,13 @@ _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 def read_torch_arrays(content):
-    """Name -> array of a file: descriptions, then the numbers in order.
+    """Name -> array of a file, which holds descriptions first and then the numbers.
 
     Args:
         content: its bytes.
 
     Raises:
-        CheckpointError: cut short, damaged, or with more in it than plain tensors; the message does not name the file.
+        CheckpointError: cut short, damaged, or not plain tensors only; the message does not name the file.
     """
     file = io.BytesIO(content)
     try:
@@ -57,14 +57,14 @@ def _storage(file, dtype, count):
 
 
 class _Tensor:
-    """What a file says of a tensor before its numbers come."""
+    """The description of a tensor, which comes before its numbers."""
 
     def __init__(self, storage, offset, shape, strides, requires_grad, hooks):
         _, name, self.key, _, self.count, _ = storage
         self.dtype, self._offset, self._shape, self._strides = _DTYPES[name], offset, shape, strides
 
     def array(self, storage):
-        """Its numbers, a view of those stored."""
+        """A view of the stored numbers."""
         places = zip(self._shape, self._strides, strict=True)
         last = self._offset + sum((length - 1) * stride for length, stride in places)
         # Memory beyond the storage would be read otherwise.
@@ -75,7 +75,7 @@ class _Tensor:
 
 
 def _described(file):
-    """The value that the next description in a file stands for; the file is left behind it."""
+    """The value that the next pickle of a file describes; the file is then behind it."""
     stack, marks, memo = [], [], {}
 
     def since_mark():
@@ -132,7 +132,7 @@ def _described(file):
 
 
 def _made(called, arguments):
-    """What the two names that are called make of their arguments."""
+    """The result of a call of one of the two allowed names."""
     if called == _DICT and not arguments:
         return {}
     if called == _TENSOR:

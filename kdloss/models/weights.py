@@ -1,4 +1,4 @@
-"""A network's first weights, from the file that `kdloss.models.locate.find_weights` has found."""
+"""Loads a network's first weights from a file that `kdloss.models.locate.find_weights` found."""
 
 import warnings
 
@@ -16,7 +16,7 @@ _LOADING_ERRORS = Exception
 
 
 def load_weights(model, trunk, path):
-    """Fills a freshly built model in place.
+    """Fills a fresh model in place.
 
     Args:
         model: from `build_regressor`.
@@ -40,7 +40,7 @@ def _load_h5(model, trunk, path):
             foreign = foreign_part(file)
         if foreign:
             raise CheckpointError(f"{path}: {foreign}: bring a file that holds all weights itself")
-        # keras warns about its own containers where layers are missing; what matters it raises as an error.
+        # Keras warns about containers without layers; it raises an error for everything that matters.
         with warnings.catch_warnings(action="ignore", category=UserWarning):
             (model if _holds_head_of(model, path) else trunk).load_weights(path)
     except CheckpointError:
