@@ -28,7 +28,8 @@ from keras import layers, ops
 
 from kdloss.errors import ConfigError
 
-# The code takes a node whose squared norm is below this for zero: its similarity to every node is 0, and its gradient too.
+# The code takes a node whose squared norm is below this for zero: its similarity to every node is 0, and its gradient
+# too.
 TINY = 1e-12
 
 

@@ -3,8 +3,8 @@
 All take points (B, N, 2) in unit coordinates and logits (B, side, side, N), compute in float32 and return a scalar, the
 mean over batch and points. A point outside the image has no ideal heatmap; its loss is 0.
 
-Heatmaps are distributions (see `kdloss.models.heatmaps`). ``mse`` and ``adaptive-wing`` are defined for Gaussians with a
-peak of 1, so they multiply each heatmap by the mass of such a Gaussian. How EfficientFAN normalises its own is not
+Heatmaps are distributions (see `kdloss.models.heatmaps`). ``mse`` and ``adaptive-wing`` are defined for Gaussians with
+a peak of 1, so they multiply each heatmap by the mass of such a Gaussian. How EfficientFAN normalises its own is not
 known.
 """
 

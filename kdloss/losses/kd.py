@@ -1,9 +1,10 @@
 """KD-Loss: a main loss on the labels, and an assistive loss (ALoss) from each of two teachers.
 
-    KD-Loss = lam_main main(pred, gt, tolerant) + lam_tough ALoss(pred, gt, tough) + lam_tolerant ALoss(pred, gt, tolerant)
+    KD-Loss = lam_main main(pred, gt, tolerant)
+            + lam_tough ALoss(pred, gt, tough) + lam_tolerant ALoss(pred, gt, tolerant)
 
-`main_values` and `assistive_values` hold the formulas a coordinate, `kd_presets` the constants. In ALoss a teacher pulls
-a prediction that is worse than its own towards the label, and pushes one that is better further towards it.
+`main_values` and `assistive_values` hold the formulas a coordinate, `kd_presets` the constants. In ALoss a teacher
+pulls a prediction that is worse than its own towards the label, and pushes one that is better further towards it.
 
 Source: KD-Loss (Fard and Mahoor, CVIU 2022), its figures, its development history and its public code.
 """

@@ -1,7 +1,7 @@
 """The architectures by name: to add a backbone, add a line to one of the two tables here. Imports no network library.
 
-`REGRESSORS` holds the networks that regress points, `HEATMAP_NETWORKS` those that read them from heatmaps. An entry names
-the function of `kdloss.models` that builds the trunk, and the file of its ImageNet weights.
+`REGRESSORS` holds the networks that regress points, `HEATMAP_NETWORKS` those that read them from heatmaps. An entry
+names the function of `kdloss.models` that builds the trunk, and the file of its ImageNet weights.
 """
 
 import dataclasses

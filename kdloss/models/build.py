@@ -90,8 +90,8 @@ def _is_int(value):
 def set_batchnorm_momentum(model, momentum):
     """Sets the momentum of every BatchNormalization layer, nested ones included. It is saved with the model.
 
-    With the 0.999 of Keras' MobileNetV2 the moving statistics lag for thousands of steps, and a network that trains well
-    evaluates badly.
+    With the 0.999 of Keras' MobileNetV2 the moving statistics lag for thousands of steps, and a network that trains
+    well evaluates badly.
 
     Raises:
         ConfigError: momentum is not in [0, 1).

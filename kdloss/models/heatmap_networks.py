@@ -21,8 +21,8 @@ class HeatmapReadout(layers.Layer):
     """Logits (B, side, side, N) -> points (B, N, 2) float32 in unit coordinates.
 
     Args:
-        method: ``"integral"`` or ``"argmax"``, see `kdloss.models.heatmaps`. The layer has no weights, so a network that was
-            trained with one can be read with the other.
+        method: ``"integral"`` or ``"argmax"``, see `kdloss.models.heatmaps`. The layer has no weights, so a network
+            that was trained with one can be read with the other.
     """
 
     def __init__(self, method="integral", **kwargs):

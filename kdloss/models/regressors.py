@@ -71,8 +71,8 @@ def efficientnet_trunk(inputs, number):
 def standardise(trunk):
     """Makes EfficientNet's own normalisation layer yield (x / 255 - mean) / std, whatever the weights.
 
-    Keras' files hold the standard deviation where the layer expects the variance. For ``weights="imagenet"`` Keras adds a
-    rescaling layer. Squaring the number has the same effect and needs no layer.
+    Keras' files hold the standard deviation where the layer expects the variance. For ``weights="imagenet"`` Keras adds
+    a rescaling layer. Squaring the number has the same effect and needs no layer.
     """
     for layer in trunk.layers:
         if isinstance(layer, layers.Normalization):
