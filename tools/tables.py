@@ -111,6 +111,8 @@ def _of_measurements(path, table):
     cells = [[label, *values] for label, values in zip(labels, fields, strict=True)]
     partial = any(str(cell).endswith("*") for row in cells for cell in row)
     notes = [*table.get("notes", ()), *["* of a partial set, not comparable with numbers of the whole one"] * partial]
+    if not table.get("remarks", True):  # a short table, whose own notes say where the rest stands
+        return table | {"rows": cells, "notes": notes}
     remarks = [("method" in row, label, _remarks(row, meanings)) for label, row in zip(labels, rows, strict=True)]
     for published in (False, True):
         notes += _owned([(label, own) for kind, label, own in remarks if kind == published])
@@ -146,7 +148,7 @@ def _remarks(row, meanings):
         kinds = " and ".join(kind for kind in ("interocular", "interpupil") if f"nme_{kind}" in row)
         certainty = f"{row['certainty']} ({meanings[row['certainty']]})"
         return [f"published {row['date']}, {certainty}: {row['source']}; {kinds}, crop {row['box']}", *remarks]
-    return [_protocol(row), *remarks] if "subsets" in row else remarks
+    return [*_protocol(row), *remarks] if "subsets" in row else remarks
 
 
 def _source(row):
@@ -157,13 +159,14 @@ def _source(row):
 def _protocol(row):
     protocol, missing = row["protocol"], row["protocol"]["missing"]
     faces = ", ".join(f"{found['n']} of {found['official_n']} {name}" for name, found in row["subsets"].items())
-    flip = {True: "mirror test", False: "no mirror test", None: "mirror test not stated"}[protocol["flip_test"]]
-    return (
+    return [
         f"{row['dataset']} {protocol['split']}{' SYNTHETIC' * protocol['synthetic']} ({faces} faces; content "
-        f"{protocol['content']}), NME in percent by {protocol['normaliser']} distance, crop {protocol['box']}, "
-        f"FR and AUC at {'/'.join(map(str, protocol['thresholds']))}, {flip}, occluded points "
-        f"{protocol['occluded_points']}, {missing['n'] or 'none'} missing"
-    )
+        f"{protocol['content']})",
+        f"NME in percent by {protocol['normaliser']} distance, crop {protocol['box']}, FR and AUC at "
+        f"{'/'.join(map(str, protocol['thresholds']))}, occluded points {protocol['occluded_points']}, "
+        f"{missing['n'] or 'none'} missing",
+        {True: "mirror test", False: "no mirror test", None: "mirror test not stated"}[protocol["flip_test"]],
+    ]
 
 
 def _owned(remarks):

@@ -9,7 +9,7 @@ import pytest
 from kdloss.errors import DataError
 from kdloss.evaluation.predictions import SUFFIXES, load_predictions, save_predictions
 
-GUIDE = Path(__file__).resolve().parents[2] / "docs" / "predictions.md"
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "evaluation.md"
 
 
 @pytest.fixture
