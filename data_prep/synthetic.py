@@ -5,9 +5,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from data_prep.canvas import Canvas, paint_background, photograph
-from data_prep.face_painting import FacePainter
 from data_prep.face_shape import Head
+from data_prep.painting import Canvas, FacePainter
 from kdloss.errors import ConfigError
 
 SMALLEST = 48
@@ -129,7 +128,7 @@ def render(p, rng, size=200):
         raise ConfigError(f"size {height}x{width}: expected at least {SMALLEST} pixels a side")
     head = Head(p, height, width)
     canvas = Canvas(height, width, head.scale)
-    paint_background(canvas, rng)
+    canvas.background(rng)
     FacePainter(canvas, head, p).paint(rng)
     occluded = canvas.hidden(head.points)
-    return SyntheticFace(photograph(canvas, p, rng), head.points.astype(np.float32), p, occluded)
+    return SyntheticFace(canvas.photograph(p, rng), head.points.astype(np.float32), p, occluded)
