@@ -14,23 +14,16 @@ SMALLEST = 48
 
 @dataclass(frozen=True)
 class SyntheticFace:
-    """One rendered face.
+    """One rendered face."""
 
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        points98: (98, 2) float32, 0-based pixels, in the order of scheme 98.
-        parameters: what it was made from, see `draw_parameters`.
-        occluded: (98,) bool, points behind hair, hat, dark glasses or another thing.
-    """
-
-    image: np.ndarray
-    points98: np.ndarray
-    parameters: SimpleNamespace
-    occluded: np.ndarray
+    image: np.ndarray  # (H, W, 3) uint8 RGB
+    points98: np.ndarray  # (98, 2) float32, 0-based pixels, in the order of scheme 98
+    parameters: SimpleNamespace  # as `draw_parameters` returns them
+    occluded: np.ndarray  # (98,) bool: points behind hair, hat, dark glasses or another object
 
     @property
     def flags(self):
-        """The six WFLW subsets -> bool. WFLW's own were set by eye; these say as much about a rendered face."""
+        """Name of each of the six WFLW subsets -> bool. WFLW's own flags were set by eye; these come from numbers."""
         p = self.parameters
         lids = max(p.right_eye_closure, p.left_eye_closure)
         return {
@@ -44,7 +37,7 @@ class SyntheticFace:
 
     @property
     def attributes(self):
-        """What was drawn for it, as a flat dict: parameters, flags, share of occluded points."""
+        """A flat dict of its parameters, its flags and its share of occluded points."""
         flags = {f"flag_{name}": value for name, value in self.flags.items()}
         return vars(self.parameters) | flags | {"occluded_share": float(self.occluded.mean())}
 
@@ -57,11 +50,12 @@ def draw_parameters(rng, difficulty=1.0):
         difficulty: factor of the spread of pose and expression; 1 is an everyday mixture.
 
     Returns:
-        A namespace. Sizes are factors of the average, expressions and strengths run from 0 to 1, angles are degrees.
-        Yaw, pitch and roll turn to the right of the picture, up, and clockwise. The landmarks' box is ``share`` of the
-        picture's shorter side long, and lies ``shift_x``, ``shift_y`` of that side from the middle. Gaze and light
-        run from -1 to 1, to the right and down. ``skin`` is dark at 1, ``hair_tone`` fair. ``blur`` is a standard
-        deviation in pixels of a 200-pixel picture, ``noise`` is in grey levels.
+        A namespace. Sizes are factors of the average, expressions and strengths lie between 0 and 1, angles are in
+        degrees. Positive yaw, pitch and roll turn to the right of the picture, up, and clockwise. The longer side of
+        the landmarks' box is ``share`` of the picture's shorter side, and its centre lies ``shift_x``, ``shift_y`` of
+        that side from the middle. Gaze and light run from -1 to 1, to the right and down. ``skin`` 1 is dark,
+        ``hair_tone`` 1 is fair. ``blur`` is a standard deviation in pixels of a 200-pixel picture, ``noise`` one in
+        grey levels.
     """
 
     def normal(spread):
@@ -108,7 +102,7 @@ def draw_parameters(rng, difficulty=1.0):
 
 
 def render_face(rng, size=200, difficulty=1.0):
-    """Draws a face at random and renders it; see `draw_parameters` and `render`."""
+    """Draws a random face and renders it; see `draw_parameters` and `render`."""
     return render(draw_parameters(rng, difficulty), rng, size)
 
 
@@ -116,12 +110,12 @@ def render(p, rng, size=200):
     """Renders one face.
 
     Args:
-        p: what `draw_parameters` gives.
-        rng: `numpy.random.Generator`, for background, clothes and noise. One state gives one picture, to the last bit.
+        p: parameters as `draw_parameters` returns them.
+        rng: `numpy.random.Generator` for background, clothes and noise. One state gives one picture, to the last bit.
         size: pixels: a side, or (height, width).
 
     Raises:
-        ConfigError: a picture too small to hold a face.
+        ConfigError: the picture is too small to hold a face.
     """
     height, width = (size, size) if np.isscalar(size) else size
     if min(height, width) < SMALLEST:
@@ -130,5 +124,5 @@ def render(p, rng, size=200):
     canvas = Canvas(height, width, head.scale)
     canvas.background(rng)
     FacePainter(canvas, head, p).paint(rng)
-    occluded = canvas.hidden(head.points)
-    return SyntheticFace(canvas.photograph(p, rng), head.points.astype(np.float32), p, occluded)
+    image, occluded = canvas.photograph(p, rng), canvas.hidden(head.points)
+    return SyntheticFace(image, head.points.astype(np.float32), p, occluded)

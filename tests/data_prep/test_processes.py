@@ -97,7 +97,7 @@ def lives(process):
     [
         (lambda run: os.killpg(run.pid, signal.SIGINT), 130, "interrupted"),
         (lambda run: run.terminate(), 143, "terminated"),
-        (lambda run: os.kill(run.faces[0], signal.SIGKILL), 2, "most likely for want of memory: run the same command"),
+        (lambda run: os.kill(run.faces[0], signal.SIGKILL), 2, "most likely for lack of memory: run the same command"),
     ],
     ids=["Ctrl-C", "terminated", "one killed"],
 )

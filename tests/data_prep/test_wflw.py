@@ -100,7 +100,7 @@ def test_real_coordinates_parse(raw_faces):
     if not path.exists():
         pytest.skip(f"no WFLW annotations at {path}")
     with gzip.open(path, "rt") as file:
-        points = np.stack([parse_line(f"{line.rsplit(maxsplit=1)[0]} 0 0 1 1 0 0 0 0 0 0 x").points for line in file])
+        points = np.stack([parse_line(f"{line.rsplit(maxsplit=1)[0]} 0 0 1 1 0 0 0 0 0 0 x")[0] for line in file])
     assert points.shape == (1966, 98, 2)
     # Outer eye corners: the subject's right one is on the left in nearly every face.
     assert (points[:, 60, 0] < points[:, 72, 0]).mean() > 0.97

@@ -129,7 +129,7 @@ def test_overwrite_replaces_a_prepared_folder_only(tmp_path, face):
     write_prepared(make([face("b")]), SPEC, out, source="x", size=16, overwrite=True)
     assert PreparedDataset(out).table["name"].tolist() == ["b"]
     (tmp_path / "precious").mkdir()
-    with pytest.raises(DataError, match="is no prepared folder, so it is not overwritten"):
+    with pytest.raises(DataError, match="is not a prepared folder, so it is not overwritten"):
         write_prepared(make([face("b")]), SPEC, tmp_path / "precious", source="x", overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "precious"]
 
