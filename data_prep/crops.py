@@ -33,17 +33,14 @@ _FAR = 5
 class Crop:
     """A face that was cut; its pixels are in the file."""
 
+    name: str
     row: dict  # of the table, texts
     outside: bool  # whether some of its points lie outside its image
     points: np.ndarray  # (N, 2) float32 pixels of the crop
     to_image: np.ndarray  # (2, 3) float64
     digest: np.ndarray  # (32,) uint8, SHA-256 of the pixels
     occluded: np.ndarray | None  # (N,) bool
-    read = True
-
-    @property
-    def name(self):
-        return self.row["name"]
+    read = True  # as of a `SkippedFace`
 
 
 @dataclass(frozen=True)
@@ -83,6 +80,7 @@ class FaceCutter:
         row = {"name": face.name, "split": face.split, "source": face.source, "group": face.group}
         row |= dict(zip(BOX_COLUMNS, known_box, strict=True)) | {SUBSET_PREFIX + name: "1" for name in face.subsets}
         return Crop(
+            face.name,
             row,
             bool(outside.any()),
             crop.points(face.points.astype(np.float64)).astype(np.float32),

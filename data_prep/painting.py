@@ -21,12 +21,7 @@ _BROW, _EYE, _PUPIL = slice(33, 42), slice(60, 68), 96
 
 
 class Canvas:
-    """A picture to draw on. Coordinates are its pixels, with centres at integers; the grid is twice as fine.
-
-    Args:
-        height, width: size of the picture, pixels.
-        unit: unit of line widths, pixels.
-    """
+    """A picture to draw on, in pixels with centres at integers, on a grid twice as fine; ``unit``: of line widths."""
 
     def __init__(self, height, width, unit):
         self.height, self.width, self.unit = height, width, unit

@@ -34,13 +34,13 @@ _LISTED = 5
 _FACES_A_PROCESS = 256
 
 
-def open_raw(dataset, source, **options):
+def open_raw(dataset, source, json=None):
     """Opens a raw data set with its reader.
 
     Args:
         dataset: ``300w``, ``cofw``, ``wflw`` or ``folder``.
         source: its folder. A file SYNTHETIC.json in it marks rendered faces.
-        options: of the reader; ``json`` (a COCO-style file) for ``folder``.
+        json: a COCO-style file, for ``folder`` only.
 
     Raises:
         DataError: no such folder (the message says where to get the data), or not of the official layout.
@@ -51,20 +51,18 @@ def open_raw(dataset, source, **options):
     if dataset not in READERS:
         raise DataError(f"--dataset {dataset}: nothing reads {spec.title} yet: add a reader to {__name__}.READERS")
     module, name = READERS[dataset]
-    raw = getattr(importlib.import_module(module), name)(source, **options)
+    raw = getattr(importlib.import_module(module), name)(source, *([json] if json else []))
     return dataclasses.replace(raw, synthetic=(source / SYNTHETIC_MARK).is_file())
 
 
-def prepare(
-    dataset, source, out, *, size=256, crop_scale=2.0, overwrite=False, processes=None, progress=None, **options
-):
+def prepare(dataset, source, out, *, json=None, processes=None, progress=None, **options):
     """Prepares a raw data set and prints the numbers of faces found, beside the official ones.
 
     With several processes, a script that calls this needs ``if __name__ == "__main__":`` as with `multiprocessing`.
 
     Args:
-        dataset, source, options: see `open_raw`.
-        out, size, crop_scale, overwrite: see `write_prepared`.
+        dataset, source, json: see `open_raw`.
+        out, options: see `write_prepared`; options are ``size``, ``crop_scale`` and ``overwrite``.
         processes: number of processes that cut faces; by default one a core, if there is work for them.
         progress: called with an iterator and its length, returns an iterator; `print_progress` by default.
 
@@ -72,17 +70,16 @@ def prepare(
         The manifest, a dict.
     """
     try:
-        raw = open_raw(dataset, source, **options)
+        raw = open_raw(dataset, source, json)
+        total = len(raw.entries)
         manifest = write_prepared(
             raw,
             dataset_spec(dataset),
             out,
             source=source,
-            size=size,
-            crop_scale=crop_scale,
-            overwrite=overwrite,
-            progress=lambda faces: (progress or print_progress)(faces, raw.total),
-            processes=processes or max(1, min(usable_cores(), raw.total // _FACES_A_PROCESS)),
+            progress=lambda faces: (progress or print_progress)(faces, total),
+            processes=processes or max(1, min(usable_cores(), total // _FACES_A_PROCESS)),
+            **options,
         )
     except OSError as error:  # no permission, no space left
         raise DataError(f"{error.filename or out}: {error.strerror or error}") from error
@@ -114,7 +111,7 @@ def write_prepared(raw, spec, out, *, source, size=256, crop_scale=2.0, progress
         crops, skipped = _write_faces(raw, folder / "faces.npy", size, crop_scale, progress, processes)
         if not crops:
             reason = f"; the first: {skipped[0]['name']}: {skipped[0]['reason']}" if skipped else ""
-            raise DataError(f"{source}: none of its {raw.total} faces could be read{reason}")
+            raise DataError(f"{source}: none of its {len(raw.entries)} faces could be read{reason}")
         rows, warnings = [crop.row for crop in crops], list(raw.warnings)
         if outside := [crop.name for crop in crops if crop.outside]:
             warnings.append(
@@ -233,7 +230,7 @@ def _write_faces(raw, path, size, crop_scale, progress, processes):
     Of several faces with one name the first is kept.
     """
     with open(path, "wb") as file:
-        start = _write_header(file, raw.total, size)
+        start = _write_header(file, len(raw.entries), size)
     crops, skipped = {}, []
     with cut_faces(FaceCutter(raw.entries, path, start, size, crop_scale), processes) as faces:
         for number, face in enumerate(progress(faces)):

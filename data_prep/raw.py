@@ -62,11 +62,6 @@ class RawDataset:
     synthetic: bool = False  # whether its faces were rendered
     warnings: tuple[str, ...] = ()  # one line each, printed and kept in the manifest
 
-    @property
-    def total(self):
-        """The number of faces, skipped ones included."""
-        return len(self.entries)
-
 
 def as_points(values):
     """Numbers (N, 2) from a file as float32 points.
