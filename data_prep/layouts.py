@@ -1,7 +1,6 @@
 """Writes synthetic faces in the layout of the official 300-W, COFW or WFLW release, for the real readers to read."""
 
 import collections
-import csv
 import functools
 import itertools
 import json
@@ -40,10 +39,7 @@ _INNER_BROWS, _UNDER_INNER_BROWS = slice(2, 4), [38, 50]
 
 
 def write_layout(layout, out, *, count, test_count=None, seed=0, size=200, progress=iter):
-    """Renders faces into a folder of an official layout.
-
-    Beside the official files stand ``SYNTHETIC.json``, which says that the faces were rendered, and
-    ``attributes.csv``, with the drawn parameters of each face under the name that the reader gives it.
+    """Renders faces into a folder of an official layout; ``SYNTHETIC.json`` in it says that they were rendered.
 
     Args:
         layout: ``300w``, ``cofw`` or ``wflw``.
@@ -73,19 +69,13 @@ def write_layout(layout, out, *, count, test_count=None, seed=0, size=200, progr
     if out.exists():
         raise DataError(f"{out}: exists already: give another --out, or remove it first")
     jobs = [(split, i) for split, n in zip(SPLITS, (count, test_count), strict=True) for i in range(n)]
-    counts, rows = collections.Counter(), []
+    counts = collections.Counter()
     with new_folder(out) as work:
-        for split, numbers in itertools.groupby(progress(jobs), key=lambda job: job[0]):
+        for split, of_split in itertools.groupby(progress(jobs), key=lambda job: job[0]):
             render = functools.partial(_render, seed, size, split)
-            for part, name, face in _WRITERS[layout](work, split, (i for _, i in numbers), render):
-                counts[part] += 1
-                rows.append({"name": name, "split": split} | face.attributes)
-        with open(work / "attributes.csv", "w", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, rows[0])
-            table.writeheader()
-            table.writerows(rows)
+            counts.update(_WRITERS[layout](work, split, (i for _, i in of_split), render))
         mark = {"synthetic": True, "generator": "data_prep.synthetic", "layout": layout, "seed": seed, "size": size}
-        mark |= {"counts": counts, "attributes": "attributes.csv"}
+        mark["counts"] = counts
         (work / SYNTHETIC_MARK).write_text(json.dumps(mark, indent=2) + "\n", encoding="utf-8")
     return counts
 
@@ -110,7 +100,7 @@ def _render(seed, size, split, i, difficulty=1.0):
 
 
 def _write_300w(root, split, numbers, render):
-    """Folders of pictures, each with a 1-based ``.pts`` file beside it. Yields part, name and face."""
+    """Folders of pictures, each with a 1-based ``.pts`` file beside it. Yields their parts."""
     for i in numbers:
         part = _PARTS[split][i % len(_PARTS[split])]
         face = render(i, 1.7 if part == "ibug" else 1.0)  # ibug was collected for its hard faces
@@ -119,11 +109,11 @@ def _write_300w(root, split, numbers, render):
         lines = [f"{x:.6f} {y:.6f}\n" for x, y in to_68(face.points98).astype(np.float64) + 1]
         text = f"version: 1\nn_points:  {len(lines)}\n{{\n{''.join(lines)}}}\n"
         (root / name).with_suffix(".pts").write_text(text, encoding="ascii")
-        yield part, name, face
+        yield part
 
 
 def _write_wflw(root, split, numbers, render):
-    """Folders of pictures and a list of their faces. Yields part, name and face."""
+    """Folders of pictures and a list of their faces. Yields their part."""
     folder = root / ANNOTATIONS / LISTS
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / LIST.format(split), "w", encoding="ascii") as file:
@@ -135,11 +125,11 @@ def _write_wflw(root, split, numbers, render):
             box = map(round, (x, y, x + width, y + height))
             points, flags = (f"{value:.6f}" for value in face.points98.flat), (int(face.flags[flag]) for flag in FLAGS)
             print(*points, *box, *flags, name, file=file)
-            yield split, f"{name}#{i + 1}", face
+            yield split
 
 
 def _write_cofw(root, split, numbers, render):
-    """A MATLAB v7.3 file: HDF5 after 512 bytes, arrays transposed, positions 1-based. Yields part, name and face."""
+    """A MATLAB v7.3 file: HDF5 after 512 bytes, arrays transposed, positions 1-based. Yields its part."""
     path, columns = root / f"COFW_{split}_color.mat", ([], [], [])
     with h5py.File(path, "w", userblock_size=512) as file:
         for i in numbers:
@@ -154,7 +144,7 @@ def _write_cofw(root, split, numbers, render):
             columns[0].append([stored.ref])
             columns[1].append([*(points.T + 1).flat, *occluded])
             columns[2].append(np.round([*(box[:2] + 1), *box[2:]]))
-            yield path.name, f"{split}/{i + 1:04d}", face
+            yield path.name
         types = (h5py.ref_dtype, "cell"), (np.float64, "double"), (np.float64, "double")
         for name, rows, (dtype, matlab) in zip(VARIABLES[split], columns, types, strict=True):
             file.create_dataset(name, data=np.array(rows, dtype).T).attrs["MATLAB_class"] = np.bytes_(matlab)

@@ -35,12 +35,6 @@ class SyntheticFace:
             "blur": p.blur > 1.4,
         }
 
-    @property
-    def attributes(self):
-        """A flat dict of its parameters, its flags and its share of occluded points."""
-        flags = {f"flag_{name}": value for name, value in self.flags.items()}
-        return vars(self.parameters) | flags | {"occluded_share": float(self.occluded.mean())}
-
 
 def draw_parameters(rng, difficulty=1.0):
     """Draws every number and choice that makes a face.
