@@ -36,8 +36,7 @@ def test_options_out_of_range(tmp_path, fails, option, value):
 def test_places_that_cannot_be_written(tmp_path, faces_300w, fails):
     (tmp_path / "file").touch()
     assert "exists already" in fails("300w", "--source", faces_300w, "--out", ".")
-    line = fails("300w", "--source", faces_300w, "--out", tmp_path / "file" / "out", "--size", 16)
-    assert str(tmp_path / "file") in line
+    assert str(tmp_path / "file") in fails("300w", "--source", faces_300w, "--out", tmp_path / "file" / "out")
 
 
 @pytest.mark.parametrize("layout", ["300w", "cofw", "wflw"])

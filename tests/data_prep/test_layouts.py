@@ -44,14 +44,14 @@ def first_face():
     return render_face(rng, (SIZE + int(rng.integers(1, SIZE // 6)), SIZE))
 
 
-def contents(folder):
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
 @pytest.mark.parametrize("layout", READERS)
 def test_the_same_seed_gives_the_same_bytes(written, tmp_path, layout):
     write_layout(layout, tmp_path / "again", count=COUNT, test_count=TEST_COUNT, seed=1, size=SIZE)
-    assert contents(tmp_path / "again") == contents(written / layout)
+    one, two = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (tmp_path / "again", written / layout)
+    )
+    assert one == two
     with pytest.raises(DataError, match="exists already"):
         write_layout(layout, tmp_path / "again", count=1)
 
