@@ -31,12 +31,12 @@ def parser():
             "--crop-scale", type=float, default=2.0, help="side of a crop over the longer side of its landmarks (2.0)"
         )
         command.add_argument("--overwrite", action="store_true", help="replace an existing prepared folder")
-        command.add_argument("--processes", type=int, metavar="N", help="that cut faces (default: the cores there are)")
+        command.add_argument("--processes", type=int, metavar="N", help="processes that cut faces (one a core)")
         if name == "folder":
-            command.add_argument("--json", help="COCO-style annotation file (found by itself if it is the only one)")
-    check = commands.add_parser("check", help="read all of a prepared folder, and say whether it is what was written")
+            command.add_argument("--json", help="COCO-style file (by default .pts files, or the only .json)")
+    check = commands.add_parser("check", help="read all of a prepared folder and report damage")
     check.add_argument("prepared", help="prepared folder")
-    check.add_argument("--processes", type=int, metavar="N", help="that read pictures (default: the cores there are)")
+    check.add_argument("--processes", type=int, metavar="N", help="threads that read pictures (one a core)")
     synthetic = commands.add_parser("synthetic", help="render faces and write them in an official layout")
     synthetic.add_argument("--layout", choices=LAYOUTS, required=True)
     synthetic.add_argument("--count", type=int, required=True, help="training faces")
@@ -46,7 +46,7 @@ def parser():
     unpacked = commands.add_parser("unpack", help="unpack archives of a data set into a new folder, and nowhere else")
     unpacked.add_argument("archives", nargs="+", metavar="ARCHIVE", help=".zip, .tar, .tar.gz or .tgz")
     unpacked.add_argument("--out", required=True, help="folder to make")
-    unpacked.add_argument("--most-gb", type=float, default=100.0, help="largest size together, unpacked, in GB (100)")
+    unpacked.add_argument("--most-gb", type=float, default=100.0, help="largest total size, unpacked, in GB (100)")
     return top
 
 

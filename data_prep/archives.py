@@ -31,7 +31,7 @@ def unpack(archives, out, most_bytes=MOST_BYTES):
             if not archive.is_file():
                 raise DataError(f"{archive}: no such file: expected an archive")
             if not os.access(archive, os.R_OK):
-                raise DataError(f"{archive}: permission denied: give another, or the right to read it")
+                raise DataError(f"{archive}: permission denied: give another, or make it readable")
             try:
                 of_zip = zipfile.is_zipfile(archive)
                 for name, size in _members_of_zip(archive) if of_zip else _members_of_tar(archive):
@@ -69,6 +69,6 @@ def _members_of_tar(path):
         archive.fileobj.seek(archive.offset)
         end = archive.fileobj.read(_BLOCK)
         if len(end) < tarfile.BLOCKSIZE or end.strip(b"\0"):
-            raise ValueError("no end where one is expected")
+            raise ValueError("the end is damaged or missing")
         while archive.fileobj.read(_BLOCK):
             pass

@@ -50,7 +50,7 @@ def _open(path):
             raise DataError(f"{path}: a MATLAB v5 file, expected v7.3 as released: save it again with -v7.3")
         file = h5py.File(path, "r")
         if foreign := foreign_part(file):
-            raise DataError(f"{path}: {foreign}: bring a file that holds all itself")
+            raise DataError(f"{path}: {foreign}: give a file that contains all of its data")
         return file
     except DataError:
         raise

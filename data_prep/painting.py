@@ -134,11 +134,10 @@ class FacePainter:
             canvas.fill(_hull([*crown, *ends]), self.hair * 0.8)
         neck = [[-0.50, 0.6, -0.8], [0.50, 0.6, -0.8], [0.56, 2.6, -0.9], [-0.56, 2.6, -0.9]]
         canvas.fill(self.project(neck), self.skin * 0.78)
-        ears = p.hair in ("bald", "short")
-        self._ears((-1, 1) if ears else ())
+        ears = (-1, 1) if p.hair in ("bald", "short") else ()
+        self._ears(ears)
         canvas.fill(crown, self.skin * 0.97 if p.hair == "bald" else self.hair)
-        if ears and abs(p.yaw) > 20:  # the ear on the near side lies over the hair
-            self._ears((-np.sign(p.yaw),))
+        self._ears(sign for sign in ears if sign * p.yaw < -20)  # the ear on the near side lies over the hair
 
     def _ears(self, signs):
         wide = 0.09 + 0.09 * abs(np.sin(self.head.yaw))
@@ -158,11 +157,10 @@ class FacePainter:
     def _light(self):
         """A map of factors at half the picture's resolution: light on a rounded head, hollows and ridges."""
         p, unit = self.p, self.head.scale / 2
-        shape = (self.canvas.height // 2, self.canvas.width // 2)
-        mask, relief = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        mask, relief = np.zeros((2, self.canvas.height // 2, self.canvas.width // 2), np.float32)
         _fill(mask, _hull([*self.head.outline, *self.head.skull()]), 1, 0.5)
         soft = cv2.GaussianBlur(mask, (0, 0), 0.10 * unit + 0.3)
-        y, x = np.ogrid[: shape[0], : shape[1]]
+        y, x = np.ogrid[: mask.shape[0], : mask.shape[1]]
         centre = self.project([0, 0.25, -0.2]) / 2
         u, v = ((x - centre[0]) / np.float32(0.95 * unit), (y - centre[1]) / np.float32(1.25 * unit))
         z = np.sqrt(np.maximum(1 - 0.8 * (u**2 + v**2), 0.05))

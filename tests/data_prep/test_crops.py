@@ -22,8 +22,8 @@ COUNT = 230  # of which a process takes 64 at a time
 
 @pytest.fixture
 def source(tmp_path, marked):
-    """Face 5 is not labelled, 9 has no picture, 70 and 200 repeat a name, 150 lies outside its picture, and 151 does both.
-    Face 100 has a picture of its own."""
+    """Face 5 is not labelled, 9 has no picture, 70 and 200 repeat a name, 150 lies outside its picture, and 151 does
+    both. Face 100 has a picture of its own."""
     folder = tmp_path / "raw"
     folder.mkdir()
     images, annotations = [], []
