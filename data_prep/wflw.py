@@ -26,7 +26,7 @@ def read_wflw(source):
     Raises:
         DataError: no list, or no folder of images.
     """
-    source, scheme, counts = Path(source), dataset_scheme("wflw"), DATASETS["wflw"].counts
+    source, counts = Path(source), DATASETS["wflw"].counts
     lists = {split: _find_list(source, split) for split in counts}
     if not any(lists.values()):
         raise DataError(f"{source}: found no list_98pt_rect_attr_train.txt or _test.txt, in {ANNOTATIONS}/{LISTS}/")
@@ -37,11 +37,11 @@ def read_wflw(source):
         if path is None:
             warnings.append(f"{LIST.format(split)} absent: no {split} set ({counts[split][split]} faces)")
         else:
-            described += [(source, path, split, scheme, *line) for line in _lines(path)]
-    return RawDataset(scheme, FacesOnDisk(described, _read_face), warnings=tuple(warnings))
+            described += [(source, path, split, *line) for line in _lines(path)]
+    return RawDataset(dataset_scheme("wflw"), FacesOnDisk(described, _read_face), warnings=tuple(warnings))
 
 
-def parse_line(line, num_points=98):
+def parse_line(line):
     """Reads one line of a list.
 
     Returns:
@@ -51,13 +51,12 @@ def parse_line(line, num_points=98):
         ValueError: not 196 coordinates, 4 numbers of a box, 6 flags and a path.
     """
     # A path may hold spaces, so it is whatever follows the numbers.
-    words = line.strip().split(maxsplit=2 * num_points + 10)
-    if len(words) != 2 * num_points + 11:
-        expected = f"{2 * num_points} coordinates, 4 of a box, 6 flags and a path"
-        raise ValueError(f"found {len(words)} words, expected {expected}")
-    points = as_points(np.array(words[: 2 * num_points], np.float64).reshape(num_points, 2))
-    x_min, y_min, x_max, y_max = map(float, words[2 * num_points : 2 * num_points + 4])
-    flags = words[2 * num_points + 4 : -1]
+    words = line.strip().split(maxsplit=206)
+    if len(words) != 207:
+        raise ValueError(f"found {len(words)} words, expected 196 coordinates, 4 of a box, 6 flags and a path")
+    points = as_points(np.array(words[:196], np.float64).reshape(98, 2))
+    x_min, y_min, x_max, y_max = map(float, words[196:200])
+    flags = words[200:206]
     if not set(flags) <= {"0", "1"}:
         raise ValueError(f"found flags {' '.join(flags)}, expected six of 0 or 1")
     names = tuple(name for name, flag in zip(FLAGS, flags, strict=True) if flag == "1")
@@ -77,12 +76,12 @@ def _lines(path):
     return [(number, line, first_of.setdefault(line, number)) for number, line in lines if line.strip()]
 
 
-def _read_face(source, list_path, split, scheme, number, line, first):
+def _read_face(source, list_path, split, number, line, first):
     where = f"{list_path.name}:{number}"
     if first != number:
         return SkippedFace(where, f"repeats line {first}")
     try:
-        points, box, flags, path = parse_line(line, scheme.num_points)
+        points, box, flags, path = parse_line(line)
     except ValueError as error:
         return SkippedFace(where, f"{where}: {error}")
     name = f"{path}#{number}"

@@ -1,17 +1,10 @@
-"""Small files of faces whose landmarks are white pixels, and commands run as a user runs them."""
-
-import os
-import subprocess
-import sys
-from pathlib import Path
+"""Small files of faces whose landmarks are white pixels, and a command that must fail."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from data_prep.__main__ import main
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -31,13 +24,11 @@ def marked():
 
 @pytest.fixture(scope="session")
 def write_pts():
-    """(path, 0-based points, header) -> writes a .pts file."""
+    """(path, 0-based points) -> writes a .pts file."""
 
-    def write(path, points, header=True):
-        lines = [f"{x + 1:.3f} {y + 1:.3f}" for x, y in points]
-        if header:
-            lines = ["version: 1", f"n_points: {len(points)}", "{", *lines, "}"]
-        path.write_text("\n".join(lines) + "\n")
+    def write(path, points):
+        lines = "".join(f"{x + 1:.3f} {y + 1:.3f}\n" for x, y in points)
+        path.write_text(f"version: 1\nn_points: {len(points)}\n{{\n{lines}}}\n")
 
     return write
 
@@ -77,24 +68,6 @@ def faces_300w(tmp_path, write_face):
     write_face(root / "helen" / "testset" / "8_1.png", seed=22)
     write_face(root / "ibug" / "image_092 _01.png", seed=23)
     return root
-
-
-@pytest.fixture
-def command():
-    """Runs ``python -m data_prep`` as a process; returns its `subprocess.CompletedProcess`."""
-
-    def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "data_prep", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-            cwd=REPOSITORY,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-
-    return run
 
 
 @pytest.fixture
