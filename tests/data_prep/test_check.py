@@ -42,10 +42,10 @@ def test_pixels_and_digests_of_other_faces_are_noticed(prepared, fails):
     assert "manifest.json: its content hash is of other faces" in fails("check", prepared)
 
 
-@pytest.mark.parametrize("digests", [None, np.zeros((13, 32), np.uint8), np.zeros((14, 32))])
-def test_digests_that_are_missing_or_do_not_fit(prepared, fails, digests):
-    (prepared / "digests.npy").unlink()
-    if digests is not None:
-        np.save(prepared / "digests.npy", digests)
-    write_manifest(prepared, read_manifest(prepared))
-    assert "digests.npy: " in fails("check", prepared)
+def test_digests_that_do_not_fit_or_are_missing(prepared, fails):
+    for digests in (np.zeros((13, 32), np.uint8), np.zeros((14, 32)), None):
+        (prepared / "digests.npy").unlink()
+        if digests is not None:
+            np.save(prepared / "digests.npy", digests)
+        write_manifest(prepared, read_manifest(prepared))
+        assert "digests.npy: " in fails("check", prepared)

@@ -44,9 +44,9 @@ def source(tmp_path, marked):
     return folder
 
 
-def prepare_small(source, out, **options):
+def prepare_small(source, out, size=16, **options):
     """Prepares the faces; returns the files of the prepared folder, name -> bytes."""
-    prepare("folder", source, out, **{"size": 16} | options)
+    prepare("folder", source, out, size=size, **options)
     return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
 
 

@@ -47,20 +47,11 @@ def test_schemes_are_known_by_their_number_of_points_or_by_names(tmp_path, write
     write_face(tmp_path / "a.png", num_points=3)
     (tmp_path / "points.txt").write_text("left_eye\nnose\nright_eye\n")
     np.testing.assert_array_equal(read_folder(tmp_path).scheme.mirror, [2, 1, 0])
-
-
-@pytest.mark.parametrize(
-    ("names", "reason"),
-    [
-        ("left_eye\nnose\n", r"points\.txt: found 2 names, expected 3"),
-        ("nose\nnose\nchin\n", "point names repeat"),
-    ],
-)
-def test_names_that_do_not_fit(tmp_path, write_face, names, reason):
-    write_face(tmp_path / "a.png", num_points=3)
-    (tmp_path / "points.txt").write_text(names)
-    with pytest.raises(DataError, match=reason):
-        read_folder(tmp_path)
+    refused = {"left_eye\nnose\n": "points.txt: found 2 names, expected 3", "nose\nnose\nchin\n": "point names repeat"}
+    for names, reason in refused.items():
+        (tmp_path / "points.txt").write_text(names)
+        with pytest.raises(DataError, match=reason):
+            read_folder(tmp_path)
 
 
 def test_faces_of_another_number_of_points_and_lonely_files_are_skipped(tmp_path, write_face):
@@ -156,8 +147,7 @@ def test_coco_faces_that_cannot_be_used_are_skipped(tmp_path, coco):
 def test_json_may_lie_elsewhere_and_wins_over_pts(tmp_path, tmp_path_factory, coco, write_face):
     coco([[2] * 5])
     write_face(tmp_path / "other.png", num_points=6)
-    file = tmp_path_factory.mktemp("labels") / "labels.json"
-    (tmp_path / "faces.json").rename(file)
+    file = (tmp_path / "faces.json").rename(tmp_path_factory.mktemp("labels") / "labels.json")
     assert read_folder(tmp_path, json=str(file)).scheme.num_points == 5
     assert read_folder(tmp_path).scheme.num_points == 6
 
