@@ -46,7 +46,7 @@ def parser():
     unpacked = commands.add_parser("unpack", help="unpack archives of a data set into a new folder, and nowhere else")
     unpacked.add_argument("archives", nargs="+", metavar="ARCHIVE", help=".zip, .tar, .tar.gz or .tgz")
     unpacked.add_argument("--out", required=True, help="folder to make")
-    unpacked.add_argument("--most-gb", type=float, default=100.0, help="largest total size, unpacked, in GB (100)")
+    unpacked.add_argument("--most-gb", type=float, default=100.0, help="largest size together, unpacked, in GB (100)")
     return top
 
 
