@@ -10,6 +10,8 @@ python -m data_prep unpack WFLW_images.tar.gz WFLW_annotations.tar.gz --out RAW
 import argparse
 import sys
 
+from data_prep.archives import unpack
+from data_prep.check import check_prepared
 from data_prep.prepare import READERS, prepare, print_progress
 from kdloss.errors import ConfigError, exits_on_user_error
 
@@ -29,12 +31,12 @@ def parser():
             "--crop-scale", type=float, default=2.0, help="side of a crop over the longer side of its landmarks (2.0)"
         )
         command.add_argument("--overwrite", action="store_true", help="replace an existing prepared folder")
-        command.add_argument("--processes", type=int, metavar="N", help="that cut faces (default: the cores there are)")
+        command.add_argument("--processes", type=int, metavar="N", help="processes that cut faces (one a core)")
         if name == "folder":
-            command.add_argument("--json", help="COCO-style annotation file (found by itself if it is the only one)")
-    check = commands.add_parser("check", help="read all of a prepared folder, and say whether it is what was written")
+            command.add_argument("--json", help="COCO-style file (by default .pts files, or the only .json)")
+    check = commands.add_parser("check", help="read all of a prepared folder and report damage")
     check.add_argument("prepared", help="prepared folder")
-    check.add_argument("--processes", type=int, metavar="N", help="that read pictures (default: the cores there are)")
+    check.add_argument("--processes", type=int, metavar="N", help="threads that read pictures (one a core)")
     synthetic = commands.add_parser("synthetic", help="render faces and write them in an official layout")
     synthetic.add_argument("--layout", choices=LAYOUTS, required=True)
     synthetic.add_argument("--count", type=int, required=True, help="training faces")
@@ -53,50 +55,39 @@ def main(argv=None):
     """Runs one command; returns the exit status."""
     args = parser().parse_args(argv)
     if args.command == "synthetic":
-        return _render(args)
-    if args.command == "unpack":
-        return _unpack(args)
-    if args.processes is not None and not 1 <= args.processes <= 1024:
+        _render(args)
+    elif args.command == "unpack":
+        _unpack(args)
+    elif args.processes is not None and not 1 <= args.processes <= 1024:
         raise ConfigError(f"--processes {args.processes}: expected 1 to 1024")
-    if args.command == "check":
-        return _check(args)
-    if not 16 <= args.size <= 2048:
+    elif args.command == "check":
+        found = check_prepared(args.prepared, args.processes)
+        content = found.manifest["content"]
+        print(f"{found.path}: all well: {len(found)} faces of {found.dataset}, content {content}")
+    elif not 16 <= args.size <= 2048:
         raise ConfigError(f"--size {args.size}: expected 16 to 2048 pixels")
-    if not 1.0 <= args.crop_scale <= 5.0:
+    elif not 1.0 <= args.crop_scale <= 5.0:
         raise ConfigError(f"--crop-scale {args.crop_scale:g}: expected 1 to 5")
-    options = vars(args)
-    prepare(options.pop("command"), options.pop("source"), options.pop("out"), **options)
-    return 0
-
-
-def _check(args):
-    from data_prep.check import check_prepared
-
-    prepared = check_prepared(args.prepared, args.processes)
-    content = prepared.manifest["content"]
-    print(f"{prepared.path}: all well: {len(prepared)} faces of {prepared.dataset}, content {content}")
+    else:
+        options = vars(args)
+        prepare(options.pop("command"), options.pop("source"), options.pop("out"), **options)
     return 0
 
 
 def _render(args):
-    # Imported here: the renderer is not needed to prepare a data set.
-    from data_prep.layouts import write_layout
+    from data_prep.layouts import write_layout  # SciPy and h5py take long to load, and only this command needs them
 
     options = {"count": args.count, "test_count": args.test_count, "seed": args.seed}
     parts = write_layout(args.layout, args.out, **options, progress=lambda faces: print_progress(faces, len(faces)))
     counts = ", ".join(f"{part} {count}" for part, count in parts.items())
     print(f"wrote {sum(parts.values())} synthetic faces in the layout of {args.layout} to {args.out}: {counts}")
-    return 0
 
 
 def _unpack(args):
-    from data_prep.archives import unpack
-
     if not args.most_gb > 0:
         raise ConfigError(f"--most-gb {args.most_gb:g}: expected a size above 0")
     files, written = unpack(map(_announced, args.archives), args.out, most_bytes=args.most_gb * 1e9)
     print(f"unpacked {files} files, {written / 1e6:.1f} MB, to {args.out}")
-    return 0
 
 
 def _announced(archive):

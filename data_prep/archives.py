@@ -14,12 +14,12 @@ _BLOCK = 1 << 20
 
 
 def unpack(archives, out, most_bytes=MOST_BYTES):
-    """Unpacks archives into the new folder ``out``, all of them or nothing; returns how many files, and their bytes.
+    """Unpacks archives into the new folder ``out``, all or nothing; returns the number of files and of their bytes.
 
-    Together they may hold ``most_bytes``, unpacked; the disk's free space is a limit too.
+    Unpacked they may hold ``most_bytes`` in total, and no more than is free on the disk.
 
     Raises:
-        UserError: ``out`` exists; an archive is damaged, encrypted, a part of several, or of another kind; a member
+        UserError: ``out`` exists; an archive is damaged, encrypted, one of several parts, or of another kind; a member
             would lie outside ``out``, or is a link or a device; all together are too large.
     """
     out, files, written = Path(out), 0, 0
@@ -31,7 +31,7 @@ def unpack(archives, out, most_bytes=MOST_BYTES):
             if not archive.is_file():
                 raise DataError(f"{archive}: no such file: expected an archive")
             if not os.access(archive, os.R_OK):
-                raise DataError(f"{archive}: permission denied: give another, or the right to read it")
+                raise DataError(f"{archive}: permission denied: give another, or make it readable")
             try:
                 of_zip = zipfile.is_zipfile(archive)
                 for name, size in _members_of_zip(archive) if of_zip else _members_of_tar(archive):
@@ -39,13 +39,13 @@ def unpack(archives, out, most_bytes=MOST_BYTES):
                         raise ValueError(f"{name[:100]!r} leads out of the folder")
                     files, written = files + (not name.endswith("/")), written + size
                     if written > room:
-                        limit = "--most-gb" if room == most_bytes else "what is free on the disk"
-                        raise ValueError(f"with it {room / 1e9:g} GB are exceeded, unpacked: see {limit}")
+                        limit = "--most-gb" if room == most_bytes else "the free space of the disk"
+                        raise ValueError(f"unpacked, it would exceed {room / 1e9:g} GB: see {limit}")
                 if of_zip:
                     shutil.unpack_archive(archive, work, "zip")
                 else:
                     shutil.unpack_archive(archive, work, "tar", filter="data")
-            except Exception as error:  # decoders raise whatever a damaged file leads them to
+            except Exception as error:  # decoders raise errors of any kind at damaged files
                 if isinstance(error, OSError) and error.errno:
                     raise
                 reason = " ".join(str(error).split())[:200]
@@ -65,10 +65,10 @@ def _members_of_tar(path):
             if not (member.isreg() or member.isdir()):
                 raise ValueError(f"{member.name[:100]!r} is a link or a device")
             yield (member.name, member.size) if member.isreg() else (f"{member.name}/", 0)
-        # tarfile takes a damaged header for the end, too. gzip checks what it has read at the very end.
+        # tarfile takes a damaged header for the end, and gzip checks its data only when all of it has been read.
         archive.fileobj.seek(archive.offset)
         end = archive.fileobj.read(_BLOCK)
         if len(end) < tarfile.BLOCKSIZE or end.strip(b"\0"):
-            raise ValueError("no end where one is expected")
+            raise ValueError("the end is damaged or missing")
         while archive.fileobj.read(_BLOCK):
             pass

@@ -1,4 +1,4 @@
-"""Whether a prepared folder is still what was written, picture by picture."""
+"""Checks picture by picture that a prepared folder is what was written."""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -11,25 +11,23 @@ _LISTED = 3
 
 
 def check_prepared(path, processes=None):
-    """Reads all of a prepared folder, ``processes`` pictures at a time; returns it, opened.
+    """Reads all of a prepared folder, ``processes`` pictures at a time; returns its `PreparedDataset`.
 
     Raises:
-        DataError: it is damaged, and where.
+        DataError: it is damaged; the message says where.
     """
     prepared = PreparedDataset(path)
-    stored = prepared.digests
-    # Threads are enough: both reading and hashing let others run.
+    names, splits, stored = prepared.table["name"], prepared.table["split"], prepared.digests
+    # Threads are enough: reading and hashing release Python's lock.
     with ThreadPoolExecutor(processes or usable_cores()) as pool:
         found = pool.map(lambda number: hashlib.sha256(prepared.faces[number]).digest(), range(len(prepared)))
         damaged = [row for row, digest in enumerate(found) if digest != stored[row].tobytes()]
     if damaged:
-        names = ", ".join(prepared.table["name"][damaged[:_LISTED]])
         rest = f" and {len(damaged) - _LISTED} more" if len(damaged) > _LISTED else ""
         raise DataError(
             f"{prepared.path}/faces.npy: damaged: {len(damaged)} of {len(prepared)} faces are not those that were "
-            f"written ({names}{rest}): prepare the set again"
+            f"written ({', '.join(names[damaged[:_LISTED]])}{rest}): prepare the set again"
         )
-    names, splits = prepared.table["name"], prepared.table["split"]
     if content_hash(prepared.points, names, splits, stored) != prepared.manifest["content"]:
         raise DataError(f"{prepared.path}/manifest.json: its content hash is of other faces: prepare the set again")
     return prepared

@@ -1,8 +1,8 @@
 """COFW as released: ``COFW_train_color.mat`` and ``COFW_test_color.mat``, MATLAB v7.3 files, that is HDF5.
 
-HDF5 shows MATLAB's arrays transposed: a cell array of n images is (1, n) references, an image is C x W x H (grey
-ones W x H), ``phis`` is 87 x n (29 x, 29 y, 29 occlusion flags) and ``bboxes`` 4 x n (x, y, width, height). All
-positions are 1-based.
+HDF5 shows MATLAB's arrays transposed: a cell array of n images is (1, n) references, an image is C x W x H (a grey one
+W x H), ``phis`` is 87 x n (29 x, 29 y, 29 occlusion flags) and ``bboxes`` 4 x n (x, y, width, height). All positions
+are 1-based.
 """
 
 import functools
@@ -18,7 +18,7 @@ from kdloss.errors import DataError
 
 # Split -> names of its images, points and boxes.
 VARIABLES = {"train": ("IsTr", "phisTr", "bboxesTr"), "test": ("IsT", "phisT", "bboxesT")}
-# h5py raises whatever damaged structures, or others than expected, lead it to.
+# h5py raises errors of any kind at damaged or unexpected structures.
 _DAMAGE = Exception
 
 
@@ -30,16 +30,13 @@ def read_cofw(source):
     """
     source, scheme, counts = Path(source), dataset_scheme("cofw"), DATASETS["cofw"].counts
     files = {split: source / next(iter(counts[split])) for split in VARIABLES}
-    present = {split: path for split, path in files.items() if path.is_file()}
-    if not present:
+    if not any(path.is_file() for path in files.values()):
         raise DataError(f"{source}: found neither {' nor '.join(path.name for path in files.values())}")
-    warnings = [
-        f"{path.name} absent: no {split} set ({counts[split][path.name]} faces)"
-        for split, path in files.items()
-        if split not in present
-    ]
-    described = []
-    for split, path in present.items():
+    described, warnings = [], []
+    for split, path in files.items():
+        if not path.is_file():
+            warnings.append(f"{path.name} absent: no {split} set ({counts[split][path.name]} faces)")
+            continue
         images, lines = _Images(path, split), zip(*_read_annotations(path, split, scheme.num_points), strict=True)
         described += [(images, number, phi, box) for number, (phi, box) in enumerate(lines, start=1)]
     return RawDataset(scheme, FacesOnDisk(described, _read_face), warnings=tuple(warnings))
@@ -53,7 +50,7 @@ def _open(path):
             raise DataError(f"{path}: a MATLAB v5 file, expected v7.3 as released: save it again with -v7.3")
         file = h5py.File(path, "r")
         if foreign := foreign_part(file):
-            raise DataError(f"{path}: {foreign}: bring a file that holds all itself")
+            raise DataError(f"{path}: {foreign}: give a file that contains all of its data")
         return file
     except DataError:
         raise
@@ -62,32 +59,32 @@ def _open(path):
 
 
 def _read_annotations(path, split, num_points):
-    images_name, phis_name, boxes_name = VARIABLES[split]
+    images_name, *names = VARIABLES[split]
     with _open(path) as file:
         absent = [name for name in VARIABLES[split] if name not in file]
         if absent:
             raise DataError(f"{path}: found {', '.join(file) or 'nothing'}, expected {', '.join(absent)} in it")
         try:
             count = read_dataset(file[images_name]).size
-            phis, boxes = (_numbers(file[name]) for name in (phis_name, boxes_name))
+            arrays = [_numbers(file[name]) for name in names]
         except _DAMAGE as error:
             raise DataError(f"{path}: damaged ({error}): fetch it again") from error
-    for name, array, columns in ((phis_name, phis, 3 * num_points), (boxes_name, boxes, 4)):
+    for name, array, columns in zip(names, arrays, (3 * num_points, 4), strict=True):
         if array.shape != (count, columns):
             raise DataError(f"{path}: found {name} of {array.shape}, expected {(count, columns)} for {count} images")
-    return phis, boxes
+    return arrays
 
 
 def _numbers(dataset):
     found = read_dataset(dataset)
     if found.dtype.kind not in "fiu":
         raise ValueError(f"{dataset.name} is of {found.dtype}, expected numbers")
-    with np.errstate(invalid="ignore", over="ignore"):  # faces of such numbers are skipped
+    with np.errstate(invalid="ignore", over="ignore"):  # faces with such numbers are skipped
         return found.astype(np.float64).T
 
 
 class _Images:
-    """The images of a file, which is opened when the first is read."""
+    """The images of a file, which opens on first access: an open file cannot be sent to another process."""
 
     def __init__(self, path, split):
         self.path, self.split = path, split
@@ -98,7 +95,7 @@ class _Images:
         return file, read_dataset(file[VARIABLES[self.split][0]]).reshape(-1)
 
     def __getitem__(self, number):
-        """The data set of image ``number``, from 1."""
+        """The HDF5 dataset of image ``number``, counted from 1."""
         file, references = self._file
         return file[references[number - 1]]
 
@@ -112,15 +109,13 @@ def _read_face(images, number, phi, box):
         points = as_points(np.stack([x, y], axis=-1) - 1)
     except _DAMAGE as error:
         return SkippedFace(name, f"{path}: image {name}: {error}")
-    known_box = (*(float(value) - 1 for value in box[:2]), *map(float, box[2:])) if np.isfinite(box).all() else None
-    return Face(name, image, points, split, path.name, name, box=known_box, occluded=occluded > 0.5)
+    box = tuple(map(float, box - (1, 1, 0, 0))) if np.isfinite(box).all() else None
+    return Face(name, image, points, split, path.name, name, box=box, occluded=occluded > 0.5)
 
 
 def _image(dataset):
     shape, kind = dataset.shape, dataset.dtype
     if kind != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[0] in (1, 3))) or 0 in shape:
         raise ValueError(f"found an array of {shape} {kind}, expected an image: 3 x W x H or W x H of uint8")
-    pixels = read_dataset(dataset).T
-    if pixels.ndim == 2:
-        pixels = pixels[:, :, None]
+    pixels = np.atleast_3d(read_dataset(dataset).T)
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))

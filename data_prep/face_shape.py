@@ -1,10 +1,8 @@
 """The geometry of a synthetic face: a 3-D head with 98 named points, turned and projected.
 
-Head frame: x to the right of the picture, y down, z towards the viewer; the unit is the mean distance of the outer
-eye corners, the origin lies between the eyes. Proportions are the usual ones of a drawing manual, rounded.
+Head frame: x to the right of the picture, y down, z towards the viewer. The unit is the mean distance between the outer
+eye corners, and the origin lies between the eyes. The proportions are those of a drawing manual, rounded.
 """
-
-import functools
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -14,12 +12,12 @@ from kdloss.data.schemes import SCHEMES
 
 # The head turns about this point, between the ears.
 PIVOT = np.array([0.0, 0.35, -0.5])
-# Depth of the middle of the face, without its nose: cheeks and brow curve from here to the contour.
+# Depth of the middle of the face without its nose. Cheeks and brow curve from here to the contour.
 MIDDLE_DEPTH = 0.10
 SKULL_CENTRE = np.array([0.0, -0.30, -0.85])
 SIDES = {"right": -1.0, "left": 1.0}
-# Points of the lips: distance from the middle (1: the corner), height over the mouth's line, depth below it, and how
-# far the point follows the upper and the lower jaw. Those at distance 0 have no side.
+# Points of the lips: distance from the middle (1: the corner), height above the line of the mouth, depth below it, and
+# how far the point follows the upper and the lower jaw. Points at distance 0 belong to neither side.
 _LIPS = (
     ("mouth_corner", 1.0, 0.0, 0.0, 0.0, 0.35),
     ("upper_lip_0", 0.62, 0.78, 0.0, 0.12, 0.0),
@@ -37,30 +35,24 @@ _LIPS = (
 
 
 def spline(points, samples=6, closed=False):
-    """A smooth (Catmull-Rom) curve (M, D) through points (N, D), every one of which lies on it."""
-    # Beyond an end the curve goes on straight.
+    """A smooth (Catmull-Rom) curve (M, D) through all of the points (N, D)."""
+    # The curve continues straight beyond an open end.
     ends = (points[-1:], points[:2]) if closed else (2 * points[:1] - points[1:2], 2 * points[-1:] - points[-2:-1])
     controls = np.concatenate([ends[0], points, ends[1]])
     segments = np.stack([controls[:-3], controls[1:-2], controls[2:-1], controls[3:]], axis=1)
-    curve = (_spline_weights(samples) @ segments).reshape(-1, points.shape[1])
+    powers = np.vander(np.arange(samples) / samples, 4, increasing=True)
+    weights = powers @ np.array([[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]]) / 2
+    curve = (weights @ segments).reshape(-1, points.shape[1])
     return curve if closed else np.concatenate([curve, points[-1:]])
 
 
-@functools.cache
-def _spline_weights(samples):
-    powers = np.vander(np.arange(samples) / samples, 4, increasing=True)
-    return powers @ np.array([[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]]) / 2
-
-
-def along(rows, at, knots=None):
-    """``rows`` (N, D), interpolated: (D,) or (M, D) at positions on ``knots``; without knots on 0 to 1."""
-    knots = np.linspace(0, 1, len(rows)) if knots is None else knots
+def interpolate(rows, at, knots):
+    """Rows (N, D) that stand at the positions ``knots``, interpolated at a position (D,) or at several (M, D)."""
     return np.stack([np.interp(at, knots, column) for column in np.asarray(rows).T], axis=-1)
 
 
-@functools.cache
 def unit_circle(count):
-    """(count, 2) points of the unit circle, from (1, 0) on clockwise as seen in a picture."""
+    """(count, 2) points of the unit circle, clockwise in a picture, the first at (1, 0)."""
     t = np.arange(count) * (2 * np.pi / count)
     return np.stack([np.cos(t), np.sin(t)], axis=-1)
 
@@ -69,13 +61,13 @@ class Head:
     """The head of one person with one expression, turned and projected (weak perspective) into a picture.
 
     Args:
-        p: what `data_prep.synthetic.draw_parameters` gives.
-        height, width: of the picture, pixels.
+        p: parameters as `data_prep.synthetic.draw_parameters` returns them.
+        height, width: size of the picture, pixels.
 
     Attributes:
         points: (98, 2) float64 pixels in the order of scheme 98.
-        outline: (M, 2) pixels, the jaw through its 33 points and the hairline above it, closed.
-        scale: pixels a unit of the head frame.
+        outline: (M, 2) pixels, the closed outline of the jaw through its 33 points and of the hairline.
+        scale: pixels in one unit of the head frame.
     """
 
     def __init__(self, p, height, width):
@@ -85,7 +77,7 @@ class Head:
         self.scale, self.origin = 1.0, np.zeros(2)
         jaw, hairline = _contours(p)
         points = self._landmarks(p, jaw)
-        # The landmarks' box lies where, and is as large as, the parameters say.
+        # The parameters set the place and the size of the landmarks' box.
         x, y, box_width, box_height = landmark_box(points)
         shorter = min(height, width)
         self.scale = p.share * shorter / max(box_width, box_height)
@@ -96,7 +88,7 @@ class Head:
         self.outline = np.concatenate([spline(self.points[:33], 3), left[1:], right[:0:-1]])
 
     def project(self, points):
-        """(..., 3) head frame -> (..., 2) pixels."""
+        """Points (..., 3) of the head frame -> pixels (..., 2)."""
         return (points - PIVOT) @ self.rotation[:2].T * self.scale + self.origin
 
     def skull(self, growth=1.0):
@@ -115,16 +107,15 @@ class Head:
         for side, sign in SIDES.items():
             outline = self._visible(spline(jaw * (sign, 1, 1), 12), sign)
             length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(outline, axis=0), axis=-1))])
-            even = along(outline, np.linspace(0, length[-1], 17), length)
+            even = interpolate(outline, np.linspace(0, length[-1], 17), length)
             placed |= {f"{side}_jaw_{i}": even[i] for i in range(16)} | {"chin": even[16]}
         return np.stack([placed[name] for name in SCHEMES["98"].names])
 
     def _visible(self, contour, sign):
-        """The outline (N, 2) that the viewer sees of one side of the face, whose contour (N, 3) is given.
+        """The visible outline (N, 2) of the side of the face with the contour (N, 3).
 
-        On the side that turns away the cheek hides the jaw, and annotators mark the visible outline. A slice of the
-        face at one height is taken as a quarter of an ellipse from the contour to the middle; its outermost
-        point has a closed form.
+        On the side that turns away the cheek hides the jaw, and annotators mark the visible outline. A horizontal slice
+        of the face is a quarter of an ellipse from the contour to the middle. Its outermost point has a closed form.
         """
         away = sign * np.sin(self.yaw)
         if away > 0:
@@ -136,7 +127,7 @@ class Head:
 
 
 def _contours(p):
-    """Of one side: (7, 3) from the ear to the chin, and (5, 3) from the ear to the middle of the forehead."""
+    """The contours of one side: (7, 3) from the ear to the chin, (5, 3) from the ear to the middle of the forehead."""
     wide = p.jaw_width
     x = np.array([0.77, 0.755, 0.70 * (0.6 + 0.4 * wide), 0.53 * wide, 0.28 * wide, 0.10 * wide, 0.0])
     y = np.array([-0.03, 0.27, 0.62, 0.97, 1.21, 1.28, 1.29])
@@ -178,11 +169,8 @@ def _eye(p, side):
 
 def _ridge(p):
     y = 0.44 * p.nose_length
-    points = {"nose_base": (0.0, y + 0.095, 0.17)}
-    for i in range(4):
-        depth = 0.09 + (0.28 * p.nose_height - 0.02) * (i / 3) ** 1.3
-        points[f"nose_bridge_{i}"] = (0.0, -0.02 + (y + 0.02) * i / 3, depth)
-    return points
+    ridge = [(-0.02 + (y + 0.02) * i / 3, 0.09 + (0.28 * p.nose_height - 0.02) * (i / 3) ** 1.3) for i in range(4)]
+    return {f"nose_bridge_{i}": (0.0, *point) for i, point in enumerate(ridge)} | {"nose_base": (0.0, y + 0.095, 0.17)}
 
 
 def _nostril(p):

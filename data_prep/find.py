@@ -1,4 +1,4 @@
-"""From ``--data`` and ``--dataset`` to an opened prepared data set."""
+"""Opens the prepared data set that ``--data`` and ``--dataset`` name."""
 
 import hashlib
 import os
@@ -19,21 +19,25 @@ def find_prepared(dataset, data=None, size=256):
 
     Args:
         dataset: its name.
-        data: a prepared folder, or a raw one in the official layout, which then is prepared into
-            ``KDLOSS_DATA/cache`` first; None looks for ``KDLOSS_DATA/<dataset>``.
-        size: side of the stored crops when a raw folder has to be prepared.
+        data: a prepared folder, or a raw one in the official layout, which is first prepared into
+            ``KDLOSS_DATA/cache``; None means ``KDLOSS_DATA/<dataset>``.
+        size: side of the stored crops if a raw folder has to be prepared.
 
     Raises:
         DataError: there are no such faces; the message says how to get some.
     """
-    return check_data(dataset, data, size) or PreparedDataset(_prepare_into_cache(dataset, Path(data), size))
+    prepared = check_data(dataset, data, size)
+    if prepared is None:
+        prepare(dataset, data, folder := _cache(dataset, data, size), size=size)
+        prepared = PreparedDataset(folder)
+    return prepared
 
 
 def check_data(dataset, data=None, size=256):
-    """What `find_prepared` opens, or None: these faces are raw, and have to be prepared first.
+    """Opens what `find_prepared` opens, or returns None if these faces are raw and have to be prepared first.
 
     Raises:
-        DataError: there are no such faces, or a raw folder that is not of the official layout.
+        DataError: there are no such faces, or a raw folder is not of the official layout.
     """
     if data is None:
         folder = data_root() / dataset
@@ -54,21 +58,13 @@ def check_data(dataset, data=None, size=256):
     return PreparedDataset(folder).require(dataset=dataset)
 
 
-def _prepare_into_cache(dataset, source, size):
-    prepare(dataset, source, folder := _cache(dataset, source, size), size=size)
-    return folder
-
-
 def _cache(dataset, source, size):
-    return data_root() / "cache" / f"{dataset}-{size}-{_state_of(source)[:10]}"
-
-
-def _state_of(source):
-    """A key of 64 characters that changes when the folder is another, or a file in it comes, goes or changes."""
+    """The folder in the cache for a raw folder. It changes when a file in there appears, disappears or changes."""
     source = os.path.realpath(source)
     lines = []
     for folder, folders, files in os.walk(source):
         for path in (os.path.join(folder, name) for name in (*folders, *files)):
             state = os.stat(path, follow_symlinks=os.path.exists(path))  # a link may lead nowhere
             lines.append(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n")
-    return hashlib.sha256("".join([source, *sorted(lines)]).encode(errors="surrogateescape")).hexdigest()
+    key = hashlib.sha256("".join([source, *sorted(lines)]).encode(errors="surrogateescape")).hexdigest()[:10]
+    return data_root() / "cache" / f"{dataset}-{size}-{key}"

@@ -1,6 +1,6 @@
-"""Writes synthetic faces as the official 300-W, COFW or WFLW releases lie on the disk, for the real readers to read."""
+"""Writes synthetic faces in the layout of the official 300-W, COFW or WFLW release, for the real readers to read."""
 
-import csv
+import collections
 import functools
 import itertools
 import json
@@ -13,13 +13,13 @@ import numpy as np
 from data_prep.cofw import VARIABLES
 from data_prep.raw import SYNTHETIC_MARK
 from data_prep.synthetic import SMALLEST, render_face
-from data_prep.wflw import ANNOTATIONS, FLAGS, IMAGES, LISTS
+from data_prep.wflw import ANNOTATIONS, FLAGS, IMAGES, LIST, LISTS
 from kdloss.data.geometry import landmark_box
 from kdloss.errors import ConfigError, DataError
 from kdloss.files import new_folder
 
 SPLITS = ("train", "test")
-# Parts of 300-W that take turns, about as often as in the release; the first turns visit each.
+# Parts of 300-W in the order in which they get faces, about as often as in the release. Each comes early.
 _PARTS = {
     "train": ("helen/trainset", "lfpw/trainset", "afw") + ("helen/trainset", "helen/trainset", "lfpw/trainset") * 2,
     "test": ("helen/testset", "lfpw/testset", "ibug", "helen/testset", "helen/testset", "lfpw/testset"),
@@ -32,40 +32,25 @@ _MATLAB_HEADER = b"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: Thu Jan  
 # The points of the 98 that 300-W has: every second one of the jaw, upper brows, six of eight of an eye.
 _AS_68 = [*range(0, 33, 2), *range(33, 38), *range(42, 47), *range(51, 60), 60, 61, 63, 64, 65, 67]
 _AS_68 += [68, 69, 71, 72, 73, 75, *range(76, 96)]
-# Those that COFW has. It has the inner ends of brows, too, each between an upper and a lower point of the 98.
+# The points of the 98 that COFW has. It also has the inner ends of brows, each between two points of the 98.
 _AS_29 = [33, 46, 37, 42, 35, 40, 44, 48, 60, 72, 64, 68, 62, 66, 70, 74, 96, 97, 55, 59, 54, 57, 76, 82, 79, 90, 94]
 _AS_29 += [85, 16]
 _INNER_BROWS, _UNDER_INNER_BROWS = slice(2, 4), [38, 50]
 
 
-def to_68(points98):
-    """(..., 98, C) -> (..., 68, C) in 300-W order."""
-    return points98[..., _AS_68, :]
-
-
-def to_29(points98):
-    """(..., 98, C) -> (..., 29, C) in COFW order."""
-    points29 = points98[..., _AS_29, :]
-    points29[..., _INNER_BROWS, :] = (points29[..., _INNER_BROWS, :] + points98[..., _UNDER_INNER_BROWS, :]) / 2
-    return points29
-
-
 def write_layout(layout, out, *, count, test_count=None, seed=0, size=200, progress=iter):
-    """Renders faces into a folder of an official layout.
-
-    Beside the official files stand ``SYNTHETIC.json``, which says that the faces were rendered, and
-    ``attributes.csv``, a line a face with all that was drawn for it, under the name the reader gives the face.
+    """Renders faces into a folder of an official layout; ``SYNTHETIC.json`` in it says that they were rendered.
 
     Args:
         layout: ``300w``, ``cofw`` or ``wflw``.
-        out: the folder to make; written beside itself and renamed at the end.
-        count, test_count: training and test faces; a quarter of ``count`` if no ``test_count`` is given.
+        out: the folder to make; written beside its place and renamed at the end.
+        count, test_count: numbers of training and test faces; ``test_count`` is a quarter of ``count`` by default.
         seed: the same seed gives the same bytes.
         size: width of the pictures in pixels; they are up to a sixth taller.
         progress: wraps the list of faces to render, for example to show a bar.
 
     Returns:
-        Faces of each part of the data set, a dict.
+        Part of the data set -> its number of faces.
 
     Raises:
         ConfigError: an unknown layout, or a number out of range.
@@ -84,32 +69,38 @@ def write_layout(layout, out, *, count, test_count=None, seed=0, size=200, progr
     if out.exists():
         raise DataError(f"{out}: exists already: give another --out, or remove it first")
     jobs = [(split, i) for split, n in zip(SPLITS, (count, test_count), strict=True) for i in range(n)]
-    counts, rows = {}, []
+    counts = collections.Counter()
     with new_folder(out) as work:
-        for split, numbers in itertools.groupby(progress(jobs), key=lambda job: job[0]):
+        for split, of_split in itertools.groupby(progress(jobs), key=lambda job: job[0]):
             render = functools.partial(_render, seed, size, split)
-            for part, name, face in _WRITERS[layout](work, split, (i for _, i in numbers), render):
-                counts[part] = counts.get(part, 0) + 1
-                rows.append({"name": name, "split": split} | face.attributes)
-        with open(work / "attributes.csv", "w", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, rows[0])
-            table.writeheader()
-            table.writerows(rows)
+            counts.update(_WRITERS[layout](work, split, (i for _, i in of_split), render))
         mark = {"synthetic": True, "generator": "data_prep.synthetic", "layout": layout, "seed": seed, "size": size}
-        mark |= {"counts": counts, "attributes": "attributes.csv"}
+        mark["counts"] = counts
         (work / SYNTHETIC_MARK).write_text(json.dumps(mark, indent=2) + "\n", encoding="utf-8")
     return counts
 
 
+def to_68(points98):
+    """(..., 98, C) -> (..., 68, C) in 300-W order."""
+    return points98[..., _AS_68, :]
+
+
+def to_29(points98):
+    """(..., 98, C) -> (..., 29, C) in COFW order."""
+    points29 = points98[..., _AS_29, :]
+    points29[..., _INNER_BROWS, :] = (points29[..., _INNER_BROWS, :] + points98[..., _UNDER_INNER_BROWS, :]) / 2
+    return points29
+
+
 def _render(seed, size, split, i, difficulty=1.0):
-    """Face ``i`` of a split depends on the seed, the split and ``i`` alone, not on how many there are."""
+    """Face ``i`` of a split: it depends on the seed, the split and ``i``, not on the number of faces."""
     rng = np.random.default_rng([seed, SPLITS.index(split), i])
-    # Taller than wide, so that a reader that swaps the axes is found out.
+    # Pictures are taller than wide, which exposes a reader that swaps the axes.
     return render_face(rng, (size + int(rng.integers(1, size // 6)), size), difficulty)
 
 
 def _write_300w(root, split, numbers, render):
-    """Folders of pictures, each with a 1-based ``.pts`` file beside it. Yields part, name and face."""
+    """Folders of pictures, each with a 1-based ``.pts`` file beside it. Yields their parts."""
     for i in numbers:
         part = _PARTS[split][i % len(_PARTS[split])]
         face = render(i, 1.7 if part == "ibug" else 1.0)  # ibug was collected for its hard faces
@@ -118,27 +109,27 @@ def _write_300w(root, split, numbers, render):
         lines = [f"{x:.6f} {y:.6f}\n" for x, y in to_68(face.points98).astype(np.float64) + 1]
         text = f"version: 1\nn_points:  {len(lines)}\n{{\n{''.join(lines)}}}\n"
         (root / name).with_suffix(".pts").write_text(text, encoding="ascii")
-        yield part, name, face
+        yield part
 
 
 def _write_wflw(root, split, numbers, render):
-    """A list of the faces, and folders of pictures. Yields part, name and face."""
+    """Folders of pictures and a list of their faces. Yields their part."""
     folder = root / ANNOTATIONS / LISTS
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / f"list_98pt_rect_attr_{split}.txt", "w", encoding="ascii") as file:
+    with open(folder / LIST.format(split), "w", encoding="ascii") as file:
         for i in numbers:
             face, event = render(i), _EVENTS[i % len(_EVENTS)]
             name = f"{event}/{event.replace('--', '_')}_{SPLITS.index(split)}_{i + 1}.jpg"
             _write_image(root / IMAGES / name, face.image)
             x, y, width, height = landmark_box(face.points98).astype(np.float64)
-            box = [round(value) for value in (x, y, x + width, y + height)]
-            points, flags = [f"{value:.6f}" for value in face.points98.flat], [int(face.flags[flag]) for flag in FLAGS]
+            box = map(round, (x, y, x + width, y + height))
+            points, flags = (f"{value:.6f}" for value in face.points98.flat), (int(face.flags[flag]) for flag in FLAGS)
             print(*points, *box, *flags, name, file=file)
-            yield split, f"{name}#{i + 1}", face
+            yield split
 
 
 def _write_cofw(root, split, numbers, render):
-    """A MATLAB v7.3 file, HDF5 behind 512 bytes: arrays transposed, positions 1-based. Yields part, name and face."""
+    """A MATLAB v7.3 file: HDF5 after 512 bytes, arrays transposed, positions 1-based. Yields its part."""
     path, columns = root / f"COFW_{split}_color.mat", ([], [], [])
     with h5py.File(path, "w", userblock_size=512) as file:
         for i in numbers:
@@ -153,7 +144,7 @@ def _write_cofw(root, split, numbers, render):
             columns[0].append([stored.ref])
             columns[1].append([*(points.T + 1).flat, *occluded])
             columns[2].append(np.round([*(box[:2] + 1), *box[2:]]))
-            yield path.name, f"{split}/{i + 1:04d}", face
+            yield path.name
         types = (h5py.ref_dtype, "cell"), (np.float64, "double"), (np.float64, "double")
         for name, rows, (dtype, matlab) in zip(VARIABLES[split], columns, types, strict=True):
             file.create_dataset(name, data=np.array(rows, dtype).T).attrs["MATLAB_class"] = np.bytes_(matlab)

@@ -1,10 +1,9 @@
-"""From a raw data set to a prepared folder, and what is said about it on the way."""
+"""Makes a prepared folder from a raw data set, and reports what it found."""
 
 import collections
 import contextlib
 import csv
 import dataclasses
-import hashlib
 import importlib
 import os
 import shutil
@@ -15,14 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.crops import FaceCutter, cut_faces
-from data_prep.raw import SYNTHETIC_MARK, SkippedFace
+from data_prep.raw import SYNTHETIC_MARK, SkippedFace, held_out
 from kdloss.data.datasets import dataset_spec
 from kdloss.data.prepared import BOX_COLUMNS, SUBSET_PREFIX, TEXT, content_hash, is_prepared, write_manifest
 from kdloss.errors import DataError
 from kdloss.files import new_folder
 from kdloss.machine import usable_cores
 
-# Imported when asked for: h5py takes longer to load than a small data set takes to prepare.
+# Imported on demand: h5py takes longer to load than a small data set takes to prepare.
 READERS = {
     "300w": ("data_prep.w300", "read_300w"),
     "cofw": ("data_prep.cofw", "read_cofw"),
@@ -31,17 +30,17 @@ READERS = {
 }
 VALIDATION_SHARE = 0.10
 _LISTED = 5
-# To start a process takes as long as to cut some hundred faces.
+# Starting a process takes as long as cutting some hundred faces.
 _FACES_A_PROCESS = 256
 
 
-def open_raw(dataset, source, **options):
+def open_raw(dataset, source, json=None):
     """Opens a raw data set with its reader.
 
     Args:
         dataset: ``300w``, ``cofw``, ``wflw`` or ``folder``.
         source: its folder. A file SYNTHETIC.json in it marks rendered faces.
-        options: of the reader; ``json`` (a COCO-style file) for ``folder``.
+        json: a COCO-style file, for ``folder`` only.
 
     Raises:
         DataError: no such folder (the message says where to get the data), or not of the official layout.
@@ -52,40 +51,35 @@ def open_raw(dataset, source, **options):
     if dataset not in READERS:
         raise DataError(f"--dataset {dataset}: nothing reads {spec.title} yet: add a reader to {__name__}.READERS")
     module, name = READERS[dataset]
-    raw = getattr(importlib.import_module(module), name)(source, **options)
+    raw = getattr(importlib.import_module(module), name)(source, *([json] if json else []))
     return dataclasses.replace(raw, synthetic=(source / SYNTHETIC_MARK).is_file())
 
 
-def prepare(
-    dataset, source, out, *, size=256, crop_scale=2.0, overwrite=False, processes=None, progress=None, **options
-):
-    """Prepares a raw data set and prints what was found, beside the official counts.
+def prepare(dataset, source, out, *, json=None, processes=None, progress=None, **options):
+    """Prepares a raw data set and prints the numbers of faces found, beside the official ones.
 
-    With several processes, a script that calls this needs ``if __name__ == "__main__":`` around what it does, as with
-    `multiprocessing`.
+    With several processes, a script that calls this needs ``if __name__ == "__main__":`` as with `multiprocessing`.
 
     Args:
-        dataset, source, options: see `open_raw`.
-        out, size, crop_scale, overwrite: see `write_prepared`.
-        processes: how many cut faces; as many as there are cores by default, if there is work for them.
+        dataset, source, json: see `open_raw`.
+        out, options: see `write_prepared`; options are ``size``, ``crop_scale`` and ``overwrite``.
+        processes: number of processes that cut faces; by default one a core, if there is work for them.
         progress: called with an iterator and its length, returns an iterator; `print_progress` by default.
 
     Returns:
         The manifest, a dict.
     """
-    show = progress or print_progress
     try:
-        raw = open_raw(dataset, source, **options)
+        raw = open_raw(dataset, source, json)
+        total = len(raw.entries)
         manifest = write_prepared(
             raw,
             dataset_spec(dataset),
             out,
             source=source,
-            size=size,
-            crop_scale=crop_scale,
-            overwrite=overwrite,
-            progress=lambda done: show(done, raw.total),
-            processes=processes or max(1, min(usable_cores(), raw.total // _FACES_A_PROCESS)),
+            progress=lambda faces: (progress or print_progress)(faces, total),
+            processes=processes or max(1, min(usable_cores(), total // _FACES_A_PROCESS)),
+            **options,
         )
     except OSError as error:  # no permission, no space left
         raise DataError(f"{error.filename or out}: {error.strerror or error}") from error
@@ -94,8 +88,73 @@ def prepare(
     return manifest
 
 
+def write_prepared(raw, spec, out, *, source, size=256, crop_scale=2.0, progress=iter, overwrite=False, processes=1):
+    """Cuts every face and writes the prepared folder ``out``, with the same bytes for any number of processes.
+
+    Args:
+        raw: a `RawDataset`.
+        spec: its `DatasetSpec`.
+        out: the folder to make. It is written beside its place under another name and renamed at the end.
+        source: origin of the raw data, for the manifest.
+        size: side of the stored crops, pixels.
+        crop_scale: side of the crop over the longer side of the landmark box; leaves room for rotation.
+        progress: wraps an iterator over the finished faces.
+        overwrite: replaces an existing prepared folder.
+
+    Returns:
+        The manifest, a dict.
+
+    Raises:
+        UserError: ``out`` exists or cannot be written, or no face could be read.
+    """
+    with _folder_for(Path(out), overwrite) as folder:
+        crops, skipped = _write_faces(raw, folder / "faces.npy", size, crop_scale, progress, processes)
+        if not crops:
+            reason = f"; the first: {skipped[0]['name']}: {skipped[0]['reason']}" if skipped else ""
+            raise DataError(f"{source}: none of its {len(raw.entries)} faces could be read{reason}")
+        rows, warnings = [crop.row for crop in crops], list(raw.warnings)
+        if outside := [crop.name for crop in crops if crop.outside]:
+            warnings.append(
+                f"{len(outside)} of {len(rows)} faces have points outside their image, the first is {outside[0]}: they "
+                "are kept as given; if there are many, points may be counted from 0 where the format counts from 1, or "
+                "belong to other images"
+            )
+        _hold_out_validation(rows)
+        arrays = {
+            "points": np.array([crop.points for crop in crops], np.float32),
+            "to_image": np.array([crop.to_image for crop in crops], np.float64),
+            "digests": np.array([crop.digest for crop in crops], np.uint8),
+        }
+        if any(crop.occluded is not None for crop in crops):
+            none = np.zeros(raw.scheme.num_points, bool)
+            arrays["occluded"] = np.array([none if crop.occluded is None else crop.occluded for crop in crops])
+        for name, array in arrays.items():
+            np.save(folder / f"{name}.npy", array, allow_pickle=False)
+        _write_table(folder / "table.csv", rows, spec)
+        names, splits = ([row[key] for row in rows] for key in ("name", "split"))
+        counts = {}
+        for row in rows:
+            split = "test" if row["split"] == "test" else "train"
+            counts.setdefault(split, collections.Counter())[row["source"]] += 1
+        facts = {
+            "dataset": spec.name,
+            "scheme": raw.scheme.to_json(),
+            "count": len(rows),
+            "size": size,
+            "crop_scale": crop_scale,
+            "source": str(source),
+            "synthetic": raw.synthetic,
+            "counts": counts,
+            "official": spec.counts,
+            "skipped": skipped,
+            "warnings": warnings,
+            "content": content_hash(arrays["points"], names, splits, arrays["digests"]),
+        }
+        return write_manifest(folder, facts)
+
+
 def count_report(manifest):
-    """Lines that say how many faces were found, against the official numbers, what was skipped, and warnings."""
+    """Lines with the numbers of faces beside the official ones, the skipped faces, and the warnings."""
     kind = "synthetic, " if manifest["synthetic"] else ""
     scheme = manifest["scheme"]
     lines = [f"{manifest['dataset']} ({kind}{len(scheme['names'])} points): {manifest['count']} faces"]
@@ -115,7 +174,7 @@ def count_report(manifest):
 
 
 def print_progress(entries, total):
-    """Passes ``entries`` on, and writes a line to standard error at every tenth of ``total``."""
+    """Yields ``entries`` and writes a line to standard error at every tenth of ``total``."""
     start, shown = time.monotonic(), 0
     for done, entry in enumerate(entries, start=1):
         yield entry
@@ -126,13 +185,6 @@ def print_progress(entries, total):
             print(f"{10 * tenth:3d} %  {done}/{total} faces  {rate:.0f}/s", file=sys.stderr, flush=True)
 
 
-def _against(found, official):
-    if official is None:
-        return ""
-    difference = "" if found == official else f", {found - official:+d}"
-    return f" of {official} official{difference}"
-
-
 def _how_to_get(spec):
     get = f"get {spec.title} at {spec.where} ({spec.licence})" if spec.where else "give --source a folder of faces"
     layout = spec.name if spec.where else "300w"
@@ -140,69 +192,22 @@ def _how_to_get(spec):
     return f"{get}, or render some faces: {make}"
 
 
-def write_prepared(raw, spec, out, *, source, size=256, crop_scale=2.0, progress=iter, overwrite=False, processes=1):
-    """Cuts every face out and writes the prepared folder ``out``, the same to the byte with any number of processes.
-
-    Args:
-        raw: a `RawDataset`.
-        spec: its `DatasetSpec`.
-        out: the folder to make; it grows beside itself under another name and is renamed at the end.
-        source: where the raw data came from, for the manifest.
-        size: side of the stored crops, pixels.
-        crop_scale: side of the crop over the longer side of the landmark box; leaves room for rotation.
-        progress: wraps an iterator over the faces that are done.
-        overwrite: replaces an existing prepared folder.
-
-    Returns:
-        The manifest, a dict.
-
-    Raises:
-        UserError: ``out`` exists, cannot be written, or not one face could be read.
-    """
-    with _folder_for(Path(out), overwrite) as folder:
-        crops, skipped = _cut_all(raw, folder / "faces.npy", size, crop_scale, progress, processes)
-        if not crops:
-            reason = f"; the first: {skipped[0]['name']}: {skipped[0]['reason']}" if skipped else ""
-            raise DataError(f"{source}: none of its {raw.total} faces could be read{reason}")
-        rows, warnings = [crop.row for crop in crops], list(raw.warnings)
-        if outside := [crop.name for crop in crops if crop.outside]:
-            warnings.append(
-                f"{len(outside)} of {len(rows)} faces have points outside their image, the first is {outside[0]}: they "
-                "are kept as given; if there are many, points may be counted from 0 where the format counts from 1, or "
-                "belong to other images"
-            )
-        _hold_out_validation(rows)
-        arrays = _arrays(crops)
-        for name, array in arrays.items():
-            np.save(folder / f"{name}.npy", array, allow_pickle=False)
-        _write_table(folder / "table.csv", rows, spec)
-        names, splits = ([row[key] for row in rows] for key in ("name", "split"))
-        facts = {
-            "dataset": spec.name,
-            "scheme": raw.scheme.to_json(),
-            "count": len(rows),
-            "size": size,
-            "crop_scale": crop_scale,
-            "source": str(source),
-            "synthetic": raw.synthetic,
-            "counts": _counts(rows),
-            "official": spec.counts,
-            "skipped": skipped,
-            "warnings": warnings,
-            "content": content_hash(arrays["points"], names, splits, arrays["digests"]),
-        }
-        return write_manifest(folder, facts)
+def _against(found, official):
+    if official is None:
+        return ""
+    difference = "" if found == official else f", {found - official:+d}"
+    return f" of {official} official{difference}"
 
 
 @contextlib.contextmanager
 def _folder_for(out, overwrite):
-    """Yields a folder that becomes ``out`` when the block ends well; what is there is removed only after that."""
+    """Yields a folder that replaces ``out`` if the block ends well; only then the old one is removed."""
     before = out.parent / f".{out.name}.replaced"
     _settle(before, out)
     if out.exists() and not overwrite:
         raise DataError(f"{out}: exists already: give another --out, or --overwrite to replace it")
     if out.exists() and not is_prepared(out):
-        raise DataError(f"{out}: exists and is no prepared folder, so it is not overwritten: give another --out")
+        raise DataError(f"{out}: exists and is not a prepared folder, so it is not overwritten: give another --out")
     try:
         with new_folder(out) as folder:
             yield folder
@@ -213,22 +218,22 @@ def _folder_for(out, overwrite):
 
 
 def _settle(before, out):
-    """Removes the set that was there before, or puts it back if no other has taken its place."""
+    """Puts the replaced folder back if ``out`` is missing; removes it otherwise."""
     if before.exists() and not out.exists():
         os.replace(before, out)
     shutil.rmtree(before, ignore_errors=True)
 
 
-def _cut_all(raw, path, size, crop_scale, progress, processes):
-    """Writes ``faces.npy``; returns a `Crop` for each of its faces, and name and reason of those that were skipped.
+def _write_faces(raw, path, size, crop_scale, progress, processes):
+    """Writes ``faces.npy``; returns a `Crop` for each of its faces, and name and reason of each skipped one.
 
-    Of faces of one name the first is taken.
+    Of several faces with one name the first is kept.
     """
     with open(path, "wb") as file:
-        start = _write_header(file, raw.total, size)
+        start = _write_header(file, len(raw.entries), size)
     crops, skipped = {}, []
-    with cut_faces(FaceCutter(raw.entries, path, start, size, crop_scale), processes) as cut:
-        for number, face in enumerate(progress(cut)):
+    with cut_faces(FaceCutter(raw.entries, path, start, size, crop_scale), processes) as faces:
+        for number, face in enumerate(progress(faces)):
             if face.name in crops and face.read:
                 skipped.append({"name": face.name, "reason": "a face of this name came before"})
             elif isinstance(face, SkippedFace):
@@ -237,6 +242,7 @@ def _cut_all(raw, path, size, crop_scale, progress, processes):
                 crops[face.name] = number, face
     face_bytes = 3 * size * size
     with open(path, "r+b") as file:
+        # Faces move up into the places of skipped ones.
         for place, (number, _) in enumerate(crops.values()):
             if place != number:
                 file.seek(start + number * face_bytes)
@@ -250,49 +256,22 @@ def _cut_all(raw, path, size, crop_scale, progress, processes):
 
 
 def _write_header(file, count, size):
-    """Writes the header of ``count`` faces; returns its length, the same for all counts: numpy leaves room."""
+    """Writes the header for ``count`` faces; returns its length, the same for any count, because numpy pads it."""
     shape = (count, size, size, 3)
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
     return file.tell()
 
 
-def _arrays(crops):
-    """The arrays of a prepared folder by name, but for the faces themselves."""
-    arrays = {
-        "points": np.array([crop.points for crop in crops], np.float32),
-        "to_image": np.array([crop.to_image for crop in crops], np.float64),
-        "digests": np.array([crop.digest for crop in crops], np.uint8),
-    }
-    if any(crop.occluded is not None for crop in crops):
-        none = np.zeros(len(crops[0].points), bool)
-        arrays["occluded"] = np.stack([none if crop.occluded is None else crop.occluded for crop in crops])
-    return arrays
-
-
 def _hold_out_validation(rows):
-    """Moves a tenth of each source's training faces to ``val``: always the same ones, whole groups at a time."""
-    by_source = {}
-    for row in rows:
-        if row["split"] == "train":
-            by_source.setdefault(row["source"], {}).setdefault(row["group"], []).append(row)
-    for source, groups in by_source.items():
-        # Of a handful of faces one is held out all the same: without validation there is no training.
-        wanted = max(1, round(VALIDATION_SHARE * sum(map(len, groups.values())))) if len(groups) > 1 else 0
-        order = sorted(groups, key=lambda group: hashlib.sha256(f"{source}/{group}".encode(**TEXT)).digest())
-        held = 0
-        for group in order:
-            if held + len(groups[group]) <= wanted:
-                held += len(groups[group])
-                for row in groups[group]:
-                    row["split"] = "val"
-
-
-def _counts(rows):
-    counts = {}
-    for row in rows:
-        split = "test" if row["split"] == "test" else "train"
-        counts.setdefault(split, collections.Counter())[row["source"]] += 1
-    return counts
+    """Moves a tenth of each source's training faces to ``val``: whole groups, always the same ones."""
+    for source in {row["source"]: None for row in rows}:
+        trained = [row for row in rows if row["source"] == source and row["split"] == "train"]
+        groups = [f"{source}/{row['group']}".encode(**TEXT) for row in trained]
+        # Even of a handful of faces one is held out: there is no training without validation.
+        held = held_out(groups, max(1, round(VALIDATION_SHARE * len(groups))) if len(set(groups)) > 1 else 0)
+        for row, group in zip(trained, groups, strict=True):
+            if group in held:
+                row["split"] = "val"
 
 
 def _write_table(path, rows, spec):

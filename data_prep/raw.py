@@ -1,5 +1,7 @@
-"""What a reader of a raw data set yields: a face, or the reason why there is none."""
+"""What readers of raw data sets share: faces and reasons to skip them, read on demand, and held-out groups of faces."""
 
+import collections
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -7,22 +9,10 @@ import numpy as np
 
 from kdloss.data.schemes import LandmarkScheme
 
-# A file of this name at the root of an official layout says that its faces were rendered.
+# A file of this name at the root of an official layout marks its faces as rendered.
 SYNTHETIC_MARK = "SYNTHETIC.json"
 # No picture is that wide: a larger coordinate is a damaged number.
 MAX_PIXEL = 1e6
-
-
-def as_points(values):
-    """Numbers read from a file, (N, 2), as float32 points.
-
-    Raises:
-        ValueError: one is not finite, or beyond `MAX_PIXEL`.
-    """
-    values = np.asarray(values, np.float64)
-    if not (np.abs(values) < MAX_PIXEL).all():
-        raise ValueError("a coordinate is not finite or far too large")
-    return values.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -33,16 +23,16 @@ class Face:
     image: np.ndarray  # (H, W, 3) uint8 RGB
     points: np.ndarray  # (N, 2) float32, 0-based pixels of the image
     split: str  # train or test
-    source: str  # the part of the data set it came from, a key of `DatasetSpec.counts`
-    group: str  # faces of one group (photograph, person) never stand on both sides of the validation split
+    source: str  # the part of the data set it belongs to, a key of `DatasetSpec.counts`
+    group: str  # its photograph or person; the validation split never divides a group
     subsets: tuple[str, ...] = ()  # of the test set
-    box: tuple[float, float, float, float] | None = None  # x, y, width, height the data set ships, 0-based pixels
-    occluded: np.ndarray | None = None  # (N,) bool, or None where the data set does not say
+    box: tuple[float, float, float, float] | None = None  # x, y, width, height from the data set, 0-based pixels
+    occluded: np.ndarray | None = None  # (N,) bool, or None if the data set has no such flags
 
 
 @dataclass(frozen=True)
 class SkippedFace:
-    """A face that is left out; it is counted and listed in the manifest. ``read``: its files could be read at least."""
+    """A face that is left out. The manifest lists it. ``read``: its files were readable, its points are unusable."""
 
     name: str
     reason: str
@@ -51,9 +41,9 @@ class SkippedFace:
 
 @dataclass(frozen=True)
 class FacesOnDisk(Sequence):
-    """Faces that are read when they are asked for, so that memory does not grow with the data set."""
+    """Faces that are read on access, so that memory does not grow with the data set."""
 
-    described: Sequence[tuple]  # for each face, what `read` takes
+    described: Sequence[tuple]  # the arguments of `read` for each face
     read: Callable[..., Face | SkippedFace]
 
     def __len__(self):
@@ -68,11 +58,33 @@ class RawDataset:
     """An official layout, opened by its reader."""
 
     scheme: LandmarkScheme
-    entries: Sequence[Face | SkippedFace]  # opened again it has the same at the same numbers
-    synthetic: bool = False  # the folder says that its faces were rendered
+    entries: Sequence[Face | SkippedFace]  # the same ones in the same order each time it is opened
+    synthetic: bool = False  # whether its faces were rendered
     warnings: tuple[str, ...] = ()  # one line each, printed and kept in the manifest
 
-    @property
-    def total(self):
-        """How many faces and skipped faces there are."""
-        return len(self.entries)
+
+def as_points(values):
+    """Numbers (N, 2) from a file as float32 points.
+
+    Raises:
+        ValueError: one is not finite, or beyond `MAX_PIXEL`.
+    """
+    values = np.asarray(values, np.float64)
+    if not (np.abs(values) < MAX_PIXEL).all():
+        raise ValueError("a coordinate is not finite or far too large")
+    return values.astype(np.float32)
+
+
+def held_out(groups, wanted):
+    """The groups to hold out, always the same ones, which together have at most ``wanted`` faces; a set.
+
+    Args:
+        groups: the group of each face, as bytes, whose hash sets the order in which groups are chosen.
+        wanted: number of faces.
+    """
+    sizes, held = collections.Counter(groups), set()
+    for group in sorted(sizes, key=lambda group: hashlib.sha256(group).digest()):
+        if sizes[group] <= wanted:
+            held.add(group)
+            wanted -= sizes[group]
+    return held

@@ -5,9 +5,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from data_prep.canvas import Canvas, paint_background, photograph
-from data_prep.face_painting import FacePainter
 from data_prep.face_shape import Head
+from data_prep.painting import Canvas, FacePainter
 from kdloss.errors import ConfigError
 
 SMALLEST = 48
@@ -15,23 +14,16 @@ SMALLEST = 48
 
 @dataclass(frozen=True)
 class SyntheticFace:
-    """One rendered face.
+    """One rendered face."""
 
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        points98: (98, 2) float32, 0-based pixels, in the order of scheme 98.
-        parameters: what it was made from, see `draw_parameters`.
-        occluded: (98,) bool, points behind hair, hat, dark glasses or another thing.
-    """
-
-    image: np.ndarray
-    points98: np.ndarray
-    parameters: SimpleNamespace
-    occluded: np.ndarray
+    image: np.ndarray  # (H, W, 3) uint8 RGB
+    points98: np.ndarray  # (98, 2) float32, 0-based pixels, in the order of scheme 98
+    parameters: SimpleNamespace  # as `draw_parameters` returns them
+    occluded: np.ndarray  # (98,) bool: points behind hair, hat, dark glasses or another object
 
     @property
     def flags(self):
-        """The six WFLW subsets -> bool. WFLW's own were set by eye; these say as much about a rendered face."""
+        """Name of each of the six WFLW subsets -> bool. WFLW's own flags were set by eye; these come from numbers."""
         p = self.parameters
         lids = max(p.right_eye_closure, p.left_eye_closure)
         return {
@@ -43,12 +35,6 @@ class SyntheticFace:
             "blur": p.blur > 1.4,
         }
 
-    @property
-    def attributes(self):
-        """What was drawn for it, as a flat dict: parameters, flags, share of occluded points."""
-        flags = {f"flag_{name}": value for name, value in self.flags.items()}
-        return vars(self.parameters) | flags | {"occluded_share": float(self.occluded.mean())}
-
 
 def draw_parameters(rng, difficulty=1.0):
     """Draws every number and choice that makes a face.
@@ -58,11 +44,12 @@ def draw_parameters(rng, difficulty=1.0):
         difficulty: factor of the spread of pose and expression; 1 is an everyday mixture.
 
     Returns:
-        A namespace. Sizes are factors of the average, expressions and strengths run from 0 to 1, angles are degrees.
-        Yaw, pitch and roll turn to the right of the picture, up, and clockwise. The landmarks' box is ``share`` of the
-        picture's shorter side long, and lies ``shift_x``, ``shift_y`` of that side from the middle. Gaze and light
-        run from -1 to 1, to the right and down. ``skin`` is dark at 1, ``hair_tone`` fair. ``blur`` is a standard
-        deviation in pixels of a 200-pixel picture, ``noise`` is in grey levels.
+        A namespace. Sizes are factors of the average, expressions and strengths lie between 0 and 1, angles are in
+        degrees. Positive yaw, pitch and roll turn to the right of the picture, up, and clockwise. The longer side of
+        the landmarks' box is ``share`` of the picture's shorter side, and its centre lies ``shift_x``, ``shift_y`` of
+        that side from the middle. Gaze and light run from -1 to 1, to the right and down. ``skin`` 1 is dark,
+        ``hair_tone`` 1 is fair. ``blur`` is a standard deviation in pixels of a 200-pixel picture, ``noise`` one in
+        grey levels.
     """
 
     def normal(spread):
@@ -109,7 +96,7 @@ def draw_parameters(rng, difficulty=1.0):
 
 
 def render_face(rng, size=200, difficulty=1.0):
-    """Draws a face at random and renders it; see `draw_parameters` and `render`."""
+    """Draws a random face and renders it; see `draw_parameters` and `render`."""
     return render(draw_parameters(rng, difficulty), rng, size)
 
 
@@ -117,19 +104,19 @@ def render(p, rng, size=200):
     """Renders one face.
 
     Args:
-        p: what `draw_parameters` gives.
-        rng: `numpy.random.Generator`, for background, clothes and noise. One state gives one picture, to the last bit.
+        p: parameters as `draw_parameters` returns them.
+        rng: `numpy.random.Generator` for background, clothes and noise. One state gives one picture, to the last bit.
         size: pixels: a side, or (height, width).
 
     Raises:
-        ConfigError: a picture too small to hold a face.
+        ConfigError: the picture is too small to hold a face.
     """
     height, width = (size, size) if np.isscalar(size) else size
     if min(height, width) < SMALLEST:
         raise ConfigError(f"size {height}x{width}: expected at least {SMALLEST} pixels a side")
     head = Head(p, height, width)
     canvas = Canvas(height, width, head.scale)
-    paint_background(canvas, rng)
+    canvas.background(rng)
     FacePainter(canvas, head, p).paint(rng)
-    occluded = canvas.hidden(head.points)
-    return SyntheticFace(photograph(canvas, p, rng), head.points.astype(np.float32), p, occluded)
+    image, occluded = canvas.photograph(p, rng), canvas.hidden(head.points)
+    return SyntheticFace(image, head.points.astype(np.float32), p, occluded)

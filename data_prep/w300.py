@@ -1,4 +1,4 @@
-"""300-W in its official layout: ``afw/ helen/{trainset,testset}/ lfpw/{trainset,testset}/ ibug/``, ``.pts`` beside.
+"""300-W in its official layout: ``afw/ helen/{trainset,testset}/ lfpw/{trainset,testset}/ ibug/``, with ``.pts`` files.
 
 A ``.pts`` file has one landmark a line, 1-based pixels, usually between braces after a short header.
 """
@@ -25,43 +25,26 @@ def read_300w(source):
     """
     source, scheme, counts = Path(source), dataset_scheme("300w"), DATASETS["300w"].counts
     parts = {part: split for split, sources in counts.items() for part in sources}
-    found = {part: paired_files(source / part) for part in parts if (source / part).is_dir()}
-    if not found:
+    if not any((source / part).is_dir() for part in parts):
         raise DataError(f"{source}: found none of {', '.join(parts)}: expected the official folders of 300-W")
-    described = [(source, part, parts[part], scheme, *files) for part, pairs in found.items() for files in pairs]
-    absent = [_absent(part, parts[part], counts[parts[part]][part]) for part in parts if not found.get(part)]
-    return RawDataset(scheme, FacesOnDisk(described, _read_face), warnings=tuple(absent))
+    described, warnings = [], []
+    for part, split in parts.items():
+        pairs = paired_files(source / part) if (source / part).is_dir() else []
+        described += [(source, part, split, scheme, *files) for files in pairs]
+        if not pairs:
+            warnings.append(_absent(part, split, counts[split][part]))
+    return RawDataset(scheme, FacesOnDisk(described, _read_face), warnings=tuple(warnings))
 
 
-def photograph(stem):
-    """The photograph a face was cut from: ``123_1`` and ``123_2`` are two faces of ``123``."""
-    match = _FACE_OF_PHOTOGRAPH.fullmatch(stem)
-    return match[1] if match else stem
-
-
-def _absent(part, split, official):
-    subset = SUBSET_OF.get(part)
-    if subset == "challenging":
-        return f"{part} absent: no challenging subset ({official} faces), and the full test set is the common one"
-    missing = f"the {subset} subset lacks" if subset else f"the {split} set lacks"
-    return f"{part} absent: {missing} its {official} faces"
-
-
-def _read_face(source, part, split, scheme, stem, image, annotation):
-    path = image or annotation
-    name = path.relative_to(source).as_posix()
-    if image is None:
-        return SkippedFace(name, f"{path}: no image of this name beside it")
-    if annotation is None:
-        return SkippedFace(name, f"{path}: no .pts of this name beside it")
-    try:
-        points, pixels = read_pts(annotation, scheme.num_points), read_image(image)
-    except DataError as error:
-        return SkippedFace(name, str(error))
-    subsets = (SUBSET_OF[part],) if part in SUBSET_OF else ()
-    # Only faces of one split are ever grouped, so it does not matter that lfpw numbers each of its parts from 1.
-    group = f"{part.partition('/')[0]}/{photograph(stem)}"
-    return Face(name, pixels, points, split, part, group, subsets)
+def paired_files(folder):
+    """(stem, image or None, ``.pts`` file or None) for each stem in a folder, without its sub-folders."""
+    images, annotations = {}, {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            images.setdefault(path.stem, path)
+        elif path.suffix.lower() == ".pts":
+            annotations.setdefault(path.stem, path)
+    return [(stem, images.get(stem), annotations.get(stem)) for stem in sorted(images.keys() | annotations.keys())]
 
 
 def read_pts(path, num_points=None):
@@ -71,7 +54,7 @@ def read_pts(path, num_points=None):
         (N, 2) float32, 0-based pixels.
 
     Raises:
-        DataError: unreadable, cut short, other than ``num_points``, or a point that is not two finite numbers.
+        DataError: unreadable, cut short, not ``num_points`` points, or a point that is not two finite numbers.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig", errors="replace")
@@ -90,24 +73,40 @@ def read_pts(path, num_points=None):
             points.append(_parse_point(words, f"{path}:{number}"))
     if braces not in ([], ["{", "}"]):
         raise DataError(f"{path}: cut short: found braces {''.join(braces)}, expected {{}} around the points")
-    expected = declared if num_points is None else str(num_points)
-    for wanted in (expected, declared):
-        if wanted is not None and wanted != str(len(points)):
-            raise DataError(f"{path}: found {len(points)} points, expected {wanted}")
+    for expected in (num_points, declared):
+        if expected is not None and str(expected) != str(len(points)):
+            raise DataError(f"{path}: found {len(points)} points, expected {expected}")
     if not points:
         raise DataError(f"{path}: found no points")
     return np.array(points, np.float32) - 1
 
 
-def paired_files(folder):
-    """(stem, image or None, ``.pts`` file or None) of one folder, not of its sub-folders, by stem."""
-    images, annotations = {}, {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            images.setdefault(path.stem, path)
-        elif path.suffix.lower() == ".pts":
-            annotations.setdefault(path.stem, path)
-    return [(stem, images.get(stem), annotations.get(stem)) for stem in sorted(images.keys() | annotations.keys())]
+def photograph(stem):
+    """The photograph a face was cut from: ``123_1`` and ``123_2`` are two faces of ``123``."""
+    match = _FACE_OF_PHOTOGRAPH.fullmatch(stem)
+    return match[1] if match else stem
+
+
+def _absent(part, split, official):
+    subset = SUBSET_OF.get(part)
+    if subset == "challenging":
+        return f"{part} absent: no challenging subset ({official} faces), and the full test set is the common one"
+    return f"{part} absent: the {f'{subset} sub' if subset else f'{split} '}set lacks its {official} faces"
+
+
+def _read_face(source, part, split, scheme, stem, image, annotation):
+    path = image or annotation
+    name = path.relative_to(source).as_posix()
+    try:
+        if image is None or annotation is None:
+            raise DataError(f"{path}: no {'image' if image is None else '.pts'} of this name beside it")
+        points, pixels = read_pts(annotation, scheme.num_points), read_image(image)
+    except DataError as error:
+        return SkippedFace(name, str(error))
+    subsets = (SUBSET_OF[part],) if part in SUBSET_OF else ()
+    # lfpw numbers each of its parts from 1. That does not matter, because only faces of one split are grouped.
+    group = f"{part.partition('/')[0]}/{photograph(stem)}"
+    return Face(name, pixels, points, split, part, group, subsets)
 
 
 def _parse_point(words, where):

@@ -3,7 +3,6 @@
 A line has 196 coordinates (0-based), the box ``x_min y_min x_max y_max``, six flags and the path of the image.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +15,9 @@ from kdloss.errors import DataError
 IMAGES = "WFLW_images"
 ANNOTATIONS = "WFLW_annotations"
 LISTS = "list_98pt_rect_attr_train_test"
+LIST = "list_98pt_rect_attr_{}.txt"
 # In the order of the flags of a line.
 FLAGS = ("pose", "expression", "illumination", "make-up", "occlusion", "blur")
-
-
-@dataclass(frozen=True)
-class ListedFace:
-    """One line of a list: points (98, 2) float32; box x, y, width, height; names of the flags set; image path."""
-
-    points: np.ndarray
-    box: tuple[float, float, float, float]
-    flags: tuple[str, ...]
-    path: str
 
 
 def read_wflw(source):
@@ -36,61 +26,67 @@ def read_wflw(source):
     Raises:
         DataError: no list, or no folder of images.
     """
-    source, scheme, counts = Path(source), dataset_scheme("wflw"), DATASETS["wflw"].counts
+    source, counts = Path(source), DATASETS["wflw"].counts
     lists = {split: _find_list(source, split) for split in counts}
     if not any(lists.values()):
         raise DataError(f"{source}: found no list_98pt_rect_attr_train.txt or _test.txt, in {ANNOTATIONS}/{LISTS}/")
     if not (source / IMAGES).is_dir():
         raise DataError(f"{source}: found no folder {IMAGES}: unpack WFLW_images.tar.gz there")
-    warnings = [
-        f"list_98pt_rect_attr_{split}.txt absent: no {split} set ({counts[split][split]} faces)"
-        for split, path in lists.items()
-        if path is None
-    ]
-    described = [(source, path, split, scheme, *line) for split, path in lists.items() if path for line in _lines(path)]
-    return RawDataset(scheme, FacesOnDisk(described, _read_face), warnings=tuple(warnings))
+    described, warnings = [], []
+    for split, path in lists.items():
+        if path is None:
+            warnings.append(f"{LIST.format(split)} absent: no {split} set ({counts[split][split]} faces)")
+        else:
+            described += [(source, path, split, *line) for line in _lines(path)]
+    return RawDataset(dataset_scheme("wflw"), FacesOnDisk(described, _read_face), warnings=tuple(warnings))
 
 
-def parse_line(line, num_points=98):
-    """Reads one line of a list; a ValueError says what is not 196 coordinates, 4 box numbers, 6 flags and a path."""
+def parse_line(line):
+    """Reads one line of a list.
+
+    Returns:
+        Points (98, 2) float32; box x, y, width, height; names of the flags that are set; path of the image.
+
+    Raises:
+        ValueError: not 196 coordinates, 4 numbers of a box, 6 flags and a path.
+    """
     # A path may hold spaces, so it is whatever follows the numbers.
-    words = line.strip().split(maxsplit=2 * num_points + 10)
-    if len(words) != 2 * num_points + 11:
-        expected = f"{2 * num_points} coordinates, 4 of a box, 6 flags and a path"
-        raise ValueError(f"found {len(words)} words, expected {expected}")
-    points = as_points(np.array(words[: 2 * num_points], np.float64).reshape(num_points, 2))
-    x_min, y_min, x_max, y_max = (float(word) for word in words[2 * num_points : 2 * num_points + 4])
-    flags, path = words[2 * num_points + 4 : -1], words[-1]
+    words = line.strip().split(maxsplit=206)
+    if len(words) != 207:
+        raise ValueError(f"found {len(words)} words, expected 196 coordinates, 4 of a box, 6 flags and a path")
+    points = as_points(np.array(words[:196], np.float64).reshape(98, 2))
+    x_min, y_min, x_max, y_max = map(float, words[196:200])
+    flags = words[200:206]
     if not set(flags) <= {"0", "1"}:
         raise ValueError(f"found flags {' '.join(flags)}, expected six of 0 or 1")
-    named = tuple(name for name, flag in zip(FLAGS, flags, strict=True) if flag == "1")
-    return ListedFace(points, (x_min, y_min, x_max - x_min, y_max - y_min), named, path)
+    names = tuple(name for name, flag in zip(FLAGS, flags, strict=True) if flag == "1")
+    return points, (x_min, y_min, x_max - x_min, y_max - y_min), names, words[-1]
 
 
 def _find_list(source, split):
-    name = f"list_98pt_rect_attr_{split}.txt"
     # As the archives unpack; without the outer folder; or only the lists.
-    folders = (f"{ANNOTATIONS}/{LISTS}", LISTS, ".")
-    return next((path for path in (source / folder / name for folder in folders) if path.is_file()), None)
+    paths = (folder / LIST.format(split) for folder in (source / ANNOTATIONS / LISTS, source / LISTS, source))
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _lines(path):
-    """Number, text, and the number of the first line of the same text, of each line of a list."""
+    """Number, text and number of the first line with the same text, for each line of a list."""
     text, first_of = path.read_text(encoding="utf-8-sig", errors="surrogateescape"), {}
     lines = enumerate(text.splitlines(), start=1)
     return [(number, line, first_of.setdefault(line, number)) for number, line in lines if line.strip()]
 
 
-def _read_face(source, path, split, scheme, number, line, first):
-    where = f"{path.name}:{number}"
+def _read_face(source, list_path, split, number, line, first):
+    where = f"{list_path.name}:{number}"
     if first != number:
         return SkippedFace(where, f"repeats line {first}")
     try:
-        face = parse_line(line, scheme.num_points)
-        image = read_image(source / IMAGES / face.path)
-    except DataError as error:
-        return SkippedFace(f"{face.path}#{number}", str(error))
+        points, box, flags, path = parse_line(line)
     except ValueError as error:
         return SkippedFace(where, f"{where}: {error}")
-    subsets = face.flags if split == "test" else ()
-    return Face(f"{face.path}#{number}", image, face.points, split, split, face.path, subsets, face.box)
+    name = f"{path}#{number}"
+    try:
+        image = read_image(source / IMAGES / path)
+    except DataError as error:
+        return SkippedFace(name, str(error))
+    return Face(name, image, points, split, split, path, flags if split == "test" else (), box)

@@ -1,60 +1,49 @@
-"""Small real files: pictures whose landmarks are marked by white pixels, and commands run as a user runs them."""
-
-import os
-import subprocess
-import sys
-from pathlib import Path
+"""Small files of faces whose landmarks are white pixels, and a command that must fail."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from data_prep.__main__ import main
-from kdloss.data.prepared import PreparedDataset
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def _marked(num_points, seed=0, width=120, height=90):
-    rng = np.random.default_rng(seed)
-    flat = rng.choice((width - 40) * (height - 40), num_points, replace=False)
-    points = np.stack([flat % (width - 40), flat // (width - 40)], axis=-1) + 20
-    image = np.full((height, width, 3), 40, np.uint8)
-    image[points[:, 1], points[:, 0]] = 255
-    return image, points.astype(np.float32)
-
-
-def _write_pts(path, points, header=True, base=1):
-    lines = [f"{x + base:.3f} {y + base:.3f}" for x, y in points]
-    if header:
-        lines = ["version: 1", f"n_points: {len(points)}", "{", *lines, "}"]
-    path.write_text("\n".join(lines) + "\n")
-
-
-def _write_face(path, num_points=68, seed=0, **pts):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image, points = _marked(num_points, seed)
-    Image.fromarray(image).save(path)
-    _write_pts(path.with_suffix(".pts"), points, **pts)
-    return image, points
 
 
 @pytest.fixture(scope="session")
 def marked():
     """(num_points, seed) -> an RGB image and the (N, 2) points at which its white pixels are."""
-    return _marked
+
+    def draw(num_points, seed=0, width=120, height=90):
+        rng = np.random.default_rng(seed)
+        flat = rng.choice((width - 40) * (height - 40), num_points, replace=False)
+        points = np.stack([flat % (width - 40), flat // (width - 40)], axis=-1) + 20
+        image = np.full((height, width, 3), 40, np.uint8)
+        image[points[:, 1], points[:, 0]] = 255
+        return image, points.astype(np.float32)
+
+    return draw
 
 
 @pytest.fixture(scope="session")
 def write_pts():
-    """(path, 0-based points, header, base) -> writes a .pts file."""
-    return _write_pts
+    """(path, 0-based points) -> writes a .pts file."""
+
+    def write(path, points):
+        lines = "".join(f"{x + 1:.3f} {y + 1:.3f}\n" for x, y in points)
+        path.write_text(f"version: 1\nn_points: {len(points)}\n{{\n{lines}}}\n")
+
+    return write
 
 
 @pytest.fixture(scope="session")
-def write_face():
-    """(path, num_points, seed) -> writes an image and its .pts, returns both."""
-    return _write_face
+def write_face(marked, write_pts):
+    """(path, num_points, seed) -> writes an image and its .pts."""
+
+    def write(path, num_points=68, seed=0):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image, points = marked(num_points, seed)
+        Image.fromarray(image).save(path)
+        write_pts(path.with_suffix(".pts"), points)
+
+    return write
 
 
 @pytest.fixture(scope="session")
@@ -82,24 +71,6 @@ def faces_300w(tmp_path, write_face):
 
 
 @pytest.fixture
-def command():
-    """Runs ``python -m data_prep`` as a process; returns its `subprocess.CompletedProcess`."""
-
-    def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "data_prep", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-            cwd=REPOSITORY,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-
-    return run
-
-
-@pytest.fixture
 def fails(capsys):
     """Runs a command that must return 2 with one line on stderr; returns that line."""
 
@@ -111,14 +82,3 @@ def fails(capsys):
         return line
 
     return run
-
-
-@pytest.fixture(scope="session")
-def opened():
-    """Opens a prepared folder and checks that nothing unfinished lies beside it."""
-
-    def check(path):
-        assert [other.name for other in path.parent.iterdir() if other.name.startswith(".")] == []
-        return PreparedDataset(path)
-
-    return check

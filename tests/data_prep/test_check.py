@@ -1,4 +1,4 @@
-"""``python -m data_prep check``: all of a prepared folder is read, and damage is named."""
+"""``python -m data_prep check`` reads all of a prepared folder and names damage."""
 
 import numpy as np
 import pytest
@@ -13,12 +13,6 @@ def prepared(tmp_path, faces_300w):
     return tmp_path / "out"
 
 
-def change_faces(prepared, rows):
-    faces = np.load(prepared / "faces.npy")
-    faces[rows, 15, 15, 2] ^= 1
-    np.save(prepared / "faces.npy", faces)
-
-
 def test_what_was_written_is_well(prepared, capsys):
     capsys.readouterr()
     assert main(["check", str(prepared), "--processes", "2"]) == 0
@@ -28,9 +22,10 @@ def test_what_was_written_is_well(prepared, capsys):
 
 @pytest.mark.parametrize(("rows", "rest"), [([4], ""), ([0, 3, 9, 13, 5], " and 2 more")])
 def test_changed_pixels_are_found_and_their_faces_named(prepared, fails, rows, rest):
-    change_faces(prepared, rows)
-    data = PreparedDataset(prepared)  # which reads no picture
-    names = ", ".join(data.table["name"][sorted(rows)[:3]])
+    faces = np.load(prepared / "faces.npy")
+    faces[rows, 15, 15, 2] ^= 1
+    np.save(prepared / "faces.npy", faces)
+    names = ", ".join(PreparedDataset(prepared).table["name"][sorted(rows)[:3]])  # opening reads no picture
     assert fails("check", prepared) == (
         f"error: {prepared}/faces.npy: damaged: {len(rows)} of 14 faces are not those that were written "
         f"({names}{rest}): prepare the set again"
@@ -47,14 +42,10 @@ def test_pixels_and_digests_of_other_faces_are_noticed(prepared, fails):
     assert "manifest.json: its content hash is of other faces" in fails("check", prepared)
 
 
-@pytest.mark.parametrize("digests", [None, np.zeros((13, 32), np.uint8), np.zeros((14, 32))])
-def test_digests_that_are_missing_or_do_not_fit(prepared, fails, digests):
-    (prepared / "digests.npy").unlink()
-    if digests is not None:
-        np.save(prepared / "digests.npy", digests)
-    write_manifest(prepared, read_manifest(prepared))
-    assert "digests.npy: " in fails("check", prepared)
-
-
-def test_what_is_no_prepared_folder(tmp_path, fails):
-    assert "not a prepared set" in fails("check", tmp_path)
+def test_digests_that_do_not_fit_or_are_missing(prepared, fails):
+    for digests in (np.zeros((13, 32), np.uint8), np.zeros((14, 32)), None):
+        (prepared / "digests.npy").unlink()
+        if digests is not None:
+            np.save(prepared / "digests.npy", digests)
+        write_manifest(prepared, read_manifest(prepared))
+        assert "digests.npy: " in fails("check", prepared)

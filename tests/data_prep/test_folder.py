@@ -1,4 +1,4 @@
-"""One's own faces: .pts beside images, or COCO-style JSON."""
+"""The user's own faces: .pts beside images, or COCO-style JSON."""
 
 import json
 
@@ -15,7 +15,7 @@ from kdloss.errors import DataError
 def coco(tmp_path, marked):
     """Writes ``count`` pictures of five points and faces.json; ``visible`` gives v of each face."""
 
-    def write(visible, categories=(), name="faces.json"):
+    def write(visible, categories=()):
         data = {"categories": list(categories), "images": [], "annotations": []}
         for i, v in enumerate(visible):
             image, points = marked(5, i)
@@ -24,7 +24,7 @@ def coco(tmp_path, marked):
             data["images"].append({"id": 10 + i, "file_name": file})
             keypoints = np.column_stack([points, v]).reshape(-1).tolist()
             data["annotations"].append({"id": i, "image_id": 10 + i, "keypoints": keypoints, "bbox": [1, 2, 30, 40]})
-        (tmp_path / name).write_text(json.dumps(data))
+        (tmp_path / "faces.json").write_text(json.dumps(data))
         return data
 
     return write
@@ -35,11 +35,9 @@ def test_pts_of_any_number_of_points(tmp_path, write_face, at_marks):
         write_face(tmp_path / "sub" / f"my face {seed}.png", num_points=7, seed=seed)
     raw = read_folder(tmp_path)
     faces = list(raw.entries)
-    assert len(faces) == raw.total == 3
     assert all(at_marks(face.image, face.points) for face in faces)
-    assert raw.scheme.num_points == 7
-    assert not raw.scheme.mirrorable
-    assert faces[0].name == "sub/my face 0.png"
+    assert (raw.scheme.num_points, raw.scheme.mirrorable) == (7, False)
+    assert [face.name for face in faces] == [f"sub/my face {seed}.png" for seed in range(3)]
 
 
 def test_schemes_are_known_by_their_number_of_points_or_by_names(tmp_path, write_face):
@@ -49,20 +47,11 @@ def test_schemes_are_known_by_their_number_of_points_or_by_names(tmp_path, write
     write_face(tmp_path / "a.png", num_points=3)
     (tmp_path / "points.txt").write_text("left_eye\nnose\nright_eye\n")
     np.testing.assert_array_equal(read_folder(tmp_path).scheme.mirror, [2, 1, 0])
-
-
-@pytest.mark.parametrize(
-    ("names", "reason"),
-    [
-        ("left_eye\nnose\n", r"points\.txt: found 2 names, expected 3"),
-        ("nose\nnose\nchin\n", "point names repeat"),
-    ],
-)
-def test_names_that_do_not_fit(tmp_path, write_face, names, reason):
-    write_face(tmp_path / "a.png", num_points=3)
-    (tmp_path / "points.txt").write_text(names)
-    with pytest.raises(DataError, match=reason):
-        read_folder(tmp_path)
+    refused = {"left_eye\nnose\n": "points.txt: found 2 names, expected 3", "nose\nnose\nchin\n": "point names repeat"}
+    for names, reason in refused.items():
+        (tmp_path / "points.txt").write_text(names)
+        with pytest.raises(DataError, match=reason):
+            read_folder(tmp_path)
 
 
 def test_faces_of_another_number_of_points_and_lonely_files_are_skipped(tmp_path, write_face):
@@ -74,10 +63,9 @@ def test_faces_of_another_number_of_points_and_lonely_files_are_skipped(tmp_path
     write_face(tmp_path / "nan.png", num_points=5)
     (tmp_path / "nan.pts").write_text("nan 1\n" * 5)
     skipped = {entry.name: entry.reason for entry in read_folder(tmp_path).entries if isinstance(entry, SkippedFace)}
-    assert sorted(skipped) == ["lonely.png", "nan.png", "odd.png"]
-    assert skipped["odd.png"] == "has 6 points, expected 5 as most faces have"
-    assert "no .pts" in skipped["lonely.png"]
-    assert "nan.pts:1" in skipped["nan.png"]
+    expected = {"lonely.png": "no .pts", "nan.png": "nan.pts:1", "odd.png": "has 6 points, expected 5 as most faces"}
+    assert list(skipped) == list(expected)
+    assert all(reason in skipped[name] for name, reason in expected.items())
 
 
 def test_train_and_test_folders_set_the_split(tmp_path, write_face):
@@ -95,10 +83,8 @@ def test_without_a_test_folder_a_fifth_is_held_out_person_by_person(tmp_path, wr
             write_face(tmp_path / f"person {chr(97 + person)}_{frame:02d}.png", num_points=5, seed=frame)
     raw = read_folder(tmp_path)
     split = {face.name: face.split for face in raw.entries}
-    tested = {name[:8] for name, where in split.items() if where == "test"}
-    trained = {name[:8] for name, where in split.items() if where == "train"}
-    assert len(tested) == 2
-    assert not tested & trained
+    tested, trained = ({name[:8] for name, where in split.items() if where == s} for s in ("test", "train"))
+    assert (len(tested), len(trained)) == (2, 10)
     assert raw.warnings == ("no test folder: 6 of 36 faces are kept for testing, always the same ones",)
     assert {face.name: face.split for face in read_folder(tmp_path).entries} == split
 
@@ -119,10 +105,11 @@ def test_people_on_both_sides_of_given_folders_are_said(tmp_path, write_face):
 
 
 def test_coco_points_are_zero_based_and_hidden_ones_occluded(tmp_path, coco, at_marks):
-    names = ["left_eye", "right_eye", "nose", "left_mouth", "right_mouth"]
+    names = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
     coco([[2, 2, 1, 2, 1], [2, 2, 2, 2, 2]], [{"keypoints": names}])
-    assert read_folder(tmp_path).scheme.names == tuple(names)
-    faces = list(read_folder(tmp_path).entries)
+    raw = read_folder(tmp_path)
+    faces = list(raw.entries)
+    assert raw.scheme.names == names
     assert all(at_marks(face.image, face.points) for face in faces)
     assert [face.name for face in faces] == ["face 0.png", "face 1.png"]
     np.testing.assert_array_equal(faces[0].occluded, [0, 0, 1, 0, 1])
@@ -160,8 +147,7 @@ def test_coco_faces_that_cannot_be_used_are_skipped(tmp_path, coco):
 def test_json_may_lie_elsewhere_and_wins_over_pts(tmp_path, tmp_path_factory, coco, write_face):
     coco([[2] * 5])
     write_face(tmp_path / "other.png", num_points=6)
-    file = tmp_path_factory.mktemp("labels") / "labels.json"
-    (tmp_path / "faces.json").rename(file)
+    file = (tmp_path / "faces.json").rename(tmp_path_factory.mktemp("labels") / "labels.json")
     assert read_folder(tmp_path, json=str(file)).scheme.num_points == 5
     assert read_folder(tmp_path).scheme.num_points == 6
 

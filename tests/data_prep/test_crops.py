@@ -12,19 +12,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.prepare import open_raw, prepare, write_prepared
-from kdloss.data.datasets import DATASETS
+from data_prep.prepare import prepare
 from kdloss.data.prepared import PreparedDataset
 from kdloss.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COUNT = 230  # of which a process is given 64 at a time
+COUNT = 230  # of which a process takes 64 at a time
 
 
 @pytest.fixture
 def source(tmp_path, marked):
-    """Faces of which number 5 is not labelled, 9 has no picture, 70 and 200 have names that came before, 150 lies
-    outside its picture, and 151 does and has a name that came before. Number 100 has a picture of its own."""
+    """Face 5 is not labelled, 9 has no picture, 70 and 200 repeat a name, 150 lies outside its picture, and 151 does
+    both. Face 100 has a picture of its own."""
     folder = tmp_path / "raw"
     folder.mkdir()
     images, annotations = [], []
@@ -45,25 +44,22 @@ def source(tmp_path, marked):
     return folder
 
 
-def prepare_small(source, out, **options):
+def prepare_small(source, out, size=16, **options):
     """Prepares the faces; returns the files of the prepared folder, name -> bytes."""
-    prepare("folder", source, out, **{"size": 16} | options)
+    prepare("folder", source, out, size=size, **options)
     return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
 
 
 def test_any_number_of_processes_writes_the_same_bytes(source, tmp_path):
     one = prepare_small(source, tmp_path / "one", processes=1)
     assert one == prepare_small(source, tmp_path / "two", processes=2)
-    prepared = PreparedDataset(tmp_path / "one")
+    prepared, repeated = PreparedDataset(tmp_path / "one"), "a face of this name came before"
     assert len(prepared) == COUNT - 6
-    skipped = prepared.manifest["skipped"]
-    names = ["5.png#5", "gone.png", "0.png#20", "0.png#150", "1.png#31", "0.png#20"]
-    assert [entry["name"] for entry in skipped] == names
-    reasons = [entry["reason"] for entry in skipped]
-    assert "not labelled" in reasons[0]
-    assert "cannot be read" in reasons[1]
-    assert "no point lies inside" in reasons[3]
-    assert {reasons[i] for i in (2, 4, 5)} == {"a face of this name came before"}
+    expected = [("5.png#5", "not labelled"), ("gone.png", "cannot be read"), ("0.png#20", repeated)]
+    expected += [("0.png#150", "no point lies inside"), ("1.png#31", repeated), ("0.png#20", repeated)]
+    for skipped, (name, reason) in zip(prepared.manifest["skipped"], expected, strict=True):
+        assert skipped["name"] == name
+        assert reason in skipped["reason"]
 
 
 @pytest.fixture
@@ -97,7 +93,7 @@ def lives(process):
     [
         (lambda run: os.killpg(run.pid, signal.SIGINT), 130, "interrupted"),
         (lambda run: run.terminate(), 143, "terminated"),
-        (lambda run: os.kill(run.faces[0], signal.SIGKILL), 2, "most likely for want of memory: run the same command"),
+        (lambda run: os.kill(run.faces[0], signal.SIGKILL), 2, "most likely for lack of memory: run the same command"),
     ],
     ids=["Ctrl-C", "terminated", "one killed"],
 )
@@ -122,8 +118,7 @@ def test_a_run_that_is_killed_starts_over(source, tmp_path, held):
     assert left.startswith(".out.")
     (source / "held.png").unlink()
     (source / "held.png").write_bytes((source / "0.png").read_bytes())
-    words = ["folder", "--source", str(source), "--out", str(tmp_path / "out"), "--size", "16", "--processes", "1"]
-    subprocess.run([sys.executable, "-m", "data_prep", *words], capture_output=True, check=True, cwd=REPOSITORY)
+    prepare_small(source, tmp_path / "out", processes=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw"]
     assert len(PreparedDataset(tmp_path / "out")) == COUNT - 6
 
@@ -138,8 +133,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(source, small_disk, processe
 def test_a_set_comes_back_whose_successor_was_killed_as_it_took_its_place(source, tmp_path):
     before = prepare_small(source, tmp_path / "out")
     (tmp_path / "out").rename(tmp_path / ".out.replaced")
-    raw = open_raw("folder", source)
     with pytest.raises(UserError, match="exists already"):
-        write_prepared(raw, DATASETS["folder"], tmp_path / "out", source=source, size=16)
+        prepare_small(source, tmp_path / "out")
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw"]

@@ -1,48 +1,106 @@
-"""Paints a person onto a canvas: body, hair, face, and what hides parts of it."""
+"""Paints a synthetic face: background, body, hair, face and what hides parts of it, then blur and noise of a camera."""
+
+import contextlib
 
 import cv2
 import numpy as np
 
-from data_prep.canvas import ellipse, fill, random_colour
-from data_prep.face_shape import SKULL_CENTRE, along, spline, unit_circle
+from data_prep.face_shape import SKULL_CENTRE, interpolate, spline, unit_circle
 from kdloss.data.schemes import SCHEMES
 
+_SHIFT = 4  # fractional bits of OpenCV's drawing coordinates
+_TONES = np.linspace(0, 1, 5)
 _SKIN = np.array([[236, 202, 182], [228, 184, 154], [196, 142, 108], [140, 92, 64], [82, 52, 38]])
 _HAIR = np.array([[24, 20, 20], [60, 40, 28], [108, 72, 44], [168, 128, 78], [222, 192, 138]])
 _IRIS = np.array([[40, 24, 16], [84, 54, 30], [96, 104, 60], [92, 124, 150], [120, 150, 176]])
 _HAIR_VOLUME = {"bald": 1.0, "short": 1.05, "full": 1.20, "long": 1.12}
-# Places of the parts in the 98 points; of what there is twice, the right one.
+# Indices of the parts among the 98 points. Of parts that come in pairs, these are those of the right side.
 _CHIN, _LOWER_LIP, _RIDGE, _WINGS = 16, 85, slice(51, 55), slice(55, 60)
 _JAW, _LIPS, _MOUTH = slice(0, 33), slice(76, 88), slice(88, 96)
 _BROW, _EYE, _PUPIL = slice(33, 42), slice(60, 68), 96
 
 
-class FacePainter:
-    """Paints one person.
+class Canvas:
+    """A picture to draw on, in pixels with centres at integers, on a grid twice as fine; ``unit``: of line widths."""
 
-    Args:
-        canvas: `Canvas`.
-        head: `Head`.
-        p: the parameters that the head was made from.
-    """
+    def __init__(self, height, width, unit):
+        self.height, self.width, self.unit = height, width, unit
+        self.fine = np.zeros((height * 2, width * 2, 3), np.uint8)
+        self.covered = np.zeros((height, width), np.uint8)
+
+    def fill(self, outline, colour, hides=False):
+        """Fills a closed outline (M, 2) with an RGB colour (0 to 255); ``hides``: points behind it are occluded."""
+        _fill(self.fine, outline, colour, 2)
+        if hides:
+            _fill(self.covered, outline, 255, 1)
+
+    def line(self, points, colour, width, closed=False):
+        """Draws a polyline (M, 2)."""
+        width = max(1, round(width * self.unit * 2))
+        cv2.polylines(self.fine, [_fixed_point(points, 2)], closed, colour, width, cv2.LINE_AA, _SHIFT)
+
+    @contextlib.contextmanager
+    def inside(self, outline):
+        """Within the block, paint stays inside an outline (M, 2)."""
+        before, mask = self.fine.copy(), np.zeros(self.fine.shape[:2], np.uint8)
+        yield
+        cv2.fillPoly(mask, [_fixed_point(outline, 2)], 255, shift=_SHIFT)
+        self.fine = cv2.copyTo(self.fine, mask, before)
+
+    def shade(self, gain):
+        """Multiplies the picture by a coarse map of factors (h, w), enlarged smoothly."""
+        fine = cv2.resize(np.round(np.clip(gain, 0, 2) * 127.5).astype(np.uint8), self.fine.shape[1::-1])
+        cv2.multiply(self.fine, cv2.cvtColor(fine, cv2.COLOR_GRAY2RGB), dst=self.fine, scale=1 / 127.5)
+
+    def background(self, rng):
+        """Paints a gradient, random shapes and soft texture."""
+        shorter = min(self.height, self.width)
+        self.fine = cv2.resize(_random_colour(rng, 2, 2).astype(np.uint8), self.fine.shape[1::-1])
+        for _ in range(int(rng.integers(0, 11))):
+            centre, radii = rng.uniform((0, 0), (self.width, self.height)), rng.uniform(0.03, 0.4, 2) * shorter
+            outline = _ellipse(centre, radii, rng.uniform(0, 180), int(rng.choice([3, 4, 5, 28])))
+            self.fill(outline, _random_colour(rng))
+        self.shade(rng.normal(1, rng.uniform(0.02, 0.2), (24, 24)))
+        if rng.random() < 0.6:
+            self.fine = cv2.blur(self.fine, (int(rng.uniform(1, 6) * shorter / 200 * 2) * 2 + 1,) * 2)
+
+    def hidden(self, points):
+        """(N,) bool: which points (N, 2) are occluded. Points outside the picture are not."""
+        return cv2.remap(self.covered, points[:, None].astype(np.float32), None, cv2.INTER_NEAREST)[:, 0] > 127
+
+    def photograph(self, p, rng):
+        """The picture (H, W, 3) uint8 RGB with the exposure, white balance, blur and noise of a camera."""
+        image = cv2.resize(self.fine, (self.width, self.height), interpolation=cv2.INTER_AREA)
+        gains = p.exposure * (1 + 0.10 * p.warmth * np.array([1, 0.1, -1], np.float32))
+        level = np.minimum(np.arange(256, dtype=np.float32)[:, None] / 255 * gains, 1)
+        image = cv2.LUT(image, np.round(255 * level**0.95).astype(np.uint8)[:, None])
+        if p.blur:
+            image = cv2.GaussianBlur(image, (0, 0), p.blur * min(self.height, self.width) / 200)
+        if p.noise:
+            image = cv2.add(image, rng.standard_normal(image.shape, dtype=np.float32) * p.noise, dtype=cv2.CV_8U)
+        return image
+
+
+class FacePainter:
+    """Paints the person with the `Head` ``head``, made from the parameters ``p``, onto a `Canvas`."""
 
     def __init__(self, canvas, head, p):
         self.canvas, self.head, self.p = canvas, head, p
         self.points, self.project = head.points, head.project
-        # Each side's points in the order of the right side: the same numbers are the same places.
+        # Both sides' points in the order of the right side, so that an index means the same place on each.
         self.sides = {-1: self.points, 1: self.points[list(SCHEMES["98"].mirror)]}
-        self.skin = along(_SKIN, p.skin)
-        self.hair = along(_HAIR, p.hair_tone * (1 - 0.6 * p.skin))
+        self.skin = interpolate(_SKIN, p.skin, _TONES)
+        self.hair = interpolate(_HAIR, p.hair_tone * (1 - 0.6 * p.skin), _TONES)
 
     def paint(self, rng):
-        """Everything, from the back to the front; ``rng`` draws clothes and what hides the face."""
+        """Paints everything from the back to the front; ``rng`` draws the clothes and what hides the face."""
         p = self.p
         self._hair_and_neck()
         self._body(rng)
         self.canvas.fill(self.head.outline, self.skin)
         if p.beard:
             self._beard()
-        # The side that turns away comes first: at large yaw the nose stands before it.
+        # The side that turns away comes first: at large yaw the nose stands in front of it.
         for sign in (1, -1) if p.yaw > 0 else (-1, 1):
             self._eye(self.sides[sign])
         self._nose()
@@ -58,29 +116,28 @@ class FacePainter:
             self._hand(rng)
         elif p.occluder == "patch":
             at, radii = self.points[rng.integers(98)], rng.uniform(0.1, 0.6, 2) * self.head.scale
-            outline = ellipse(at, radii, rng.uniform(0, 180), int(rng.choice([4, 5, 6, 28])))
-            self.canvas.fill(outline, random_colour(rng), hides=True)
+            outline = _ellipse(at, radii, rng.uniform(0, 180), int(rng.choice([4, 5, 6, 28])))
+            self.canvas.fill(outline, _random_colour(rng), hides=True)
 
     def _line(self, points, tone, width):
         self.canvas.line(spline(np.array(points), 4), self.skin * tone, width)
 
     def _ellipse(self, centre, wide, high, angle=0.0):
         """The outline of an ellipse that turns with the head; its radii are in units of the head."""
-        return ellipse(centre, np.array([wide, high]) * self.head.scale, self.p.roll + angle)
+        return _ellipse(centre, np.array([wide, high]) * self.head.scale, self.p.roll + angle)
 
     def _hair_and_neck(self):
         p, canvas = self.p, self.canvas
         crown = self.head.skull(_HAIR_VOLUME[p.hair])
         if p.hair == "long":
             ends = self.project([[x, 1.5 + 0.3 * p.forehead, -0.9] for x in (0.98, -0.98)])
-            canvas.fill(_hull(np.concatenate([crown, ends])), self.hair * 0.8)
+            canvas.fill(_hull([*crown, *ends]), self.hair * 0.8)
         neck = [[-0.50, 0.6, -0.8], [0.50, 0.6, -0.8], [0.56, 2.6, -0.9], [-0.56, 2.6, -0.9]]
         canvas.fill(self.project(neck), self.skin * 0.78)
-        ears = p.hair in ("bald", "short")
-        self._ears((-1, 1) if ears else ())
+        ears = (-1, 1) if p.hair in ("bald", "short") else ()
+        self._ears(ears)
         canvas.fill(crown, self.skin * 0.97 if p.hair == "bald" else self.hair)
-        if ears and abs(p.yaw) > 20:  # that of the near side lies over the hair
-            self._ears((-np.sign(p.yaw),))
+        self._ears(sign for sign in ears if sign * p.yaw < -20)  # the ear on the near side lies over the hair
 
     def _ears(self, signs):
         wide = 0.09 + 0.09 * abs(np.sin(self.head.yaw))
@@ -90,33 +147,31 @@ class FacePainter:
             self.canvas.fill(self._ellipse(centre, wide * 0.6, 0.126), self.skin * 0.74)
 
     def _body(self, rng):
-        """Shoulders and clothes."""
         half = np.array([[-2.4, 6.0], [-2.4, 1.9], [-2.1, 0.75], [-1.4, 0.35], [-0.62, 0.05], [0, 0.3]])
         outline = spline(np.concatenate([half, half[4::-1] * (-1, 1)]), 3)
         outline = outline * self.head.scale + self.project([0, 1.75, -0.9])
-        colour = random_colour(rng)
+        colour = _random_colour(rng)
         self.canvas.fill(outline, colour)
         self.canvas.line(outline, colour * 0.7, 0.03)
 
     def _light(self):
-        """A map of gains at a quarter of the fine grid: light on a rounded head, hollows and ridges."""
+        """A map of factors at half the picture's resolution: light on a rounded head, hollows and ridges."""
         p, unit = self.p, self.head.scale / 2
-        shape = (self.canvas.height // 2, self.canvas.width // 2)
-        mask, relief = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        fill(mask, _hull(np.concatenate([self.head.outline, self.head.skull()])), 1, 0.5)
+        mask, relief = np.zeros((2, self.canvas.height // 2, self.canvas.width // 2), np.float32)
+        _fill(mask, _hull([*self.head.outline, *self.head.skull()]), 1, 0.5)
         soft = cv2.GaussianBlur(mask, (0, 0), 0.10 * unit + 0.3)
-        y, x = np.ogrid[: shape[0], : shape[1]]
+        y, x = np.ogrid[: mask.shape[0], : mask.shape[1]]
         centre = self.project([0, 0.25, -0.2]) / 2
         u, v = ((x - centre[0]) / np.float32(0.95 * unit), (y - centre[1]) / np.float32(1.25 * unit))
         z = np.sqrt(np.maximum(1 - 0.8 * (u**2 + v**2), 0.05))
         lambert = 0.75 * z + (u * p.light_x + v * p.light_y) * (0.2 + 0.75 * p.light_strength)
         for outline, depth in self._relief():
-            fill(relief, outline, depth, 0.5)
+            _fill(relief, outline, depth, 0.5)
         relief = cv2.GaussianBlur(relief, (0, 0), 0.045 * unit + 0.3)
         return 1 + soft * (0.5 * np.clip(lambert, -0.55, 1.0) + 0.30 * (soft - 0.5) + relief - 0.45)
 
     def _relief(self):
-        """Outlines with what they add to the light: hollows of the eyes, sides of the nose, cheeks, chin."""
+        """Yields outlines of hollows and ridges, each with what it adds to the light."""
         p, points = self.p, self.points
         ridge, wings = points[_RIDGE], points[_WINGS]
         for sign, own in self.sides.items():
@@ -142,7 +197,7 @@ class FacePainter:
         if p.makeup:
             canvas.fill([*crease, *upper[::-1]], self.skin * (1 - p.makeup * np.array([0.28, 0.35, 0.21])))
         self._line(crease, 0.75, 0.018)
-        iris, turn = along(_IRIS, p.iris_tone), np.cos(self.head.yaw)
+        iris, turn = interpolate(_IRIS, p.iris_tone, _TONES), np.cos(self.head.yaw)
         with canvas.inside(lids):
             canvas.fill(lids, np.array([238, 234, 228]) * (1 - 0.15 * p.light_strength))
             for radius, colour in ((0.074, iris * 0.55), (0.060, iris), (0.032, (10, 8, 8))):
@@ -203,7 +258,7 @@ class FacePainter:
             self.canvas.line([end, end * 0.4 + (top[1] + top[2]) * 0.3], self.hair * 0.85, 0.01)
 
     def _hat(self, rng):
-        colour, (x, z) = random_colour(rng), unit_circle(20).T
+        colour, (x, z) = _random_colour(rng), unit_circle(20).T
         y = np.array([[rng.uniform(-0.62, -0.36)], [-0.85], [-1.15], [-1.32]])
         wide = 1.12 * np.sqrt(np.maximum(0.05, 1 - ((y + 0.35) / 1.05) ** 2))
         wide_x, _, wide_z = self.head.skull_radii
@@ -243,5 +298,28 @@ class FacePainter:
             self.canvas.line(finger[7:22], skin * 0.75, 0.015)
 
 
+def _fill(image, outline, value, factor):
+    """Fills an outline (M, 2), in picture pixels, on an image that is ``factor`` times as fine."""
+    cv2.fillPoly(image, [_fixed_point(outline, factor)], value, cv2.LINE_AA, _SHIFT)
+
+
+def _fixed_point(points, factor):
+    """Picture pixels (..., 2) -> OpenCV's fixed-point coordinates on a grid that is ``factor`` times as fine."""
+    fine = (np.asarray(points, np.float64) + 0.5) * factor - 0.5
+    return np.round(fine * (1 << _SHIFT)).astype(np.int32)
+
+
+def _ellipse(centre, radii, angle, corners=28):
+    """(corners, 2) points of an ellipse; ``angle`` in degrees, clockwise."""
+    cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    return unit_circle(corners) * radii @ np.array([[cos, sin], [-sin, cos]]) + centre
+
+
 def _hull(points):
-    return cv2.convexHull(points.astype(np.float32))[:, 0]
+    return cv2.convexHull(np.array(points, np.float32))[:, 0]
+
+
+def _random_colour(rng, *shape):
+    """Random colours (*shape, 3), muted ones more often than vivid ones."""
+    grey, vivid = rng.uniform(20, 235, (*shape, 1)), rng.uniform(20, 235, (*shape, 3))
+    return grey + (vivid - grey) * rng.beta(1, 1.5, (*shape, 1))
