@@ -45,8 +45,8 @@ from kdloss.models.checkpoint import read_card, require_scheme
 from kdloss.models.published_student import load_published_student
 from kdloss.models.torch_arrays import read_torch_arrays
 from kdloss.training.state import load_state
-from tests.evaluation.conftest import prepared_faces
 from tests.models.torch_files import torch_file, torch_numbers, torch_tensor
+from tests.random_faces import prepared_faces
 
 MOST_SECONDS = 5
 MOST_KILOBYTES = 1 << 20

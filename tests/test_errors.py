@@ -10,7 +10,7 @@ import pytest
 
 from kdloss.errors import Terminated, UserError, exits_on_user_error
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize(
