@@ -1,11 +1,10 @@
-"""Pictures of a shape model. Figures are made without pyplot, so no global state is touched."""
+"""Pictures of a shape model: `matplotlib.figure.Figure`s, made without pyplot and its global state."""
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from kdloss.errors import UserError
-from kdloss.files import replacing
+from asm.procrustes import ShapeError
 
 _INK, _QUIET, _FAINT, _GHOST = "#1f2430", "#6b7280", "#a3abb8", "#cfd4dc"
 _MINUS, _PLUS, _ACCENT = "#1769aa", "#c2410c", "#0f766e"
@@ -13,16 +12,19 @@ _BY_DEVIATION = LinearSegmentedColormap.from_list("deviation", [_MINUS, _INK, _P
 
 
 def modes_figure(model, rows=4, deviations=(-3, -2, -1, 0, 1, 2, 3), skeleton=None):
-    """A `matplotlib.figure.Figure` of what each mode does to the mean shape, which lies behind each shape in grey.
+    """A figure of what each mode does to the mean shape, which is drawn in grey behind each shape.
 
     Args:
         model: a `ShapeModel`.
-        rows: number of modes, the first ones; all if there are fewer. Below 1 is a `UserError`.
+        rows: how many modes to draw, the first ones; all if there are fewer.
         deviations: one column each, in standard deviations of the mode.
-        skeleton: polylines of point indices; the model's own if None; without any, dots alone are drawn.
+        skeleton: polylines of point indices; the model's own if None. If there are none, only dots are drawn.
+
+    Raises:
+        ShapeError: ``rows`` is below 1.
     """
     if rows < 1:
-        raise UserError(f"rows: found {rows}, expected at least 1 mode to draw")
+        raise ShapeError(f"rows: found {rows}, expected at least 1 mode to draw")
     rows = min(rows, len(model.modes))
     lines = model.skeleton if skeleton is None else skeleton
     coefficients = np.zeros((rows, len(deviations), len(model.modes)))
@@ -59,7 +61,7 @@ def modes_figure(model, rows=4, deviations=(-3, -2, -1, 0, 1, 2, 3), skeleton=No
 
 
 def variance_curve(model):
-    """A figure of the share of variance that the first modes hold together; the modes that are kept are marked."""
+    """A figure of the share of variance that the first modes explain together; the kept modes are marked."""
     kept, total = len(model.modes), len(model.spectrum)
     shares = 100 * np.cumsum(model.spectrum) / model.spectrum.sum()
     counts = np.arange(1, total + 1)
@@ -84,15 +86,6 @@ def variance_curve(model):
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=_QUIET)
     return figure
-
-
-def save_figure(figure, path, dpi=150):
-    """Writes a figure in the format of the path's suffix (.png, .svg, .pdf ...), whole or not at all."""
-    with replacing(path) as temporary:
-        try:
-            figure.savefig(temporary, dpi=dpi)
-        except ValueError as error:
-            raise UserError(f"{path}: cannot draw into this kind of file ({error}): use .png, .svg or .pdf") from error
 
 
 def _draw_shape(axes, shape, skeleton, color, width, dot):
