@@ -1,4 +1,8 @@
-"""From prepared faces to batches of views: numpy, tf.data, or a Keras PyDataset, all through the same code."""
+"""Batches of views of prepared faces: in numpy, as tf.data, or as a Keras PyDataset, all through the same code.
+
+A view is one random variation of a face's crop. `ViewBatches._draw_image` draws it, with random numbers
+of `kdloss.data.augmentation`; all else here decides which views a batch holds and hands them on.
+"""
 
 import functools
 import math
@@ -22,14 +26,14 @@ class ViewBatches:
         prepared: a `PreparedDataset`.
         rows: (m,) row numbers of the faces to draw from.
         size: side of the views, pixels.
-        batch_size: faces a batch. Faces that do not fill a batch are left to the next epoch's shuffle.
+        batch_size: faces a batch. Faces that fill no batch wait for the next epoch, which is shuffled again.
         policy: the `BoxPolicy` of the unvaried crop.
         augment: an `AugmentConfig`.
         targets: name -> (n, N, 2) points of *all* prepared rows in stored crop pixels; they move with the image.
         stored: name -> for each round (m, N, 2) unit points of the views themselves, such as cached teachers' outputs.
         seed: of the order and of the views.
-        rounds: views are drawn anew every epoch, or (a number) repeat after this many epochs.
-        part: ``(i, n)``: of each batch only the i-th of n equal parts is drawn; the others are other processes'.
+        rounds: None draws new views every epoch; with a number they repeat after this many epochs.
+        part: ``(i, n)``: only the i-th of n equal parts of each batch is drawn; other processes draw the rest.
 
     Raises:
         ConfigError: the batch is larger than the set.
@@ -65,8 +69,13 @@ class ViewBatches:
         """Batches an epoch."""
         return len(self.rows) // self.batch_size
 
+    @property
+    def names(self):
+        """Names of the point sets in each batch, sorted."""
+        return sorted({*self.targets, *self.stored})
+
     def round(self, epoch):
-        """Which drawing of the views an epoch sees."""
+        """The number of the drawing that an epoch sees."""
         return epoch % self.rounds if self.rounds else epoch
 
     def view(self, position, round_):
@@ -83,9 +92,10 @@ class ViewBatches:
         return images[0], {name: unit[0] for name, unit in points.items()}
 
     def batch(self, epoch, step):
-        """Batch ``step`` of an epoch: (B, S, S, 3) uint8 and a dict name -> (B, N, 2) float32 unit points.
+        """Batch ``step`` of an epoch, or this process' part of it.
 
-        Of a part of it, with fewer faces.
+        Returns:
+            ``(images, points)``: (B, S, S, 3) uint8 and a dict name -> (B, N, 2) float32 unit points.
         """
         number, parts = self.part
         return self._draw(np.split(self._positions(epoch, step), parts)[number], self.round(epoch))
@@ -94,12 +104,8 @@ class ViewBatches:
         """Names of the faces of batch ``step`` of an epoch, in its order."""
         return self.prepared.table["name"][self.rows[self._positions(epoch, step)]].tolist()
 
-    def _positions(self, epoch, step):
-        order = _order(self.seed, epoch, len(self.rows))
-        return order[step * self.batch_size : (step + 1) * self.batch_size]
-
     def in_order(self, round_=0):
-        """Yields all faces once, in the order of ``rows``; the last batch may be smaller. The next are drawn ahead."""
+        """Yields batches of all faces, each once, in the order of ``rows``; the last may be smaller. Draws ahead."""
         starts, threads, ahead = range(0, len(self.rows), self.batch_size), usable_cores(), deque()
         with ThreadPoolExecutor(threads) as pool:
             for start in starts:
@@ -110,31 +116,26 @@ class ViewBatches:
             while ahead:
                 yield ahead.popleft().result()
 
+    def _positions(self, epoch, step):
+        order = _order(self.seed, epoch, len(self.rows))
+        return order[step * self.batch_size : (step + 1) * self.batch_size]
+
     def _draw(self, positions, round_):
-        images = np.empty((len(positions), self.size, self.size, 3), np.uint8)
-        rows = self.rows[positions].tolist()
-        drawn = [self._draw_image(row, round_, image) for row, image in zip(rows, images, strict=True)]
-        return images, self.points(positions, round_, *zip(*drawn, strict=True))
-
-    def points(self, positions, round_, crops, mirrored):
-        """The points of views: a dict name -> (B, N, 2) float32 unit points.
-
-        Args:
-            positions: (B,) indices into ``rows``.
-            round_: number of the drawing.
-            crops, mirrored: of each view, as `kdloss.data.augmentation.draw_crop` says.
-        """
-        rows, matrices = self.rows[positions], np.array([crop.matrix for crop in crops])
-        turned, found = np.flatnonzero(mirrored), {}
+        rows = self.rows[positions]
+        images = np.empty((len(rows), self.size, self.size, 3), np.uint8)
+        drawn = [self._draw_image(row, round_, image) for row, image in zip(rows.tolist(), images, strict=True)]
+        matrices = np.array([crop.matrix for crop, _ in drawn])
+        mirrored = np.flatnonzero([flag for _, flag in drawn])
+        points = {}
         for name, target in self.targets.items():
             unit = to_unit(transform_each(matrices, target[rows].astype(np.float64)), self.size)
-            if len(turned):
-                unit[turned] = unit[turned][:, self.permutation]
-            found[name] = unit.astype(np.float32)
-        return found | {name: np.asarray(output[round_][positions]) for name, output in self.stored.items()}
+            if len(mirrored):
+                unit[mirrored] = unit[mirrored][:, self.permutation]
+            points[name] = unit.astype(np.float32)
+        return images, points | {name: np.asarray(output[round_][positions]) for name, output in self.stored.items()}
 
     def _draw_image(self, row, round_, image):
-        """Draws into ``image``; returns ``(FaceCrop, mirrored)``."""
+        """Draws one view into ``image``; returns its ``(FaceCrop, mirrored)``."""
         rng, faces = view_rng(self.seed, round_, row), self.prepared.faces
         crop, mirrored = draw_crop(rng, self.augment, self.boxes[row], self.size, self.permutation is not None)
         rows, _ = crop.sampled(*faces.shape[1:3])
@@ -142,24 +143,12 @@ class ViewBatches:
         vary_pixels(rng, self.augment, image)
         return crop, mirrored
 
-    @property
-    def names(self):
-        """Names of the point sets in each batch, sorted."""
-        return sorted({*self.targets, *self.stored})
-
-
-@functools.lru_cache(maxsize=2)  # batches of an epoch, and of the next one, are drawn by several threads
-def _order(seed, epoch, count):
-    order = np.random.default_rng([seed, 1 << 32, epoch]).permutation(count)
-    order.flags.writeable = False
-    return order
-
 
 class KerasBatches(keras.utils.PyDataset):
-    """`ViewBatches` for any back end of Keras; needs no TensorFlow. Endless: give ``fit`` its ``steps_per_epoch``.
+    """`ViewBatches` for any back end of Keras, without TensorFlow. Endless: give ``fit`` its ``steps_per_epoch``.
 
-    Batches are numbered through all epochs and drawn ahead here. Keras' own epochs can't be counted by a data set
-    (``fit`` ends one before the first begins), and its worker threads hand out batches of the first epoch twice.
+    Batches are counted through all epochs and drawn ahead here, not by Keras: a data set cannot count Keras' epochs
+    (``fit`` ends one before the first begins), and Keras' worker threads return batches of the first epoch twice.
 
     Args:
         batches: a `ViewBatches`.
@@ -187,8 +176,8 @@ class KerasBatches(keras.utils.PyDataset):
 def tf_dataset(batches, first_step, last_step):
     """`ViewBatches` of steps [first, last), counted through all epochs, as one tf.data.Dataset of (images, points).
 
-    Batches are drawn ahead, and come in order however many threads draw them, so a run is the same under the same
-    seed. On a GPU the next batches wait in its memory.
+    Batches are drawn ahead by several threads but come in order, so the same seed gives the same run. On a GPU the next
+    batches wait in its memory.
     """
     import tensorflow as tf
 
@@ -207,16 +196,16 @@ def tf_dataset(batches, first_step, last_step):
 
     dataset = tf.data.Dataset.range(first_step, last_step)
     dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    # Several replicas divide the batches themselves.
+    # A distribution strategy divides batches among its devices itself.
     if not tf.distribute.has_strategy() and tf.config.list_physical_devices("GPU"):
         return dataset.apply(tf.data.experimental.prefetch_to_device("/GPU:0", buffer_size=2))
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
 def training_data(batches, first_step, last_step):
-    """What ``model.fit`` takes, for the active back end: tf.data on TensorFlow, a PyDataset elsewhere.
+    """The data for ``model.fit`` on the active back end: tf.data on TensorFlow, a PyDataset elsewhere.
 
-    From then on OpenCV uses one thread: those that draw batches are as many as there should be.
+    Limits OpenCV to one thread, because several threads draw batches already.
 
     Args:
         batches: a `ViewBatches`.
@@ -226,3 +215,10 @@ def training_data(batches, first_step, last_step):
     if keras.backend.backend() == "tensorflow":
         return tf_dataset(batches, first_step, last_step)
     return KerasBatches(batches, first_step, threads=max(1, math.ceil(usable_cores() / 2)))
+
+
+@functools.lru_cache(maxsize=2)  # batches of an epoch, and of the next one, are drawn by several threads
+def _order(seed, epoch, count):
+    order = np.random.default_rng([seed, 1 << 32, epoch]).permutation(count)
+    order.flags.writeable = False
+    return order

@@ -1,4 +1,4 @@
-"""The data sets of the field, as data: scheme, official counts, subsets, licence, citation, where to get them."""
+"""The public data sets: scheme, official counts, subsets, licence, citation, and where to get them."""
 
 from dataclasses import dataclass, field
 
@@ -13,9 +13,9 @@ class DatasetSpec:
     Args:
         name: as typed after ``--dataset``.
         title: as printed.
-        scheme: name of its landmark scheme; empty for ``folder``, whose points are the user's own.
+        scheme: name of its landmark scheme; empty for ``folder``, which holds a user's own points.
         counts: official number of faces of each source, by split: ``{"train": {source: n}, "test": {...}}``.
-        subsets: test subsets, each with its official count. ``full`` (all test faces) always exists besides.
+        subsets: test subsets and their official counts. ``full`` (all test faces) always exists and is not listed.
         licence, citation, where: shown by errors and reports.
     """
 

@@ -1,7 +1,7 @@
-"""Reads pictures of any common kind as uint8 RGB, or says in one line why it cannot.
+"""Reads pictures of any common kind as upright uint8 RGB, or says in one line why it cannot.
 
-EXIF orientation is honoured: annotation tools and viewers show pictures upright, so that is the frame landmarks are
-given in. A picture whose points fit only the stored frame shows up among the points outside their image.
+EXIF orientation is applied, because annotation tools show pictures upright and landmarks refer to what they show. If
+the landmarks of a picture refer to the stored orientation instead, many of them lie outside the image.
 """
 
 import io
@@ -15,12 +15,12 @@ from PIL import Image, ImageOps
 from kdloss.errors import DataError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-# Pillow's names of what these hold. It knows more, whatever a file's name says; PostScript among them starts a program.
+# Pillow's names of these formats. Pillow chooses by content, not by name, and for PostScript it starts a program.
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
-# OpenCV cuts crops out of images with sides below 2 ** 15.
+# OpenCV cuts crops only out of images with sides below 2 ** 15.
 LONGEST_SIDE = 2**15 - 1
-# One at a time: a large picture takes hundreds of megabytes while it is read, and the filter of warnings, which reading
-# one sets, is the whole process'.
+# One picture at a time: a large one takes hundreds of megabytes while it is read, and the filter of warnings, which
+# reading sets, belongs to the whole process.
 _READING = threading.Lock()
 
 
@@ -28,8 +28,8 @@ def read_image(source):
     """A picture as (H, W, 3) uint8 RGB, upright.
 
     Args:
-        source: a path, or the bytes of an image file. Grey, palette, CMYK, 16-bit (scaled to 8) and transparent
-            pictures (laid over black, as everything outside a picture is) are all turned to RGB.
+        source: a path, or the bytes of an image file. Grey, palette, CMYK, 16-bit and transparent pictures are
+            converted. Transparent ones are laid over black, the colour of everything outside a picture.
 
     Raises:
         DataError: missing, empty, cut short, or no picture at all.
@@ -45,22 +45,22 @@ def read_image(source):
     if not data:
         raise DataError(f"{name}: empty file, expected an image")
     try:
-        # Pillow warns about odd metadata and very large pictures; neither hinders reading.
+        # Pillow warns about odd metadata and very large pictures, which can be read all the same.
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
             return _to_rgb(image)
     except Image.UnidentifiedImageError:
         raise DataError(f"{name}: not an image of a known format ({', '.join(IMAGE_FORMATS)}): convert it") from None
-    except Exception as error:  # decoders raise whatever a damaged file leads them to
+    except Exception as error:  # a damaged file can make decoders raise anything
         raise DataError(f"{name}: damaged or cut short ({error}): bring a whole copy") from error
 
 
 def read_photograph(source):
-    """Reads a picture that somebody else made, see `read_image`.
+    """As `read_image`, for pictures from anyone: refuses those too large to be read safely, before it decodes them.
 
     Raises:
-        DataError: as there, or it is so large that reading it could exhaust the memory.
+        DataError: as `read_image`, or too large.
     """
     name, file = ("image", io.BytesIO(source)) if isinstance(source, bytes) else (source, source)
     with _READING:
@@ -76,9 +76,9 @@ def read_photograph(source):
 
 
 def _size(name, file):
-    """(width, height) as a file's header states them; (0, 0) where it states none, of which reading it says more."""
+    """(width, height) in a file's header; (0, 0) if there are none, and `read_image` will say why."""
     try:
-        # Pillow warns of large pictures, which is our own to judge.
+        # Pillow warns of large pictures; the caller checks the size.
         with warnings.catch_warnings(action="ignore"), Image.open(file, formats=IMAGE_FORMATS) as image:
             return image.size
     except Image.DecompressionBombError:
@@ -95,7 +95,7 @@ def _too_large(what):
 def _to_rgb(image):
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int64)
-        # 16 bits are what files of these modes hold; 32-bit storage is Pillow's.
+        # Files of these modes hold 16 bits; Pillow stores them as 32.
         grey = np.clip((values + 128) // 257, 0, 255).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode == "F":

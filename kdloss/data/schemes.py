@@ -1,8 +1,7 @@
-"""Landmark schemes: named points, from which every table of the project derives.
+"""Landmark schemes: the named points of an annotation style, their parts, lines, eye corners and mirror partners.
 
-A scheme is data. Left and right are the *subject's*: a point named ``right_x`` lies on the left of an
-upright picture, and its mirror partner is ``left_x``. The order of the points is that of the official
-annotation (68: 300-W, 29: COFW, 98: WFLW).
+Left and right are the *subject's*: a point named ``right_x`` lies on the left of an upright picture, and its mirror
+partner is ``left_x``. The order of the points is that of the official annotation (68: 300-W, 29: COFW, 98: WFLW).
 """
 
 import functools
@@ -18,13 +17,13 @@ class LandmarkScheme:
     """Named landmarks of one annotation style.
 
     Args:
-        name: what manifests and checkpoints record, for example ``"68"``.
-        names: one unique name a point, in annotation order.
+        name: recorded in manifests and checkpoints, for example ``"68"``.
+        names: one unique name for each point, in annotation order.
         parts: name of a facial part -> indices of its points.
         skeleton: polylines, each a tuple of indices, for drawing.
         ocular: indices of the two outer eye corners (inter-ocular normaliser), or None.
         pupils: two tuples of indices whose means are the pupils (inter-pupil normaliser), or None.
-        mirrorable: whether mirror partners are known. Points of an unknown scheme must not be mirrored.
+        mirrorable: whether mirror partners are known. Without them, points must not be mirrored.
     """
 
     name: str
@@ -76,7 +75,7 @@ class LandmarkScheme:
 
     @classmethod
     def from_json(cls, data):
-        """The scheme of a dict that JSON gave, whoever wrote it.
+        """The scheme of a dict that was read from JSON.
 
         Raises:
             DataError: not what `to_json` makes.
@@ -92,26 +91,26 @@ class LandmarkScheme:
                 mirrorable=data["mirrorable"],
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"a scheme that none is ({type(error).__name__}: {error})") from error
+            raise DataError(f"not a landmark scheme ({type(error).__name__}: {error})") from error
         if problem := scheme._problem():
-            raise DataError(f"a scheme that none is ({problem})")
+            raise DataError(f"not a landmark scheme ({problem})")
         return scheme
 
     def _problem(self):
-        """What of a scheme that was read is none, or None."""
+        """What is wrong with the fields of a scheme that was read, or None."""
         texts = (self.name, *self.names, *self.parts)
         if not self.names or not all(isinstance(text, str) for text in texts) or not isinstance(self.mirrorable, bool):
-            return "names that are no texts, or no points"
+            return "its names are not texts, or it has no points"
         lines = [*self.parts.values(), *self.skeleton, self.ocular or (), *(self.pupils or ())]
         if any(type(i) is not int or not 0 <= i < self.num_points for line in lines for i in line):
-            return f"parts or lines with other points than its {self.num_points}"
+            return f"its parts or lines have points beyond its {self.num_points}"
         if len(self.ocular or (0, 0)) != 2 or len(self.pupils or (0, 0)) != 2:
-            return "ocular and pupils that are no pairs"
+            return "ocular and pupils are not pairs"
         return None
 
     @classmethod
     def plain(cls, num_points, names=None):
-        """A scheme for a user's own points. They can be mirrored only if given left_/right_ names."""
+        """A scheme for a user's own points. They can be mirrored only if some have left_/right_ names."""
         named = tuple(names) if names else tuple(f"point_{i}" for i in range(num_points))
         if len(named) != num_points:
             raise DataError(f"found {len(named)} point names for {num_points} points: give one name a point")
@@ -124,7 +123,7 @@ def _numbered(stem, count):
 
 
 def _jaw(count):
-    """A contour from the right ear over the chin to the left ear; both halves count towards the chin."""
+    """A contour from the right ear over the chin to the left ear; the numbers of both halves grow towards the chin."""
     half = count // 2
     return [*_numbered("right_jaw", half), "chin", *_numbered("left_jaw", half)[::-1]]
 
@@ -139,8 +138,12 @@ _MOUTH += ["right_inner_corner", "right_inner_upper_lip", "inner_upper_lip", "le
 _MOUTH += ["left_inner_corner", "left_inner_lower_lip", "inner_lower_lip", "right_inner_lower_lip"]
 
 
-def _range(start, stop, closed=False):
-    return (*range(start, stop), start) if closed else tuple(range(start, stop))
+def _range(start, stop):
+    return tuple(range(start, stop))
+
+
+def _lines(*ranges, closed=False):
+    return tuple((*range(start, stop), start) if closed else _range(start, stop) for start, stop in ranges)
 
 
 def _scheme_68():
@@ -160,17 +163,8 @@ def _scheme_68():
             "eyes": _range(36, 48),
             "mouth": _range(48, 68),
         },
-        skeleton=(
-            _range(0, 17),
-            _range(17, 22),
-            _range(22, 27),
-            _range(27, 31),
-            _range(31, 36),
-            _range(36, 42, closed=True),
-            _range(42, 48, closed=True),
-            _range(48, 60, closed=True),
-            _range(60, 68, closed=True),
-        ),
+        skeleton=_lines((0, 17), (17, 22), (22, 27), (27, 31), (31, 36))
+        + _lines((36, 42), (42, 48), (48, 60), (60, 68), closed=True),
         ocular=(36, 45),
         pupils=(_range(36, 42), _range(42, 48)),
     )
@@ -195,17 +189,10 @@ def _scheme_98():
             "eyes": (*_range(60, 76), 96, 97),
             "mouth": _range(76, 96),
         },
-        skeleton=(
-            _range(0, 33),
-            _range(33, 42, closed=True),
-            _range(42, 51, closed=True),
-            _range(51, 55),
-            _range(55, 60),
-            _range(60, 68, closed=True),
-            _range(68, 76, closed=True),
-            _range(76, 88, closed=True),
-            _range(88, 96, closed=True),
-        ),
+        skeleton=_lines((0, 33))
+        + _lines((33, 42), (42, 51), closed=True)
+        + _lines((51, 55), (55, 60))
+        + _lines((60, 68), (68, 76), (76, 88), (88, 96), closed=True),
         ocular=(60, 72),
         pupils=((96,), (97,)),
     )

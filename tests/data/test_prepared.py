@@ -90,11 +90,9 @@ def test_an_empty_split_is_an_error_and_an_empty_subset_is_not(make_prepared):
 
 
 def test_require_tells_one_set_from_another(random_faces):
-    assert random_faces.require(dataset="cofw", scheme="29") is random_faces
+    assert random_faces.require("cofw") is random_faces
     with pytest.raises(DataError, match="holds faces of cofw, expected 300w: give --data another folder"):
-        random_faces.require(dataset="300w")
-    with pytest.raises(DataError, match="has scheme 29, expected 68: give --data another folder"):
-        random_faces.require(scheme="68")
+        random_faces.require("300w")
 
 
 def test_no_folder_and_no_manifest(tmp_path, random_faces):
