@@ -81,11 +81,7 @@ def fit_similarity(source, target):
     """The similarity, never a reflection, that takes ``source`` nearest to ``target`` (least squares).
 
     Args:
-        source: (..., N, 2).
-        target: (..., N, 2), same N; batch dimensions broadcast against those of ``source``.
-
-    Returns:
-        A `Similarity` of the broadcast batch shape.
+        source, target: (..., N, 2); batch dimensions broadcast.
 
     Raises:
         ShapeError: the points of a shape all coincide; no rotation is better than another, as between a square and
@@ -94,10 +90,6 @@ def fit_similarity(source, target):
     source = checked_points(source, "source shape")
     target = checked_points(target, "target shape", num_points=source.shape[-2])
     source, target = _as_complex(source), _as_complex(target)
-    try:
-        np.broadcast_shapes(source.shape, target.shape)
-    except ValueError as error:
-        raise ShapeError(f"source {source.shape}, target {target.shape}: the batches don't fit together") from error
     source_mean, source_spread = _moments(source, "source shape")
     target_mean, target_spread = _moments(target, "target shape")
     common = np.vecdot(source - source_mean[..., None], target) / source.shape[-1]
@@ -107,60 +99,35 @@ def fit_similarity(source, target):
     return _similarity(factor, target_mean - factor * source_mean)
 
 
-def generalised_procrustes(shapes, tolerance=1e-8, max_iterations=100):
-    """Aligns shapes to their common mean, which is estimated along the way (Gower 1975).
+def generalised_procrustes(shapes):
+    """Aligns shapes (n, N, 2) to their common mean.
 
-    Each round fits every shape to the mean and averages; the mean keeps its size, or all would shrink to a point.
-    In the plane this is power iteration to the full Procrustes mean (Kent 1994). The frame of the result is the
-    average of the given ones (centroid, geometric mean of the sizes, mean rotation), whatever the order of the shapes.
-
-    Args:
-        shapes: (n, N, 2), n >= 2.
-        tolerance: stop once the mean moves less than this share of its size.
-        max_iterations: rounds after which to give up.
+    The mean is the full Procrustes mean (Kent 1994). The frame of the result is the average of the given ones
+    (centroid, geometric mean of the sizes, mean rotation), whatever the order of the shapes.
 
     Raises:
-        ShapeError: fewer than two shapes, a shape whose points all coincide, no rounds allowed, or no convergence.
+        ShapeError: fewer than two shapes, or a shape whose points all coincide.
     """
     shapes = checked_points(shapes, "shapes to align")
-    mean = procrustes_mean(shapes, tolerance, max_iterations)
+    mean = procrustes_mean(shapes)
     transforms = fit_similarity(shapes, mean)
     return Alignment(transforms.apply(shapes), mean, transforms)
 
 
-def procrustes_mean(shapes, tolerance=1e-8, max_iterations=100):
+def procrustes_mean(shapes):
     """The mean (N, 2) of `generalised_procrustes`, of checked shapes."""
     if shapes.ndim != 3 or len(shapes) < 2:
         raise ShapeError(f"shapes to align: found an array of shape {shapes.shape}, expected (n, N, 2) with n >= 2")
-    if max_iterations < 1:
-        raise ShapeError(f"max_iterations: found {max_iterations}, expected at least 1")
     points = _as_complex(shapes)
     centres, spreads = _moments(points, "shapes to align")
     unit = (points - centres[:, None]) / np.sqrt(spreads)[:, None]
-    products, mean = unit.T @ unit.conj(), unit[0]
-    for _ in range(max_iterations):
-        moved = products @ mean
-        moved /= np.sqrt(_squares(moved).mean())
-        change = np.sqrt(_squares(moved - mean).mean())
-        mean = moved
-        if change <= tolerance:
-            break
-    else:
-        raise ShapeError(
-            f"alignment: the mean moves by {change:.1e} after {max_iterations} rounds, not {tolerance:.1e} at most: "
-            "raise max_iterations or tolerance, or look for shapes of another kind"
-        )
-    return _average_frame(points, mean, centres, spreads)
-
-
-def _average_frame(points, mean, centres, spreads):
-    """Puts the centred, unit-sized mean (N,) at the average place, size and rotation of the shapes; (N, 2)."""
-    turn = np.vecdot(mean, points) / np.sqrt(spreads) / len(mean)
+    # Up to its frame, the mean is the direction that all shapes share most: the leading eigenvector.
+    mean = np.linalg.eigh(unit.T @ unit.conj())[1][:, -1] * np.sqrt(shapes.shape[1])
+    turn = np.vecdot(mean, unit)
     turn = (turn / np.abs(turn)).sum() if (np.abs(turn) > _ROUNDING).all() else 0
     # Shapes that are turned evenly in all directions have no mean rotation: any frame is then as good.
     turn = turn / np.abs(turn) if np.abs(turn) > _ROUNDING * len(points) else 1
-    size = np.exp(np.log(spreads).mean() / 2)
-    return _as_points(mean * turn * size + centres.mean())
+    return _as_points(mean * turn * np.exp(np.log(spreads).mean() / 2) + centres.mean())
 
 
 def _similarity(factor, shift):

@@ -81,7 +81,7 @@ def test_the_mean_is_the_full_procrustes_mean():
     z = z - z.mean(axis=1, keepdims=True)
     z /= np.linalg.norm(z, axis=1, keepdims=True)
     expected = np.linalg.eigh(z.T @ z.conj())[1][:, -1]
-    mean = generalised_procrustes(shapes, tolerance=1e-12).mean
+    mean = generalised_procrustes(shapes).mean
     found = mean[:, 0] + 1j * mean[:, 1]
     found -= found.mean()
     assert abs(np.vdot(expected, found)) / np.linalg.norm(found) == pytest.approx(1.0, abs=1e-12)
@@ -100,7 +100,7 @@ def test_alignment_does_not_depend_on_the_order_and_follows_what_moves_all(move,
     generator = np.random.default_rng(seed)
     shapes = generator.normal(size=(1, 7, 2)) * 50 + generator.normal(size=(6, 7, 2)) * spread
     order = generator.permutation(6)
-    here, there = (generalised_procrustes(moved, tolerance=1e-12) for moved in (shapes, move.apply(shapes[order])))
+    here, there = (generalised_procrustes(moved) for moved in (shapes, move.apply(shapes[order])))
     reach = np.abs(there.mean).max()
     np.testing.assert_allclose(there.mean, move.apply(here.mean), atol=1e-7 * reach)
     np.testing.assert_allclose(there.aligned, move.apply(here.aligned[order]), atol=1e-7 * reach)
@@ -118,15 +118,13 @@ def test_alignment_takes_out_whatever_similarity_each_shape_had():
 
 
 @pytest.mark.parametrize(
-    ("shapes", "options", "message"),
+    ("shapes", "message"),
     [
-        (HOOK[None], {}, "n >= 2"),
-        (HOOK, {}, r"\(n, N, 2\)"),
-        ([HOOK, HOOK * 0], {}, "all points coincide in 1 shape"),
-        (np.random.default_rng(8).normal(size=(9, 5, 2)), {"max_iterations": 2}, "after 2 rounds"),
-        ([HOOK, HOOK], {"max_iterations": 0}, "at least 1"),
+        (HOOK[None], "n >= 2"),
+        (HOOK, r"\(n, N, 2\)"),
+        ([HOOK, HOOK * 0], "all points coincide in 1 shape"),
     ],
 )
-def test_shapes_that_cannot_be_aligned_are_refused(shapes, options, message):
+def test_shapes_that_cannot_be_aligned_are_refused(shapes, message):
     with pytest.raises(ShapeError, match=message):
-        generalised_procrustes(shapes, **options)
+        generalised_procrustes(shapes)
