@@ -27,7 +27,7 @@ _LOW = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class ShapeModel:
-    """A linear model of shapes of N points. Made by `ShapeModel.fit` or `ShapeModel.load`.
+    """A linear model of shapes of N points, made by `ShapeModel.fit` or `ShapeModel.load`.
 
     Points go in and come out in the unit that the model was fitted on. All methods take whole arrays, compute in
     float64 and return the floating type they were given.
@@ -44,8 +44,7 @@ class ShapeModel:
     metadata: dict = field(default_factory=dict)  # free strings, for example the scheme's name
 
     def __post_init__(self):
-        problem = self._problem()
-        if problem:
+        if problem := self._problem():
             raise ShapeError(f"shape model: {problem}")
 
     @classmethod
@@ -54,14 +53,13 @@ class ShapeModel:
 
         Args:
             shapes: (n, N, 2), n >= 2, finite and not all the same.
-            variance: share of the variance to keep, in (0, 1]: the fewest modes that reach it. The paper's public
-                script keeps 0.90.
+            variance: share of the variance to keep, in (0, 1], with as few modes as possible. The paper keeps 0.90.
             modes: number of modes to keep. Give either this or ``variance``.
             align: align the shapes to their Procrustes mean first. The paper aligns nothing.
             metadata: dict of strings to keep with the model.
 
         Raises:
-            ShapeError: other shapes, or more modes than they can give.
+            ShapeError: the shapes are of another kind, or have fewer modes than asked for.
         """
         if (variance is None) == (modes is None):
             raise ShapeError("shape model: give either a share of variance or a number of modes, and not both")
@@ -221,11 +219,12 @@ def _read_npz(path):
         size = sum(member.file_size for member in archive.infolist())
         if size > _MOST_BYTES:
             raise ValueError(f"holds {size / 1e6:.0f} MB unpacked, expected {_MOST_BYTES / 1e6:.0f} MB at most")
-        stored = {}
-        for name in archive.namelist():
-            with archive.open(name) as member:
-                stored[name.removesuffix(".npy")] = np.lib.format.read_array(member, allow_pickle=False)
-        return stored
+        return {name.removesuffix(".npy"): _read_member(archive, name) for name in archive.namelist()}
+
+
+def _read_member(archive, name):
+    with archive.open(name) as member:
+        return np.lib.format.read_array(member, allow_pickle=False)
 
 
 def _principal_axes(centred):
@@ -256,8 +255,7 @@ def _count_for_share(spectrum, variance):
 
 def _checked_count(modes, available):
     if int(modes) != modes or not 1 <= modes <= available:
-        expected = f"expected a whole number from 1 to the {available} that these shapes have"
-        raise ShapeError(f"modes: found {modes}, {expected}")
+        raise ShapeError(f"modes: found {modes}, expected a whole number from 1 to the {available} of these shapes")
     return int(modes)
 
 

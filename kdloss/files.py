@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,7 @@ _HOST = re.sub(r"[^\w-]", "-", platform.node())
 _PARTIAL = re.compile(rf"\..+\.{re.escape(_HOST)}-(\d+)\.partial(\.[^.]+)?")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _FULL = 1 << 16  # with fewer free bytes, a disk counts as full
-_HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
-
-
-# Writing
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 @contextlib.contextmanager
@@ -44,7 +39,8 @@ def replacing(path, durable=False):
     with _sibling(Path(path)) as work:
         yield work
         if durable:
-            _flush(work)
+            with open(work, "rb") as file:
+                os.fsync(file)
 
 
 @contextlib.contextmanager
@@ -114,9 +110,6 @@ def remove_leftovers(folder):
                 _remove(Path(entry.path))
 
 
-# Holding
-
-
 @contextlib.contextmanager
 def held(folder):
     """Locks an existing folder for this process while the block runs. The lock ends with the process at the latest.
@@ -138,36 +131,25 @@ def is_held(folder):
         return not mine
 
 
-# Reading
-
-
 def read_npz(path, most_bytes):
-    """The arrays of an .npz, name -> array.
-
-    Args:
-        path: of the file.
-        most_bytes: how much its members may hold together, unpacked: a small file can unpack to gigabytes.
+    """The arrays of an .npz, name -> array. A small file can unpack to gigabytes, so its size is checked first.
 
     Raises:
-        ValueError: unreadable, no .npz of plain arrays, or larger.
+        ValueError: unreadable, no .npz of plain arrays, or more than ``most_bytes`` unpacked.
     """
-    # The file is opened here because numpy leaves a damaged archive open.
-    with _damage_is_value_error(), open(path, "rb") as file:
-        if file.read(2) != b"PK":
-            raise ValueError("no .npz archive")
-        file.seek(0)
-        with np.load(file, allow_pickle=False) as archive:
-            size = sum(info.file_size for info in archive.zip.infolist())
-            if size > most_bytes:
-                raise ValueError(f"holds {size / 1e6:.0f} MB unpacked, expected {most_bytes / 1e6:.0f} MB at most")
-            arrays = {name: archive[name] for name in archive.files}
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):
-            raise ValueError(f"{name[:40]!r} in it is no array")
-        # Any number of empty texts takes no room in the file, but a lot in memory once they are used.
-        if array.size and not array.itemsize:
-            raise ValueError(f"{name[:40]!r} in it holds {array.size} values of no bytes")
-    return arrays
+    with _damage_is_value_error(), zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+        if size > most_bytes:
+            raise ValueError(f"holds {size / 1e6:.0f} MB unpacked, expected {most_bytes / 1e6:.0f} MB at most")
+        arrays = {}
+        for name in archive.namelist():
+            with archive.open(name) as member:
+                array = np.lib.format.read_array(member, allow_pickle=False)
+            # Any number of empty texts takes no room in the file, but a lot in memory once they are used.
+            if array.size and not array.itemsize:
+                raise ValueError(f"{name[:40]!r} in it holds {array.size} values of no bytes")
+            arrays[name.removesuffix(".npy")] = array
+        return arrays
 
 
 def read_npy(path):
@@ -239,14 +221,6 @@ def _remove(path):
     shutil.rmtree(path, ignore_errors=True)
     with contextlib.suppress(OSError):
         path.unlink()
-
-
-def _flush(path):
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def _runs(process):

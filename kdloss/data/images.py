@@ -16,9 +16,9 @@ from kdloss.errors import DataError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 # Pillow's names of these formats. Pillow chooses by content, not by name, and for PostScript it starts a program.
-IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
 # OpenCV cuts crops only out of images with sides below 2 ** 15.
-LONGEST_SIDE = 2**15 - 1
+_LONGEST_SIDE = 2**15 - 1
 # One picture at a time: a large one takes hundreds of megabytes while it is read, and the filter of warnings, which
 # reading sets, belongs to the whole process.
 _READING = threading.Lock()
@@ -46,12 +46,12 @@ def read_image(source):
         raise DataError(f"{name}: empty file, expected an image")
     try:
         # Pillow warns about odd metadata and very large pictures, which can be read all the same.
-        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
             return _to_rgb(image)
     except Image.UnidentifiedImageError:
-        raise DataError(f"{name}: not an image of a known format ({', '.join(IMAGE_FORMATS)}): convert it") from None
+        raise DataError(f"{name}: not an image of a known format ({', '.join(_FORMATS)}): convert it") from None
     except Exception as error:  # a damaged file can make decoders raise anything
         raise DataError(f"{name}: damaged or cut short ({error}): bring a whole copy") from error
 
@@ -63,33 +63,30 @@ def read_photograph(source):
         DataError: as `read_image`, or too large.
     """
     name, file = ("image", io.BytesIO(source)) if isinstance(source, bytes) else (source, source)
+    most = f"expected {Image.MAX_IMAGE_PIXELS / 1e6:.3g} million pixels at most: scale it down"
     with _READING:
-        width, height = _size(name, file)
+        try:
+            width, height = _size(file)
+        except Image.DecompressionBombError:  # Pillow refuses much larger ones itself
+            raise DataError(f"{name}: too large, {most}") from None
         if width * height > Image.MAX_IMAGE_PIXELS:
-            raise _too_large(f"{name}: {width} x {height} is")
-        if max(width, height) > LONGEST_SIDE:
-            raise DataError(
-                f"{name}: {width} x {height} is too large, expected sides of {LONGEST_SIDE} pixels at most: scale or "
-                "cut it"
-            )
+            raise DataError(f"{name}: {width} x {height} is too large, {most}")
+        if max(width, height) > _LONGEST_SIDE:
+            expected = f"expected sides of {_LONGEST_SIDE} pixels at most: scale or cut it"
+            raise DataError(f"{name}: {width} x {height} is too large, {expected}")
         return read_image(source)
 
 
-def _size(name, file):
+def _size(file):
     """(width, height) in a file's header; (0, 0) if there are none, and `read_image` will say why."""
     try:
         # Pillow warns of large pictures; the caller checks the size.
-        with warnings.catch_warnings(action="ignore"), Image.open(file, formats=IMAGE_FORMATS) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(file, formats=_FORMATS) as image:
             return image.size
     except Image.DecompressionBombError:
-        raise _too_large(f"{name}:") from None
+        raise
     except Exception:
         return 0, 0
-
-
-def _too_large(what):
-    most = f"{Image.MAX_IMAGE_PIXELS / 1e6:.3g} million pixels"
-    return DataError(f"{what} too large, expected {most} at most: scale it down")
 
 
 def _to_rgb(image):

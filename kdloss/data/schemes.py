@@ -4,7 +4,9 @@ Left and right are the *subject's*: a point named ``right_x`` lies on the left o
 partner is ``left_x``. The order of the points is that of the official annotation (68: 300-W, 29: COFW, 98: WFLW).
 """
 
+import dataclasses
 import functools
+import json
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -56,22 +58,14 @@ class LandmarkScheme:
 
     def _partner(self, name, index):
         side, _, rest = name.partition("_")
-        partner = {"left": "right_", "right": "left_"}.get(side, "") + rest if side in ("left", "right") else name
+        partner = {"left": f"right_{rest}", "right": f"left_{rest}"}.get(side, name)
         if partner not in index:
             raise DataError(f"scheme {self.name}: {name} has no mirror partner {partner}")
         return partner
 
     def to_json(self):
         """A dict that `from_json` turns back into an equal scheme."""
-        return {
-            "name": self.name,
-            "names": list(self.names),
-            "parts": {part: list(points) for part, points in self.parts.items()},
-            "skeleton": [list(line) for line in self.skeleton],
-            "ocular": list(self.ocular) if self.ocular else None,
-            "pupils": [list(side) for side in self.pupils] if self.pupils else None,
-            "mirrorable": self.mirrorable,
-        }
+        return json.loads(json.dumps(dataclasses.asdict(self)))
 
     @classmethod
     def from_json(cls, data):
@@ -130,7 +124,6 @@ def _jaw(count):
 
 _NOSE = [*_numbered("nose_bridge", 4), "right_nostril_0", "right_nostril_1", "nose_base"]
 _NOSE += ["left_nostril_1", "left_nostril_0"]
-
 _MOUTH = ["right_mouth_corner", "right_upper_lip_0", "right_upper_lip_1", "upper_lip"]
 _MOUTH += ["left_upper_lip_1", "left_upper_lip_0", "left_mouth_corner"]
 _MOUTH += ["left_lower_lip_0", "left_lower_lip_1", "lower_lip", "right_lower_lip_1", "right_lower_lip_0"]
@@ -142,7 +135,12 @@ def _range(start, stop):
     return tuple(range(start, stop))
 
 
+def _parts(**ranges):
+    return {name: _range(*limits) for name, limits in ranges.items()}
+
+
 def _lines(*ranges, closed=False):
+    """Polylines through ranges of points; closed ones return to their first point."""
     return tuple((*range(start, stop), start) if closed else _range(start, stop) for start, stop in ranges)
 
 
@@ -156,13 +154,7 @@ def _scheme_68():
     return LandmarkScheme(
         name="68",
         names=tuple(names),
-        parts={
-            "jaw": _range(0, 17),
-            "brows": _range(17, 27),
-            "nose": _range(27, 36),
-            "eyes": _range(36, 48),
-            "mouth": _range(48, 68),
-        },
+        parts=_parts(jaw=(0, 17), brows=(17, 27), nose=(27, 36), eyes=(36, 48), mouth=(48, 68)),
         skeleton=_lines((0, 17), (17, 22), (22, 27), (27, 31), (31, 36))
         + _lines((36, 42), (42, 48), (48, 60), (60, 68), closed=True),
         ocular=(36, 45),
@@ -182,13 +174,8 @@ def _scheme_98():
     return LandmarkScheme(
         name="98",
         names=tuple(names),
-        parts={
-            "jaw": _range(0, 33),
-            "brows": _range(33, 51),
-            "nose": _range(51, 60),
-            "eyes": (*_range(60, 76), 96, 97),
-            "mouth": _range(76, 96),
-        },
+        parts=_parts(jaw=(0, 33), brows=(33, 51), nose=(51, 60), eyes=(60, 76), mouth=(76, 96))
+        | {"eyes": (*_range(60, 76), 96, 97)},
         skeleton=_lines((0, 33))
         + _lines((33, 42), (42, 51), closed=True)
         + _lines((51, 55), (55, 60))
@@ -208,21 +195,10 @@ def _scheme_29():
     return LandmarkScheme(
         name="29",
         names=tuple(names),
-        parts={
-            "brows": _range(0, 8),
-            "eyes": _range(8, 18),
-            "nose": _range(18, 22),
-            "mouth": _range(22, 28),
-            "jaw": (28,),
-        },
+        parts=_parts(brows=(0, 8), eyes=(8, 18), nose=(18, 22), mouth=(22, 28), jaw=(28, 29)),
         skeleton=(
-            (0, 4, 2, 5, 0),
-            (1, 6, 3, 7, 1),
-            (8, 12, 10, 13, 8),
-            (9, 14, 11, 15, 9),
-            (18, 20, 19, 21, 18),
-            (22, 24, 23, 27, 22),
-            (22, 25, 23, 26, 22),
+            *((0, 4, 2, 5, 0), (1, 6, 3, 7, 1), (8, 12, 10, 13, 8), (9, 14, 11, 15, 9)),
+            *((18, 20, 19, 21, 18), (22, 24, 23, 27, 22), (22, 25, 23, 26, 22)),
         ),
         ocular=(8, 9),
         pupils=((16,), (17,)),
