@@ -255,7 +255,7 @@ def _count_for_share(spectrum, variance):
 
 def _checked_count(modes, available):
     if int(modes) != modes or not 1 <= modes <= available:
-        raise ShapeError(f"modes: found {modes}, expected a whole number from 1 to the {available} of these shapes")
+        raise ShapeError(f"modes: found {modes}, expected a whole number from 1 to {available}, as many as there are")
     return int(modes)
 
 

@@ -20,29 +20,17 @@ _RAMP = np.linspace(0, 1, 256, dtype=np.float32)
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How strongly views vary. Probabilities are per view.
+    """How strongly views vary. Probabilities are per view."""
 
-    Args:
-        rotation: the face turns by up to this many degrees, either way.
-        scale: the face appears larger or smaller by up to this share (log-uniform).
-        shift: the face moves by up to this share of the crop's side, along x and y.
-        mirror: probability of a mirrored view; ignored for schemes without mirror partners.
-        colour: strength of the changes of brightness, contrast, gamma and of each channel's gain.
-        grey: probability of a grey view.
-        blur: probability of Gaussian blur, of a deviation of 0.3 to 1.5 % of the side.
-        noise: probability of Gaussian noise, of a deviation of 2 to 12 grey levels.
-        occlusion: probability of one or two covering patches with sides of 10 to 40 % of the view's.
-    """
-
-    rotation: float = 0.0
-    scale: float = 0.0
-    shift: float = 0.0
-    mirror: float = 0.0
-    colour: float = 0.0
-    grey: float = 0.0
-    blur: float = 0.0
-    noise: float = 0.0
-    occlusion: float = 0.0
+    rotation: float = 0.0  # the face turns by up to this many degrees, either way
+    scale: float = 0.0  # the face appears larger or smaller by up to this share (log-uniform)
+    shift: float = 0.0  # the face moves by up to this share of the crop's side, along x and y
+    mirror: float = 0.0  # probability of a mirrored view; ignored for schemes without mirror partners
+    colour: float = 0.0  # strength of the changes of brightness, contrast, gamma and of each channel's gain
+    grey: float = 0.0  # probability of a grey view
+    blur: float = 0.0  # probability of Gaussian blur, with a deviation of 0.3 to 1.5 % of the view's side
+    noise: float = 0.0  # probability of Gaussian noise, with a deviation of 2 to 12 grey levels
+    occlusion: float = 0.0  # probability of one or two covering patches, with sides of 10 to 40 % of the view's
 
 
 AUGMENTATIONS = {

@@ -8,61 +8,49 @@ import functools
 import math
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import KW_ONLY, dataclass, field
 
 import cv2
 import keras
 import numpy as np
 
-from kdloss.data.augmentation import AugmentConfig, draw_crop, vary_pixels, view_rng
+from kdloss.data.augmentation import AUGMENTATIONS, AugmentConfig, draw_crop, vary_pixels, view_rng
 from kdloss.data.geometry import BoxPolicy, to_unit, transform_each
+from kdloss.data.prepared import PreparedDataset
 from kdloss.errors import ConfigError
 from kdloss.machine import usable_cores
 
 
+@dataclass(eq=False)
 class ViewBatches:
-    """Batches of views, addressed by epoch and step; a pure function of the arguments.
-
-    Args:
-        prepared: a `PreparedDataset`.
-        rows: (m,) row numbers of the faces to draw from.
-        size: side of the views, pixels.
-        batch_size: faces a batch. Faces that fill no batch wait for the next epoch, which is shuffled again.
-        policy: the `BoxPolicy` of the unvaried crop.
-        augment: an `AugmentConfig`.
-        targets: name -> (n, N, 2) points of *all* prepared rows in stored crop pixels; they move with the image.
-        stored: name -> for each round (m, N, 2) unit points of the views themselves, such as cached teachers' outputs.
-        seed: of the order and of the views.
-        rounds: None draws new views every epoch; with a number they repeat after this many epochs.
-        part: ``(i, n)``: only the i-th of n equal parts of each batch is drawn; other processes draw the rest.
+    """Batches of views, addressed by epoch and step; a pure function of the fields.
 
     Raises:
         ConfigError: the batch is larger than the set.
     """
 
-    def __init__(
-        self,
-        prepared,
-        rows,
-        *,
-        size,
-        batch_size,
-        policy=None,
-        augment=None,
-        targets=None,
-        stored=None,
-        seed=0,
-        rounds=None,
-        part=(0, 1),
-    ):
-        if batch_size > len(rows):
-            raise ConfigError(f"--batch-size {batch_size}: larger than the {len(rows)} faces: give a smaller one")
-        self.prepared, self.rows, self.size, self.batch_size = prepared, np.asarray(rows), size, batch_size
-        self.augment = augment or AugmentConfig()
-        self.targets = {"hard": prepared.points} if targets is None else targets
-        self.stored = stored or {}
-        self.seed, self.rounds, self.part = seed, rounds, part
-        self.boxes = prepared.boxes(policy or BoxPolicy())
-        self.permutation = prepared.scheme.mirror if prepared.scheme.mirrorable else None
+    prepared: PreparedDataset
+    rows: np.ndarray  # (m,) row numbers of the faces to draw from
+    _: KW_ONLY
+    size: int  # side of the views, pixels
+    batch_size: int  # faces a batch; faces that fill no batch wait for the next epoch, which is shuffled again
+    policy: BoxPolicy | None = None  # of the unvaried crop; default gt:1.25
+    augment: AugmentConfig = AUGMENTATIONS["none"]
+    targets: dict | None = None  # name -> (n, N, 2) points of *all* prepared rows in stored crop pixels; default "hard"
+    stored: dict = field(default_factory=dict)  # name -> (m, N, 2) unit points for each round: teachers' outputs
+    seed: int = 0  # of the order and of the views
+    rounds: int | None = None  # None draws new views every epoch; with a number they repeat after this many epochs
+    part: tuple[int, int] = (0, 1)  # (i, n): only the i-th of n equal parts of each batch; the rest is other processes'
+
+    def __post_init__(self):
+        if self.batch_size > len(self.rows):
+            found = f"--batch-size {self.batch_size}: larger than the {len(self.rows)} faces"
+            raise ConfigError(f"{found}: give a smaller one")
+        self.rows = np.asarray(self.rows)
+        if self.targets is None:
+            self.targets = {"hard": self.prepared.points}
+        self.boxes = self.prepared.boxes(self.policy or BoxPolicy())
+        self.permutation = self.prepared.scheme.mirror if self.prepared.scheme.mirrorable else None
 
     @property
     def steps(self):
@@ -75,28 +63,16 @@ class ViewBatches:
         return sorted({*self.targets, *self.stored})
 
     def round(self, epoch):
-        """The number of the drawing that an epoch sees."""
+        """The round of an epoch: views of the same round are the same."""
         return epoch % self.rounds if self.rounds else epoch
 
     def view(self, position, round_):
-        """One view.
-
-        Args:
-            position: index into ``rows``.
-            round_: number of the drawing.
-
-        Returns:
-            ``(image, points)``: (S, S, 3) uint8 and a dict name -> (N, 2) float32 unit points.
-        """
+        """The view of face ``rows[position]`` in a round: (S, S, 3) uint8 and a dict name -> (N, 2) unit points."""
         images, points = self._draw(np.array([position]), round_)
         return images[0], {name: unit[0] for name, unit in points.items()}
 
     def batch(self, epoch, step):
-        """Batch ``step`` of an epoch, or this process' part of it.
-
-        Returns:
-            ``(images, points)``: (B, S, S, 3) uint8 and a dict name -> (B, N, 2) float32 unit points.
-        """
+        """This process' part of a batch: (B, S, S, 3) uint8 and a dict name -> (B, N, 2) float32 unit points."""
         number, parts = self.part
         return self._draw(np.split(self._positions(epoch, step), parts)[number], self.round(epoch))
 
@@ -106,11 +82,10 @@ class ViewBatches:
 
     def in_order(self, round_=0):
         """Yields batches of all faces, each once, in the order of ``rows``; the last may be smaller. Draws ahead."""
-        starts, threads, ahead = range(0, len(self.rows), self.batch_size), usable_cores(), deque()
+        positions, threads, ahead = np.arange(len(self.rows)), usable_cores(), deque()
         with ThreadPoolExecutor(threads) as pool:
-            for start in starts:
-                positions = np.arange(start, min(start + self.batch_size, len(self.rows)))
-                ahead.append(pool.submit(self._draw, positions, round_))
+            for start in positions[:: self.batch_size]:
+                ahead.append(pool.submit(self._draw, positions[start : start + self.batch_size], round_))
                 if len(ahead) > threads:
                     yield ahead.popleft().result()
             while ahead:

@@ -18,19 +18,12 @@ _MARGIN = 2  # interpolation reads this many pixels around what a crop shows
 
 @dataclass(frozen=True)
 class BoxPolicy:
-    """Decides which box of a face is cut: ``--box``, written ``gt:1.25``, ``dataset:1.1`` or ``paper``.
+    """Decides which box of a face is cut: ``--box``, written ``gt:1.25``, ``dataset:1.1`` or ``paper``."""
 
-    Args:
-        source: ``gt`` (the bounding box of the landmarks) or ``dataset`` (the box that the data set ships).
-        scale: the sides of the box are multiplied by this.
-        margin: this many pixels of the source image are added on each side (the paper adds 10).
-        square: True extends the shorter side to the longer; False stretches the box to the square crop.
-    """
-
-    source: str = "gt"
-    scale: float = 1.25
-    margin: float = 0.0
-    square: bool = True
+    source: str = "gt"  # "gt": the bounding box of the landmarks; "dataset": the box that the data set ships
+    scale: float = 1.25  # the sides of the box are multiplied by this
+    margin: float = 0.0  # pixels of the source image added on each side (the paper adds 10)
+    square: bool = True  # extends the shorter side to the longer; False stretches the box to the square crop
 
     @classmethod
     def parse(cls, text):

@@ -16,25 +16,15 @@ from kdloss.errors import DataError
 
 @dataclass(frozen=True)
 class LandmarkScheme:
-    """Named landmarks of one annotation style.
+    """Named landmarks of one annotation style."""
 
-    Args:
-        name: recorded in manifests and checkpoints, for example ``"68"``.
-        names: one unique name for each point, in annotation order.
-        parts: name of a facial part -> indices of its points.
-        skeleton: polylines, each a tuple of indices, for drawing.
-        ocular: indices of the two outer eye corners (inter-ocular normaliser), or None.
-        pupils: two tuples of indices whose means are the pupils (inter-pupil normaliser), or None.
-        mirrorable: whether mirror partners are known. Without them, points must not be mirrored.
-    """
-
-    name: str
-    names: tuple[str, ...]
-    parts: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    skeleton: tuple[tuple[int, ...], ...] = ()
-    ocular: tuple[int, int] | None = None
-    pupils: tuple[tuple[int, ...], tuple[int, ...]] | None = None
-    mirrorable: bool = True
+    name: str  # recorded in manifests and checkpoints, for example "68"
+    names: tuple[str, ...]  # one unique name for each point, in annotation order
+    parts: dict[str, tuple[int, ...]] = field(default_factory=dict)  # facial part -> indices of its points
+    skeleton: tuple[tuple[int, ...], ...] = ()  # polylines of indices, for drawing
+    ocular: tuple[int, int] | None = None  # the outer eye corners: inter-ocular normaliser
+    pupils: tuple[tuple[int, ...], tuple[int, ...]] | None = None  # the means are the pupils: inter-pupil normaliser
+    mirrorable: bool = True  # whether mirror partners are known; without them, points must not be mirrored
 
     def __post_init__(self):
         if len(set(self.names)) != len(self.names):

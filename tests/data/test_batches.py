@@ -12,7 +12,7 @@ from kdloss.errors import ConfigError
 from tests.data.dots import dotted_faces, find_dots, signed_area
 
 MOVES = AugmentConfig(rotation=30, scale=0.15, shift=0.06, mirror=0.5)
-AUGMENTS = {"none": None, "moves": MOVES, "strong": augmentation("strong")}
+AUGMENTS = {"none": AugmentConfig(), "moves": MOVES, "strong": augmentation("strong")}
 AUGMENTS |= {name: AugmentConfig(**{name: 0.5}) for name in ("colour", "grey", "blur", "noise", "occlusion")}
 
 
@@ -51,7 +51,7 @@ def test_image_and_points_move_together(tmp_path, dataset, size, rounds):
 
 def test_an_unvaried_view_is_the_crop_of_the_box(random_faces):
     policy = BoxPolicy.parse("dataset:1.1")
-    batches = views_of(random_faces, size=20, augment=None, policy=policy)
+    batches = views_of(random_faces, size=20, augment=AugmentConfig(), policy=policy)
     for row in (0, 5):
         image, points = batches.view(row, 0)
         crop = FaceCrop.from_box(random_faces.boxes(policy)[row], 20)
@@ -79,7 +79,7 @@ def test_every_epoch_draws_anew_unless_rounds_repeat(random_faces):
 
 
 def test_an_epoch_is_a_shuffle_of_the_faces_without_repeats(random_faces):
-    batches = views_of(random_faces, augment=None, batch_size=4)
+    batches = views_of(random_faces, augment=AugmentConfig(), batch_size=4)
     rows = {batches.view(row, 0)[0].tobytes(): row for row in range(len(random_faces))}
     assert len(rows) == len(random_faces)
     assert batches.steps == len(random_faces) // 4
@@ -146,7 +146,7 @@ def test_every_road_gives_the_same_batches_to_the_bit_from_any_step_on(random_fa
 
 
 def test_a_batch_tells_the_names_of_its_faces(random_faces):
-    batches = views_of(random_faces, random_faces.indices("train"), augment=None, targets=None)
+    batches = views_of(random_faces, random_faces.indices("train"), augment=AugmentConfig())
     images, _ = batches.batch(4, 1)
     name_of = {batches.view(i, 4)[0].tobytes(): random_faces.table["name"][row] for i, row in enumerate(batches.rows)}
     assert batches.faces_of(4, 1) == [name_of[image.tobytes()] for image in images]
