@@ -12,10 +12,7 @@ from kdloss.machine import quiet_libraries
 
 
 class UserError(ValueError):
-    """A mistake that the user can fix.
-
-    The message is one line: what is wrong, what was found, what was expected, what to do.
-    """
+    """A mistake that the user can fix. The message is one line: what, found, expected, what to do."""
 
 
 class DataError(UserError):

@@ -67,17 +67,14 @@ def view_rng(seed, round_, row):
 
 
 def draw_crop(rng, config, box, size, mirrorable=True):
-    """Draws the geometry of a view. ``size`` changes nothing but the unit of its pixels.
+    """Draws the geometry of a view: ``(FaceCrop, mirrored)``. ``size`` changes nothing but the unit of its pixels.
 
     Args:
-        rng: a `random.Random`.
+        rng: of `view_rng`.
         config: an `AugmentConfig`.
         box: x, y, width, height of the unvaried crop.
         size: side of the view, pixels.
         mirrorable: whether the scheme has mirror partners.
-
-    Returns:
-        ``(FaceCrop, mirrored)``.
     """
     turn, zoom, right, down = (2 * rng.random() - 1 for _ in range(4))
     mirrored = rng.random() < config.mirror and mirrorable

@@ -124,21 +124,15 @@ class KerasBatches(keras.utils.PyDataset):
 
     Batches are counted through all epochs and drawn ahead here, not by Keras: a data set cannot count Keras' epochs
     (``fit`` ends one before the first begins), and Keras' worker threads return batches of the first epoch twice.
-
-    Args:
-        batches: a `ViewBatches`.
-        first_step: where training starts or resumes, counted through all epochs.
-        threads: how many batches are drawn ahead, each by a thread.
+    ``first_step`` counts through all epochs too; ``threads`` batches are drawn ahead, each by a thread.
     """
 
     num_batches = None
 
     def __init__(self, batches, first_step=0, threads=1):
         super().__init__()
-        self.batches, self.first = batches, first_step
-        self._threads = threads
-        self._pool = ThreadPoolExecutor(threads)
-        self._ahead = {}
+        self.batches, self.first, self._threads = batches, first_step, threads
+        self._pool, self._ahead = ThreadPoolExecutor(threads), {}
 
     def __getitem__(self, number):
         for wanted in range(number, number + self._threads + 1):
@@ -178,15 +172,8 @@ def tf_dataset(batches, first_step, last_step):
 
 
 def training_data(batches, first_step, last_step):
-    """The data for ``model.fit`` on the active back end: tf.data on TensorFlow, a PyDataset elsewhere.
-
-    Limits OpenCV to one thread, because several threads draw batches already.
-
-    Args:
-        batches: a `ViewBatches`.
-        first_step, last_step: the steps [first, last), counted through all epochs.
-    """
-    cv2.setNumThreads(1)
+    """`tf_dataset` or `KerasBatches` of the same steps, whichever suits ``model.fit`` on the active back end."""
+    cv2.setNumThreads(1)  # several threads draw batches already
     if keras.backend.backend() == "tensorflow":
         return tf_dataset(batches, first_step, last_step)
     return KerasBatches(batches, first_step, threads=max(1, math.ceil(usable_cores() / 2)))

@@ -35,12 +35,11 @@ def test_each_cell_draws_its_shape(model):
     assert [axes.get_title() for axes in figure.axes[:7]][::3] == ["\N{MINUS SIGN}3 sd", "mean", "+3 sd"]
 
 
-def test_rows_and_skeleton_can_be_chosen(model):
-    assert len(modes_figure(model, rows=9, deviations=(-3, 3)).axes) == 3 * 2
-    bare = modes_figure(model, rows=1, deviations=(0,), skeleton=())
-    assert [line.get_linestyle() for line in bare.axes[0].lines] == ["None"]
+def test_there_are_no_more_rows_than_modes_and_dots_alone_without_a_skeleton():
+    figure = modes_figure(ShapeModel.fit(SHAPES, modes=1), rows=9)
+    assert [[line.get_linestyle() for line in axes.lines][-1:] for axes in figure.axes] == 7 * [["None"]]
     with pytest.raises(ShapeError, match="rows: found 0"):
-        modes_figure(model, rows=0)
+        modes_figure(ShapeModel.fit(SHAPES, modes=1), rows=0)
 
 
 def test_the_curve_marks_what_is_kept(model):
