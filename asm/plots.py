@@ -8,14 +8,13 @@ from asm.procrustes import ShapeError
 
 _INK, _QUIET, _FAINT, _GHOST = "#1f2430", "#6b7280", "#a3abb8", "#cfd4dc"
 _MINUS, _PLUS, _ACCENT = "#1769aa", "#c2410c", "#0f766e"
-_DEVIATIONS = (-3, -2, -1, 0, 1, 2, 3)
 _BY_DEVIATION = LinearSegmentedColormap.from_list("deviation", [_MINUS, _INK, _PLUS])
 
 
-def modes_figure(model, rows=4):
+def modes_figure(model, rows=4, deviations=(-3, -2, -1, 0, 1, 2, 3)):
     """A figure of what each mode does to the mean shape, which is drawn in grey behind each shape.
 
-    Draws the first ``rows`` modes, or all if there are fewer; a column for each of seven standard deviations.
+    The first ``rows`` modes have a row each, and ``deviations``, in standard deviations, a column each.
 
     Raises:
         ShapeError: ``rows`` is below 1.
@@ -23,27 +22,27 @@ def modes_figure(model, rows=4):
     if rows < 1:
         raise ShapeError(f"rows: found {rows}, expected at least 1 mode to draw")
     rows = min(rows, len(model.modes))
-    coefficients = np.zeros((rows, len(_DEVIATIONS), len(model.modes)))
+    coefficients = np.zeros((rows, len(deviations), len(model.modes)))
     for row in range(rows):
-        coefficients[row, :, row] = np.multiply(_DEVIATIONS, np.sqrt(model.eigenvalues[row]))
+        coefficients[row, :, row] = np.multiply(deviations, np.sqrt(model.eigenvalues[row]))
     shapes = model.reconstruct(coefficients)
 
     low, high = shapes.min(axis=(0, 1, 2)), shapes.max(axis=(0, 1, 2))
     margin = 0.06 * (high - low).max() or 1.0
     low, high = low - margin, high + margin
     height = 1.55 * np.clip((high[1] - low[1]) / (high[0] - low[0]), 0.5, 2.0)
-    size = (1.3 + 1.55 * len(_DEVIATIONS), 1 + height * rows)
+    size = (1.3 + 1.55 * len(deviations), 1 + height * rows)
     figure = Figure(figsize=size, facecolor="white", layout="constrained")
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.05, wspace=0, hspace=0)
-    grid = figure.subplots(rows, len(_DEVIATIONS), squeeze=False)
+    grid = figure.subplots(rows, len(deviations), squeeze=False)
     for row in range(rows):
-        for column, deviation in enumerate(_DEVIATIONS):
+        for column, deviation in enumerate(deviations):
             axes = grid[row, column]
             axes.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]), aspect="equal")
             axes.set_axis_off()
             if deviation != 0:
                 _draw_shape(axes, model.mean, model.skeleton, _GHOST, width=0.9, dot=1.2)
-            colour = _BY_DEVIATION(0.5 + deviation / _DEVIATIONS[-1] / 2)
+            colour = _BY_DEVIATION(0.5 + deviation / np.abs(deviations).max() / 2)
             _draw_shape(axes, shapes[row, column], model.skeleton, colour, width=1.5, dot=2.0)
             if row == 0:
                 axes.set_title(_deviation_label(deviation), fontsize=11, color=_INK, pad=8)
@@ -51,14 +50,8 @@ def modes_figure(model, rows=4):
         mode, share = f"Mode {row + 1}", f"{100 * model.shares[row]:.1f} %"
         grid[row, 0].annotate(mode, (0, 0.52), **label, fontsize=12, color=_INK, weight="bold")
         grid[row, 0].annotate(share, (0, 0.48), **label, fontsize=11, color=_QUIET, verticalalignment="top")
-    figure.suptitle(
-        f"{_headline(model)}, {_kept(model)} of the variance",
-        x=0.01,
-        horizontalalignment="left",
-        fontsize=12.5,
-        color=_INK,
-        weight="bold",
-    )
+    title = f"{_headline(model)}, {_kept(model)} of the variance"
+    figure.suptitle(title, x=0.01, horizontalalignment="left", fontsize=12.5, color=_INK, weight="bold")
     return figure
 
 
