@@ -22,21 +22,18 @@ class ShapeError(ValueError):
 
 @dataclass(frozen=True)
 class Similarity:
-    """Scale, rotation and translation, or a batch of them."""
+    """Scale, rotation and translation, or a batch of them: z -> factor z + shift."""
 
-    matrix: np.ndarray  # (..., 2, 3), rows [p, -q, tx] and [q, p, ty]; maps (x, y, 1)
+    factor: np.ndarray  # (...) complex: its size is the scale, its angle the rotation from x towards y
+    shift: np.ndarray  # (...) complex
 
     def apply(self, points):
         """Maps points (..., N, 2); batch dimensions broadcast."""
-        factor, shift = (_as_complex(self.matrix[..., column]) for column in (0, 2))
-        moved = _as_complex(points) * factor[..., None]
-        moved += shift[..., None]
-        return _as_points(moved)
+        return _as_points(_as_complex(points) * self.factor[..., None] + self.shift[..., None])
 
     def inverse(self):
         """The `Similarity` that undoes this one."""
-        factor, shift = _as_complex(self.matrix[..., 0]), _as_complex(self.matrix[..., 2])
-        return _similarity(1 / factor, -shift / factor)
+        return Similarity(1 / self.factor, -self.shift / self.factor)
 
 
 @dataclass(frozen=True)
@@ -96,7 +93,7 @@ def fit_similarity(source, target):
     if (np.abs(common) <= _ROUNDING * np.sqrt(source_spread * target_spread)).any():
         raise ShapeError("similarity fit: no rotation is better than another (mirror images?): give other shapes")
     factor = common / source_spread
-    return _similarity(factor, target_mean - factor * source_mean)
+    return Similarity(factor, target_mean - factor * source_mean)
 
 
 def generalised_procrustes(shapes):
@@ -128,12 +125,6 @@ def procrustes_mean(shapes):
     # Shapes that are turned evenly in all directions have no mean rotation: any frame is then as good.
     turn = turn / np.abs(turn) if np.abs(turn) > _ROUNDING * len(points) else 1
     return _as_points(mean * turn * np.exp(np.log(spreads).mean() / 2) + centres.mean())
-
-
-def _similarity(factor, shift):
-    p, q = factor.real, factor.imag
-    rows = [np.stack([p, -q, shift.real], axis=-1), np.stack([q, p, shift.imag], axis=-1)]
-    return Similarity(np.stack(rows, axis=-2))
 
 
 def _as_complex(points):
