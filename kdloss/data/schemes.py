@@ -43,15 +43,14 @@ class LandmarkScheme:
         """
         if not self.mirrorable:
             raise DataError(f"scheme {self.name} names no mirror partners: give its points left_/right_ names")
-        index = {name: i for i, name in enumerate(self.names)}
-        return np.array([index[self._partner(name, index)] for name in self.names])
-
-    def _partner(self, name, index):
-        side, _, rest = name.partition("_")
-        partner = {"left": f"right_{rest}", "right": f"left_{rest}"}.get(side, name)
-        if partner not in index:
-            raise DataError(f"scheme {self.name}: {name} has no mirror partner {partner}")
-        return partner
+        index, partners = {name: i for i, name in enumerate(self.names)}, []
+        for name in self.names:
+            side, _, rest = name.partition("_")
+            partner = {"left": f"right_{rest}", "right": f"left_{rest}"}.get(side, name)
+            if partner not in index:
+                raise DataError(f"scheme {self.name}: {name} has no mirror partner {partner}")
+            partners.append(index[partner])
+        return np.array(partners)
 
     def to_json(self):
         """A dict that `from_json` turns back into an equal scheme."""
@@ -83,7 +82,7 @@ class LandmarkScheme:
     def _problem(self):
         """What is wrong with the fields of a scheme that was read, or None."""
         texts = (self.name, *self.names, *self.parts)
-        if not self.names or not all(isinstance(text, str) for text in texts) or not isinstance(self.mirrorable, bool):
+        if not (self.names and all(isinstance(text, str) for text in texts) and isinstance(self.mirrorable, bool)):
             return "its names are not texts, or it has no points"
         lines = [*self.parts.values(), *self.skeleton, self.ocular or (), *(self.pupils or ())]
         if any(type(i) is not int or not 0 <= i < self.num_points for line in lines for i in line):

@@ -89,12 +89,6 @@ def test_an_empty_split_is_an_error_and_an_empty_subset_is_not(make_prepared):
     assert len(some.indices("test", "unheard of")) == 0
 
 
-def test_require_tells_one_set_from_another(random_faces):
-    assert random_faces.require("cofw") is random_faces
-    with pytest.raises(DataError, match="holds faces of cofw, expected 300w: give --data another folder"):
-        random_faces.require("300w")
-
-
 def test_no_folder_and_no_manifest(tmp_path, random_faces):
     assert "no such folder" in refusal(tmp_path / "nowhere")
     assert "no manifest.json in it, so not a prepared set: run python -m data_prep" in refusal(tmp_path)

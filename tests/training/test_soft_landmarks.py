@@ -20,13 +20,12 @@ def changed(random_faces):
 
 @policies
 def test_all_faces_at_once_are_the_faces_one_by_one_to_the_bit(random_faces, policy):
-    crops = [FaceCrop.from_box(box, 1) for box in random_faces.boxes(policy)]
-    one_by_one = [
-        crop.unit_points(points.astype(np.float64)) for crop, points in zip(crops, random_faces.points, strict=True)
-    ]
-    shapes, boxes = unit_shapes(random_faces, policy), random_faces.boxes(policy)
+    points, boxes = random_faces.points.astype(np.float64), random_faces.boxes(policy)
+    crops = [FaceCrop.from_box(box, 1) for box in boxes]
+    one_by_one = [crop.unit_points(face) for crop, face in zip(crops, points, strict=True)]
+    shapes = unit_shapes(random_faces, policy)
     np.testing.assert_array_equal(shapes, one_by_one)
-    np.testing.assert_allclose(shapes, (random_faces.points - boxes[:, None, :2]) / boxes[:, None, 2:] - 0.5, atol=1e-6)
+    np.testing.assert_allclose(shapes, (points - boxes[:, None, :2]) / boxes[:, None, 2:] - 0.5, atol=1e-6)
     model = fit_shape_model(random_faces, policy, 0.9)
     soft = model.soften(np.stack(one_by_one))
     expected = [crop.inverse_unit(points) for crop, points in zip(crops, soft, strict=True)]
