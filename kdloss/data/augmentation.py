@@ -1,7 +1,7 @@
 """Augmentation: how the views of a face vary, image and points together. ``--augment`` names one of `AUGMENTATIONS`.
 
-A view is a pure function of (configuration, seed, round, face), the same to the bit whenever it is drawn. Teachers'
-outputs can therefore be stored per view without storing the pixels (see `kdloss.training.teacher_cache`).
+A view is a pure function of (configuration, seed, round, face), the same to the bit whenever it is drawn. The
+outputs of teachers can therefore be stored for each view without its pixels (see `kdloss.training.teacher_cache`).
 """
 
 import functools

@@ -1,7 +1,7 @@
 """Batches of views of prepared faces: in numpy, as tf.data, or as a Keras PyDataset, all through the same code.
 
-A view is one random variation of a face's crop. `ViewBatches._draw_image` draws it, with random numbers
-of `kdloss.data.augmentation`; all else here decides which views a batch holds and hands them on.
+A view is one random variation of a face's crop, as `kdloss.data.augmentation` describes. `ViewBatches._draw_image`
+draws it; all else here decides which views a batch holds, and passes batches on.
 """
 
 import functools
@@ -44,8 +44,8 @@ class ViewBatches:
 
     def __post_init__(self):
         if self.batch_size > len(self.rows):
-            found = f"--batch-size {self.batch_size}: larger than the {len(self.rows)} faces"
-            raise ConfigError(f"{found}: give a smaller one")
+            wrong = f"--batch-size {self.batch_size}: larger than the {len(self.rows)} faces"
+            raise ConfigError(f"{wrong}: give a smaller one")
         self.rows = np.asarray(self.rows)
         if self.targets is None:
             self.targets = {"hard": self.prepared.points}
