@@ -34,14 +34,11 @@ def read_image(source):
     Raises:
         DataError: missing, empty, cut short, or no picture at all.
     """
-    if isinstance(source, bytes):
-        name, data = "image", source
-    else:
-        name = str(source)
-        try:
-            data = Path(source).read_bytes()
-        except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-            raise DataError(f"{name}: cannot be read ({getattr(error, 'strerror', error)})") from error
+    name = "image" if isinstance(source, bytes) else str(source)
+    try:
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise DataError(f"{name}: cannot be read ({getattr(error, 'strerror', error)})") from error
     if not data:
         raise DataError(f"{name}: empty file, expected an image")
     try:
