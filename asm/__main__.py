@@ -15,7 +15,7 @@ from asm.shape_model import ShapeModel
 from kdloss.errors import UserError, exits_on_user_error
 from kdloss.files import read_npy, replacing
 
-# The unit of prepared shapes: the crop that is this many times the longer side of the landmark box.
+# Shapes of a prepared folder are in units of a crop whose side is this many times the longer side of the landmark box.
 _UNIT_CROP_SCALE = 1.25
 
 
@@ -31,7 +31,8 @@ def _fit(args):
     shapes, metadata = load_training_shapes(args.data)
     variance = 0.90 if args.modes is None and args.variance is None else args.variance
     model = ShapeModel.fit(shapes, variance=variance, modes=args.modes, align=args.align, metadata=metadata)
-    model.save(args.out)
+    with replacing(args.out) as work:
+        model.save(work)
     print(
         f"{args.out}: {len(shapes)} shapes of {model.num_points} points; {len(model.modes)} of {len(model.spectrum)} "
         f"modes hold {100 * model.explained:.1f} % of the variance"
@@ -43,13 +44,15 @@ def _plot(args):
         if path is not None:
             _require_suffix(flag, path, [".png", ".svg", ".pdf"])
     model = ShapeModel.load(args.model)
-    # Drawing takes longer to import than fitting takes to run.
-    from asm.plots import modes_figure, save_figure, variance_curve
+    # Imported here: matplotlib takes longer to import than the other commands take to run.
+    from asm.plots import modes_figure, variance_curve
 
-    save_figure(modes_figure(model, rows=args.rows), args.out)
+    with replacing(args.out) as work:
+        modes_figure(model, rows=args.rows).savefig(work, dpi=150)
     print(f"{args.out}: the first {min(args.rows, len(model.modes))} modes")
     if args.curve is not None:
-        save_figure(variance_curve(model), args.curve)
+        with replacing(args.curve) as work:
+            variance_curve(model).savefig(work, dpi=150)
         print(f"{args.curve}: the share of variance over the number of modes")
 
 
@@ -58,8 +61,8 @@ def _soften(args):
     model = ShapeModel.load(args.model)
     points = load_points(args.points)
     soft = model.soften(points, limit=args.limit)
-    with replacing(args.out) as temporary:
-        np.save(temporary, soft, allow_pickle=False)
+    with replacing(args.out) as work:
+        np.save(work, soft, allow_pickle=False)
     moved = np.linalg.norm(soft - points, axis=-1)
     mean = moved.mean() if moved.size else 0.0
     print(f"{args.out}: softened {moved[..., 0].size} shapes; points moved by {mean:.4g} on average")
@@ -71,15 +74,18 @@ def _require_suffix(flag, path, suffixes):
 
 
 def load_training_shapes(path):
-    """The shapes to fit on, (n, N, 2), and metadata for `ShapeModel.fit`.
+    """The shapes (n, N, 2) to fit a model on, and metadata for `ShapeModel.fit`.
 
-    Points of a .npy are taken as they are; of a prepared folder the training faces are taken, in unit coordinates of
-    the gt x1.25 crop, which spans [-0.5, 0.5]. Anything else is a `UserError`.
+    A .npy gives its points unchanged. A prepared folder gives its training faces, in unit coordinates of the
+    gt x1.25 crop, which spans [-0.5, 0.5].
+
+    Raises:
+        UserError: neither of the two, or a damaged one.
     """
     path = Path(path)
     if not path.is_dir():
         return load_points(path), {"unit": "as given", "source": path.name}
-    # Imported here: shape models of plain points need nothing of it.
+    # Imported here: shape models of plain points do not need OpenCV.
     from kdloss.data.prepared import PreparedDataset
 
     prepared = PreparedDataset(path)
@@ -90,13 +96,13 @@ def load_training_shapes(path):
         "unit": f"gt x{_UNIT_CROP_SCALE} crop, [-0.5, 0.5]",
         "source": prepared.dataset,
     }
-    # A prepared crop is a square around the landmark box, as the gt x1.25 one is: a factor leads to that.
+    # Both crops are squares around the landmark box, so a factor leads from one to the other.
     factor = prepared.manifest["crop_scale"] / _UNIT_CROP_SCALE
     return ((points + 0.5) / prepared.size - 0.5) * factor, metadata
 
 
 def load_points(path):
-    """The array in a .npy file. Its shape is left to whoever uses it."""
+    """The array in a .npy file. Its shape is not checked here."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file or folder, expected points (n, N, 2) in a .npy, or a prepared folder")

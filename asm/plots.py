@@ -1,30 +1,27 @@
-"""Pictures of a shape model. Figures are made without pyplot, so no global state is touched."""
+"""Pictures of a shape model: `matplotlib.figure.Figure`s, made without pyplot and its global state."""
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from kdloss.errors import UserError
-from kdloss.files import replacing
+from asm.procrustes import ShapeError
 
 _INK, _QUIET, _FAINT, _GHOST = "#1f2430", "#6b7280", "#a3abb8", "#cfd4dc"
 _MINUS, _PLUS, _ACCENT = "#1769aa", "#c2410c", "#0f766e"
 _BY_DEVIATION = LinearSegmentedColormap.from_list("deviation", [_MINUS, _INK, _PLUS])
 
 
-def modes_figure(model, rows=4, deviations=(-3, -2, -1, 0, 1, 2, 3), skeleton=None):
-    """A `matplotlib.figure.Figure` of what each mode does to the mean shape, which lies behind each shape in grey.
+def modes_figure(model, rows=4, deviations=(-3, -2, -1, 0, 1, 2, 3)):
+    """A figure of what each mode does to the mean shape, which is drawn in grey behind each shape.
 
-    Args:
-        model: a `ShapeModel`.
-        rows: number of modes, the first ones; all if there are fewer. Below 1 is a `UserError`.
-        deviations: one column each, in standard deviations of the mode.
-        skeleton: polylines of point indices; the model's own if None; without any, dots alone are drawn.
+    The first ``rows`` modes have a row each, and ``deviations``, in standard deviations, a column each.
+
+    Raises:
+        ShapeError: ``rows`` is below 1.
     """
     if rows < 1:
-        raise UserError(f"rows: found {rows}, expected at least 1 mode to draw")
+        raise ShapeError(f"rows: found {rows}, expected at least 1 mode to draw")
     rows = min(rows, len(model.modes))
-    lines = model.skeleton if skeleton is None else skeleton
     coefficients = np.zeros((rows, len(deviations), len(model.modes)))
     for row in range(rows):
         coefficients[row, :, row] = np.multiply(deviations, np.sqrt(model.eigenvalues[row]))
@@ -38,15 +35,15 @@ def modes_figure(model, rows=4, deviations=(-3, -2, -1, 0, 1, 2, 3), skeleton=No
     figure = Figure(figsize=size, facecolor="white", layout="constrained")
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.05, wspace=0, hspace=0)
     grid = figure.subplots(rows, len(deviations), squeeze=False)
-    span = max(np.abs(deviations).max(), 1e-9)
     for row in range(rows):
         for column, deviation in enumerate(deviations):
             axes = grid[row, column]
             axes.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]), aspect="equal")
             axes.set_axis_off()
             if deviation != 0:
-                _draw_shape(axes, model.mean, lines, _GHOST, width=0.9, dot=1.2)
-            _draw_shape(axes, shapes[row, column], lines, _BY_DEVIATION(0.5 + deviation / span / 2), width=1.5, dot=2.0)
+                _draw_shape(axes, model.mean, model.skeleton, _GHOST, width=0.9, dot=1.2)
+            colour = _BY_DEVIATION(0.5 + deviation / np.abs(deviations).max() / 2)
+            _draw_shape(axes, shapes[row, column], model.skeleton, colour, width=1.5, dot=2.0)
             if row == 0:
                 axes.set_title(_deviation_label(deviation), fontsize=11, color=_INK, pad=8)
         label = {"xycoords": "axes fraction", "horizontalalignment": "right"}
@@ -59,7 +56,7 @@ def modes_figure(model, rows=4, deviations=(-3, -2, -1, 0, 1, 2, 3), skeleton=No
 
 
 def variance_curve(model):
-    """A figure of the share of variance that the first modes hold together; the modes that are kept are marked."""
+    """A figure of the share of variance that the first modes explain together; the kept modes are marked."""
     kept, total = len(model.modes), len(model.spectrum)
     shares = 100 * np.cumsum(model.spectrum) / model.spectrum.sum()
     counts = np.arange(1, total + 1)
@@ -84,15 +81,6 @@ def variance_curve(model):
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=_QUIET)
     return figure
-
-
-def save_figure(figure, path, dpi=150):
-    """Writes a figure in the format of the path's suffix (.png, .svg, .pdf ...), whole or not at all."""
-    with replacing(path) as temporary:
-        try:
-            figure.savefig(temporary, dpi=dpi)
-        except ValueError as error:
-            raise UserError(f"{path}: cannot draw into this kind of file ({error}): use .png, .svg or .pdf") from error
 
 
 def _draw_shape(axes, shape, skeleton, color, width, dot):

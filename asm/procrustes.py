@@ -10,41 +10,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdloss.errors import UserError
-
-# Squares of larger numbers, and their sums, leave what float64 holds exactly, and further on what it holds at all.
+# With larger coordinates, sums of squares lose precision, and overflow further on.
 LARGEST = np.float64(1e15)
 # Spreads below this share of the coordinates are rounding, not shape.
 _ROUNDING = 1e-12
 
 
+class ShapeError(ValueError):
+    """Shapes, options or a file that a shape model cannot work with. The message is one line."""
+
+
 @dataclass(frozen=True)
 class Similarity:
-    """Scale, rotation and translation, or a batch of them."""
+    """Scale, rotation and translation, or a batch of them: z -> factor z + shift."""
 
-    matrix: np.ndarray  # (..., 2, 3), rows [p, -q, tx] and [q, p, ty]; maps (x, y, 1)
-
-    @property
-    def scale(self):
-        """(...) positive factors."""
-        return np.hypot(self.matrix[..., 0, 0], self.matrix[..., 1, 0])
-
-    @property
-    def rotation(self):
-        """(...) angles in radians, from x towards y: clockwise in a picture."""
-        return np.arctan2(self.matrix[..., 1, 0], self.matrix[..., 0, 0])
+    factor: np.ndarray  # (...) complex: its size is the scale, its angle the rotation from x towards y
+    shift: np.ndarray  # (...) complex
 
     def apply(self, points):
         """Maps points (..., N, 2); batch dimensions broadcast."""
-        factor, shift = (_as_complex(self.matrix[..., column]) for column in (0, 2))
-        moved = _as_complex(points) * factor[..., None]
-        moved += shift[..., None]
-        return _as_points(moved)
+        return _as_points(_as_complex(points) * self.factor[..., None] + self.shift[..., None])
 
     def inverse(self):
         """The `Similarity` that undoes this one."""
-        factor, shift = _as_complex(self.matrix[..., 0]), _as_complex(self.matrix[..., 2])
-        return _similarity(1 / factor, -shift / factor)
+        return Similarity(1 / self.factor, -self.shift / self.factor)
 
 
 @dataclass(frozen=True)
@@ -60,124 +49,82 @@ def checked_points(points, what, num_points=None):
     """``points`` as float64 (..., N, 2), x then y; messages call them ``what``.
 
     Raises:
-        UserError: not numbers, another shape, another N than ``num_points``, NaN, infinite or beyond `LARGEST`.
+        ShapeError: not numbers, another shape, another N than ``num_points``, NaN, infinite or beyond `LARGEST`.
     """
     try:
         array = np.asarray(points)
         if array.dtype.kind == "c":
-            raise TypeError("complex ones")
-        with np.errstate(invalid="ignore", over="ignore"):  # what comes of those is refused by their values
+            raise TypeError("complex numbers")
+        with np.errstate(invalid="ignore", over="ignore"):  # the range check below refuses what overflows
             array = array.astype(np.float64, copy=False)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{what}: not an array of numbers ({error}): expected (..., N, 2)") from error
+        raise ShapeError(f"{what}: not an array of numbers ({error}): expected (..., N, 2)") from error
     expected = f"(..., {'N' if num_points is None else num_points}, 2)"
     if array.ndim < 2 or array.shape[-1] != 2 or array.shape[-2] == 0:
-        raise UserError(f"{what}: found an array of shape {array.shape}, expected {expected}, x then y")
+        raise ShapeError(f"{what}: found an array of shape {array.shape}, expected {expected}, x then y")
     if num_points is not None and array.shape[-2] != num_points:
-        raise UserError(f"{what}: found {array.shape[-2]} points a shape, expected {num_points}: use the same scheme")
-    # Of an array with a NaN both are NaN.
+        raise ShapeError(f"{what}: found {array.shape[-2]} points a shape, expected {num_points}: use the same scheme")
+    # The maximum and the minimum of an array with a NaN are NaN.
     if not (array.max(initial=0) < LARGEST and array.min(initial=0) > -LARGEST):
         unusable = ~(np.abs(array) < LARGEST).all(axis=(-2, -1))
-        raise UserError(
+        raise ShapeError(
             f"{what}: NaN or infinite coordinates, or beyond {LARGEST:g}, in {unusable.sum()} shape(s), expected "
             "finite ones: leave those out"
         )
     return array
 
 
-def fit_similarity(source, target, weights=None):
-    """The similarity, never a reflection, that takes ``source`` nearest to ``target`` (weighted least squares).
+def fit_similarity(source, target):
+    """The similarity, never a reflection, that takes ``source`` nearest to ``target`` (least squares).
 
     Args:
-        source: (..., N, 2).
-        target: (..., N, 2), same N; batch dimensions broadcast against those of ``source``.
-        weights: (..., N) >= 0, one a point; equal if None.
-
-    Returns:
-        A `Similarity` of the broadcast batch shape.
+        source, target: (..., N, 2); batch dimensions broadcast.
 
     Raises:
-        UserError: all points of a shape coincide (as far as they weigh), or no rotation is better than another, as
-            between a square and its mirror image; bad weights; NaN; numbers of points differ.
+        ShapeError: the points of a shape all coincide; no rotation is better than another, as between a square and
+            its mirror image; NaN; the numbers of points differ.
     """
     source = checked_points(source, "source shape")
     target = checked_points(target, "target shape", num_points=source.shape[-2])
-    weights = _checked_weights(weights, source.shape[-2])
     source, target = _as_complex(source), _as_complex(target)
-    try:
-        np.broadcast_shapes(source.shape, target.shape, weights.shape)
-    except ValueError as error:
-        raise UserError(f"source {source.shape}, target {target.shape}: the batches don't fit together") from error
-    source_mean, source_spread = _moments(source, weights, "source shape")
-    target_mean, target_spread = _moments(target, weights, "target shape")
-    common = np.vecdot(weights * (source - source_mean[..., None]), target)
+    source_mean, source_spread = _moments(source, "source shape")
+    target_mean, target_spread = _moments(target, "target shape")
+    common = np.vecdot(source - source_mean[..., None], target) / source.shape[-1]
     if (np.abs(common) <= _ROUNDING * np.sqrt(source_spread * target_spread)).any():
-        raise UserError("similarity fit: no rotation is better than another (mirror images?): give other shapes")
+        raise ShapeError("similarity fit: no rotation is better than another (mirror images?): give other shapes")
     factor = common / source_spread
-    return _similarity(factor, target_mean - factor * source_mean)
+    return Similarity(factor, target_mean - factor * source_mean)
 
 
-def generalised_procrustes(shapes, tolerance=1e-8, max_iterations=100):
-    """Aligns shapes to their common mean, which is found in the same course (Gower 1975).
+def generalised_procrustes(shapes):
+    """Aligns shapes (n, N, 2) to their common mean.
 
-    Each round fits every shape to the mean and averages; the mean keeps its size, or all would shrink to a point.
-    In the plane this is power iteration to the full Procrustes mean (Kent 1994). The frame of the result is the
-    average of the given ones (centroid, geometric mean of the sizes, mean rotation), whatever the order of the shapes.
-
-    Args:
-        shapes: (n, N, 2), n >= 2.
-        tolerance: stop once the mean moves less than this share of its size.
-        max_iterations: rounds after which to give up.
+    The mean is the full Procrustes mean (Kent 1994). The frame of the result is the average of the given ones
+    (centroid, geometric mean of the sizes, mean rotation), whatever the order of the shapes.
 
     Raises:
-        UserError: fewer than two shapes, a shape whose points all coincide, no rounds allowed, or no convergence.
+        ShapeError: fewer than two shapes, or a shape whose points all coincide.
     """
     shapes = checked_points(shapes, "shapes to align")
-    mean = procrustes_mean(shapes, tolerance, max_iterations)
+    mean = procrustes_mean(shapes)
     transforms = fit_similarity(shapes, mean)
     return Alignment(transforms.apply(shapes), mean, transforms)
 
 
-def procrustes_mean(shapes, tolerance=1e-8, max_iterations=100):
+def procrustes_mean(shapes):
     """The mean (N, 2) of `generalised_procrustes`, of checked shapes."""
     if shapes.ndim != 3 or len(shapes) < 2:
-        raise UserError(f"shapes to align: found an array of shape {shapes.shape}, expected (n, N, 2) with n >= 2")
-    if max_iterations < 1:
-        raise UserError(f"max_iterations: found {max_iterations}, expected at least 1")
-    weights = _checked_weights(None, shapes.shape[-2])
+        raise ShapeError(f"shapes to align: found an array of shape {shapes.shape}, expected (n, N, 2) with n >= 2")
     points = _as_complex(shapes)
-    centres, spreads = _moments(points, weights, "shapes to align")
+    centres, spreads = _moments(points, "shapes to align")
     unit = (points - centres[:, None]) / np.sqrt(spreads)[:, None]
-    products, mean = unit.T @ unit.conj(), unit[0]
-    for _ in range(max_iterations):
-        moved = products @ (weights * mean)
-        moved /= np.sqrt((weights * np.abs(moved) ** 2).sum())
-        change = np.sqrt((weights * np.abs(moved - mean) ** 2).sum())
-        mean = moved
-        if change <= tolerance:
-            break
-    else:
-        raise UserError(
-            f"alignment: the mean moves by {change:.1e} after {max_iterations} rounds, not {tolerance:.1e} at most: "
-            "raise max_iterations or tolerance, or look for shapes of another kind"
-        )
-    return _average_frame(points, weights, mean, centres, spreads)
-
-
-def _average_frame(points, weights, mean, centres, spreads):
-    """Puts the centred, unit-sized mean (N,) at the average place, size and rotation of the shapes; (N, 2)."""
-    turn = np.vecdot(weights * mean, points) / np.sqrt(spreads)
+    # Up to its frame, the mean is the direction that all shapes share most: the leading eigenvector.
+    mean = np.linalg.eigh(unit.T @ unit.conj())[1][:, -1] * np.sqrt(shapes.shape[1])
+    turn = np.vecdot(mean, unit)
     turn = (turn / np.abs(turn)).sum() if (np.abs(turn) > _ROUNDING).all() else 0
-    # Shapes turned evenly to all sides have no mean rotation: any frame is then as good.
+    # Shapes that are turned evenly in all directions have no mean rotation: any frame is then as good.
     turn = turn / np.abs(turn) if np.abs(turn) > _ROUNDING * len(points) else 1
-    size = np.exp(np.log(spreads).mean() / 2)
-    return _as_points(mean * turn * size + centres.mean())
-
-
-def _similarity(factor, shift):
-    p, q = factor.real, factor.imag
-    rows = [np.stack([p, -q, shift.real], axis=-1), np.stack([q, p, shift.imag], axis=-1)]
-    return Similarity(np.stack(rows, axis=-2))
+    return _as_points(mean * turn * np.exp(np.log(spreads).mean() / 2) + centres.mean())
 
 
 def _as_complex(points):
@@ -188,25 +135,13 @@ def _as_points(numbers):
     return np.ascontiguousarray(numbers)[..., None].view(np.float64)
 
 
-def _checked_weights(weights, num_points):
-    if weights is None:
-        return np.full(num_points, 1 / num_points)
-    weights = np.asarray(weights, dtype=np.float64)
-    if weights.ndim == 0 or weights.shape[-1] != num_points:
-        raise UserError(f"weights: found shape {weights.shape}, expected (..., {num_points}), one a point")
-    if not (np.isfinite(weights).all() and (weights >= 0).all() and (weights.sum(axis=-1) > 0).all()):
-        raise UserError("weights: expected finite numbers >= 0 that are not all 0")
-    return weights / weights.sum(axis=-1, keepdims=True)
-
-
-def _moments(numbers, weights, what):
-    """Weighted means (...) and variances (...) of complex points (..., N); refuses points that all coincide."""
-    mean = np.vecdot(weights, numbers)
-    spread = np.vecdot(weights, _squares(numbers - mean[..., None]))
-    size = _squares(numbers).max(axis=-1)
-    flat = spread <= _ROUNDING**2 * size
+def _moments(numbers, what):
+    """Means (...) and variances (...) of complex points (..., N); refuses points that all coincide."""
+    mean = numbers.mean(axis=-1)
+    spread = _squares(numbers - mean[..., None]).mean(axis=-1)
+    flat = spread <= _ROUNDING**2 * _squares(numbers).max(axis=-1)
     if flat.any():
-        raise UserError(f"{what}: all points coincide in {flat.sum()} shape(s), expected some extent: leave those out")
+        raise ShapeError(f"{what}: all points coincide in {flat.sum()} shape(s), expected some extent: leave those out")
     return mean, spread
 
 

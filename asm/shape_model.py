@@ -5,19 +5,19 @@ lambda, b = E'(s - mean), b_i clipped to +-3 sqrt(lambda_i), s' = mean + E b.
 """
 
 import json
+import warnings
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from asm.procrustes import LARGEST, checked_points, fit_similarity, procrustes_mean
-from kdloss.errors import UserError
-from kdloss.files import read_npz, replacing
+from asm.procrustes import LARGEST, ShapeError, checked_points, fit_similarity, procrustes_mean
 
 FORMAT = "asm.shape_model"
 VERSION = 1
 
-# A model of 1000 points and all of their modes has 32 MB.
+# A file that unpacks to more is refused. A model of 1000 points and all of their modes has 32 MB.
 _MOST_BYTES = 256 << 20
 # Standard deviations below this share of the coordinates are rounding, not modes.
 _ROUNDING = 1e-10
@@ -27,10 +27,10 @@ _LOW = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class ShapeModel:
-    """A linear model of shapes of N points. Made by `ShapeModel.fit` or `ShapeModel.load`.
+    """A linear model of shapes of N points, made by `ShapeModel.fit` or `ShapeModel.load`.
 
-    It knows no unit: points go in and come out in whatever unit it was fitted on. All methods take whole arrays,
-    compute in float64 and return the floating type they were given.
+    Points go in and come out in the unit that the model was fitted on. All methods take whole arrays, compute in
+    float64 and return the floating type they were given.
 
     Example:
         >>> model = ShapeModel.fit(shapes, variance=0.90)
@@ -44,9 +44,8 @@ class ShapeModel:
     metadata: dict = field(default_factory=dict)  # free strings, for example the scheme's name
 
     def __post_init__(self):
-        problem = self._problem()
-        if problem:
-            raise UserError(f"shape model: {problem}")
+        if problem := self._problem():
+            raise ShapeError(f"shape model: {problem}")
 
     @classmethod
     def fit(cls, shapes, variance=None, modes=None, align=False, metadata=None):
@@ -54,20 +53,19 @@ class ShapeModel:
 
         Args:
             shapes: (n, N, 2), n >= 2, finite and not all the same.
-            variance: share of the variance to keep, in (0, 1]: the fewest modes that reach it. The paper's public
-                script keeps 0.90.
+            variance: share of the variance to keep, in (0, 1], with as few modes as possible. The paper keeps 0.90.
             modes: number of modes to keep. Give either this or ``variance``.
             align: align the shapes to their Procrustes mean first. The paper aligns nothing.
             metadata: dict of strings to keep with the model.
 
         Raises:
-            UserError: other shapes, or more modes than they can give.
+            ShapeError: the shapes are of another kind, or have fewer modes than asked for.
         """
         if (variance is None) == (modes is None):
-            raise UserError("shape model: give either a share of variance or a number of modes, and not both")
+            raise ShapeError("shape model: give either a share of variance or a number of modes, and not both")
         points = checked_points(shapes, "training shapes")
         if points.ndim != 3 or len(points) < 2:
-            raise UserError(f"training shapes: found an array of shape {points.shape}, expected (n, N, 2) with n >= 2")
+            raise ShapeError(f"training shapes: found an array of shape {points.shape}, expected (n, N, 2) with n >= 2")
         reference = None
         if align:
             reference = procrustes_mean(points)
@@ -77,7 +75,8 @@ class ShapeModel:
         spectrum, axes = _principal_axes(flat - mean)
         spectrum = spectrum[spectrum > (_ROUNDING * np.abs(flat).max()) ** 2]
         if not len(spectrum):
-            raise UserError(f"training shapes: all {len(points)} are the same, expected shapes that differ")
+            raise ShapeError(f"training shapes: all {len(points)} are the same, expected shapes that differ")
+        # The sign of a mode is arbitrary: its largest component is made positive.
         axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
         count = _count_for_share(spectrum, variance) if modes is None else _checked_count(modes, len(spectrum))
         return cls(mean.reshape(-1, 2), axes[:count].reshape(count, -1, 2), spectrum, reference, dict(metadata or {}))
@@ -109,9 +108,9 @@ class ShapeModel:
         try:
             lines = tuple(tuple(int(i) for i in line) for line in json.loads(self.metadata["skeleton"]))
         except (TypeError, ValueError) as error:
-            raise UserError(f"shape model: the skeleton in its metadata is not JSON polylines ({error})") from error
+            raise ShapeError(f"shape model: the skeleton in its metadata is not JSON polylines ({error})") from error
         if any(not 0 <= i < self.num_points for line in lines for i in line):
-            raise UserError(f"shape model: its skeleton names points beyond its {self.num_points}: fit it again")
+            raise ShapeError(f"shape model: its skeleton names points beyond its {self.num_points}: fit it again")
         return lines
 
     def project(self, shapes):
@@ -122,7 +121,7 @@ class ShapeModel:
     def clip(self, coefficients, limit=3.0):
         """Clips b (..., k) to +-``limit`` standard deviations of each mode; ``limit`` may be ``inf``."""
         if not limit >= 0:
-            raise UserError(f"limit: found {limit}, expected a number of standard deviations >= 0")
+            raise ShapeError(f"limit: found {limit}, expected a number of standard deviations >= 0")
         bound = limit * np.sqrt(self.eigenvalues)
         clipped = np.clip(self._checked_coefficients(coefficients), -bound, bound)
         return clipped.astype(_floating(coefficients), copy=False)
@@ -144,33 +143,37 @@ class ShapeModel:
         return (soft if pose is None else pose.apply(soft)).astype(_floating(shapes), copy=False)
 
     def save(self, path):
-        """Writes an .npz (no pickle), whole or not at all."""
+        """Writes an .npz (no pickle) that `load` reads."""
         arrays = {"mean": self.mean, "modes": self.modes, "spectrum": self.spectrum}
         if self.reference is not None:
             arrays["reference"] = self.reference
         header = {"format": np.array(FORMAT), "version": np.array(VERSION)}
-        with replacing(path) as temporary, open(temporary, "wb") as file:
+        with open(path, "wb") as file:
             np.savez(file, **header, **arrays, metadata=np.array(json.dumps(self.metadata)), allow_pickle=False)
 
     @classmethod
     def load(cls, path):
-        """Reads what `save` wrote; a `UserError` says what is wrong with another file."""
+        """Reads what `save` wrote, without unpickling anything.
+
+        Raises:
+            ShapeError: no such file, no shape model, or a damaged one.
+        """
         path = Path(path)
         if not path.is_file():
-            raise UserError(f"{path}: no such file, expected a shape model: make one with python -m asm fit")
+            raise ShapeError(f"{path}: no such file, expected a shape model: make one with python -m asm fit")
         try:
-            stored = read_npz(path, _MOST_BYTES)
-        except ValueError as error:
-            raise UserError(f"{path}: not a readable .npz, so not a shape model ({error}): fit it again") from error
+            stored = _read_npz(path)
+        except Exception as error:  # zipfile and its decompressors raise errors of many kinds
+            raise ShapeError(f"{path}: not a readable .npz, so not a shape model ({error}): fit it again") from error
         if str(stored.get("format")) != FORMAT:
-            raise UserError(f"{path}: not a shape model: make one with python -m asm fit")
+            raise ShapeError(f"{path}: not a shape model: make one with python -m asm fit")
         if str(stored.get("version")) != str(VERSION):
-            raise UserError(f"{path}: version {stored.get('version')}, expected {VERSION}: fit it again")
+            raise ShapeError(f"{path}: version {stored.get('version')}, expected {VERSION}: fit it again")
         try:
             fields = {name: stored[name] for name in ("mean", "modes", "spectrum")}
             return cls(**fields, reference=stored.get("reference"), metadata=json.loads(str(stored["metadata"])))
         except (KeyError, ValueError, RecursionError) as error:
-            raise UserError(f"{path}: damaged ({error}): fit it again") from error
+            raise ShapeError(f"{path}: damaged ({error}): fit it again") from error
 
     def _problem(self):
         """What is wrong with the arrays, or None."""
@@ -196,7 +199,7 @@ class ShapeModel:
     def _checked_coefficients(self, coefficients):
         values = np.asarray(coefficients, dtype=np.float64)
         if values.ndim == 0 or values.shape[-1] != len(self.modes):
-            raise UserError(f"coefficients: found shape {values.shape}, expected (..., {len(self.modes)}), one a mode")
+            raise ShapeError(f"coefficients: found shape {values.shape}, expected (..., {len(self.modes)}), one a mode")
         return values
 
     def _projected(self, shapes):
@@ -207,6 +210,21 @@ class ShapeModel:
             points = pose.inverse().apply(points)
         modes = self.modes.reshape(len(self.modes), -1)
         return points.reshape(*points.shape[:-2], self.mean.size) @ modes.T - modes @ self.mean.ravel(), pose
+
+
+def _read_npz(path):
+    """The arrays of an .npz, name -> array. Its size is checked first: a small file can unpack to gigabytes."""
+    # numpy warns of headers that it did not write.
+    with warnings.catch_warnings(action="error"), zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+        if size > _MOST_BYTES:
+            raise ValueError(f"holds {size / 1e6:.0f} MB unpacked, expected {_MOST_BYTES / 1e6:.0f} MB at most")
+        return {name.removesuffix(".npy"): _read_member(archive, name) for name in archive.namelist()}
+
+
+def _read_member(archive, name):
+    with archive.open(name) as member:
+        return np.lib.format.read_array(member, allow_pickle=False)
 
 
 def _principal_axes(centred):
@@ -222,27 +240,26 @@ def _principal_axes(centred):
 def _pose(points, reference):
     """Similarities that take the reference to each shape, as in active shape models.
 
-    Fitted in this direction, shapes mapped back by the inverse lie in a plane (the tangent space at the reference),
-    as do all shapes the model makes: softening a soft shape then changes nothing.
+    The inverse of a fit in this direction maps shapes into a plane, the tangent space at the reference. All shapes
+    that the model makes lie in that plane too, so softening a soft shape changes nothing.
     """
     return fit_similarity(reference, points)
 
 
 def _count_for_share(spectrum, variance):
     if not 0 < variance <= 1:
-        raise UserError(f"variance: found {variance}, expected a share in (0, 1], for example 0.90")
+        raise ShapeError(f"variance: found {variance}, expected a share in (0, 1], for example 0.90")
     reached = np.cumsum(spectrum) / spectrum.sum() >= variance - 1e-12
     return int(np.argmax(reached)) + 1
 
 
 def _checked_count(modes, available):
     if int(modes) != modes or not 1 <= modes <= available:
-        expected = f"expected a whole number from 1 to the {available} that these shapes have"
-        raise UserError(f"modes: found {modes}, {expected}")
+        raise ShapeError(f"modes: found {modes}, expected a whole number from 1 to {available}, as many as there are")
     return int(modes)
 
 
 def _floating(values):
-    """The floating type to answer in: that of the values given, float64 for whole numbers."""
+    """The floating type of results: that of the values, or float64 for whole numbers."""
     dtype = np.asarray(values).dtype
     return dtype if dtype.kind == "f" else np.float64

@@ -55,7 +55,7 @@ def check_data(dataset, data=None, size=256):
         if not is_prepared(folder := _cache(dataset, data, size)):
             open_raw(dataset, data)
             return None
-    return PreparedDataset(folder).require(dataset=dataset)
+    return PreparedDataset(folder).require(dataset)
 
 
 def _cache(dataset, source, size):

@@ -1,4 +1,4 @@
-"""The errors that a user can mend, how a command shows them, and how it ends when a signal stops it."""
+"""The errors that a user can fix, how a command shows them, and how a command ends when a signal stops it."""
 
 import contextlib
 import functools
@@ -7,22 +7,20 @@ import signal
 import sys
 import threading
 
+from asm import ShapeError
 from kdloss.machine import quiet_libraries
 
 
 class UserError(ValueError):
-    """A mistake the user can mend.
-
-    The message is one line: what, what was found, what was expected, what to do.
-    """
+    """A mistake that the user can fix. The message is one line: what, found, expected, what to do."""
 
 
 class DataError(UserError):
-    """A data set, a face or a folder of faces is not what it should be."""
+    """A data set, a face or a folder of faces is missing, damaged or of the wrong kind."""
 
 
 class CheckpointError(UserError):
-    """A model file is damaged, of another landmark scheme, or of another data set."""
+    """A model file is damaged, or made for another landmark scheme or data set."""
 
 
 class ConfigError(UserError):
@@ -30,31 +28,33 @@ class ConfigError(UserError):
 
 
 class Terminated(BaseException):
-    """SIGTERM asked the process to end. Like `KeyboardInterrupt` no `Exception`: no handler of errors keeps it."""
+    """SIGTERM asked the process to end. As with `KeyboardInterrupt`, ``except Exception`` does not catch it."""
 
 
+# What commands show in one line. `asm` has an error of its own because it knows nothing of this package.
+USER_ERRORS = (UserError, ShapeError)
+# Exception -> what a command says that a signal stopped, and the exit status that shells expect.
+_STOPPED = {KeyboardInterrupt: ("interrupted", 130), Terminated: ("terminated", 143)}
 _RAISED = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
-# How a command ends that a signal stopped: what it says, and the exit status that shells expect.
-STOPPED = {KeyboardInterrupt: ("interrupted", 130), Terminated: ("terminated", 143)}
 
 
 def exits_on_user_error(main):
-    """Wraps a command's ``main(argv) -> int``: a `UserError` is printed in one line and exits with 2.
+    """Wraps a command's ``main(argv) -> int``: one of `USER_ERRORS` is printed in one line, and the status is 2.
 
-    Network libraries stay quiet in it. Ctrl-C and SIGTERM let it remove what it has half written, and exit with 130 and
-    143.
+    The network libraries that the command imports stay quiet. After Ctrl-C or SIGTERM the command removes its
+    unfinished files and returns 130 or 143.
     """
 
     @functools.wraps(main)
     def wrapper(argv=None):
         try:
-            with _terminated_in_order():
+            with _sigterm_raises():
                 quiet_libraries()
                 try:
                     return main(argv)
                 finally:
-                    sys.stdout.flush()  # a reader that has gone is noticed here, not at exit
-        except UserError as error:
+                    sys.stdout.flush()  # so that a closed pipe is noticed here, not at exit
+        except USER_ERRORS as error:
             print("error: " + " ".join(str(error).split()), file=sys.stderr)
             return 2
         except PermissionError as error:
@@ -63,11 +63,11 @@ def exits_on_user_error(main):
             print(f"error: {error.filename}: permission denied: give another, or the right to use it", file=sys.stderr)
             return 2
         except (KeyboardInterrupt, Terminated) as stop:
-            said, status = STOPPED[type(stop)]
+            said, status = _STOPPED[type(stop)]
             print(f"{said}: {stop}" if stop.args else said, file=sys.stderr)
             return status
         except BrokenPipeError:
-            # The reader (head, less) has gone. What is left in the buffer must not fail once more at exit.
+            # The reader (head, less) has gone. Without this, flushing the rest of the buffer at exit would fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
 
@@ -75,48 +75,12 @@ def exits_on_user_error(main):
 
 
 @contextlib.contextmanager
-def _terminated_in_order():
-    """SIGTERM raises `Terminated` within; by itself it would end Python without a clean-up."""
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, _terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _terminate(*_):
-    raise Terminated
-
-
-class Interruption:
-    """Whether a signal has asked to stop, and which: its ``number``, or None."""
-
-    number = None
-
-    @property
-    def asked(self):
-        """True once it has."""
-        return self.number is not None
-
-    def __call__(self, number, _frame):
-        if self.asked:
-            raise _RAISED[number]
-        self.number = number
-
-    def stop(self, *said):
-        """Ends the work as the signal would have: raises its exception, with a line for the user if there is one."""
-        raise _RAISED[self.number](*said)
-
-
-@contextlib.contextmanager
 def deferred_interrupt():
-    """Yields an `Interruption`; who looks at it between steps ends in order, and then the signal's exception is raised:
-    `KeyboardInterrupt` or `Terminated`. A second signal interrupts at once. In threads other than the main one nothing
-    is deferred, nor is a signal that the process ignores."""
+    """Yields an `Interruption`, which notes the first SIGINT or SIGTERM instead of raising its exception.
+
+    The block looks at it between steps and ends in order; then `KeyboardInterrupt` or `Terminated` is raised. A second
+    signal interrupts at once. Outside of the main thread nothing is deferred, nor is a signal that the process ignores.
+    """
     interruption = Interruption()
     before = {}
     if threading.current_thread() is threading.main_thread():
@@ -129,3 +93,40 @@ def deferred_interrupt():
             signal.signal(number, handler)
     if interruption.asked:
         interruption.stop()
+
+
+class Interruption:
+    """The signal that asked the process to stop: its ``number``, or None if none did."""
+
+    number = None
+
+    @property
+    def asked(self):
+        return self.number is not None
+
+    def __call__(self, number, _frame):
+        if self.asked:
+            raise _RAISED[number]
+        self.number = number
+
+    def stop(self, *message):
+        """Raises the exception of the signal, with a line for the user if there is one."""
+        raise _RAISED[self.number](*message)
+
+
+@contextlib.contextmanager
+def _sigterm_raises():
+    """Within the block SIGTERM raises `Terminated`; by default it ends Python without any clean-up."""
+
+    def terminate(*_):
+        raise Terminated
+
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all, and folders in which one process works at a time."""
+"""Files and folders: written whole or not at all, held by one process at a time, and read within bounds."""
 
 import contextlib
 import errno
@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -18,34 +19,35 @@ import numpy as np
 from kdloss.errors import ConfigError, UserError
 
 _HOST = re.sub(r"[^\w-]", "-", platform.node())
-# .NAME.HOST-PID.partial and the suffix of NAME, from which many writers choose their format
+# .NAME.HOST-PID.partial, then the suffix of NAME: many libraries choose the format by it.
 _PARTIAL = re.compile(rf"\..+\.{re.escape(_HOST)}-(\d+)\.partial(\.[^.]+)?")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-# With less than this many bytes left, a disk is full.
-_FULL = 1 << 16
+_FULL = 1 << 16  # with fewer free bytes, a disk counts as full
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 @contextlib.contextmanager
 def replacing(path, durable=False):
-    """Yields a temporary sibling of ``path`` that takes its place when the block ends well, and is removed otherwise.
+    """Yields a temporary sibling of ``path``, which replaces it if the block succeeds and is removed otherwise.
 
-    The sibling keeps the suffix. Missing folders are made. ``durable`` waits until the content is on the disk before it
-    takes its place, so that a power cut, too, leaves the old file or the new one: for what hours of work went into.
+    The sibling has the same suffix. Missing folders are made. ``durable`` flushes the content to the disk first, so
+    that even a power cut leaves either the old file or the new one: use it for the results of hours of work.
 
     Raises:
-        UserError: it can't be written there.
+        UserError: the file can't be written.
     """
-    with _sibling(Path(path)) as temporary:
-        yield temporary
+    with _sibling(Path(path)) as work:
+        yield work
         if durable:
-            _flush(temporary)
+            with open(work, "rb") as file:
+                os.fsync(file)
 
 
 @contextlib.contextmanager
 def new_folder(path):
-    """As `replacing`, for a folder that is not there yet."""
+    """As `replacing`, for a folder that does not exist yet."""
     with _sibling(Path(path)) as work:
-        _remove(work)  # of a process that had this number before
+        _remove(work)  # left by a process that had the same number
         work.mkdir()
         yield work
 
@@ -58,12 +60,12 @@ def write_whole(path, content, durable=False):
 
 @contextlib.contextmanager
 def explained(path):
-    """Says of an error in writing to ``path``, within, what the user needs to know.
+    """Turns errors of writing to ``path`` within the block into one line for the user.
 
-    On a full disk libraries raise errors of many kinds, or say only that fewer bytes went out than they had.
+    On a full disk libraries raise errors of many kinds, or say only that they wrote fewer bytes than they had.
 
     Raises:
-        UserError: there is no space left, or an `OSError` came.
+        UserError: the disk is full, or an `OSError` occurred.
     """
     try:
         yield
@@ -77,22 +79,40 @@ def explained(path):
         raise
 
 
-def remove_leftovers(folder):
-    """Removes what processes of this machine that no longer live had begun to write directly in a folder.
+def require_place(path, flag="--out", *, folder=True):
+    """Checks that a folder, or else a file, can be made at a path.
 
-    Nothing but `replacing` and `new_folder` makes files of such names, and a file that a living process writes stays.
-    Both call it for each folder before they first write into it. The folder need not exist.
+    Raises:
+        ConfigError: it can't; the message begins with the flag.
+    """
+    start = Path(path) if folder else Path(path).parent
+    nearest = next(place for place in (start, *start.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        problem = f"{nearest} is no folder"
+    elif not folder and Path(path).is_dir():
+        problem = "it is a folder, expected the name of a file"
+    elif not os.access(nearest, os.W_OK):
+        problem = f"{nearest} is protected"
+    else:
+        return
+    raise ConfigError(f"{flag} {path}: cannot be written ({problem}): give another place")
+
+
+def remove_leftovers(folder):
+    """Removes unfinished files directly in a folder whose processes, on this machine, no longer run.
+
+    `replacing` and `new_folder` call it once for each folder that they write into. The folder need not exist.
     """
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
-            begun = _PARTIAL.fullmatch(entry.name)
-            if begun and not _lives(int(begun[1])):
+            partial = _PARTIAL.fullmatch(entry.name)
+            if partial and not _runs(int(partial[1])):
                 _remove(Path(entry.path))
 
 
 @contextlib.contextmanager
 def held(folder):
-    """Holds an existing folder for this process while the block runs, however it ends.
+    """Locks an existing folder for this process while the block runs. The lock ends with the process at the latest.
 
     On file systems without locks nothing is held.
 
@@ -109,6 +129,76 @@ def is_held(folder):
     """True if a process holds an existing folder."""
     with _locked(folder) as mine:
         return not mine
+
+
+def read_npz(path, most_bytes):
+    """The arrays of an .npz, name -> array. A small file can unpack to gigabytes, so its size is checked first.
+
+    Raises:
+        ValueError: unreadable, no .npz of plain arrays, or more than ``most_bytes`` unpacked.
+    """
+    with _damage_is_value_error(), zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+        if size > most_bytes:
+            raise ValueError(f"holds {size / 1e6:.0f} MB unpacked, expected {most_bytes / 1e6:.0f} MB at most")
+        arrays = {}
+        for name in archive.namelist():
+            with archive.open(name) as member:
+                array = np.lib.format.read_array(member, allow_pickle=False)
+            # Any number of empty texts takes no room in the file, but a lot in memory once they are used.
+            if array.size and not array.itemsize:
+                raise ValueError(f"{name[:40]!r} in it holds {array.size} values of no bytes")
+            arrays[name.removesuffix(".npy")] = array
+        return arrays
+
+
+def read_npy(path):
+    """The array of an .npy.
+
+    Raises:
+        ValueError: unreadable, no .npy of plain numbers or texts, or not as long as its header says.
+    """
+    return np.array(map_npy(path))
+
+
+def map_npy(path):
+    """As `read_npy`, by memory map: parts of the file are read when they are used."""
+    with _damage_is_value_error(), open(path, "rb") as file:
+        shape, fortran_order, dtype = npy_header(file)
+        start, found = file.tell(), os.fstat(file.fileno()).st_size
+        expected = start + math.prod(shape) * dtype.itemsize
+        if found != expected:
+            raise ValueError(f"found {found} bytes, expected {expected}")
+        if not math.prod(shape):  # an empty file can't be mapped
+            return np.empty(shape, dtype)
+        return np.memmap(file, dtype, "r", start, shape, "F" if fortran_order else "C")
+
+
+def npy_header(file):
+    """Shape, whether in Fortran order, and type of the array in an open .npy. The file is left where the data begins.
+
+    Raises:
+        ValueError: no .npy of plain numbers or texts.
+    """
+    with _damage_is_value_error():
+        version = np.lib.format.read_magic(file)
+        if version not in _HEADERS:
+            raise ValueError(f"found .npy format {version}, expected one of {', '.join(map(str, _HEADERS))}")
+        shape, fortran_order, dtype = _HEADERS[version](file)
+        # numpy would map objects, and divide by the size of a value.
+        if dtype.hasobject or not dtype.itemsize or not all(0 <= length <= sys.maxsize for length in shape):
+            raise ValueError(f"found shape {shape} of {dtype}, expected plain numbers")
+        return shape, fortran_order, dtype
+
+
+@contextlib.contextmanager
+def _damage_is_value_error():
+    """Turns all that archives, decompressors and parsers raise for damaged bytes into a `ValueError` of one line."""
+    try:
+        with warnings.catch_warnings(action="error"):  # numpy warns of headers that it did not write
+            yield
+    except Exception as error:
+        raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from error
 
 
 _remove_leftovers_once = functools.cache(remove_leftovers)
@@ -133,19 +223,11 @@ def _remove(path):
         path.unlink()
 
 
-def _flush(path):
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
-def _lives(process):
+def _runs(process):
     try:
         os.kill(process, 0)
     except OSError as error:
-        return not isinstance(error, ProcessLookupError)  # else it is somebody else's
+        return not isinstance(error, ProcessLookupError)  # another error: it belongs to another user
     return True
 
 
@@ -157,10 +239,10 @@ def _is_full(folder):
 
 @contextlib.contextmanager
 def _locked(folder):
-    """Yields whether this process has the lock of the folder now."""
+    """Tries to lock the folder; yields whether this process now has the lock."""
     handle, mine = os.open(folder, os.O_RDONLY | os.O_CLOEXEC), True
     try:
-        with contextlib.suppress(OSError):  # without locks nobody has it
+        with contextlib.suppress(OSError):  # the file system has no locks
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -168,93 +250,3 @@ def _locked(folder):
         yield mine
     finally:
         os.close(handle)
-
-
-_HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
-
-
-def read_npz(path, most_bytes):
-    """The arrays of an .npz, name -> array.
-
-    Args:
-        path: of the file.
-        most_bytes: how much its members may hold together, unpacked: compressed zeros take a thousandth of that.
-
-    Raises:
-        ValueError: unreadable, no .npz of plain arrays, or larger.
-    """
-    # numpy leaves the file of a damaged archive open.
-    with damage_is_value_error(), open(path, "rb") as file:
-        if file.read(2) != b"PK":
-            raise ValueError("no .npz archive")
-        file.seek(0)
-        with np.load(file, allow_pickle=False) as archive:
-            size = sum(info.file_size for info in archive.zip.infolist())
-            if size > most_bytes:
-                raise ValueError(f"holds {size / 1e6:.0f} MB unpacked, expected {most_bytes / 1e6:.0f} MB at most")
-            arrays = {name: archive[name] for name in archive.files}
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):
-            raise ValueError(f"{name[:40]!r} in it is no array")
-        # Texts of no length take no memory in the file and any in use.
-        if array.size and not array.itemsize:
-            raise ValueError(f"{name[:40]!r} in it holds {array.size} values of no bytes")
-    return arrays
-
-
-def read_npy(path):
-    """The array of an .npy.
-
-    Raises:
-        ValueError: unreadable, no .npy of plain numbers or texts, or not as long as its header says.
-    """
-    return np.array(map_npy(path))
-
-
-def map_npy(path):
-    """The same by memory map: only what is used of it is read."""
-    with damage_is_value_error(), open(path, "rb") as file:
-        shape, fortran_order, dtype = npy_header(file)
-        start, found = file.tell(), os.fstat(file.fileno()).st_size
-        expected = start + math.prod(shape) * dtype.itemsize
-        if found != expected:
-            raise ValueError(f"found {found} bytes, expected {expected}")
-        if not math.prod(shape):  # no bytes can be mapped
-            return np.empty(shape, dtype)
-        return np.memmap(file, dtype, "r", start, shape, "F" if fortran_order else "C")
-
-
-def npy_header(file):
-    """Shape, whether in Fortran order, and type of the array in an open .npy; the file is left where it begins."""
-    with damage_is_value_error():
-        version = np.lib.format.read_magic(file)
-        if version not in _HEADERS:
-            raise ValueError(f"found .npy format {version}, expected one of {', '.join(map(str, _HEADERS))}")
-        shape, fortran_order, dtype = _HEADERS[version](file)
-        # numpy maps objects and divides by the size of a value.
-        if dtype.hasobject or not dtype.itemsize or not all(0 <= length <= sys.maxsize for length in shape):
-            raise ValueError(f"found shape {shape} of {dtype}, expected plain numbers")
-        return shape, fortran_order, dtype
-
-
-@contextlib.contextmanager
-def damage_is_value_error():
-    """Turns whatever archives, decompressors and parsers raise of damaged bytes into a `ValueError` of one line."""
-    try:
-        with warnings.catch_warnings(action="error"):  # numpy warns of headers that it did not write
-            yield
-    except Exception as error:
-        raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from error
-
-
-def require_place(path, flag="--out", *, folder=True):
-    """Checks that a folder, or else a file, can be made at a path; raises `ConfigError`, which begins with the flag."""
-    start = Path(path) if folder else Path(path).parent
-    nearest = next(place for place in (start, *start.absolute().parents) if place.exists())
-    wrong = "" if nearest.is_dir() else f"{nearest} is no folder"
-    wrong = wrong or ("" if folder or not Path(path).is_dir() else "it is a folder, expected the name of a file")
-    if wrong := wrong or ("" if os.access(nearest, os.W_OK) else f"{nearest} is protected"):
-        raise ConfigError(f"{flag} {path}: cannot be written ({wrong}): give another place")

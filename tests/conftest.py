@@ -9,6 +9,9 @@ import coverage
 import pytest
 from hypothesis import settings
 
+from tests.random_faces import make_prepared as make_prepared
+from tests.random_faces import random_faces as random_faces
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -1,7 +1,7 @@
-"""Views of a face: one random variation of its crop, image and points together.
+"""Augmentation: how the views of a face vary, image and points together. ``--augment`` names one of `AUGMENTATIONS`.
 
-A view is a pure function of (configuration, seed, round, face): drawn again it is the same to the bit. Teachers'
-outputs can therefore be stored per view without storing the pixels (see `kdloss.training.teacher_cache`).
+A view is a pure function of (configuration, seed, round, face), the same to the bit whenever it is drawn. The
+outputs of teachers can therefore be stored for each view without its pixels (see `kdloss.training.teacher_cache`).
 """
 
 import functools
@@ -12,42 +12,35 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from kdloss.errors import ConfigError
 from kdloss.data.geometry import FaceCrop
+from kdloss.errors import ConfigError
 
 _RAMP = np.linspace(0, 1, 256, dtype=np.float32)
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How strongly views vary. Probabilities are per view.
+    """How strongly views vary. Probabilities are per view."""
 
-    Args:
-        rotation: degrees; drawn uniformly from +- this.
-        scale: the face is drawn larger or smaller by up to this share (log-uniform).
-        shift: the face moves by up to this share of the crop, in both directions.
-        mirror: probability; ignored for schemes without mirror partners.
-        colour: strength of brightness, contrast, gamma and channel gains.
-        grey, blur, noise, occlusion: probabilities.
-    """
-
-    rotation: float = 0.0
-    scale: float = 0.0
-    shift: float = 0.0
-    mirror: float = 0.0
-    colour: float = 0.0
-    grey: float = 0.0
-    blur: float = 0.0
-    noise: float = 0.0
-    occlusion: float = 0.0
+    rotation: float = 0.0  # the face turns by up to this many degrees, either way
+    scale: float = 0.0  # the face appears larger or smaller by up to this share (log-uniform)
+    shift: float = 0.0  # the face moves by up to this share of the crop's side, along x and y
+    mirror: float = 0.0  # probability of a mirrored view; ignored for schemes without mirror partners
+    colour: float = 0.0  # strength of the changes of brightness, contrast, gamma and of each channel's gain
+    grey: float = 0.0  # probability of a grey view
+    blur: float = 0.0  # probability of Gaussian blur, with a deviation of 0.3 to 1.5 % of the view's side
+    noise: float = 0.0  # probability of Gaussian noise, with a deviation of 2 to 12 grey levels
+    occlusion: float = 0.0  # probability of one or two covering patches, with sides of 10 to 40 % of the view's
 
 
 AUGMENTATIONS = {
+    # The crop as it is.
     "none": AugmentConfig(),
-    # For schedules of minutes: little to learn besides the face.
+    # For trainings of minutes, too short to learn much besides the face itself.
     "light": AugmentConfig(rotation=8.0, scale=0.05, shift=0.02, mirror=0.5, colour=0.3),
     # KD-Loss' offline augmentation: +-0.35 rad, mirror, gamma, noise, blur, crop jitter of 5-15 px at 224.
     "paper": AugmentConfig(rotation=20.0, scale=0.05, shift=0.045, mirror=0.5, colour=0.5, blur=0.2, noise=0.2),
+    # Everything, for long trainings: larger changes of pose and colour, grey views, and covered parts of the face.
     "strong": AugmentConfig(
         rotation=25.0, scale=0.15, shift=0.06, mirror=0.5, colour=1.0, grey=0.1, blur=0.15, noise=0.15, occlusion=0.3
     ),
@@ -68,23 +61,20 @@ def augmentation(name):
 def view_rng(seed, round_, row):
     """The random generator of one view; independent of batch order, workers and machine.
 
-    Python's own: it begins, and draws single numbers, in a fraction of the time that numpy's takes.
+    It is Python's own, which starts, and draws single numbers, much faster than numpy's.
     """
     return random.Random(int(seed) << 96 | int(round_) << 48 | int(row))
 
 
 def draw_crop(rng, config, box, size, mirrorable=True):
-    """Draws the geometry of a view, which does not depend on ``size`` but for the unit of its pixels.
+    """Draws the geometry of a view: ``(FaceCrop, mirrored)``. ``size`` changes nothing but the unit of its pixels.
 
     Args:
-        rng: a `random.Random`.
+        rng: of `view_rng`.
         config: an `AugmentConfig`.
         box: x, y, width, height of the unvaried crop.
         size: side of the view, pixels.
-        mirrorable: whether the scheme knows its mirror partners.
-
-    Returns:
-        ``(FaceCrop, mirrored)``.
+        mirrorable: whether the scheme has mirror partners.
     """
     turn, zoom, right, down = (2 * rng.random() - 1 for _ in range(4))
     mirrored = rng.random() < config.mirror and mirrorable
@@ -100,7 +90,7 @@ def draw_crop(rng, config, box, size, mirrorable=True):
 
 
 def vary_pixels(rng, config, image):
-    """Colour, grey, blur, noise and occluding patches on a view (S, S, 3) uint8, in place."""
+    """Varies colour, grey, blur, occlusion and noise of a view (S, S, 3) uint8, in place."""
     if config.colour:
         _vary_colour(rng, config.colour, image)
     if rng.random() < config.grey:
@@ -114,7 +104,7 @@ def vary_pixels(rng, config, image):
 
 
 def _vary_colour(rng, strength, image):
-    # One table of 256 values a channel: gamma, contrast about the middle, brightness and the channel's own gain.
+    # Gamma, contrast about the middle, brightness and each channel's gain, in one table of 256 values a channel.
     gamma = math.exp(rng.uniform(-0.35, 0.35) * strength)
     contrast = math.exp(rng.uniform(-0.3, 0.3) * strength)
     brightness = rng.uniform(-0.12, 0.12) * strength
@@ -125,7 +115,7 @@ def _vary_colour(rng, strength, image):
 
 
 def _blur(image, sigma):
-    # As cv2.GaussianBlur, whose whole numbers take twice the time.
+    # The same as cv2.GaussianBlur, whose integer arithmetic takes twice the time.
     kernel = cv2.getGaussianKernel(round(6 * sigma + 1) | 1, sigma, cv2.CV_32F)
     cv2.sepFilter2D(image, -1, kernel, kernel, dst=image)
 
@@ -138,7 +128,7 @@ def _occlude(rng, image):
         top, left = max(y, 0), max(x, 0)
         patch = image[top : y + height, left : x + width]
         if patch.size:
-            # A flat colour, or a piece of the same picture: neither edges nor texture alone give the patch away.
+            # A flat colour, or a piece of the same picture, so that neither edges nor texture alone reveal a patch.
             piece = image[::-1, ::-1][top : y + height, left : x + width]
             patch[:] = [int(256 * rng.random()) for _ in range(3)] if rng.random() < 0.5 else piece.copy()
 
@@ -152,7 +142,7 @@ def _add_noise(rng, deviation, image):
 
 @functools.lru_cache(maxsize=8)
 def _normal_numbers(size):
-    """Normal numbers, 8 times as many as a view has values. It takes those from any of them on: new ones take long."""
+    """Normal numbers, 8 times as many as a view has values. A view uses a random stretch of them: drawing is slow."""
     table = np.random.default_rng(size).standard_normal(8 * size, np.float32)
     table.flags.writeable = False
     return table

@@ -1,29 +1,20 @@
-"""The data sets of the field, as data: scheme, official counts, subsets, licence, citation, where to get them."""
+"""The public data sets: scheme, official counts, subsets, licence, citation, and where to get them."""
 
 from dataclasses import dataclass, field
 
-from kdloss.errors import ConfigError
 from kdloss.data.schemes import SCHEMES
+from kdloss.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """What is known about a data set before a file of it is opened.
+    """What is known about a data set before a file of it is opened. Errors and reports show its last three fields."""
 
-    Args:
-        name: as typed after ``--dataset``.
-        title: as printed.
-        scheme: name of its landmark scheme; empty for ``folder``, whose points are the user's own.
-        counts: official number of faces of each source, by split: ``{"train": {source: n}, "test": {...}}``.
-        subsets: test subsets, each with its official count. ``full`` (all test faces) always exists besides.
-        licence, citation, where: shown by errors and reports.
-    """
-
-    name: str
-    title: str
-    scheme: str
-    counts: dict[str, dict[str, int]] = field(default_factory=dict)
-    subsets: dict[str, int] = field(default_factory=dict)
+    name: str  # as typed after --dataset
+    title: str  # as printed
+    scheme: str  # name of its landmark scheme; empty for "folder", which holds a user's own points
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)  # {split: {source: official number of faces}}
+    subsets: dict[str, int] = field(default_factory=dict)  # official counts of test subsets besides "full", all of it
     licence: str = ""
     citation: str = ""
     where: str = ""

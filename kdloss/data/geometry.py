@@ -1,7 +1,8 @@
-"""Crops: from a box to a transform, applied to image and points alike. The only cropping code of the project.
+"""Crops: which box of a picture is cut (`BoxPolicy`), and how image and points get into the crop (`FaceCrop`).
 
-Pixel centres lie at integers, so an image of width W covers [-0.5, W - 0.5]. *Unit* coordinates are those of a
-crop scaled to [-0.5, 0.5]; networks read and write them, whatever the size of the crop in pixels.
+This is the only cropping code of the project. Pixel centres lie at integers, so an image of width W covers
+[-0.5, W - 0.5]. *Unit* coordinates span [-0.5, 0.5] over a crop, whatever its size in pixels; networks read and write
+them.
 """
 
 import math
@@ -12,72 +13,25 @@ import numpy as np
 
 from kdloss.errors import ConfigError
 
-_MARGIN = 2  # pixels around what a crop shows, which interpolation reads
-
-
-def to_unit(points, size):
-    """Crop pixels (..., 2) -> unit coordinates; ``size`` is the side of the crop in pixels."""
-    return (points + 0.5) / size - 0.5
-
-
-def from_unit(unit, size):
-    """Unit coordinates (..., 2) -> crop pixels. Inverse of `to_unit`."""
-    return (unit + 0.5) * size - 0.5
-
-
-def transform_points(matrix, points):
-    """Applies a (2, 3) affine matrix to points (..., 2)."""
-    matrix = np.asarray(matrix)
-    return points @ matrix[:, :2].T + matrix[:, 2]
-
-
-def transform_each(matrices, points):
-    """Applies the (n, 2, 3) affine matrices to points (n, N, 2), each to its own; as `transform_points` to the bit."""
-    return points @ np.swapaxes(matrices[:, :, :2], 1, 2) + matrices[:, None, :, 2]
-
-
-def invert(matrix):
-    """The inverse of a (..., 2, 3) affine matrix, as (..., 2, 3)."""
-    linear = np.linalg.inv(matrix[..., :2])
-    return np.concatenate([linear, -linear @ matrix[..., 2:]], axis=-1)
-
-
-def compose(outer, inner):
-    """The (2, 3) matrix of ``outer`` after ``inner``."""
-    return np.concatenate([outer[:, :2] @ inner[:, :2], outer[:, :2] @ inner[:, 2:] + outer[:, 2:]], axis=1)
-
-
-def landmark_box(points):
-    """(..., N, 2) points -> (..., 4) box x, y, width, height that just holds them."""
-    low, high = np.min(points, axis=-2), np.max(points, axis=-2)
-    return np.concatenate([low, high - low], axis=-1)
-
-
-def mirror_points(points, width, permutation):
-    """Points (..., N, 2) of an image of ``width`` pixels after the image is mirrored."""
-    flipped = np.stack([width - 1 - points[..., 0], points[..., 1]], axis=-1)
-    return flipped[..., permutation, :]
+_MARGIN = 2  # interpolation reads this many pixels around what a crop shows
 
 
 @dataclass(frozen=True)
 class BoxPolicy:
-    """Which box a crop is cut from, and how it grows. Written ``gt:1.25``, ``dataset:1.1`` or ``paper``.
+    """Decides which box of a face is cut: ``--box``, written ``gt:1.25``, ``dataset:1.1`` or ``paper``."""
 
-    Args:
-        source: ``gt`` (around the landmarks) or ``dataset`` (the box the data set ships).
-        scale: the box's sides are multiplied by this.
-        margin: pixels of the source image added on each side (the paper's +10).
-        square: widen the shorter side to the longer (aspect kept), or stretch the box as it is.
-    """
-
-    source: str = "gt"
-    scale: float = 1.25
-    margin: float = 0.0
-    square: bool = True
+    source: str = "gt"  # "gt": the bounding box of the landmarks; "dataset": the box that the data set ships
+    scale: float = 1.25  # the sides of the box are multiplied by this
+    margin: float = 0.0  # pixels of the source image added on each side (the paper adds 10)
+    square: bool = True  # extends the shorter side to the longer; False stretches the box to the square crop
 
     @classmethod
     def parse(cls, text):
-        """Reads ``gt:1.25``, ``dataset:1.0`` or ``paper`` (KD-Loss: gt box + 10 px, stretched to a square)."""
+        """Reads ``gt:1.25``, ``dataset:1.0`` or ``paper`` (KD-Loss: gt box + 10 px, stretched to a square).
+
+        Raises:
+            ConfigError: anything else.
+        """
         if text == "paper":
             return cls("gt", 1.0, 10.0, False)
         source, _, scale = text.partition(":")
@@ -93,7 +47,7 @@ class BoxPolicy:
         return f"{self.source}:{self.scale:g}" if self.square else "paper"
 
     def grow(self, box):
-        """Boxes (..., 4) of x, y, width, height -> the boxes to cut."""
+        """Boxes (..., 4) of x, y, width, height, as the source gives them -> the boxes to cut."""
         box = np.asarray(box, np.float64)
         centre = box[..., :2] + box[..., 2:] / 2
         sides = box[..., 2:]
@@ -120,12 +74,12 @@ class FaceCrop:
             rotation: radians, clockwise as seen on the screen; the face turns by this much.
             scale: the face appears this much larger.
             shift: the face moves by this share of the crop's side, right and down.
-            mirror: flips the crop left to right, after all else. Points then need their permutation.
+            mirror: flips the crop left to right, last of all. Its points then need the scheme's mirror permutation.
         """
         x, y, width, height = (float(value) for value in box)
         cos, sin = math.cos(rotation) * scale, math.sin(rotation) * scale
-        # Unit coordinates of the box first, so that a stretched box is turned after it is stretched. Numbers, and not
-        # products of matrices, which take ten times the time.
+        # The box is stretched first, to unit coordinates, and then turned. Written out in numbers, because products of
+        # matrices take ten times the time.
         left, top = -x / width - 0.5, -y / height - 0.5
         across = (cos / width, -sin / height, cos * left - sin * top + shift[0])
         down = (sin / width, cos / height, sin * left + cos * top + shift[1])
@@ -140,12 +94,12 @@ class FaceCrop:
 
         Args:
             image: uint8 RGB.
-            out: the crop is written there; by default, into a new array.
+            out: the array to write the crop into; a new one by default.
         """
         out = np.empty((self.size, self.size, 3), np.uint8) if out is None else out
         if self.zoom >= 0.5:
             return _warp(image, self, out)
-        # Below a half bilinear sampling skips pixels: average first, then sample the smaller image.
+        # Below a zoom of a half, bilinear sampling would skip pixels: average first, then sample the smaller image.
         factor = int(1 / self.zoom)
         height, width = (max(1, side // factor) for side in image.shape[:2])
         small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
@@ -154,7 +108,7 @@ class FaceCrop:
         return _warp(small, FaceCrop(compose(self.matrix, from_small), self.size), out)
 
     def sampled(self, height, width):
-        """Rows and columns of an image (H, W) outside of which `image` reads no pixel: two slices."""
+        """The rows and columns of an image (H, W) that `image` reads at most: two slices."""
         if self.zoom < 0.5:
             return slice(0, height), slice(0, width)
         (a, b, c), (d, e, f) = self.matrix.tolist()
@@ -187,13 +141,57 @@ class FaceCrop:
         return self.inverse_points(from_unit(unit, self.size))
 
 
+def to_unit(points, size):
+    """Crop pixels (..., 2) -> unit coordinates; ``size`` is the side of the crop in pixels."""
+    return (points + 0.5) / size - 0.5
+
+
+def from_unit(unit, size):
+    """Unit coordinates (..., 2) -> crop pixels. Inverse of `to_unit`."""
+    return (unit + 0.5) * size - 0.5
+
+
+def transform_points(matrix, points):
+    """Applies a (2, 3) affine matrix to points (..., 2)."""
+    matrix = np.asarray(matrix)
+    return points @ matrix[:, :2].T + matrix[:, 2]
+
+
+def transform_each(matrices, points):
+    """Applies each of n affine matrices (n, 2, 3) to its own points (n, N, 2); as `transform_points` to the bit."""
+    return points @ np.swapaxes(matrices[:, :, :2], 1, 2) + matrices[:, None, :, 2]
+
+
+def invert(matrix):
+    """The inverse of a (..., 2, 3) affine matrix, as (..., 2, 3)."""
+    linear = np.linalg.inv(matrix[..., :2])
+    return np.concatenate([linear, -linear @ matrix[..., 2:]], axis=-1)
+
+
+def compose(outer, inner):
+    """The (2, 3) matrix of ``outer`` after ``inner``."""
+    return np.concatenate([outer[:, :2] @ inner[:, :2], outer[:, :2] @ inner[:, 2:] + outer[:, 2:]], axis=1)
+
+
+def landmark_box(points):
+    """(..., N, 2) points -> (..., 4) their bounding box x, y, width, height."""
+    low, high = np.min(points, axis=-2), np.max(points, axis=-2)
+    return np.concatenate([low, high - low], axis=-1)
+
+
+def mirror_points(points, width, permutation):
+    """Points (..., N, 2) of an image of ``width`` pixels after the image is mirrored."""
+    flipped = np.stack([width - 1 - points[..., 0], points[..., 1]], axis=-1)
+    return flipped[..., permutation, :]
+
+
 def _part(first, last, side):
-    """The pixels from ``first`` to ``last`` that are among the ``side`` of an image, as a slice."""
+    """A slice of the pixels from ``first`` to ``last``, cut to an image with ``side`` pixels."""
     return slice(min(max(int(first), 0), side), min(max(int(last) + 1, 0), side))
 
 
 def _warp(image, crop, out):
-    # OpenCV samples four channels in little more than half the time that it takes for three, to the same values.
+    # OpenCV samples four channels almost twice as fast as three, to the same values.
     seen = crop.sampled(*image.shape[:2])
     if not image[seen].size:
         out[:] = 0

@@ -1,25 +1,25 @@
-"""HDF5 files that somebody else made can point to other files of the machine: what does so is found here, unopened."""
+"""Safe reading of HDF5 files from elsewhere, which can refer to other files of this machine or claim any size."""
 
 import h5py
 
-# A photograph of a hundred megapixels has 300 MB. What a file says of sizes it need not hold.
+# A photograph of a hundred megapixels has 300 MB. A file can claim more than it holds.
 _MOST_BYTES = 512 << 20
 
 
 def foreign_part(file):
-    """What of an open file lies, or may lie, in another one, in words; None if it holds all of itself.
+    """Describes a part of an open file that lies, or may lie, in another file; None if there is no such part.
 
-    A soft link leads to a place in its file, and from there an external one may lead on. Neither Keras nor MATLAB
-    writes such, so both are named.
+    A soft link stays in its file, but can lead on to an external link. Neither Keras nor MATLAB writes either kind, so
+    both count.
     """
     return file.visititems_links(_link) or file.visititems(_stored_elsewhere)
 
 
 def read_dataset(dataset):
-    """All of a dataset, once it is known to be that, in its own file, and of a size that fits in memory.
+    """The array of a dataset.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it is no dataset, lies in another file, or is too large.
     """
     if not isinstance(dataset, h5py.Dataset):
         raise ValueError(f"found a {type(dataset).__name__}, expected an array")

@@ -1,7 +1,7 @@
-"""Reads pictures of any common kind as uint8 RGB, or says in one line why it cannot.
+"""Reads pictures of any common kind as upright uint8 RGB, or says in one line why it cannot.
 
-EXIF orientation is honoured: annotation tools and viewers show pictures upright, so that is the frame landmarks are
-given in. A picture whose points fit only the stored frame shows up among the points outside their image.
+EXIF orientation is applied, because annotation tools show pictures upright and landmarks refer to what they show. If
+the landmarks of a picture refer to the stored orientation instead, many of them lie outside the image.
 """
 
 import io
@@ -15,12 +15,12 @@ from PIL import Image, ImageOps
 from kdloss.errors import DataError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-# Pillow's names of what these hold. It knows more, whatever a file's name says; PostScript among them starts a program.
-IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
-# OpenCV cuts crops out of images with sides below 2 ** 15.
-LONGEST_SIDE = 2**15 - 1
-# One at a time: a large picture takes hundreds of megabytes while it is read, and the filter of warnings, which reading
-# one sets, is the whole process'.
+# Pillow's names of these formats. Pillow chooses by content, not by name, and for PostScript it starts a program.
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
+# OpenCV cuts crops only out of images with sides below 2 ** 15.
+_LONGEST_SIDE = 2**15 - 1
+# One picture at a time: a large one takes hundreds of megabytes while it is read, and the filter of warnings, which
+# reading sets, belongs to the whole process.
 _READING = threading.Lock()
 
 
@@ -28,74 +28,68 @@ def read_image(source):
     """A picture as (H, W, 3) uint8 RGB, upright.
 
     Args:
-        source: a path, or the bytes of an image file. Grey, palette, CMYK, 16-bit (scaled to 8) and transparent
-            pictures (laid over black, as everything outside a picture is) are all turned to RGB.
+        source: a path, or the bytes of an image file. Grey, palette, CMYK, 16-bit and transparent pictures are
+            converted. Transparent ones are laid over black, the colour of everything outside a picture.
 
     Raises:
         DataError: missing, empty, cut short, or no picture at all.
     """
-    if isinstance(source, bytes):
-        name, data = "image", source
-    else:
-        name = str(source)
-        try:
-            data = Path(source).read_bytes()
-        except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-            raise DataError(f"{name}: cannot be read ({getattr(error, 'strerror', error)})") from error
+    name = "image" if isinstance(source, bytes) else str(source)
+    try:
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise DataError(f"{name}: cannot be read ({getattr(error, 'strerror', error)})") from error
     if not data:
         raise DataError(f"{name}: empty file, expected an image")
     try:
-        # Pillow warns about odd metadata and very large pictures; neither hinders reading.
-        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
+        # Pillow warns about odd metadata and very large pictures, which can be read all the same.
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
             return _to_rgb(image)
     except Image.UnidentifiedImageError:
-        raise DataError(f"{name}: not an image of a known format ({', '.join(IMAGE_FORMATS)}): convert it") from None
-    except Exception as error:  # decoders raise whatever a damaged file leads them to
+        raise DataError(f"{name}: not an image of a known format ({', '.join(_FORMATS)}): convert it") from None
+    except Exception as error:  # a damaged file can make decoders raise anything
         raise DataError(f"{name}: damaged or cut short ({error}): bring a whole copy") from error
 
 
 def read_photograph(source):
-    """Reads a picture that somebody else made, see `read_image`.
+    """As `read_image`, for pictures from anyone: refuses those too large to be read safely, before it decodes them.
 
     Raises:
-        DataError: as there, or it is so large that reading it could exhaust the memory.
+        DataError: as `read_image`, or too large.
     """
     name, file = ("image", io.BytesIO(source)) if isinstance(source, bytes) else (source, source)
+    most = f"expected {Image.MAX_IMAGE_PIXELS / 1e6:.3g} million pixels at most: scale it down"
     with _READING:
-        width, height = _size(name, file)
+        try:
+            width, height = _size(file)
+        except Image.DecompressionBombError:  # Pillow refuses much larger ones itself
+            raise DataError(f"{name}: too large, {most}") from None
         if width * height > Image.MAX_IMAGE_PIXELS:
-            raise _too_large(f"{name}: {width} x {height} is")
-        if max(width, height) > LONGEST_SIDE:
-            raise DataError(
-                f"{name}: {width} x {height} is too large, expected sides of {LONGEST_SIDE} pixels at most: scale or "
-                "cut it"
-            )
+            raise DataError(f"{name}: {width} x {height} is too large, {most}")
+        if max(width, height) > _LONGEST_SIDE:
+            expected = f"expected sides of {_LONGEST_SIDE} pixels at most: scale or cut it"
+            raise DataError(f"{name}: {width} x {height} is too large, {expected}")
         return read_image(source)
 
 
-def _size(name, file):
-    """(width, height) as a file's header states them; (0, 0) where it states none, of which reading it says more."""
+def _size(file):
+    """(width, height) in a file's header; (0, 0) if there are none, and `read_image` will say why."""
     try:
-        # Pillow warns of large pictures, which is our own to judge.
-        with warnings.catch_warnings(action="ignore"), Image.open(file, formats=IMAGE_FORMATS) as image:
+        # Pillow warns of large pictures; the caller checks the size.
+        with warnings.catch_warnings(action="ignore"), Image.open(file, formats=_FORMATS) as image:
             return image.size
     except Image.DecompressionBombError:
-        raise _too_large(f"{name}:") from None
+        raise
     except Exception:
         return 0, 0
-
-
-def _too_large(what):
-    most = f"{Image.MAX_IMAGE_PIXELS / 1e6:.3g} million pixels"
-    return DataError(f"{what} too large, expected {most} at most: scale it down")
 
 
 def _to_rgb(image):
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int64)
-        # 16 bits are what files of these modes hold; 32-bit storage is Pillow's.
+        # Files of these modes hold 16 bits; Pillow stores them as 32.
         grey = np.clip((values + 128) // 257, 0, 255).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode == "F":

@@ -1,42 +1,40 @@
-"""Prepared faces: a folder, the same for every data set, whose pictures are read one by one.
+"""Prepared faces: a folder with the same files for every data set, whose pictures are read one by one.
 
-manifest.json   version, data set, scheme, counts, what was skipped, hashes (see `kdloss.data.prepared`)
+manifest.json   version, data set, scheme, counts, what was skipped, hashes of the small files and of itself
 faces.npy       (n, S, S, 3) uint8 RGB; each a square around the landmark box, ``crop_scale`` times its longer side
 points.npy      (n, N, 2) float32, pixels of those crops
 to_image.npy    (n, 2, 3) float64, crop pixels -> pixels of the source image
-occluded.npy    (n, N) bool, only where the data set says
+occluded.npy    (n, N) bool, only if the data set has such flags
 digests.npy     (n, 32) uint8, SHA-256 of each face's pixels
 table.csv       name, split, source, group, dataset box in source pixels, one column a subset
 """
 
 import csv
 import functools
+import hashlib
 import itertools
+import json
 import math
 import os
+import sys
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
+
 import numpy as np
-from kdloss.files import npy_header, read_npy
-from kdloss.errors import DataError
+
 from kdloss.data.geometry import invert, landmark_box, transform_each
 from kdloss.data.schemes import LandmarkScheme
-import hashlib
-import json
-import sys
-from pathlib import Path
-import numpy as np
-from kdloss.files import write_whole
 from kdloss.errors import DataError
+from kdloss.files import npy_header, read_npy, write_whole
 
-
-VERSION = 2
 NAME = "manifest.json"
-# Those that a folder may lack are hashed where they are there.
-SMALL_FILES = ("points.npy", "to_image.npy", "digests.npy", "table.csv", "occluded.npy")
-# Names of faces are names of files, which need not be valid UTF-8; bytes that are not are written as \\udcXX.
+BOX_COLUMNS = ("box_x", "box_y", "box_width", "box_height")
+SUBSET_PREFIX = "subset_"
+# Names of faces are file names, which need not be valid UTF-8; invalid bytes are written as \\udcXX.
 TEXT = {"encoding": "utf-8", "errors": "backslashreplace"}
+
+_VERSION = 2
 _FACTS = {
     "dataset": str,
     "scheme": dict,
@@ -47,101 +45,24 @@ _FACTS = {
     "content": str,
     "files": dict,
 }
-
-
-def is_prepared(path):
-    """True if a folder looks like a prepared data set."""
-    return (Path(path) / NAME).is_file()
-
-
-def write_manifest(folder, facts):
-    """Writes the manifest of a folder whose other files are all there, ``facts`` and the hashes; returns it."""
-    folder = Path(folder)
-    files = {name: file_hash(folder / name) for name in SMALL_FILES if (folder / name).exists()}
-    manifest = {"version": VERSION, **facts, "files": files}
-    manifest["manifest"] = _own_hash(manifest)
-    write_whole(folder / NAME, json.dumps(manifest, indent=1))
-    return manifest
-
-
-def read_manifest(folder):
-    """The manifest of a prepared folder, a dict.
-
-    Raises:
-        DataError: no prepared folder, of another version, or changed since it was written.
-    """
-    path = Path(folder) / NAME
-    if not path.parent.is_dir():
-        raise DataError(f"{folder}: no such folder: give --data a prepared or an official data set")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        version = manifest["version"]
-    except FileNotFoundError:
-        raise DataError(f"{folder}: no {NAME} in it, so not a prepared set: run python -m data_prep") from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(f"{path}: damaged ({error}): prepare the set again") from error
-    if version != VERSION:
-        raise DataError(f"{folder}: prepared format version {version}, expected {VERSION}: prepare the set again")
-    if missing := [fact for fact, kind in _FACTS.items() if not isinstance(manifest.get(fact), kind)]:
-        raise DataError(f"{path}: damaged (no {missing[0]}): prepare the set again")
-    if not 0 <= manifest["count"] <= sys.maxsize:
-        raise DataError(f"{path}: damaged (no count of faces): prepare the set again")
-    if manifest.get("manifest") != _own_hash(manifest):
-        raise DataError(f"{path}: changed since it was written (its hash is another): prepare the set again")
-    return manifest
-
-
-def check_small_files(folder, manifest):
-    """Raises a `DataError` for the first file that is not the one the manifest was written for; pixels aside."""
-    for name in SMALL_FILES:
-        path, expected = Path(folder) / name, manifest["files"].get(name)
-        if not path.exists() and expected is not None:
-            raise DataError(f"{path}: missing: prepare the set again")
-        if path.exists() and file_hash(path) != expected:
-            raise DataError(f"{path}: damaged (its hash is not the manifest's): prepare the set again")
-
-
-def file_hash(path):
-    """SHA-256 of a file, hexadecimal. One that can't be read is a `DataError`."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-
-
-def content_hash(points, names, splits, digests):
-    """The hash that tells one set of faces from another; ``digests`` (n, 32) uint8 are those of their pixels."""
-    digest = hashlib.sha256(np.ascontiguousarray(points, np.float32).tobytes())
-    for name, split, pixels in zip(names, splits, digests, strict=True):
-        digest.update(f"{name}\0{split}\n".encode(**TEXT) + pixels.tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _own_hash(manifest):
-    facts = {key: value for key, value in manifest.items() if key != "manifest"}
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-SPLITS = ("train", "val", "test")
-BOX_COLUMNS = ("box_x", "box_y", "box_width", "box_height")
-SUBSET_PREFIX = "subset_"
-# So many faces at a time where all of them in source pixels would be more than is wanted of them.
-_FACES = 4096
-# No point of a crop lies so many pixels away, and no picture has as many.
+_SPLITS = ("train", "val", "test")
+# The manifest has the hash of each of these that is there.
+_SMALL_FILES = ("points.npy", "to_image.npy", "digests.npy", "table.csv", "occluded.npy")
+# Coordinates from here on are damage: no picture has as many pixels.
 _FAR = 1e9
-# So many lines of the table are texts at a time: as texts they take ten times the memory of their columns.
+# Boxes are computed for this many faces at a time, and the table is parsed by this many lines, to save memory.
+_FACES = 4096
 _LINES = 4096
 
 
 class PreparedDataset:
-    """A prepared folder, opened. Nothing but the table and the points is read into memory.
+    """A prepared folder, opened. Only the table, the points and other small arrays are read into memory.
 
-    It is as it was written: that is checked when it opens. Of the pictures only the size is, which takes no time;
-    ``python -m data_prep check`` reads them all.
+    Opening it checks that all files are as they were written, except for the pixels, of which only the size is
+    checked. ``python -m data_prep check`` reads all pixels.
 
     Attributes:
-        path, manifest, scheme: where it is, what it says of itself, its landmark scheme.
+        path, manifest, scheme: the folder, its manifest, its landmark scheme.
         dataset, size, synthetic: the data set's name (``300w``), side S of the crops in pixels, whether rendered.
         faces: a `RowFile` of (n, S, S, 3) uint8: ``faces[i]`` reads one face.
         points: (n, N, 2) float32, crop pixels.
@@ -162,66 +83,39 @@ class PreparedDataset:
         try:
             self.scheme = LandmarkScheme.from_json(self.manifest["scheme"])
         except DataError as error:
-            raise DataError(f"{self.path}/manifest.json: damaged ({error}): prepare the set again") from error
-        check_small_files(self.path, self.manifest)
-        self.faces = self._load("faces.npy", RowFile)
-        self.points = self._load("points.npy")
-        self.to_image = self._load("to_image.npy")
-        self.digests = self._load("digests.npy")
-        has_flags = (self.path / "occluded.npy").exists()
-        self.occluded = self._load("occluded.npy") if has_flags else None
+            raise DataError(f"{self.path}/{NAME}: damaged ({error}): prepare the set again") from error
+        _check_small_files(self.path, self.manifest)
+        n, num_points = len(self), self.scheme.num_points
+        self.faces = self._load("faces.npy", np.uint8, (n, self.size, self.size, 3), RowFile)
+        self.points = self._load("points.npy", np.float32, (n, num_points, 2))
+        self.to_image = self._load("to_image.npy", np.float64, (n, 2, 3))
+        self.digests = self._load("digests.npy", np.uint8, (n, 32))
+        flagged = (self.path / "occluded.npy").exists()
+        self.occluded = self._load("occluded.npy", bool, (n, num_points)) if flagged else None
         self.table = read_table(self.path / "table.csv")
-        n = len(self)
-        expected = {
-            "faces": (np.uint8, (n, self.size, self.size, 3)),
-            "points": (np.float32, (n, self.scheme.num_points, 2)),
-            "to_image": (np.float64, (n, 2, 3)),
-            "digests": (np.uint8, (n, 32)),
-            "occluded": (bool, (n, self.scheme.num_points)),
-        }
-        for name, (dtype, shape) in expected.items():
-            found = getattr(self, name)
-            if found is None:
-                continue
-            for what, has, wanted in (("shape", found.shape, shape), ("type", found.dtype, np.dtype(dtype))):
-                if has != wanted:
-                    raise DataError(
-                        f"{self.path / name}.npy: found {what} {has}, expected {wanted}: prepare the set again"
-                    )
-        if len(self.table["name"]) != n:
-            raise DataError(f"{self.path}/table.csv: found {len(self.table['name'])} rows, expected {n}: prepare again")
-        lost = ~np.isfinite(self.points).all(axis=(1, 2))
-        if lost.any():
-            raise DataError(
-                f"{self.path}/points.npy: {int(lost.sum())} of {n} faces have NaN or infinite points (the first: "
-                f"{self.table['name'][lost.argmax()]}), expected finite ones: mend or leave out these faces, and "
-                "prepare the set again"
-            )
-        if not (np.abs(self.points) < _FAR).all() or not _invertible(self.to_image).all():
-            raise DataError(f"{self.path}: holds points or transforms that no picture has: prepare the set again")
+        self._check_values()
 
     def __len__(self):
         return self.manifest["count"]
 
     def indices(self, split, subset=None):
-        """Row numbers of a split (``train``, ``val``, ``test``), optionally of one of its subsets.
+        """Row numbers of a split (``train``, ``val``, ``test``), or of one of its subsets, which may be empty.
 
         Raises:
             DataError: the split holds no face.
         """
         rows = self.table["split"] == split
         if subset not in (None, "full"):
-            column = SUBSET_PREFIX + subset
-            rows &= self.table.get(column, False)
+            rows &= self.table.get(SUBSET_PREFIX + subset, False)
         found = np.flatnonzero(rows)
         if not len(found) and subset is None:
-            counts = ", ".join(f"{name} {int((self.table['split'] == name).sum())}" for name in SPLITS)
+            counts = ", ".join(f"{name} {int((self.table['split'] == name).sum())}" for name in _SPLITS)
             raise DataError(f"{self.path}: holds no {split} faces ({counts}): prepare a set that does")
         return found
 
     @functools.cached_property
     def source_points(self):
-        """(n, N, 2) float64: all landmarks in pixels of their source images, from then on in memory."""
+        """(n, N, 2) float64: all landmarks in pixels of their source images. They stay in memory."""
         return self.source_points_of(slice(None))
 
     def source_points_of(self, rows):
@@ -239,34 +133,54 @@ class PreparedDataset:
             source = np.concatenate([landmark_box(self.source_points_of(slice(i, i + _FACES))) for i in starts])
         else:
             source = np.stack([self.table[column] for column in BOX_COLUMNS], axis=-1)
-            if np.isnan(source).any():
-                missing = int(np.isnan(source).any(axis=-1).sum())
+            if missing := int(np.isnan(source).any(axis=-1).sum()):
                 raise DataError(f"--box {policy}: {missing} of {len(self)} faces have no box of their own: use gt:1.25")
         box = policy.grow(source)
         corner = transform_each(invert(self.to_image), box[:, None, :2])[:, 0]
         return np.concatenate([corner, box[:, 2:] / self.to_image[:, 0, :1]], axis=-1)
 
-    def require(self, dataset=None, scheme=None):
-        """Raises a `DataError` if this is not the data set or scheme that was asked for; returns itself."""
-        for what, found, wanted in (
-            ("holds faces of", self.dataset, dataset),
-            ("has scheme", self.scheme.name, scheme),
-        ):
-            if wanted not in (None, found):
-                raise DataError(f"{self.path}: {what} {found}, expected {wanted}: give --data another folder")
+    def require(self, dataset):
+        """Returns itself.
+
+        Raises:
+            DataError: this is another data set.
+        """
+        if self.dataset != dataset:
+            raise DataError(
+                f"{self.path}: holds faces of {self.dataset}, expected {dataset}: give --data another folder"
+            )
         return self
 
-    def _load(self, name, read=read_npy):
+    def _load(self, name, dtype, shape, read=read_npy):
+        path = self.path / name
         try:
-            return read(self.path / name)
+            array = read(path)
         except (OSError, ValueError) as error:
-            raise DataError(f"{self.path / name}: unreadable ({error}): prepare the set again") from error
+            raise DataError(f"{path}: unreadable ({error}): prepare the set again") from error
+        for what, found, expected in (("shape", array.shape, shape), ("type", array.dtype, np.dtype(dtype))):
+            if found != expected:
+                raise DataError(f"{path}: found {what} {found}, expected {expected}: prepare the set again")
+        return array
+
+    def _check_values(self):
+        n, rows = len(self), len(self.table["name"])
+        if rows != n:
+            raise DataError(f"{self.path}/table.csv: found {rows} rows, expected {n}: prepare again")
+        lost = ~np.isfinite(self.points).all(axis=(1, 2))
+        if lost.any():
+            raise DataError(
+                f"{self.path}/points.npy: {int(lost.sum())} of {n} faces have NaN or infinite points (the first: "
+                f"{self.table['name'][lost.argmax()]}), expected finite ones: mend or leave out these faces, and "
+                "prepare the set again"
+            )
+        if not (np.abs(self.points) < _FAR).all() or not _invertible(self.to_image).all():
+            raise DataError(f"{self.path}: holds points or transforms that no picture has: prepare the set again")
 
 
 class RowFile(Sequence):
-    """The rows of a .npy file, read one by one by any number of threads: nothing of it stays in memory.
+    """The rows of a .npy file, read one by one by any number of threads. Nothing of it stays in memory.
 
-    Pages of a memory map would count as memory of the process, and a training touches all.
+    A memory map would count as memory of the process, and training touches all pages.
 
     Attributes:
         shape, dtype: of the whole array.
@@ -307,9 +221,9 @@ class RowFile(Sequence):
         return np.frombuffer(row, self.dtype).reshape(self._row_shape)
 
     def read_part(self, number, part):
-        """Row ``number``, of which only ``part``, a slice of its first axis, is read: the rest is of any values.
+        """Row ``number``, of which only ``part``, a slice of its first axis, is read; other values are undefined.
 
-        Rows that are read one after the other are better read whole: the system reads ahead.
+        To read rows one after the other, read them whole: the system then reads ahead.
         """
         row = np.empty(self._row_shape, self.dtype)
         before = part.start * self._row_bytes // len(row)
@@ -327,8 +241,50 @@ class RowFile(Sequence):
         return OSError(f"{self.path}: was cut short while it was read")
 
 
+def is_prepared(path):
+    """True if a folder looks like a prepared data set."""
+    return (Path(path) / NAME).is_file()
+
+
+def write_manifest(folder, facts):
+    """Writes and returns the manifest, ``facts`` and hashes, of a folder that has all its other files."""
+    folder = Path(folder)
+    files = {name: file_hash(folder / name) for name in _SMALL_FILES if (folder / name).exists()}
+    manifest = {"version": _VERSION, **facts, "files": files}
+    manifest["manifest"] = _own_hash(manifest)
+    write_whole(folder / NAME, json.dumps(manifest, indent=1))
+    return manifest
+
+
+def read_manifest(folder):
+    """The manifest of a prepared folder, a dict.
+
+    Raises:
+        DataError: no prepared folder, of another version, or changed since it was written.
+    """
+    path = Path(folder) / NAME
+    if not path.parent.is_dir():
+        raise DataError(f"{folder}: no such folder: give --data a prepared or an official data set")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        version = manifest["version"]
+    except FileNotFoundError:
+        raise DataError(f"{folder}: no {NAME} in it, so not a prepared set: run python -m data_prep") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(f"{path}: damaged ({error}): prepare the set again") from error
+    if version != _VERSION:
+        raise DataError(f"{folder}: prepared format version {version}, expected {_VERSION}: prepare the set again")
+    if missing := [fact for fact, kind in _FACTS.items() if not isinstance(manifest.get(fact), kind)]:
+        raise DataError(f"{path}: damaged (no {missing[0]}): prepare the set again")
+    if not 0 <= manifest["count"] <= sys.maxsize:
+        raise DataError(f"{path}: damaged (no count of faces): prepare the set again")
+    if manifest.get("manifest") != _own_hash(manifest):
+        raise DataError(f"{path}: changed since it was written (its hash is another): prepare the set again")
+    return manifest
+
+
 def read_table(path):
-    """``table.csv`` as column name -> (n,) array: texts; float64, NaN for no number, of a box; bool of a subset.
+    """``table.csv`` as column name -> (n,) array: float64 for boxes (NaN if empty), bool for subsets, else texts.
 
     Raises:
         DataError: missing or damaged.
@@ -352,6 +308,41 @@ def read_table(path):
         raise DataError(f"{path}: damaged ({error}): prepare the set again") from error
 
 
+def file_hash(path):
+    """SHA-256 of a file, hexadecimal.
+
+    Raises:
+        DataError: it can't be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def content_hash(points, names, splits, digests):
+    """The hash that tells one set of faces from another; ``digests`` (n, 32) uint8 are those of their pixels."""
+    digest = hashlib.sha256(np.ascontiguousarray(points, np.float32).tobytes())
+    for name, split, pixels in zip(names, splits, digests, strict=True):
+        digest.update(f"{name}\0{split}\n".encode(**TEXT) + pixels.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _own_hash(manifest):
+    facts = {key: value for key, value in manifest.items() if key != "manifest"}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _check_small_files(folder, manifest):
+    for name in _SMALL_FILES:
+        path, expected = folder / name, manifest["files"].get(name)
+        if not path.exists() and expected is not None:
+            raise DataError(f"{path}: missing: prepare the set again")
+        if path.exists() and file_hash(path) != expected:
+            raise DataError(f"{path}: damaged (its hash is not the manifest's): prepare the set again")
+
+
 def _column(name, texts):
     if name in BOX_COLUMNS:
         numbers = np.array([float(text) if text else np.nan for text in texts])
@@ -364,7 +355,7 @@ def _column(name, texts):
 
 
 def _invertible(matrices):
-    """(n,) bool: which of (n, 2, 3) transforms lead from pixels to pixels, and back."""
+    """(n,) bool: which of (n, 2, 3) transforms from pixels to pixels have an inverse."""
     with np.errstate(all="ignore"):
         determinants = matrices[:, 0, 0] * matrices[:, 1, 1] - matrices[:, 0, 1] * matrices[:, 1, 0]
         scaled = np.minimum(matrices[:, 0, 0], np.abs(determinants)) > 1 / _FAR

@@ -1,11 +1,12 @@
-"""Landmark schemes: named points, from which every table of the project derives.
+"""Landmark schemes: the named points of an annotation style, their parts, lines, eye corners and mirror partners.
 
-A scheme is data. Left and right are the *subject's*: a point named ``right_x`` lies on the left of an
-upright picture, and its mirror partner is ``left_x``. The order of the points is that of the official
-annotation (68: 300-W, 29: COFW, 98: WFLW).
+Left and right are the *subject's*: a point named ``right_x`` lies on the left of an upright picture, and its mirror
+partner is ``left_x``. The order of the points is that of the official annotation (68: 300-W, 29: COFW, 98: WFLW).
 """
 
+import dataclasses
 import functools
+import json
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,25 +16,15 @@ from kdloss.errors import DataError
 
 @dataclass(frozen=True)
 class LandmarkScheme:
-    """Named landmarks of one annotation style.
+    """Named landmarks of one annotation style."""
 
-    Args:
-        name: what manifests and checkpoints record, for example ``"68"``.
-        names: one unique name a point, in annotation order.
-        parts: name of a facial part -> indices of its points.
-        skeleton: polylines, each a tuple of indices, for drawing.
-        ocular: indices of the two outer eye corners (inter-ocular normaliser), or None.
-        pupils: two tuples of indices whose means are the pupils (inter-pupil normaliser), or None.
-        mirrorable: whether mirror partners are known. Points of an unknown scheme must not be mirrored.
-    """
-
-    name: str
-    names: tuple[str, ...]
-    parts: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    skeleton: tuple[tuple[int, ...], ...] = ()
-    ocular: tuple[int, int] | None = None
-    pupils: tuple[tuple[int, ...], tuple[int, ...]] | None = None
-    mirrorable: bool = True
+    name: str  # recorded in manifests and checkpoints, for example "68"
+    names: tuple[str, ...]  # one unique name for each point, in annotation order
+    parts: dict[str, tuple[int, ...]] = field(default_factory=dict)  # facial part -> indices of its points
+    skeleton: tuple[tuple[int, ...], ...] = ()  # polylines of indices, for drawing
+    ocular: tuple[int, int] | None = None  # the outer eye corners: inter-ocular normaliser
+    pupils: tuple[tuple[int, ...], tuple[int, ...]] | None = None  # the means are the pupils: inter-pupil normaliser
+    mirrorable: bool = True  # whether mirror partners are known; without them, points must not be mirrored
 
     def __post_init__(self):
         if len(set(self.names)) != len(self.names):
@@ -52,31 +43,22 @@ class LandmarkScheme:
         """
         if not self.mirrorable:
             raise DataError(f"scheme {self.name} names no mirror partners: give its points left_/right_ names")
-        index = {name: i for i, name in enumerate(self.names)}
-        return np.array([index[self._partner(name, index)] for name in self.names])
-
-    def _partner(self, name, index):
-        side, _, rest = name.partition("_")
-        partner = {"left": "right_", "right": "left_"}.get(side, "") + rest if side in ("left", "right") else name
-        if partner not in index:
-            raise DataError(f"scheme {self.name}: {name} has no mirror partner {partner}")
-        return partner
+        index, partners = {name: i for i, name in enumerate(self.names)}, []
+        for name in self.names:
+            side, _, rest = name.partition("_")
+            partner = {"left": f"right_{rest}", "right": f"left_{rest}"}.get(side, name)
+            if partner not in index:
+                raise DataError(f"scheme {self.name}: {name} has no mirror partner {partner}")
+            partners.append(index[partner])
+        return np.array(partners)
 
     def to_json(self):
         """A dict that `from_json` turns back into an equal scheme."""
-        return {
-            "name": self.name,
-            "names": list(self.names),
-            "parts": {part: list(points) for part, points in self.parts.items()},
-            "skeleton": [list(line) for line in self.skeleton],
-            "ocular": list(self.ocular) if self.ocular else None,
-            "pupils": [list(side) for side in self.pupils] if self.pupils else None,
-            "mirrorable": self.mirrorable,
-        }
+        return json.loads(json.dumps(dataclasses.asdict(self)))
 
     @classmethod
     def from_json(cls, data):
-        """The scheme of a dict that JSON gave, whoever wrote it.
+        """The scheme of a dict that was read from JSON.
 
         Raises:
             DataError: not what `to_json` makes.
@@ -92,26 +74,26 @@ class LandmarkScheme:
                 mirrorable=data["mirrorable"],
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"a scheme that none is ({type(error).__name__}: {error})") from error
+            raise DataError(f"not a landmark scheme ({type(error).__name__}: {error})") from error
         if problem := scheme._problem():
-            raise DataError(f"a scheme that none is ({problem})")
+            raise DataError(f"not a landmark scheme ({problem})")
         return scheme
 
     def _problem(self):
-        """What of a scheme that was read is none, or None."""
+        """What is wrong with the fields of a scheme that was read, or None."""
         texts = (self.name, *self.names, *self.parts)
-        if not self.names or not all(isinstance(text, str) for text in texts) or not isinstance(self.mirrorable, bool):
-            return "names that are no texts, or no points"
+        if not (self.names and all(isinstance(text, str) for text in texts) and isinstance(self.mirrorable, bool)):
+            return "its names are not texts, or it has no points"
         lines = [*self.parts.values(), *self.skeleton, self.ocular or (), *(self.pupils or ())]
         if any(type(i) is not int or not 0 <= i < self.num_points for line in lines for i in line):
-            return f"parts or lines with other points than its {self.num_points}"
+            return f"its parts or lines have points beyond its {self.num_points}"
         if len(self.ocular or (0, 0)) != 2 or len(self.pupils or (0, 0)) != 2:
-            return "ocular and pupils that are no pairs"
+            return "ocular and pupils are not pairs"
         return None
 
     @classmethod
     def plain(cls, num_points, names=None):
-        """A scheme for a user's own points. They can be mirrored only if given left_/right_ names."""
+        """A scheme for a user's own points. They can be mirrored only if some have left_/right_ names."""
         named = tuple(names) if names else tuple(f"point_{i}" for i in range(num_points))
         if len(named) != num_points:
             raise DataError(f"found {len(named)} point names for {num_points} points: give one name a point")
@@ -124,14 +106,13 @@ def _numbered(stem, count):
 
 
 def _jaw(count):
-    """A contour from the right ear over the chin to the left ear; both halves count towards the chin."""
+    """A contour from the right ear over the chin to the left ear; the numbers of both halves grow towards the chin."""
     half = count // 2
     return [*_numbered("right_jaw", half), "chin", *_numbered("left_jaw", half)[::-1]]
 
 
 _NOSE = [*_numbered("nose_bridge", 4), "right_nostril_0", "right_nostril_1", "nose_base"]
 _NOSE += ["left_nostril_1", "left_nostril_0"]
-
 _MOUTH = ["right_mouth_corner", "right_upper_lip_0", "right_upper_lip_1", "upper_lip"]
 _MOUTH += ["left_upper_lip_1", "left_upper_lip_0", "left_mouth_corner"]
 _MOUTH += ["left_lower_lip_0", "left_lower_lip_1", "lower_lip", "right_lower_lip_1", "right_lower_lip_0"]
@@ -139,8 +120,17 @@ _MOUTH += ["right_inner_corner", "right_inner_upper_lip", "inner_upper_lip", "le
 _MOUTH += ["left_inner_corner", "left_inner_lower_lip", "inner_lower_lip", "right_inner_lower_lip"]
 
 
-def _range(start, stop, closed=False):
-    return (*range(start, stop), start) if closed else tuple(range(start, stop))
+def _range(start, stop):
+    return tuple(range(start, stop))
+
+
+def _parts(**ranges):
+    return {name: _range(*limits) for name, limits in ranges.items()}
+
+
+def _lines(*ranges, closed=False):
+    """Polylines through ranges of points; closed ones return to their first point."""
+    return tuple((*range(start, stop), start) if closed else _range(start, stop) for start, stop in ranges)
 
 
 def _scheme_68():
@@ -153,24 +143,9 @@ def _scheme_68():
     return LandmarkScheme(
         name="68",
         names=tuple(names),
-        parts={
-            "jaw": _range(0, 17),
-            "brows": _range(17, 27),
-            "nose": _range(27, 36),
-            "eyes": _range(36, 48),
-            "mouth": _range(48, 68),
-        },
-        skeleton=(
-            _range(0, 17),
-            _range(17, 22),
-            _range(22, 27),
-            _range(27, 31),
-            _range(31, 36),
-            _range(36, 42, closed=True),
-            _range(42, 48, closed=True),
-            _range(48, 60, closed=True),
-            _range(60, 68, closed=True),
-        ),
+        parts=_parts(jaw=(0, 17), brows=(17, 27), nose=(27, 36), eyes=(36, 48), mouth=(48, 68)),
+        skeleton=_lines((0, 17), (17, 22), (22, 27), (27, 31), (31, 36))
+        + _lines((36, 42), (42, 48), (48, 60), (60, 68), closed=True),
         ocular=(36, 45),
         pupils=(_range(36, 42), _range(42, 48)),
     )
@@ -188,24 +163,12 @@ def _scheme_98():
     return LandmarkScheme(
         name="98",
         names=tuple(names),
-        parts={
-            "jaw": _range(0, 33),
-            "brows": _range(33, 51),
-            "nose": _range(51, 60),
-            "eyes": (*_range(60, 76), 96, 97),
-            "mouth": _range(76, 96),
-        },
-        skeleton=(
-            _range(0, 33),
-            _range(33, 42, closed=True),
-            _range(42, 51, closed=True),
-            _range(51, 55),
-            _range(55, 60),
-            _range(60, 68, closed=True),
-            _range(68, 76, closed=True),
-            _range(76, 88, closed=True),
-            _range(88, 96, closed=True),
-        ),
+        parts=_parts(jaw=(0, 33), brows=(33, 51), nose=(51, 60), eyes=(60, 76), mouth=(76, 96))
+        | {"eyes": (*_range(60, 76), 96, 97)},
+        skeleton=_lines((0, 33))
+        + _lines((33, 42), (42, 51), closed=True)
+        + _lines((51, 55), (55, 60))
+        + _lines((60, 68), (68, 76), (76, 88), (88, 96), closed=True),
         ocular=(60, 72),
         pupils=((96,), (97,)),
     )
@@ -221,21 +184,10 @@ def _scheme_29():
     return LandmarkScheme(
         name="29",
         names=tuple(names),
-        parts={
-            "brows": _range(0, 8),
-            "eyes": _range(8, 18),
-            "nose": _range(18, 22),
-            "mouth": _range(22, 28),
-            "jaw": (28,),
-        },
+        parts=_parts(brows=(0, 8), eyes=(8, 18), nose=(18, 22), mouth=(22, 28), jaw=(28, 29)),
         skeleton=(
-            (0, 4, 2, 5, 0),
-            (1, 6, 3, 7, 1),
-            (8, 12, 10, 13, 8),
-            (9, 14, 11, 15, 9),
-            (18, 20, 19, 21, 18),
-            (22, 24, 23, 27, 22),
-            (22, 25, 23, 26, 22),
+            *((0, 4, 2, 5, 0), (1, 6, 3, 7, 1), (8, 12, 10, 13, 8), (9, 14, 11, 15, 9)),
+            *((18, 20, 19, 21, 18), (22, 24, 23, 27, 22), (22, 25, 23, 26, 22)),
         ),
         ocular=(8, 9),
         pupils=((16,), (17,)),

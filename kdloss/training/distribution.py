@@ -21,7 +21,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from kdloss.errors import ConfigError, Terminated, UserError, exits_on_user_error
+from kdloss.errors import USER_ERRORS, ConfigError, Terminated, exits_on_user_error
 from kdloss.training.distribution_flags import address, check_flags
 from kdloss.training.state import OutOfTime
 
@@ -300,7 +300,7 @@ def _all_processes(where, processes, process):
             if among and among.agreed and isinstance(error, (KeyboardInterrupt, Terminated, OutOfTime, ConfigError)):
                 jax.distributed.shutdown()
                 raise
-            if "Gloo" in str(error) and not isinstance(error, UserError):
+            if "Gloo" in str(error) and not isinstance(error, USER_ERRORS):
                 lost()  # a connection broke; JAX by itself counts the other process as dead only after a while
             _end_alone(error)
         jax.distributed.shutdown()
@@ -348,7 +348,7 @@ def _end_alone(error):
 
     @exits_on_user_error
     def end(_argv):
-        if isinstance(error, Exception) and not isinstance(error, UserError):
+        if isinstance(error, Exception) and not isinstance(error, USER_ERRORS):
             time.sleep(_HEARTBEAT + 10)  # another process may be gone, the reason of this error: JAX then says so
         raise error
 

@@ -12,7 +12,7 @@ from kdloss.data.batches import ViewBatches, training_data
 from kdloss.data.geometry import BoxPolicy
 from kdloss.errors import deferred_interrupt
 from kdloss.evaluation.metrics import available_normalisers, image_errors, nme
-from kdloss.files import held
+from kdloss.files import held, replacing
 from kdloss.inference.prediction import predict_dataset
 from kdloss.losses.feature_distillation import FeatureDistillation
 from kdloss.machine import machine
@@ -166,7 +166,8 @@ def _run_folder(folder, config, shape):
     start_run_folder(folder, config)
     with held(folder):
         if shape is not None:
-            shape.save(folder / "shape.npz")
+            with replacing(folder / "shape.npz") as work:
+                shape.save(work)
         yield
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asm import Similarity, UserError, fit_similarity, generalised_procrustes
+from asm import ShapeError, Similarity, fit_similarity, generalised_procrustes
 
 # A shape without any symmetry.
 HOOK = np.array([[0.0, 0.0], [4.0, 0.5], [3.5, 3.0], [1.0, 5.0], [-1.0, 2.0]])
@@ -13,9 +13,7 @@ HOOK = np.array([[0.0, 0.0], [4.0, 0.5], [3.5, 3.0], [1.0, 5.0], [-1.0, 2.0]])
 
 def similarities(scale, angle, x=0.0, y=0.0):
     """One `Similarity`, or a batch of them."""
-    p, q = scale * np.cos(angle), scale * np.sin(angle)
-    rows = [[p, -q, x + 0 * p], [q, p, y + 0 * p]]
-    return Similarity(np.moveaxis(np.array(rows), (0, 1), (-2, -1)))
+    return Similarity(np.asarray(scale * np.exp(1j * np.asarray(angle))), np.asarray(x + 1j * y + 0 * scale))
 
 
 def random_similarities(generator, count):
@@ -26,23 +24,21 @@ def random_similarities(generator, count):
 moves = st.builds(similarities, st.floats(0.1, 10), st.floats(-3.1, 3.1), st.floats(-300, 300), st.floats(-300, 300))
 
 
-def umeyama(source, target, weights):
-    """The published algorithm (PAMI 13(4), 1991, equations 34 to 43), by singular values."""
-    weights = weights / weights.sum()
-    source_mean, target_mean = weights @ source, weights @ target
-    covariance = (weights[:, None] * (target - target_mean)).T @ (source - source_mean)
+def umeyama(source, target):
+    """``source`` as the published algorithm moves it (PAMI 13(4), 1991, equations 34 to 43), by singular values."""
+    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
+    covariance = (target - target_mean).T @ (source - source_mean) / len(source)
     u, d, vt = np.linalg.svd(covariance)
     sign = np.array([1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt))])
     rotation = u @ np.diag(sign) @ vt
-    scale = (d * sign).sum() / (weights @ ((source - source_mean) ** 2).sum(axis=1))
-    return np.column_stack([scale * rotation, target_mean - scale * rotation @ source_mean])
+    scale = (d * sign).sum() / ((source - source_mean) ** 2).sum(axis=1).mean()
+    return (source - source_mean) @ (scale * rotation).T + target_mean
 
 
 def test_two_points_by_hand():
     # (0,0)->(5,5) and (1,0)->(5,7): twice as large, a quarter turn from x towards y.
     fitted = fit_similarity([[0, 0], [1, 0]], [[5, 5], [5, 7]])
-    np.testing.assert_allclose(fitted.matrix, [[0, -2, 5], [2, 0, 5]], atol=1e-15)
-    assert (fitted.scale, fitted.rotation) == pytest.approx((2, np.pi / 2))
+    np.testing.assert_allclose([fitted.factor, fitted.shift], [2j, 5 + 5j], atol=1e-15)
 
 
 @pytest.mark.parametrize("mirror", [1.0, -1.0])
@@ -50,32 +46,28 @@ def test_fits_are_umeyamas_and_never_reflections(mirror):
     generator = np.random.default_rng(2)
     source, target = generator.normal(size=(2, 30, 9, 2))
     target = 0.5 * target + source * [mirror, 1.0]
-    weights = generator.uniform(0.1, 2.0, (30, 9))
-    fitted = fit_similarity(source, target, weights)
-    expected = [umeyama(*case) for case in zip(source, target, weights, strict=True)]
-    np.testing.assert_allclose(fitted.matrix, expected, atol=1e-12)
-    assert (np.linalg.det(fitted.matrix[..., :2]) > 0).all()
+    fitted = fit_similarity(source, target)
+    expected = [umeyama(*case) for case in zip(source, target, strict=True)]
+    np.testing.assert_allclose(fitted.apply(source), expected, atol=1e-12)
 
 
 SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "weights", "message"),
+    ("source", "target", "message"),
     [
-        (np.full((5, 2), 0.1), HOOK, None, "source shape: all points coincide in 1"),
-        (HOOK, np.full((5, 2), 1e6 + 0.1), None, "target shape: all points coincide in 1"),
-        (SQUARE, SQUARE * [-1, 1], None, "no rotation is better"),
-        (HOOK, HOOK[:4], None, "found 4 points a shape, expected 5"),
-        (HOOK, np.full((5, 2), np.nan), None, "NaN or infinite"),
-        (HOOK, HOOK, [1, 1, 1, 1, -1], ">= 0"),
-        (HOOK, HOOK, np.zeros(5), "not all 0"),
-        (HOOK.T, HOOK, None, "x then y"),
+        (np.full((5, 2), 0.1), HOOK, "source shape: all points coincide in 1"),
+        (HOOK, np.full((5, 2), 1e6 + 0.1), "target shape: all points coincide in 1"),
+        (SQUARE, SQUARE * [-1, 1], "no rotation is better"),
+        (HOOK, HOOK[:4], "found 4 points a shape, expected 5"),
+        (HOOK, np.full((5, 2), np.nan), "NaN or infinite"),
+        (HOOK.T, HOOK, "x then y"),
     ],
 )
-def test_bad_input_is_refused(source, target, weights, message):
-    with pytest.raises(UserError, match=message):
-        fit_similarity(source, target, weights)
+def test_bad_input_is_refused(source, target, message):
+    with pytest.raises(ShapeError, match=message):
+        fit_similarity(source, target)
 
 
 def test_the_mean_is_the_full_procrustes_mean():
@@ -86,7 +78,7 @@ def test_the_mean_is_the_full_procrustes_mean():
     z = z - z.mean(axis=1, keepdims=True)
     z /= np.linalg.norm(z, axis=1, keepdims=True)
     expected = np.linalg.eigh(z.T @ z.conj())[1][:, -1]
-    mean = generalised_procrustes(shapes, tolerance=1e-12).mean
+    mean = generalised_procrustes(shapes).mean
     found = mean[:, 0] + 1j * mean[:, 1]
     found -= found.mean()
     assert abs(np.vdot(expected, found)) / np.linalg.norm(found) == pytest.approx(1.0, abs=1e-12)
@@ -105,12 +97,11 @@ def test_alignment_does_not_depend_on_the_order_and_follows_what_moves_all(move,
     generator = np.random.default_rng(seed)
     shapes = generator.normal(size=(1, 7, 2)) * 50 + generator.normal(size=(6, 7, 2)) * spread
     order = generator.permutation(6)
-    here, there = (generalised_procrustes(moved, tolerance=1e-12) for moved in (shapes, move.apply(shapes[order])))
+    here, there = (generalised_procrustes(moved) for moved in (shapes, move.apply(shapes[order])))
     reach = np.abs(there.mean).max()
     np.testing.assert_allclose(there.mean, move.apply(here.mean), atol=1e-7 * reach)
     np.testing.assert_allclose(there.aligned, move.apply(here.aligned[order]), atol=1e-7 * reach)
     np.testing.assert_allclose(move.inverse().apply(move.apply(shapes)), shapes, atol=1e-9 * 300)
-    assert (np.linalg.det(there.transforms.matrix[..., :2]) > 0).all()
 
 
 def test_alignment_takes_out_whatever_similarity_each_shape_had():
@@ -123,15 +114,13 @@ def test_alignment_takes_out_whatever_similarity_each_shape_had():
 
 
 @pytest.mark.parametrize(
-    ("shapes", "options", "message"),
+    ("shapes", "message"),
     [
-        (HOOK[None], {}, "n >= 2"),
-        (HOOK, {}, r"\(n, N, 2\)"),
-        ([HOOK, HOOK * 0], {}, "all points coincide in 1 shape"),
-        (np.random.default_rng(8).normal(size=(9, 5, 2)), {"max_iterations": 2}, "after 2 rounds"),
-        ([HOOK, HOOK], {"max_iterations": 0}, "at least 1"),
+        (HOOK[None], "n >= 2"),
+        (HOOK, r"\(n, N, 2\)"),
+        ([HOOK, HOOK * 0], "all points coincide in 1 shape"),
     ],
 )
-def test_shapes_that_cannot_be_aligned_are_refused(shapes, options, message):
-    with pytest.raises(UserError, match=message):
-        generalised_procrustes(shapes, **options)
+def test_shapes_that_cannot_be_aligned_are_refused(shapes, message):
+    with pytest.raises(ShapeError, match=message):
+        generalised_procrustes(shapes)

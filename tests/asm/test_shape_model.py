@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asm import ShapeModel, UserError
+from asm import ShapeError, ShapeModel
 
 GENERATOR = np.random.default_rng(0)
 # 60 shapes of 6 points that vary in all 12 directions, each direction less than the one before.
@@ -43,7 +43,7 @@ def test_numbers_that_no_sum_bears_are_refused(value):
     shapes, model = SHAPES.copy(), ShapeModel.fit(SHAPES, modes=2)
     shapes[[3, -2, -1], 5, 1] = value
     for use in (model.soften, model.project, lambda shapes: ShapeModel.fit(shapes, modes=2)):
-        with pytest.raises(UserError, match=r"in 3 shape\(s\)"):
+        with pytest.raises(ShapeError, match=r"in 3 shape\(s\)"):
             use(shapes)
 
 
@@ -109,8 +109,8 @@ def test_the_floating_type_is_kept(given, answered):
         (SHAPES, {}, "not both"),
         (SHAPES, {"variance": 0.0}, r"found 0.0, expected a share in \(0, 1\]"),
         (SHAPES, {"variance": float("nan")}, "found nan"),
-        (SHAPES, {"modes": 13}, "found 13, expected a whole number from 1 to the 12"),
-        (SPREADING, {"modes": 2}, "from 1 to the 1 "),
+        (SHAPES, {"modes": 13}, "found 13, expected a whole number from 1 to 12"),
+        (SPREADING, {"modes": 2}, "from 1 to 1,"),
         (SHAPES[:1], {"modes": 1}, "n >= 2"),
         (SHAPES.reshape(60, 12), {"modes": 1}, "x then y"),
         (SHAPES[[0, 0, 0]], {"modes": 1}, "all 3 are the same"),
@@ -118,18 +118,18 @@ def test_the_floating_type_is_kept(given, answered):
     ],
 )
 def test_a_bad_fit_is_refused(shapes, options, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ShapeError, match=message):
         ShapeModel.fit(shapes, **options)
 
 
 def test_bad_use_is_refused():
     model = ShapeModel.fit(SHAPES, modes=3)
-    with pytest.raises(UserError, match="found 5 points a shape, expected 6"):
+    with pytest.raises(ShapeError, match="found 5 points a shape, expected 6"):
         model.soften(SHAPES[:, :5])
-    with pytest.raises(UserError, match=r"expected \(\.\.\., 3\)"):
+    with pytest.raises(ShapeError, match=r"expected \(\.\.\., 3\)"):
         model.reconstruct(np.zeros(4))
     for limit in (-1.0, float("nan")):
-        with pytest.raises(UserError, match="limit: found"):
+        with pytest.raises(ShapeError, match="limit: found"):
             model.soften(SHAPES, limit=limit)
 
 
@@ -137,14 +137,13 @@ def test_bad_use_is_refused():
 def test_a_saved_model_is_the_same_model(tmp_path, align):
     metadata = {"scheme": "68", "skeleton": "[[0, 1, 2], [3, 4]]", "note": "Größe"}
     model = ShapeModel.fit(SHAPES, modes=4, align=align, metadata=metadata)
-    path = tmp_path / "new" / "shape.npz"
+    path = tmp_path / "shape.npz"
     model.save(path)
     again = ShapeModel.load(path)
     np.testing.assert_array_equal(again.soften(SHAPES, 1.0), model.soften(SHAPES, 1.0))
     np.testing.assert_array_equal(again.shares, model.shares)
     assert again.metadata == metadata
     assert again.skeleton == ((0, 1, 2), (3, 4))
-    assert [p.name for p in path.parent.iterdir()] == ["shape.npz"]
     first = path.read_bytes()
     model.save(path)
     assert path.read_bytes() == first
@@ -152,17 +151,21 @@ def test_a_saved_model_is_the_same_model(tmp_path, align):
 
 def test_other_files_are_refused(tmp_path):
     path = tmp_path / "shape.npz"
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(ShapeError, match="no such file"):
         ShapeModel.load(path)
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(ShapeError, match="no such file"):
         ShapeModel.load(tmp_path)
     ShapeModel.fit(SHAPES, modes=4).save(path)
     for content in (b"", b"not a model", b"PK\x03\x04 neither", path.read_bytes()[:-100]):
         path.write_bytes(content)
-        with pytest.raises(UserError, match=r"not a readable \.npz"):
+        with pytest.raises(ShapeError, match=r"not a readable \.npz"):
             ShapeModel.load(path)
     np.savez(path, points=SHAPES)
-    with pytest.raises(UserError, match="not a shape model"):
+    with pytest.raises(ShapeError, match="not a shape model"):
+        ShapeModel.load(path)
+    np.savez_compressed(path, points=np.zeros(40_000_000))
+    assert path.stat().st_size < 1_000_000
+    with pytest.raises(ShapeError, match="holds 320 MB unpacked, expected 268 MB at most"):
         ShapeModel.load(path)
 
 
@@ -185,14 +188,14 @@ def test_a_damaged_model_is_refused(tmp_path, changes, message):
     with np.load(path) as archive:
         arrays = {**archive} | changes
     np.savez(path, **{name: value for name, value in arrays.items() if value is not None})
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ShapeError, match=message):
         ShapeModel.load(path)
 
 
 @pytest.mark.parametrize("skeleton", ["[[0, 6]]", "[[0, -1]]", "[0, 1]", "{", '[["a"]]'])
 def test_a_skeleton_that_does_not_fit_is_refused(skeleton):
     model = ShapeModel.fit(SHAPES, modes=1, metadata={"skeleton": skeleton})
-    with pytest.raises(UserError, match="skeleton"):
+    with pytest.raises(ShapeError, match="skeleton"):
         _ = model.skeleton
 
 

@@ -1,62 +1,9 @@
-"""Small prepared data sets, written by the real writer."""
+"""Faces that can be evaluated."""
 
-import numpy as np
 import pytest
-
-from data_prep.prepare import write_prepared
-from data_prep.raw import Face, RawDataset
-from kdloss.data.datasets import DATASETS
-from kdloss.data.prepared import PreparedDataset
-from kdloss.data.schemes import SCHEMES, LandmarkScheme
-
-
-def make_faces(scheme, count, split, seed, subsets=lambda i: (), box=True, occluded=0):
-    """Random faces: an image of noise and points spread over it, so that every normaliser is well above zero."""
-    rng = np.random.default_rng(seed)
-    shape = np.random.default_rng(7).uniform(20, 100, (scheme.num_points, 2))
-    if scheme.ocular:
-        shape[list(scheme.ocular)] = [[30, 50], [90, 52]]
-    if scheme.pupils:
-        for side, x in zip(scheme.pupils, (42.0, 78.0), strict=True):
-            inner = [i for i in side if i not in scheme.ocular]
-            shape[inner] = [x, 51]
-    for i in range(count):
-        points = shape * rng.uniform(0.8, 1.2) + rng.normal(0, 2, shape.shape) + rng.uniform(0, 20, 2)
-        yield Face(
-            name=f"{split}/face {i}.png",
-            image=rng.integers(0, 256, (150, 160, 3), dtype=np.uint8),
-            points=points.astype(np.float32),
-            split=split,
-            source=f"{split} faces",
-            group=f"{split}{i}",
-            subsets=subsets(i),
-            box=(10.0, 12.0, 110.0, 105.0) if box else None,
-            occluded=np.arange(scheme.num_points) < i * occluded if occluded else None,
-        )
-
-
-def prepared_faces(out, *, test=8, train=20, subsets=lambda i: (), synthetic=False, custom=0, occluded=0, size=32):
-    """Prepares random faces into a folder that is called as their data set is.
-
-    Of face i of a split the first ``i * occluded`` points are flagged as occluded; with 0 there are no flags.
-    """
-    spec = DATASETS[out.name]
-    scheme = LandmarkScheme.plain(custom) if custom else SCHEMES[spec.scheme]
-    faces = [
-        *make_faces(scheme, train, "train", seed=1, occluded=occluded),
-        *make_faces(scheme, test, "test", seed=2, subsets=subsets, occluded=occluded),
-    ]
-    write_prepared(RawDataset(scheme, faces, synthetic=synthetic), spec, out, source="random faces", size=size)
-    return PreparedDataset(out)
-
-
-@pytest.fixture(scope="session")
-def make_prepared(tmp_path_factory):
-    """``make_prepared(dataset, **options)``: a `PreparedDataset` of `prepared_faces`."""
-    return lambda dataset, **options: prepared_faces(tmp_path_factory.mktemp("prepared") / dataset, **options)
 
 
 @pytest.fixture(scope="session")
 def faces_300w(make_prepared):
-    """Eight test faces of the 300-W kind, all in the common subset: a partial set without challenging faces."""
+    """Eight test faces in the 300-W layout, all in the common subset: a partial set without challenging faces."""
     return make_prepared("300w", subsets=lambda i: ("common",))

@@ -34,7 +34,7 @@ from kdloss.data.geometry import BoxPolicy
 from kdloss.data.images import read_image, read_photograph
 from kdloss.data.prepared import NAME, PreparedDataset, write_manifest
 from kdloss.data.schemes import SCHEMES
-from kdloss.errors import DataError, UserError
+from kdloss.errors import USER_ERRORS, DataError
 from kdloss.evaluation.evaluation import evaluate_predicted
 from kdloss.evaluation.predictions import load_predictions, save_predictions
 from kdloss.inference.box_calibration import read_calibration
@@ -45,8 +45,8 @@ from kdloss.models.checkpoint import read_card, require_scheme
 from kdloss.models.published_student import load_published_student
 from kdloss.models.torch_arrays import read_torch_arrays
 from kdloss.training.state import load_state
-from tests.evaluation.conftest import prepared_faces
 from tests.models.torch_files import torch_file, torch_numbers, torch_tensor
+from tests.random_faces import prepared_faces
 
 MOST_SECONDS = 5
 MOST_KILOBYTES = 1 << 20
@@ -66,7 +66,7 @@ class Reader:
 
     file: str
     begin: Callable[[Path], list[bytes]]  # returns the bytes of valid files
-    read: Callable[[Path], object]  # raises `UserError` where it refuses a file
+    read: Callable[[Path], object]  # raises one of `USER_ERRORS` where it refuses a file
 
 
 def outcome(reader, folder, content):
@@ -77,7 +77,7 @@ def outcome(reader, folder, content):
         with warnings.catch_warnings(record=True) as seen:
             warnings.simplefilter("always")
             reader.read(folder / reader.file)
-    except UserError as error:
+    except USER_ERRORS as error:
         if not str(error).strip():
             return "refused without a word"
         result = REFUSED

@@ -10,7 +10,7 @@ import pytest
 from kdloss.data.geometry import landmark_box
 from kdloss.errors import ConfigError
 from kdloss.inference.detectors import Detector, box_iou, detected_boxes, detector
-from tests.kdloss.yunet_file import write_yunet
+from tests.inference.yunet_file import write_yunet
 
 
 class Scripted(Detector):
@@ -36,15 +36,15 @@ def test_overlap_of_boxes():
     assert box_iou(others[:, None], others) == pytest.approx(box_iou(others[:, None], others).T)
 
 
-def test_the_detection_that_fits_best_counts_whatever_its_score(faces):
+def test_the_detection_that_fits_best_counts_whatever_its_score(random_faces):
     rows = np.arange(4)
-    truth = landmark_box(faces.points[rows]).astype(np.float64)
+    truth = landmark_box(random_faces.points[rows]).astype(np.float64)
     near = truth + [0.05, 0.05, 0.1, 0.0] * truth[:, 2:3]
     # Half of a box overlaps it by 0.5, a quarter by 0.25, which is less than is asked for.
     half, quarter = truth * [1, 1, 0.5, 1], truth * [1, 1, 0.25, 1]
     answers = [[scored(half[0], 9), scored(near[0], 1)], [], [scored(quarter[2])], [scored(half[3])]]
     lines = []
-    boxes, found = detected_boxes(faces, rows, Scripted(answers), lines.append)
+    boxes, found = detected_boxes(random_faces, rows, Scripted(answers), lines.append)
     assert found.tolist() == [True, False, False, True]
     assert boxes[found] == pytest.approx(np.stack([near[0], half[3]]))
     assert np.isnan(boxes[~found]).all()

@@ -25,7 +25,7 @@ from kdloss.inference.box_calibration import (
     write_calibration,
 )
 from kdloss.inference.detectors import DETECTORS, Detector, detector
-from tests.kdloss.test_detectors import Scripted, scored
+from tests.inference.test_detectors import Scripted, scored
 
 MEASURED = BoxCalibration(0.1, -0.25, 1.5, 7, (0.1, 0.2, 0.3))
 
@@ -59,11 +59,11 @@ def displaced(boxes, dx, dy, scale):
     return np.concatenate([centre - side / 2, side], axis=-1)
 
 
-def test_calibration_takes_out_what_all_boxes_share(faces):
-    rows, policy = faces.indices("train"), BoxPolicy("gt", 1.25)
-    wanted = faces.boxes(policy)
+def test_calibration_takes_out_what_all_boxes_share(random_faces):
+    rows, policy = random_faces.indices("train"), BoxPolicy("gt", 1.25)
+    wanted = random_faces.boxes(policy)
     given = displaced(wanted, 0.1, -0.2, 1.5)
-    found = calibrate(faces, rows, Scripted([[scored(given[row])] for row in rows]), policy)
+    found = calibrate(random_faces, rows, Scripted([[scored(given[row])] for row in rows]), policy)
     assert (found.dx, found.dy, found.scale) == pytest.approx((0.1, -0.2, 1.5), abs=1e-9)
     assert found.scatter == pytest.approx((0, 0, 0), abs=1e-9)
     assert found.faces == len(rows)
@@ -74,38 +74,38 @@ def test_calibration_takes_out_what_all_boxes_share(faces):
     assert tall == pytest.approx([12 - 6, 24.5 + 3 - 6, 12, 12])
 
 
-def test_scatter_is_where_the_middle_half_of_the_faces_lies(faces):
+def test_scatter_is_where_the_middle_half_of_the_faces_lies(random_faces):
     rows, policy = np.arange(5), BoxPolicy("gt", 1.25)
     shift, size = np.array([-0.05, -0.01, 0.0, 0.03, 0.04]), np.exp([-0.06, -0.02, 0.01, 0.02, 0.03])
-    given = displaced(faces.boxes(policy)[rows], shift, -2 * shift, size)
-    found = calibrate(faces, rows, Scripted([[scored(box)] for box in given]), policy)
+    given = displaced(random_faces.boxes(policy)[rows], shift, -2 * shift, size)
+    found = calibrate(random_faces, rows, Scripted([[scored(box)] for box in given]), policy)
     # Of five faces the quartiles are the second and the fourth.
     assert (found.dx, found.dy, found.scale, found.faces) == pytest.approx((0, 0, np.exp(0.01), 5), abs=1e-9)
     assert found.scatter == pytest.approx((0.04, 0.08, 0.04))
 
 
-def test_without_found_or_training_faces_there_is_no_calibration(faces):
+def test_without_found_or_training_faces_there_is_no_calibration(random_faces):
     with pytest.raises(DataError, match="scripted found none of 2 training faces"):
-        calibrate(faces, [0, 1], Scripted([[], []]), BoxPolicy())
+        calibrate(random_faces, [0, 1], Scripted([[], []]), BoxPolicy())
     with pytest.raises(DataError, match="has no training faces to calibrate the boxes of detector scripted on"):
-        calibrate(faces, np.array([], int), Scripted([]), BoxPolicy())
+        calibrate(random_faces, np.array([], int), Scripted([]), BoxPolicy())
 
 
-def test_landmark_boxes_grow_to_the_boxes_of_training(faces):
-    wanted, rows = BoxPolicy("gt", 1.25), faces.indices("train")
-    direct, by_landmarks = (calibrate(faces, rows, Centred(), policy) for policy in (wanted, LANDMARK_BOX))
+def test_landmark_boxes_grow_to_the_boxes_of_training(random_faces):
+    wanted, rows = BoxPolicy("gt", 1.25), random_faces.indices("train")
+    direct, by_landmarks = (calibrate(random_faces, rows, Centred(), policy) for policy in (wanted, LANDMARK_BOX))
     boxes = np.array([[3.0, 4.0, 20.0, 20.0], [0.0, -5.0, 7.0, 7.0]])
     assert wanted.grow(by_landmarks.apply(boxes)) == pytest.approx(direct.apply(boxes))
 
 
-def test_the_command_measures_and_keeps_it(faces, monkeypatch, tmp_path, capsys):
+def test_the_command_measures_and_keeps_it(random_faces, monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(DETECTORS, "centred", Centred)
     out = tmp_path / "new" / "calibration.json"
-    what = ["--dataset", "cofw", "--data", str(faces.path), "--detector", "centred", "--detector-model", "cd"]
+    what = ["--dataset", "cofw", "--data", str(random_faces.path), "--detector", "centred", "--detector-model", "cd"]
     assert main(what) == 0
     assert not out.exists()
     assert main([*what, "--out", str(out)]) == 0
-    measured = calibrate(faces, faces.indices("train"), Centred(), LANDMARK_BOX)
+    measured = calibrate(random_faces, random_faces.indices("train"), Centred(), LANDMARK_BOX)
     text = capsys.readouterr().out
     assert f"scheme 29, {measured.faces} faces" in text
     assert f"dx {measured.dx:.4f} ({measured.scatter[0]:.4f})" in text

@@ -9,9 +9,10 @@ from kdloss.data.augmentation import AugmentConfig, augmentation
 from kdloss.data.batches import KerasBatches, ViewBatches, tf_dataset, training_data
 from kdloss.data.geometry import BoxPolicy, FaceCrop, from_unit
 from kdloss.errors import ConfigError
+from tests.data.dots import dotted_faces, find_dots, signed_area
 
 MOVES = AugmentConfig(rotation=30, scale=0.15, shift=0.06, mirror=0.5)
-AUGMENTS = {"none": None, "moves": MOVES, "strong": augmentation("strong")}
+AUGMENTS = {"none": AugmentConfig(), "moves": MOVES, "strong": augmentation("strong")}
 AUGMENTS |= {name: AugmentConfig(**{name: 0.5}) for name in ("colour", "grey", "blur", "noise", "occlusion")}
 
 
@@ -28,10 +29,9 @@ def same(first, second):
 
 
 @pytest.mark.parametrize(("dataset", "size", "rounds"), [("cofw", 80, 3), ("300w", 32, 1), ("wflw", 80, 1)])
-def test_image_and_points_move_together(dotted_faces, dots, turn, dataset, size, rounds):
+def test_image_and_points_move_together(tmp_path, dataset, size, rounds):
     """Dots found in the picture stand where the points say, under the name that a mirrored face has for them."""
-    _, find_dots = dots
-    prepared, shown = dotted_faces(dataset)
+    prepared, shown = dotted_faces(tmp_path, dataset)
     targets = {"hard": prepared.points, "soft": prepared.points + np.float32([3, -2])}
     batches = views_of(prepared, size=size, augment=MOVES, policy=BoxPolicy.parse("gt:1.8"), targets=targets)
     mirror, mirrored_views = prepared.scheme.mirror, 0
@@ -39,7 +39,7 @@ def test_image_and_points_move_together(dotted_faces, dots, turn, dataset, size,
         for round_ in range(rounds):
             image, points = batches.view(row, round_)
             found = find_dots(image)
-            mirrored = turn(found) * turn(prepared.points[row, named]) < 0
+            mirrored = signed_area(found) * signed_area(prepared.points[row, named]) < 0
             mirrored_views += mirrored
             expected = from_unit(points["hard"], size)[mirror[named] if mirrored else named]
             np.testing.assert_allclose(found, expected, atol=0.1)
@@ -49,40 +49,40 @@ def test_image_and_points_move_together(dotted_faces, dots, turn, dataset, size,
     assert 0.2 < mirrored_views / (rounds * len(shown)) < 0.8
 
 
-def test_an_unvaried_view_is_the_crop_of_the_box(faces):
+def test_an_unvaried_view_is_the_crop_of_the_box(random_faces):
     policy = BoxPolicy.parse("dataset:1.1")
-    batches = views_of(faces, size=20, augment=None, policy=policy)
+    batches = views_of(random_faces, size=20, augment=AugmentConfig(), policy=policy)
     for row in (0, 5):
         image, points = batches.view(row, 0)
-        crop = FaceCrop.from_box(faces.boxes(policy)[row], 20)
-        np.testing.assert_array_equal(image, crop.image(faces.faces[row]))
-        np.testing.assert_allclose(points["hard"], crop.unit_points(faces.points[row].astype(float)), atol=1e-6)
+        crop = FaceCrop.from_box(random_faces.boxes(policy)[row], 20)
+        np.testing.assert_array_equal(image, crop.image(random_faces.faces[row]))
+        np.testing.assert_allclose(points["hard"], crop.unit_points(random_faces.points[row].astype(float)), atol=1e-6)
 
 
 @pytest.mark.parametrize("augment", ["strong", "none"])
-def test_views_and_their_order_depend_on_the_seed_alone(faces, augment):
-    first, again, other = (views_of(faces, seed=seed, augment=augmentation(augment)) for seed in (3, 3, 4))
+def test_views_and_their_order_depend_on_the_seed_alone(random_faces, augment):
+    first, again, other = (views_of(random_faces, seed=seed, augment=augmentation(augment)) for seed in (3, 3, 4))
     assert same(first.batch(1, 2), again.batch(1, 2))
     assert not same(first.batch(1, 2), other.batch(1, 2))
     assert same(next(first.in_order()), next(other.in_order())) is (augment == "none")
 
 
-def test_every_epoch_draws_anew_unless_rounds_repeat(faces):
-    fresh = views_of(faces)
+def test_every_epoch_draws_anew_unless_rounds_repeat(random_faces):
+    fresh = views_of(random_faces)
     assert [fresh.round(epoch) for epoch in range(5)] == [0, 1, 2, 3, 4]
     assert not np.array_equal(fresh.view(0, 0)[0], fresh.view(0, 1)[0])
-    turns = views_of(faces, rounds=2, batch_size=len(faces))
+    turns = views_of(random_faces, rounds=2, batch_size=len(random_faces))
     first, second, again = ([image.tobytes() for image in turns.batch(epoch, 0)[0]] for epoch in range(3))
     assert sorted(first) == sorted(again)
     assert first != again
     assert not set(first) & set(second)
 
 
-def test_an_epoch_is_a_shuffle_of_the_faces_without_repeats(faces):
-    batches = views_of(faces, augment=None, batch_size=4)
-    rows = {batches.view(row, 0)[0].tobytes(): row for row in range(len(faces))}
-    assert len(rows) == len(faces)
-    assert batches.steps == len(faces) // 4
+def test_an_epoch_is_a_shuffle_of_the_faces_without_repeats(random_faces):
+    batches = views_of(random_faces, augment=AugmentConfig(), batch_size=4)
+    rows = {batches.view(row, 0)[0].tobytes(): row for row in range(len(random_faces))}
+    assert len(rows) == len(random_faces)
+    assert batches.steps == len(random_faces) // 4
     orders = []
     for epoch in range(6):
         images = np.concatenate([batches.batch(epoch, step)[0] for step in range(batches.steps)])
@@ -90,14 +90,14 @@ def test_an_epoch_is_a_shuffle_of_the_faces_without_repeats(faces):
         assert len(set(orders[-1])) == 4 * batches.steps
     assert len({tuple(order) for order in orders}) == len(orders)
     # Nobody is left out for good.
-    assert set().union(*orders) == set(range(len(faces)))
+    assert set().union(*orders) == set(range(len(random_faces)))
 
 
-def test_a_view_does_not_depend_on_its_company(faces):
+def test_a_view_does_not_depend_on_its_company(random_faces):
     """Nor on the batch, nor on which other faces there are."""
     rows = np.array([7, 2, 9])
-    few = views_of(faces, rows, batch_size=2, augment=augmentation("strong"))
-    everyone = views_of(faces, batch_size=5, augment=augmentation("strong"))
+    few = views_of(random_faces, rows, batch_size=2, augment=augmentation("strong"))
+    everyone = views_of(random_faces, batch_size=5, augment=augmentation("strong"))
     drawn = [*few.in_order(1)]
     assert [len(images) for images, _ in drawn] == [2, 1]
     for position, row in enumerate(rows):
@@ -107,27 +107,27 @@ def test_a_view_does_not_depend_on_its_company(faces):
         assert same((images[position % 2], {"hard": points["hard"][position % 2]}), other)
 
 
-def test_a_view_of_any_size_has_the_same_points(faces):
+def test_a_view_of_any_size_has_the_same_points(random_faces):
     """So that points which a teacher said of the views at one size can be learnt at another."""
-    small, large = (views_of(faces, size=size, augment=augmentation("strong"), seed=2) for size in (16, 97))
+    small, large = (views_of(random_faces, size=size, augment=augmentation("strong"), seed=2) for size in (16, 97))
     for epoch, step in ((0, 0), (1, 2)):
         assert small.faces_of(epoch, step) == large.faces_of(epoch, step)
         hard, other = (batches.batch(epoch, step)[1]["hard"] for batches in (small, large))
         np.testing.assert_allclose(hard, other, atol=1e-6)
 
 
-def test_a_batch_larger_than_the_set_is_refused(faces):
-    assert views_of(faces, batch_size=13).steps == 1
+def test_a_batch_larger_than_the_set_is_refused(random_faces):
+    assert views_of(random_faces, batch_size=13).steps == 1
     with pytest.raises(ConfigError, match="--batch-size 14: larger than the 13 faces"):
-        views_of(faces, batch_size=14)
+        views_of(random_faces, batch_size=14)
 
 
 @pytest.mark.parametrize("name", AUGMENTS)
-def test_every_road_gives_the_same_batches_to_the_bit_from_any_step_on(faces, name):
+def test_every_road_gives_the_same_batches_to_the_bit_from_any_step_on(random_faces, name):
     """As where a run was interrupted in the middle of an epoch."""
     pytest.importorskip("tensorflow")
-    stored = np.random.default_rng(0).normal(size=(5, len(faces), 29, 2)).astype(np.float32)
-    batches = views_of(faces, augment=AUGMENTS[name], seed=5, stored={"tough": stored}, rounds=5)
+    stored = np.random.default_rng(0).normal(size=(5, len(random_faces), 29, 2)).astype(np.float32)
+    batches = views_of(random_faces, augment=AUGMENTS[name], seed=5, stored={"tough": stored}, rounds=5)
     assert batches.steps == 3
     expected = [batches.batch(*divmod(number, 3)) for number in range(5, 10)]
     for road in (tf_dataset, training_data):
@@ -145,9 +145,9 @@ def test_every_road_gives_the_same_batches_to_the_bit_from_any_step_on(faces, na
     )
 
 
-def test_a_batch_tells_the_names_of_its_faces(faces):
-    batches = views_of(faces, faces.indices("train"), augment=None, targets=None)
+def test_a_batch_tells_the_names_of_its_faces(random_faces):
+    batches = views_of(random_faces, random_faces.indices("train"), augment=AugmentConfig())
     images, _ = batches.batch(4, 1)
-    name_of = {batches.view(i, 4)[0].tobytes(): faces.table["name"][row] for i, row in enumerate(batches.rows)}
+    name_of = {batches.view(i, 4)[0].tobytes(): random_faces.table["name"][row] for i, row in enumerate(batches.rows)}
     assert batches.faces_of(4, 1) == [name_of[image.tobytes()] for image in images]
     assert batches.faces_of(4, 0) != batches.faces_of(4, 1)

@@ -8,26 +8,25 @@ from pathlib import Path
 
 import pytest
 
+from asm import ShapeError
 from kdloss.errors import Terminated, UserError, exits_on_user_error
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize(
-    ("error", "said", "status"),
-    [
-        (UserError("a: b\n  expected c"), "error: a: b expected c\n", 2),
-        (KeyboardInterrupt(), "interrupted\n", 130),
-        (KeyboardInterrupt("run is saved"), "interrupted: run is saved\n", 130),
-        (Terminated(), "terminated\n", 143),
-        (
-            PermissionError(13, "Permission denied", "locked/a"),
-            "error: locked/a: permission denied: give another, or the right to use it\n",
-            2,
-        ),
-        (Terminated("run is saved"), "terminated: run is saved\n", 143),
-    ],
-)
+DENIED = PermissionError(13, "Permission denied", "locked/a")
+ENDS = [
+    (UserError("a: b\n  expected c"), "error: a: b expected c\n", 2),
+    (ShapeError("shape model: d"), "error: shape model: d\n", 2),
+    (DENIED, "error: locked/a: permission denied: give another, or the right to use it\n", 2),
+    (KeyboardInterrupt(), "interrupted\n", 130),
+    (KeyboardInterrupt("run is saved"), "interrupted: run is saved\n", 130),
+    (Terminated(), "terminated\n", 143),
+    (Terminated("run is saved"), "terminated: run is saved\n", 143),
+]
+
+
+@pytest.mark.parametrize(("error", "said", "status"), ENDS)
 def test_what_is_said(error, said, status, capsys):
     def main(argv=None):
         raise error

@@ -73,7 +73,6 @@ def test_fit_plot_soften(tmp_path, capsys):
 def test_bad_files_and_flags_end_in_one_line(tmp_path, prepared, capsys):
     faces, model, out = tmp_path / "faces.npy", tmp_path / "shape.npz", tmp_path / "out.npy"
     fit = ("fit", "--out", model, "--data")
-    assert "no such file or folder" in error_of(capsys, *fit, tmp_path / "nothing")
     assert "no manifest.json in it" in error_of(capsys, *fit, tmp_path)
     damaged = shutil.copytree(prepared, tmp_path / "data")
     (damaged / "table.csv").write_text("name\nface\n")
@@ -87,7 +86,6 @@ def test_bad_files_and_flags_end_in_one_line(tmp_path, prepared, capsys):
     assert main(["fit", "--data", str(faces), "--modes", "2", "--out", str(model)]) == 0
     capsys.readouterr()
     soften = ("soften", model, "--points", faces, "--out")
-    assert "expected a name that ends in .npy" in error_of(capsys, *soften, tmp_path / "out.npz")
     assert "limit: found -1.0" in error_of(capsys, *soften, out, "--limit", "-1")
     assert "not a shape model" in error_of(capsys, "plot", faces, "--out", tmp_path / "modes.png")
     (tmp_path / "file").touch()

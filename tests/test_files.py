@@ -13,7 +13,7 @@ import pytest
 from kdloss.errors import UserError
 from kdloss.files import held, is_held, new_folder, remove_leftovers, replacing, write_whole
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def names(folder):

@@ -46,8 +46,8 @@ def views_of(prepared, rows=None, **options):
     return ViewBatches(prepared, rows, **given | options)
 
 
-def test_outputs_are_those_of_the_views_that_training_sees(faces, teacher, checkpoint, tmp_path):
-    before, batches = [weight.copy() for weight in teacher.get_weights()], views_of(faces)
+def test_outputs_are_those_of_the_views_that_training_sees(random_faces, teacher, checkpoint, tmp_path):
+    before, batches = [weight.copy() for weight in teacher.get_weights()], views_of(random_faces)
     stored = cached_teacher(teacher, checkpoint, batches, tmp_path / "views")
     assert [outputs.shape for outputs in stored] == ROUNDS * [(9, 29, 2)]
     assert all(outputs.dtype == np.float32 and isinstance(outputs, np.memmap) for outputs in stored)
@@ -61,29 +61,29 @@ def test_outputs_are_those_of_the_views_that_training_sees(faces, teacher, check
     assert all(np.array_equal(old, new) for old, new in zip(before, teacher.get_weights(), strict=True))
 
 
-def test_a_second_call_reads_the_files(faces, teacher, checkpoint, tmp_path):
-    first = cached_teacher(teacher, checkpoint, views_of(faces), tmp_path / "views")
+def test_a_second_call_reads_the_files(random_faces, teacher, checkpoint, tmp_path):
+    first = cached_teacher(teacher, checkpoint, views_of(random_faces), tmp_path / "views")
     file = _first_file(tmp_path)
     os.utime(file, ns=(10**18, 10**18))
-    second = cached_teacher(NeverAsked(), checkpoint, views_of(faces), tmp_path / "views")
+    second = cached_teacher(NeverAsked(), checkpoint, views_of(random_faces), tmp_path / "views")
     np.testing.assert_array_equal(first, second)
     assert file.stat().st_mtime_ns == 10**18
     # How many faces a batch holds changes no view, so it makes no other file.
-    cached_teacher(NeverAsked(), checkpoint, views_of(faces, batch_size=3), tmp_path / "views")
-    more = cached_teacher(teacher, checkpoint, views_of(faces, rounds=ROUNDS + 1), tmp_path / "views")
+    cached_teacher(NeverAsked(), checkpoint, views_of(random_faces, batch_size=3), tmp_path / "views")
+    more = cached_teacher(teacher, checkpoint, views_of(random_faces, rounds=ROUNDS + 1), tmp_path / "views")
     assert len(more) == ROUNDS + 1
     assert file.stat().st_mtime_ns == 10**18
 
 
-def test_whatever_changes_a_view_makes_another_file(faces, make_prepared, teacher, checkpoint, tmp_path):
-    folder, plain = tmp_path / "views", views_of(faces)
+def test_whatever_changes_a_view_makes_another_file(random_faces, make_prepared, teacher, checkpoint, tmp_path):
+    folder, plain = tmp_path / "views", views_of(random_faces)
     others = {
-        "seed": views_of(faces, seed=4),
-        "augment": views_of(faces, augment=AugmentConfig(rotation=1)),
-        "box": views_of(faces, policy=BoxPolicy.parse("gt:1.3")),
-        "rows": views_of(faces, faces.indices("train")[::-1]),
-        "content": views_of(make_prepared(seed=5)),
-        "stored size": views_of(make_prepared(size=40)),
+        "seed": views_of(random_faces, seed=4),
+        "augment": views_of(random_faces, augment=AugmentConfig(rotation=1)),
+        "box": views_of(random_faces, policy=BoxPolicy.parse("gt:1.3")),
+        "rows": views_of(random_faces, random_faces.indices("train")[::-1]),
+        "content": views_of(make_prepared("cofw", train=10, test=3, size=48, seed=5)),
+        "stored size": views_of(make_prepared("cofw", train=10, test=3, size=40)),
     }
     # Boxes that are all the same: no face, and no data set, may be told from another by its boxes alone.
     for batches in (plain, *(others[name] for name in others if name != "box")):
@@ -100,26 +100,26 @@ def test_whatever_changes_a_view_makes_another_file(faces, make_prepared, teache
         cached_teacher(NeverAsked(), checkpoint, plain, folder)
 
 
-def test_a_damaged_file_is_named_and_made_again_once_it_is_gone(faces, teacher, checkpoint, tmp_path):
-    cached_teacher(teacher, checkpoint, views_of(faces), tmp_path / "views")
+def test_a_damaged_file_is_named_and_made_again_once_it_is_gone(random_faces, teacher, checkpoint, tmp_path):
+    cached_teacher(teacher, checkpoint, views_of(random_faces), tmp_path / "views")
     file = _first_file(tmp_path)
     for content in (b"", b"not an array", file.read_bytes()[:-100]):
         file.write_bytes(content)
         with pytest.raises(DataError, match=rf"{file}.*damaged .* delete it, it is made again"):
-            cached_teacher(teacher, checkpoint, views_of(faces), tmp_path / "views")
+            cached_teacher(teacher, checkpoint, views_of(random_faces), tmp_path / "views")
     file.unlink()
-    assert len(cached_teacher(teacher, checkpoint, views_of(faces), tmp_path / "views")) == ROUNDS
+    assert len(cached_teacher(teacher, checkpoint, views_of(random_faces), tmp_path / "views")) == ROUNDS
 
 
-def test_a_call_that_is_cut_off_goes_on_where_it_stopped(faces, teacher, checkpoint, tmp_path):
-    whole = cached_teacher(teacher, checkpoint, views_of(faces), tmp_path / "whole")
+def test_a_call_that_is_cut_off_goes_on_where_it_stopped(random_faces, teacher, checkpoint, tmp_path):
+    whole = cached_teacher(teacher, checkpoint, views_of(random_faces), tmp_path / "whole")
     answers = iter([True, False])
     leaves_one = SimpleNamespace(leaves=lambda seconds: next(answers))
     with pytest.raises(OutOfTime, match=f"1 of {ROUNDS} rounds"):
-        cached_teacher(teacher, checkpoint, views_of(faces), tmp_path / "views", leaves_one)
+        cached_teacher(teacher, checkpoint, views_of(random_faces), tmp_path / "views", leaves_one)
     kept = _first_file(tmp_path)
     os.utime(kept, ns=(10**18, 10**18))
-    again = cached_teacher(teacher, checkpoint, views_of(faces), tmp_path / "views")
+    again = cached_teacher(teacher, checkpoint, views_of(random_faces), tmp_path / "views")
     np.testing.assert_array_equal(whole, again)
     assert kept.stat().st_mtime_ns == 10**18
 

@@ -1,8 +1,6 @@
-"""From ``--data`` and ``--dataset`` to faces, or to one line that says how to get some."""
+"""``--data`` and ``--dataset`` lead to faces, or to one line that says how to get some."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +9,6 @@ from PIL import Image
 
 from data_prep.find import data_root, find_prepared
 from kdloss.errors import ConfigError, DataError
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +20,7 @@ def empty_data(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def raw_faces(tmp_path):
+def raw_folder(tmp_path):
     """Three faces in the official layout of 300-W."""
     rng = np.random.default_rng(0)
     for i in range(3):
@@ -43,65 +39,55 @@ def refusal(*arguments):
     return str(caught.value)
 
 
-def test_a_command_without_data_prints_that_line_and_exits_2(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "kdloss.evaluate", "--dataset", "cofw"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        cwd=tmp_path / "work",
-        env={"PYTHONPATH": str(REPOSITORY), "PATH": "", "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 2, done.stderr
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("error: data/cofw: no prepared cofw faces there: run make demo")
+def test_without_data_one_line_says_how_to_get_some():
+    line = refusal("cofw")
+    assert line.startswith("data/cofw: no prepared cofw faces there: run make demo")
     assert "python -m data_prep cofw --source RAW --out data/cofw" in line
     assert [*Path().iterdir()] == []
 
 
-def test_the_environment_names_the_folder_of_all_sets(faces, monkeypatch):
+def test_the_environment_names_the_folder_of_all_sets(random_faces, monkeypatch):
     assert data_root() == Path("data")
-    monkeypatch.setenv("KDLOSS_DATA", str(faces.path.parent))
-    assert data_root() == faces.path.parent
-    for place in (None, faces.path, str(faces.path)):
-        assert find_prepared("cofw", place).path == faces.path
+    monkeypatch.setenv("KDLOSS_DATA", str(random_faces.path.parent))
+    assert data_root() == random_faces.path.parent
+    for place in (None, random_faces.path, str(random_faces.path)):
+        assert find_prepared("cofw", place).path == random_faces.path
     assert [*Path().iterdir()] == []
-    assert str(faces.path.parent / "300w") in refusal("300w")
+    assert str(random_faces.path.parent / "300w") in refusal("300w")
 
 
-def test_a_prepared_folder_of_another_set_is_refused(faces, monkeypatch):
-    assert "holds faces of cofw, expected 300w" in refusal("300w", faces.path)
+def test_a_prepared_folder_of_another_set_is_refused(random_faces, monkeypatch):
+    assert "holds faces of cofw, expected 300w" in refusal("300w", random_faces.path)
     Path("data").mkdir()
-    Path("data/300w").symlink_to(faces.path)
+    Path("data/300w").symlink_to(random_faces.path)
     assert "holds faces of cofw, expected 300w" in refusal("300w")
 
 
-def test_a_raw_folder_is_prepared_once(raw_faces, tmp_path, monkeypatch, capsys):
-    first = find_prepared("300w", raw_faces, 24)
+def test_a_raw_folder_is_prepared_once(raw_folder, tmp_path, monkeypatch, capsys):
+    first = find_prepared("300w", raw_folder, 24)
     assert first.path.parent == Path("data/cache")
     assert (len(first), first.size, first.scheme.num_points) == (3, 24, 68)
     assert "3 faces" in capsys.readouterr().out
     made = (first.path / "faces.npy").stat().st_mtime_ns
     # The same folder under another spelling is the same folder, and nothing is read again.
-    again = find_prepared("300w", str(raw_faces / ".." / raw_faces.name), 24)
+    again = find_prepared("300w", str(raw_folder / ".." / raw_folder.name), 24)
     assert again.path == first.path
     assert (again.path / "faces.npy").stat().st_mtime_ns == made
     assert capsys.readouterr().out == ""
-    assert find_prepared("300w", raw_faces, 32).size == 32
+    assert find_prepared("300w", raw_folder, 32).size == 32
     assert len([*Path("data/cache").iterdir()]) == 2
     # A folder that has changed is another.
-    os.utime(raw_faces / "afw" / "0_1.png", ns=(0, 0))
-    assert find_prepared("300w", raw_faces, 24).path != first.path
+    os.utime(raw_folder / "afw" / "0_1.png", ns=(0, 0))
+    assert find_prepared("300w", raw_folder, 24).path != first.path
     monkeypatch.setenv("KDLOSS_DATA", str(tmp_path / "sets"))
-    assert find_prepared("300w", raw_faces, 16).path.parent == tmp_path / "sets" / "cache"
+    assert find_prepared("300w", raw_folder, 16).path.parent == tmp_path / "sets" / "cache"
 
 
-def test_a_raw_folder_that_is_none_leaves_nothing(tmp_path, raw_faces):
+def test_a_folder_without_raw_faces_leaves_nothing_behind(tmp_path, raw_folder):
     assert "no such folder: give a prepared or an official 300w folder" in refusal("300w", tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     assert str(tmp_path / "empty") in refusal("300w", tmp_path / "empty")
-    refusal("wflw", raw_faces)
+    refusal("wflw", raw_folder)
     with pytest.raises(ConfigError, match="lfw"):
-        find_prepared("lfw", raw_faces)
+        find_prepared("lfw", raw_folder)
     assert not [path for path in Path().rglob("*") if path.is_file()]

@@ -20,6 +20,7 @@ from kdloss.data.geometry import (
 )
 from kdloss.data.schemes import SCHEMES
 from kdloss.errors import ConfigError
+from tests.data.dots import draw_dots, find_dots
 
 SIDE = 200  # of the images with dots, pixels
 # Pixels. OpenCV samples at 32nds of a pixel and rounds to 256 levels; the largest error in 5000 views was 0.036.
@@ -136,38 +137,24 @@ def test_a_mirrored_view_shows_the_mirrored_points(box, size, view, scheme, seed
 # Images beside points.
 
 
-@pytest.fixture(scope="module")
-def dotted(dots):
-    """``dotted(points)`` -> an image with a dot at each of three points (3, 2), a channel each."""
-    draw_dot, _ = dots
-
-    def make(points):
-        image = np.zeros((SIDE, SIDE, 3), np.uint8)
-        for channel, point in enumerate(points):
-            draw_dot(image, channel, point, sigma=3)
-        return image
-
-    return make
-
-
 @some
 @given(crop=crops(st.integers(48, 160)), unit=triples)
-def test_a_dot_lands_where_its_point_says_and_is_put_back_where_it_was(dots, dotted, crop, unit):
+def test_a_dot_lands_where_its_point_says_and_is_put_back_where_it_was(crop, unit):
     points = crop.inverse_unit(unit)
-    cut = crop.image(dotted(points))
-    np.testing.assert_allclose(dots[1](cut), crop.points(points), atol=DOT_TOLERANCE)
-    found = dots[1](FaceCrop(invert(crop.matrix), SIDE).image(cut))
+    cut = crop.image(draw_dots(SIDE, points, sigma=3))
+    np.testing.assert_allclose(find_dots(cut), crop.points(points), atol=DOT_TOLERANCE)
+    found = find_dots(FaceCrop(invert(crop.matrix), SIDE).image(cut))
     np.testing.assert_allclose(found, points, atol=DOT_TOLERANCE / min(crop.zoom, 1))
 
 
 @some
 @given(outer=crops(st.integers(48, 160)), unit=triples)
-def test_a_crop_of_a_crop_is_one_crop_by_the_composed_matrix(dots, dotted, outer, unit):
+def test_a_crop_of_a_crop_is_one_crop_by_the_composed_matrix(outer, unit):
     """As views are cut from stored crops, which were cut from photographs."""
     stored = square(SIDE, SIDE, rotation=0.2, scale=0.9)
     at_once = FaceCrop(compose(outer.matrix, stored.matrix), outer.size)
     points = at_once.inverse_unit(unit)
-    found = dots[1](outer.image(stored.image(dotted(points))))
+    found = find_dots(outer.image(stored.image(draw_dots(SIDE, points, sigma=3))))
     np.testing.assert_allclose(found, at_once.points(points), atol=DOT_TOLERANCE)
 
 
@@ -209,12 +196,10 @@ def test_no_pixel_is_read_but_those_that_are_sampled(place):
 
 @pytest.mark.parametrize("size", [24, 31, 100, 260])
 @pytest.mark.parametrize("rotation", [0.0, 0.4])
-def test_a_dot_stays_at_its_point_at_every_zoom(dots, size, rotation):
+def test_a_dot_stays_at_its_point_at_every_zoom(size, rotation):
     """400 source pixels into few: below a half the image is averaged first, and must not move by that."""
-    draw_dot, find_dots = dots
-    image, points = np.zeros((401, 397, 3), np.uint8), np.array([[150.3, 220.8], [250.0, 180.5], [199.6, 300.1]])
-    for channel, point in enumerate(points):
-        draw_dot(image, channel, point, sigma=8)
+    points = np.array([[150.3, 220.8], [250.0, 180.5], [199.6, 300.1]])
+    image = draw_dots(401, points, sigma=8)[:, :397]
     crop = FaceCrop.from_box((3.7, -2.2, 400, 390), size, rotation=rotation)
     np.testing.assert_allclose(find_dots(crop.image(image)), crop.points(points), atol=0.05)
 
