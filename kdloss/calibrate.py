@@ -23,7 +23,7 @@ from kdloss import pretrained
 from kdloss.data.datasets import DATASETS
 from kdloss.data.geometry import BoxPolicy
 from kdloss.errors import ConfigError, exits_on_user_error
-from kdloss.evaluation.tables import json_table, text_table
+from kdloss.evaluation.tables import json_table, reliability_table, text_table
 from kdloss.files import require_place, write_whole
 from kdloss.inference.box_calibration import LANDMARK_BOX, calibrate, write_calibration
 from kdloss.inference.confidence import Confidence, store_confidence
@@ -77,7 +77,7 @@ def calibrate_confidence(args):
     record |= {"kind": "confidence", "checkpoint": args.checkpoint, "machine": environment()}
     record |= {"command": args.command, "date": time.strftime("%Y-%m-%d")}
     # Matplotlib takes long to import.
-    from kdloss.evaluation.plots import figure_bytes, reliability_figure, reliability_table
+    from kdloss.evaluation.plots import figure_bytes, reliability_figure
 
     table = reliability_table(record)
     print(text_table(table))

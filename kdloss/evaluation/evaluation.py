@@ -1,7 +1,11 @@
-"""One measurement: the faces, the points that a model gave them, and the numbers of the protocol."""
+"""One measurement: a model is loaded, predicts the faces of a split, and its points are measured.
+
+`load_checkpoint` -> `evaluate_loaded` -> `kdloss.inference.prediction.predict_crops` -> `evaluate_predicted` ->
+`kdloss.evaluation.protocol.evaluate_points`.
+"""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +16,7 @@ from kdloss.data.prepared import PreparedDataset
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.evaluation import metrics
 from kdloss.evaluation.protocol import evaluate_points, missing_faces
+from kdloss.inference.prediction import predict_crops
 from kdloss.inference.readers import load_reader
 from kdloss.models.checkpoint import load_model, loadable_card, require_scheme
 from kdloss.models.locate import EXPORTED, checkpoint_path, is_published_student
@@ -20,8 +25,27 @@ MEAN_SHAPE = "mean training shape"
 
 
 @dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory.
+
+    Args:
+        model: images (B, S, S, 3) -> (B, N, 2) unit points.
+        box: the `BoxPolicy` of its training.
+        label: the name of its run, its file or the shipped model.
+        record: for ``metrics.json``: file (or name of a shipped model), hash, architecture.
+        run: its run folder, or None.
+    """
+
+    model: object
+    box: BoxPolicy
+    label: str
+    record: dict
+    run: Path | None = None
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """What a measurement left.
+    """The faces, the points that a model gave them, and its numbers.
 
     Args:
         label: what tables and pictures call the model.
@@ -29,6 +53,7 @@ class Evaluation:
         points: (n, N, 2) float64 predictions in pixels of the source images, in the order of ``rows``; NaN for a face
             without prediction that counts as a failure.
         metrics: the dict of `kdloss.evaluation.protocol.evaluate_points`.
+        loaded: the `LoadedModel`; None for points that came from a file.
     """
 
     label: str
@@ -36,6 +61,7 @@ class Evaluation:
     rows: np.ndarray
     points: np.ndarray
     metrics: dict
+    loaded: LoadedModel | None = None
 
     @property
     def names(self):
@@ -48,98 +74,20 @@ class Evaluation:
         return self.prepared.source_points[self.rows]
 
     @property
+    def normaliser(self):
+        """The kind of normaliser of the protocol."""
+        return self.metrics["protocol"]["normaliser"]
+
+    @property
     def point_errors(self):
-        """(n, N) errors of the points by the protocol's normaliser, fractions; NaN without prediction."""
-        normaliser = self.metrics["protocol"]["normaliser"]
-        return metrics.point_errors(self.points, self.truth, self.prepared.scheme, normaliser)
+        """(n, N) errors of the points, fractions of the normaliser; NaN without prediction."""
+        return metrics.point_errors(self.points, self.truth, self.prepared.scheme, self.normaliser)
 
     @property
     def errors(self):
-        """(n,) errors of the faces, fractions; infinite without prediction."""
+        """(n,) errors of the faces, fractions of the normaliser; infinite without prediction."""
         errors = self.point_errors.mean(axis=1)
         return np.where(np.isnan(errors), np.inf, errors)
-
-
-def evaluate_predicted(prepared, points, *, split="test", label="model", missing="error", **protocol):
-    """An `Evaluation` of (n, N, 2) points for all faces of a split.
-
-    Args:
-        prepared: the `PreparedDataset`.
-        points: source pixels, in the order of ``prepared.indices(split)``; NaN for faces without prediction.
-        split: ``test`` or ``val``.
-        label: see `Evaluation`.
-        missing, protocol: see `evaluate_points` (``box``, ``checkpoint``, ``flip``, ``detector``).
-
-    Raises:
-        DataError: points of another shape, or not finite.
-    """
-    rows, points = prepared.indices(split), np.asarray(points, np.float64)
-    found = evaluate_points(prepared, rows, points, split=split, missing=missing, **protocol)
-    if missing == "skip":
-        kept = ~missing_faces(points)
-        rows, points = rows[kept], points[kept]
-    return Evaluation(label, prepared, rows, points, found)
-
-
-def evaluate_mean_shape(prepared, box, *, split="test", like=None, missing="error"):
-    """An `Evaluation` of the mean training shape placed in each box, or None where there are no training faces.
-
-    Args:
-        prepared, box, split: see `evaluate_checkpoint`.
-        like: an `Evaluation`; faces that it has no prediction of have none here, and count as ``missing`` says.
-        missing: see `kdloss.evaluation.protocol.evaluate_points`.
-    """
-    if not np.any(prepared.table["split"] == "train"):
-        return None
-    rows = prepared.indices(split)
-    points = mean_shape_predictions(prepared, rows, box)
-    if like is not None:
-        points[~np.isin(rows, like.rows[~missing_faces(like.points)])] = np.nan
-    return evaluate_predicted(prepared, points, split=split, label=MEAN_SHAPE, box=box, missing=missing)
-
-
-def evaluate_checkpoint(prepared, path, *, box=None, split="test", batch_size=64, flip=False, label=None):
-    """An `Evaluation` of a checkpoint: a ``.keras`` file, a run folder, or a published student's ``.h5``.
-
-    Args:
-        prepared: the `PreparedDataset`.
-        path: of the checkpoint.
-        box: the `BoxPolicy` of the crops; None takes the checkpoint's own.
-        split, batch_size: which faces, and how many at a time.
-        flip: mirror test, see `kdloss.inference.prediction.predict_crops`.
-        label: see `Evaluation`; None: the name of the run folder or file.
-
-    Raises:
-        CheckpointError: no such file, damaged, or for another landmark scheme.
-    """
-    return evaluate_loaded(
-        prepared,
-        load_checkpoint(path, prepared.scheme),
-        box=box,
-        split=split,
-        batch_size=batch_size,
-        flip=flip,
-        label=label,
-    )
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model in memory, and what there is to say of it.
-
-    Args:
-        model: images (B, S, S, 3) -> (B, N, 2) unit points.
-        box: the `BoxPolicy` that it was trained on.
-        label: its run's name, its file's, or that of a shipped model.
-        record: for ``metrics.json``: file (or name of a shipped model), hash, architecture.
-        run: its run folder, or None.
-    """
-
-    model: object
-    box: BoxPolicy
-    label: str
-    record: dict
-    run: Path | None = None
 
 
 def name_of(path):
@@ -238,6 +186,11 @@ def _file_record(path):
     return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
 
 
+def evaluate_checkpoint(prepared, path, **options):
+    """An `Evaluation` of the checkpoint at a path; the options are those of `evaluate_loaded`."""
+    return evaluate_loaded(prepared, load_checkpoint(path, prepared.scheme), **options)
+
+
 def evaluate_loaded(
     prepared,
     loaded,
@@ -251,16 +204,19 @@ def evaluate_loaded(
     detector=None,
     missing="error",
 ):
-    """`evaluate_checkpoint` of a `LoadedModel`.
+    """An `Evaluation` of a `LoadedModel` on the faces of a split.
 
     Args:
-        prepared, loaded, box, split, batch_size, flip, label: see `evaluate_checkpoint`.
-        boxes: (n, 4) boxes of the faces of the split, in pixels of the stored crops, to cut instead of those of
-            ``box``; NaN for a face without box, which then has no prediction.
+        prepared: the `PreparedDataset`.
+        loaded: the `LoadedModel`.
+        box: the `BoxPolicy` of the crops; None: the model's own.
+        split, batch_size: which faces, and how many at a time.
+        flip: mirror test, see `kdloss.inference.prediction.predict_crops`.
+        label: see `Evaluation`; None: the model's own.
+        boxes: (n, 4) boxes to cut in place of those of ``box``, in pixels of the stored crops; NaN for a face without
+            box, which then has no prediction.
         detector, missing: see `kdloss.evaluation.protocol.evaluate_points`.
     """
-    from kdloss.inference.prediction import predict_crops
-
     box, rows = box or loaded.box, prepared.indices(split)
     boxes = prepared.boxes(box)[rows] if boxes is None else boxes
     found = np.isfinite(boxes).all(axis=1)
@@ -268,14 +224,53 @@ def evaluate_loaded(
     points = np.full((len(rows), prepared.scheme.num_points, 2), np.nan)
     points[found] = predict_crops(loaded.model, prepared, rows[found], crops, batch_size, flip=flip)
     protocol = {"box": box, "checkpoint": loaded.record, "flip": flip, "detector": detector}
-    return evaluate_predicted(prepared, points, split=split, label=label or loaded.label, missing=missing, **protocol)
+    found = evaluate_predicted(prepared, points, split=split, label=label or loaded.label, missing=missing, **protocol)
+    return replace(found, loaded=loaded)
+
+
+def evaluate_predicted(prepared, points, *, split="test", label="model", missing="error", **protocol):
+    """An `Evaluation` of (n, N, 2) points for all faces of a split.
+
+    Args:
+        prepared: the `PreparedDataset`.
+        points: source pixels, in the order of ``prepared.indices(split)``; NaN for faces without prediction.
+        split: ``test`` or ``val``.
+        label: see `Evaluation`.
+        missing, protocol: see `evaluate_points` (``box``, ``checkpoint``, ``flip``, ``detector``).
+
+    Raises:
+        DataError: points of another shape, or not finite.
+    """
+    rows, points = prepared.indices(split), np.asarray(points, np.float64)
+    measured = evaluate_points(prepared, rows, points, split=split, missing=missing, **protocol)
+    if missing == "skip":
+        kept = ~missing_faces(points)
+        rows, points = rows[kept], points[kept]
+    return Evaluation(label, prepared, rows, points, measured)
+
+
+def evaluate_mean_shape(prepared, box, *, split="test", like=None, missing="error"):
+    """An `Evaluation` of the mean training shape placed in each box, or None where there are no training faces.
+
+    Args:
+        prepared, box, split: see `evaluate_loaded`.
+        like: an `Evaluation`; faces that it has no prediction of have none here, and count as ``missing`` says.
+        missing: see `kdloss.evaluation.protocol.evaluate_points`.
+    """
+    if not np.any(prepared.table["split"] == "train"):
+        return None
+    rows = prepared.indices(split)
+    points = mean_shape_predictions(prepared, rows, box)
+    if like is not None:
+        points[~np.isin(rows, like.rows[~missing_faces(like.points)])] = np.nan
+    return evaluate_predicted(prepared, points, split=split, label=MEAN_SHAPE, box=box, missing=missing)
 
 
 def mean_shape_predictions(prepared, rows, policy):
     """Places the mean of the training shapes in the box of each face.
 
     Args:
-        prepared: the `PreparedDataset`; its ``train`` split gives the mean, over unit coordinates of the boxes.
+        prepared: the `PreparedDataset`; the mean is over unit coordinates of its training faces' boxes.
         rows: (n,) row numbers of the faces to predict.
         policy: the `BoxPolicy` of the boxes, the same for training and prediction.
 
@@ -285,9 +280,7 @@ def mean_shape_predictions(prepared, rows, policy):
     Raises:
         DataError: no training faces, or a face without the box that the policy asks for.
     """
-    boxes = prepared.boxes(policy)
-    crops = {row: FaceCrop.from_box(boxes[row], prepared.size) for row in (*prepared.indices("train"), *rows)}
-    mean = np.mean(
-        [crops[row].unit_points(prepared.points[row].astype(np.float64)) for row in prepared.indices("train")], axis=0
-    )
+    train, boxes = prepared.indices("train"), prepared.boxes(policy)
+    crops = {row: FaceCrop.from_box(boxes[row], prepared.size) for row in (*train, *rows)}
+    mean = np.mean([crops[row].unit_points(prepared.points[row].astype(np.float64)) for row in train], axis=0)
     return np.stack([transform_points(prepared.to_image[row], crops[row].inverse_unit(mean)) for row in rows])

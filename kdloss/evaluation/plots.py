@@ -1,4 +1,4 @@
-"""Pictures of an evaluation. Figures are objects on an Agg canvas: no window, no global state, safe in threads."""
+"""Pictures of evaluations, trainings and confidences, without a window, global state, or trouble with threads."""
 
 import io
 import json
@@ -16,13 +16,12 @@ from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 from PIL import Image
 
-from kdloss.data.datasets import dataset_spec
 from kdloss.data.geometry import BoxPolicy, invert, landmark_box, transform_points
 from kdloss.errors import DataError
 from kdloss.evaluation import metrics
 from kdloss.evaluation.comparison import TIE, common_faces, distinct_labels
 from kdloss.evaluation.protocol import THRESHOLDS
-from kdloss.evaluation.tables import Column, Row, Table
+from kdloss.evaluation.tables import reliability_title
 
 # Okabe and Ito's colours, told apart with any colour vision; line styles say the same in grey.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -30,15 +29,14 @@ STYLES = ("-", "--", "-.", ":")
 TRUTH, PREDICTION = "#56B4E9", "#F0E442"
 HEAT = "viridis"  # perceptually uniform, and read with any colour vision
 OUTLINE = [patheffects.Stroke(linewidth=2.6, foreground="#222222"), patheffects.Normal()]
-# Axes of logarithms have no zero, and one face fitted by chance must not stretch them: errors below a tenth of the
+# Logarithmic axes have no zero, and one face fitted by chance must not stretch them: errors below a tenth of the
 # median, or below this fraction of the normaliser, are drawn at the edge.
 FLOOR = 1e-4
 BOOKKEEPING = ("epoch", "step", "lr", "learning_rate", "seconds", "time")
 
 
 class PlainFigure(Figure):
-    """A figure on an Agg canvas that shows texts as they are: names of files and models may hold ``$``, which is no
-    formula there."""
+    """A figure on an Agg canvas that draws ``$`` in names of files and models as it is, not as a formula."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -51,27 +49,39 @@ class PlainFigure(Figure):
 
 
 def figure_bytes(figure, image_format="png", dpi=130):
-    """A figure as the bytes of a ``png``, in 256 colours, or of a ``jpeg`` (for faces)."""
+    """A figure as the bytes of a ``png`` of 256 colours, or of a ``jpeg`` (for faces)."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format=image_format, dpi=dpi, facecolor="white")
     if image_format == "png":
-        # A chart in a palette has a third of the bytes, and no difference that shows.
+        # A palette takes a third of the bytes and shows no difference.
         drawn, buffer = Image.open(buffer).convert("RGB"), io.BytesIO()
         drawn.quantize(256).save(buffer, "png", optimize=True)
     return buffer.getvalue()
+
+
+def new_figure(width, height, panels=1, columns=1):
+    """A `PlainFigure` of a size in inches, and the list of its axes, each with a grid."""
+    figure = PlainFigure(figsize=(width, height), layout="constrained")
+    lines = -(-panels // columns)
+    axes = [figure.add_subplot(lines, columns, i + 1) for i in range(panels)]
+    for one in axes:
+        one.grid(color="0.9", linewidth=0.8)
+        one.set_axisbelow(True)
+        one.spines[["top", "right"]].set_visible(False)
+    return figure, axes
 
 
 def ced_figure(curves, *, title, limit=0.15):
     """Cumulative error distributions.
 
     Args:
-        curves: label -> (n,) errors of the images, fractions of the normaliser; not finite for a face without
-            prediction, so that its curve ends below 100 %.
+        curves: label -> (n,) errors of the faces, fractions of the normaliser; not finite for a face without
+            prediction, so that the curve ends below 100 %.
         title: what was measured, with which normaliser.
         limit: right end of the axis, a fraction.
 
     Returns:
-        A matplotlib `Figure`; the legend gives the NME of each curve, over the faces that have a prediction.
+        A matplotlib `Figure`; the legend gives the NME of each curve over the faces that have a prediction.
     """
     figure, (axes,) = new_figure(5.6, 4.2 + 0.2 * len(curves))
     drawn = {}
@@ -81,9 +91,9 @@ def ced_figure(curves, *, title, limit=0.15):
         # Steps from zero, continued to the edge of the plot.
         x = np.concatenate([[0.0], x[found], [max([limit, *x[found][-1:]])]])
         y = np.concatenate([[0.0], y[found], [found.mean()]])
-        facts = [f"NME {metrics.nme(errors):.2f} %"] if found.any() else []
-        facts += [] if found.all() else [f"{np.sum(~found)} of {len(found)} missing"]
-        name = f"{label} ({', '.join(facts)})"
+        nme = f"NME {metrics.nme(errors):.2f} %" if found.any() else ""
+        missing = "" if found.all() else f"{np.sum(~found)} of {len(found)} missing"
+        name = f"{label} ({', '.join(filter(None, (nme, missing)))})"
         (drawn[name],) = axes.step(100 * x, 100 * y, where="post", linewidth=2, **_line(i))
     for threshold in THRESHOLDS:
         axes.axvline(100 * threshold, color="0.5", linewidth=1, zorder=0)
@@ -97,20 +107,20 @@ def ced_figure(curves, *, title, limit=0.15):
 
 
 def spread_by_error(errors, count):
-    """Positions of ``count`` faces from the best to the worst, evenly spaced in rank: neither picked nor flattering."""
+    """Positions of ``count`` faces from the best to the worst, evenly spaced in rank."""
     order = np.argsort(errors, kind="stable")
     return order[np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int))]
 
 
 def worst_median_best(errors, count):
-    """Positions of the worst, the median and the best faces, ``count`` of each and none of them twice.
+    """Positions of the worst, the median and the best faces, ``count`` of each, and no face twice.
 
-    Faces without prediction (errors that are not finite) stand before the worst and take half of their places at most,
-    so that the worst predictions are seen too. The median is that of the faces with one.
+    Faces without prediction (errors that are not finite) come first among the worst and take at most half of their
+    places, so that the worst predictions are seen too. The median is that of the faces with a prediction.
 
     Args:
-        errors: (n,) errors of the faces, fractions.
-        count: of each; a third of the faces at the most.
+        errors: (n,) errors of the faces.
+        count: of each kind; at most a third of the faces.
 
     Returns:
         A dict ``worst`` (the worst first), ``median``, ``best`` (the best first) -> (m,) positions. With fewer than
@@ -128,18 +138,12 @@ def worst_median_best(errors, count):
 
 
 def error_text(error):
-    """What to write below a face: its error (a fraction) in percent, or that it has no prediction."""
+    """The text below a face: its error (a fraction) in percent, or that it has no prediction."""
     return f"error {100 * error:.1f} %" if np.isfinite(error) else "no face found"
 
 
 def face_figure(prepared, row, prediction):
-    """One face with truth and prediction drawn on it, for a gallery.
-
-    Args:
-        prepared: the `PreparedDataset`.
-        row: of the face.
-        prediction: (N, 2) points in pixels of the source image; NaN where there are none, and then only the truth is
-            drawn.
+    """One face with its true points and its prediction (N, 2) in pixels of the source image, NaN where there is none.
 
     Returns:
         A square matplotlib `Figure` without margins.
@@ -150,7 +154,7 @@ def face_figure(prepared, row, prediction):
 
 
 def face_grid(prepared, rows, predictions, *, errors=None, columns=4, title=""):
-    """Faces with truth and prediction drawn on them.
+    """A grid of faces with truth and prediction drawn on them.
 
     Args:
         prepared: the `PreparedDataset`.
@@ -181,8 +185,23 @@ def face_grid(prepared, rows, predictions, *, errors=None, columns=4, title=""):
     return figure
 
 
+def read_history(path):
+    """The records of a run's ``metrics.jsonl``: a list of dicts.
+
+    Raises:
+        DataError: the file is missing or a line is no JSON object.
+    """
+    try:
+        records = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: unreadable ({error}): expected one JSON object a line") from error
+    if not all(isinstance(record, dict) for record in records):
+        raise DataError(f"{path}: expected one JSON object a line")
+    return records
+
+
 def training_curves(histories):
-    """What training logged: the validation NME first, then one panel for each loss term.
+    """The validation NME of runs over the epochs, and one panel for each loss term.
 
     Args:
         histories: label -> the records of a run (see `read_history`).
@@ -191,7 +210,7 @@ def training_curves(histories):
         A matplotlib `Figure`.
 
     Raises:
-        DataError: not one record to draw.
+        DataError: no record that can be drawn.
     """
     terms = list(dict.fromkeys(key for records in histories.values() for record in records for key in record))
     terms = [term for term in terms if term not in BOOKKEEPING and _series(histories, term)]
@@ -220,7 +239,7 @@ def differences_figure(comparison):
         comparison: what `kdloss.evaluation.comparison.compare` returned.
 
     Returns:
-        A matplotlib `Figure`: models against the reference above, the other pairs below a line.
+        A matplotlib `Figure`: above, models against the reference; below a line, the other pairs.
     """
     pairs = comparison["pairs"]
     figure, (axes,) = new_figure(7.2, 1.3 + 0.46 * len(pairs))
@@ -230,7 +249,7 @@ def differences_figure(comparison):
         axes.plot([pair["low"], pair["high"]], [i, i], color=colour, linewidth=2, solid_capstyle="butt")
         fill = colour if pair["settled"] else "white"
         axes.plot(pair["difference"], i, "o", color=colour, markerfacecolor=fill, markersize=7, markeredgewidth=1.6)
-        # Above its interval and not beside it: names of models can be long.
+        # The text stands above its interval, not beside it: names of models can be long.
         values = f"{pair['difference']:+.3f} [{pair['low']:+.3f}, {pair['high']:+.3f}]"
         text = textwrap.fill(f"{pair['model']} against {pair['against']}: {values}", 105)
         place = {"xycoords": ("axes fraction", "data"), "xytext": (2, 6), "textcoords": "offset points"}
@@ -246,14 +265,14 @@ def differences_figure(comparison):
 
 
 def scatter_figure(a, b):
-    """The errors of two models face by face, with the diagonal between wins and losses.
+    """The errors of two models face by face; the diagonal separates wins from losses.
 
     Args:
         a, b: two `Evaluation`\\ s of the same faces; those that only one has are left out.
 
     Returns:
-        A matplotlib `Figure`: ``a`` to the right, ``b`` upwards, both in percent on axes of logarithms. Faces without
-        prediction lie on the far edge.
+        A matplotlib `Figure` with logarithmic axes: errors of ``a`` to the right, of ``b`` upwards, in percent. Faces
+        without prediction lie on the far edge.
 
     Raises:
         DataError: measured on other faces, or no face in common.
@@ -292,18 +311,17 @@ def scatter_figure(a, b):
 def robustness_figure(result):
     """Two heat maps of NME on one colour scale: the box shifted, and the box scaled and turned.
 
-    The unperturbed box is framed. A star marks the settings in which more than half of the crops reach beyond the
-    stored pictures.
+    The unperturbed box is framed. A star marks settings where most of the crops reach beyond the stored pictures.
 
     Args:
-        result: what `measure_robustness` returned, or JSON made of it.
+        result: what `measure_robustness` returned.
 
     Returns:
         A matplotlib `Figure`.
     """
     shift, turn = result["shift"], result["scale_rotation"]
     every = np.concatenate([np.ravel(shift["nme"]), np.ravel(turn["nme"])])
-    # By ratio: one box that breaks the model would else paint all others the same.
+    # A linear scale would paint all boxes the same next to one that breaks the model.
     lowest = max(every.min(), 1e-3)
     norm = LogNorm(lowest, max(every.max(), 1.05 * lowest), clip=True)
     figure = PlainFigure(figsize=(10.4, 5.4), layout="constrained")
@@ -330,40 +348,33 @@ def robustness_figure(result):
     )
     figure.suptitle(title, fontsize=12)
     if max(np.max(shift["outside"]), np.max(turn["outside"])) > 0.5:
-        figure.supxlabel("* these crops reach beyond the stored pictures and are black there", fontsize=9)
+        figure.supxlabel("* most of these crops reach beyond the stored pictures and are black there", fontsize=9)
     return figure
 
 
-def read_history(path):
-    """The records of a run's ``metrics.jsonl``: a list of dicts.
+def reliability_figure(record):
+    """Two panels over confidence: the share of points within beside the diagonal, and the mean error.
 
-    Raises:
-        DataError: the file is missing or a line is no JSON object.
+    Args:
+        record: see `kdloss.evaluation.tables.reliability_table`.
+
+    Returns:
+        A matplotlib `Figure`.
     """
-    try:
-        records = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: unreadable ({error}): expected one JSON object a line") from error
-    if not all(isinstance(record, dict) for record in records):
-        raise DataError(f"{path}: expected one JSON object a line")
-    return records
-
-
-def new_figure(width, height, panels=1, columns=1):
-    """A `PlainFigure` of a size in inches and its list of axes, with a grid behind what is drawn."""
-    figure = PlainFigure(figsize=(width, height), layout="constrained")
-    lines = -(-panels // columns)
-    axes = [figure.add_subplot(lines, columns, i + 1) for i in range(panels)]
-    for one in axes:
-        one.grid(color="0.9", linewidth=0.8)
-        one.set_axisbelow(True)
-        one.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+    figure, (left, right) = new_figure(8.4, 3.8, 2, 2)
+    groups, share = record["groups"], f"{100 * record['within']:g} %"
+    confidence, within, error = ([group[key] for group in groups] for key in ("confidence", "within", "error"))
+    left.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
+    left.plot(confidence, within, "o-", color=PALETTE[0])
+    left.set(xlabel="confidence", xlim=(0, 1), ylim=(0, 1), ylabel=f"share within {share} of the box")
+    right.plot(confidence, error, "o-", color=PALETTE[1])
+    right.set(xlabel="confidence", ylabel="mean error, % of the box's side", xlim=(0, 1), ylim=(0, None))
+    figure.suptitle(reliability_title(record), fontsize=10)
+    return figure
 
 
 def _legend_below(figure, drawn):
-    """A legend of label -> artist below the plot: inside, it would hide the curve of one model or another. Matplotlib
-    on its own leaves out labels that begin with ``_``."""
+    """A legend of label -> artist below the plot, where it hides no curve. Matplotlib's own skips labels with ``_``."""
     figure.legend(list(drawn.values()), list(drawn), loc="outside lower center", frameon=False, fontsize=9)
 
 
@@ -400,7 +411,7 @@ def _draw_face(axes, prepared, row, prediction):
 
 
 def _heat_map(axes, grid, columns, lines, norm):
-    """Draws one grid with its values written in the cells; columns and lines are the labels of the ticks."""
+    """Draws a grid of NMEs with the values in its cells; columns and lines are the labels of the ticks."""
     image = axes.imshow(grid["nme"], cmap=HEAT, norm=norm, aspect="auto")
     axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(lines)), lines)
@@ -414,37 +425,3 @@ def _heat_map(axes, grid, columns, lines, norm):
         if columns[j].rstrip("°") == "0" and lines[i] in ("0", "1.0"):
             axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor="red", linewidth=2))
     return image
-
-
-def reliability_table(found):
-    """A `Table` of the groups, the least confident on top."""
-    shares = [Column(key, key, 3) for key in ("confidence", "within")]
-    columns = (*shares, Column("error", "mean error, % of box"))
-    rows = tuple(Row(f"{i} of {len(found['groups'])}", group) for i, group in enumerate(found["groups"], 1))
-    notes = [
-        f"groups of {found['points'] // len(found['groups'])} points, from the least to the most confident",
-        f"within: share of points within {100 * found['within']:g} % of the face box's side, which is what confidence "
-        f"estimates; of all points {found['share_within']:.3f}",
-        f"rank correlation of confidence and error {found['spearman']:.2f}; mean gap between confidence and share "
-        f"{found['calibration_error']:.3f}" + (f"; AUC {found['auc']:.3f}" if found["auc"] is not None else ""),
-    ]
-    return Table(_title(found), columns, rows, tuple(notes), "points")
-
-
-def reliability_figure(found):
-    """A figure of two panels: share within over confidence beside the diagonal, and mean error over confidence."""
-    figure, (left, right) = new_figure(8.4, 3.8, 2, 2)
-    sure = [group["confidence"] for group in found["groups"]]
-    left.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
-    left.plot(sure, [group["within"] for group in found["groups"]], "o-", color=PALETTE[0])
-    left.set(xlabel="confidence", xlim=(0, 1), ylim=(0, 1))
-    left.set_ylabel(f"share within {100 * found['within']:g} % of the box")
-    right.plot(sure, [group["error"] for group in found["groups"]], "o-", color=PALETTE[1])
-    right.set(xlabel="confidence", ylabel="mean error, % of the box's side", xlim=(0, 1), ylim=(0, None))
-    figure.suptitle(_title(found), fontsize=10)
-    return figure
-
-
-def _title(found):
-    faces = f"{found['faces']} {found['split']} faces of {dataset_spec(found['dataset']).title}"
-    return f"{found['checkpoint']}: confidence on {faces}" + (", SYNTHETIC" if found["synthetic"] else "")

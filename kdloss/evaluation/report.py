@@ -2,7 +2,6 @@
 
 import json
 import time
-from pathlib import Path
 
 from kdloss.data.datasets import dataset_spec
 from kdloss.evaluation import plots
@@ -18,6 +17,35 @@ from kdloss.files import write_whole
 # Faces in each gallery: of one model, and of each of several.
 FACES, FACES_COMPARED = 8, 4
 HEADINGS = {"worst": "Worst", "median": "Around the median", "best": "Best"}
+
+
+def write_evaluation(folder, evaluation, baseline=None, robustness=None, **made):
+    """Writes ``metrics.json``, ``predictions.npz`` and ``ced.png`` of one model into a folder.
+
+    Args:
+        folder: is made where it is missing.
+        evaluation: an `Evaluation`.
+        baseline: the `Evaluation` of the mean shape, whose numbers and curve stand beside it, or None.
+        robustness: the dict of `measure_robustness`, or None.
+        made: further keys of ``metrics.json``: ``command`` (text), ``environment`` (dict), ``detector`` (dict).
+    """
+    record = evaluation.metrics | made
+    record |= {} if baseline is None else {"mean_shape": baseline.metrics["subsets"]}
+    record |= {} if robustness is None else {"robustness": robustness}
+    write_whole(folder / "metrics.json", json.dumps(record, indent=1, allow_nan=False))
+    save_predictions(folder / "predictions.npz", evaluation.names, evaluation.points, evaluation.truth)
+    write_whole(folder / "ced.png", plots.figure_bytes(overlaid_ced([evaluation], baseline)))
+
+
+def write_comparison(folder, comparison, evaluations, baseline=None, **made):
+    """Writes ``comparison.json`` and ``ced.png`` into a folder.
+
+    Args:
+        folder, baseline, made: see `write_evaluation`.
+        comparison: what `kdloss.evaluation.comparison.compare` found of the ``evaluations``.
+    """
+    write_whole(folder / "comparison.json", json.dumps(comparison | made, indent=1, allow_nan=False))
+    write_whole(folder / "ced.png", plots.figure_bytes(overlaid_ced(evaluations, baseline)))
 
 
 def write_evaluation_report(
@@ -162,25 +190,6 @@ def _missing(evaluations):
         if missing["n"]:
             counted = "left out" if missing["counted"] == MISSING["skip"] else "counted as failures"
             yield f"{evaluation.label}: {missing['n']} faces without prediction, {counted}."
-
-
-def write_evaluation(folder, evaluation, baseline=None, robustness=None, **made):
-    """Writes them into a folder.
-
-    Args:
-        folder: is made where it is missing.
-        evaluation: an `Evaluation`.
-        baseline: the `Evaluation` of the mean shape, whose numbers and curve stand beside it, or None.
-        robustness: the dict of `measure_robustness`, or None; it becomes a part of ``metrics.json``.
-        made: how it was made: ``command`` (text) and ``environment`` (dict), for ``metrics.json``.
-    """
-    folder = Path(folder)
-    record = evaluation.metrics | made
-    record |= {} if baseline is None else {"mean_shape": baseline.metrics["subsets"]}
-    record |= {} if robustness is None else {"robustness": robustness}
-    write_whole(folder / "metrics.json", json.dumps(record, indent=1, allow_nan=False))
-    save_predictions(folder / "predictions.npz", evaluation.names, evaluation.points, evaluation.truth)
-    write_whole(folder / "ced.png", plots.figure_bytes(overlaid_ced([evaluation], baseline)))
 
 
 def overlaid_ced(evaluations, baseline=None):

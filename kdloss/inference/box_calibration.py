@@ -46,7 +46,8 @@ class BoxCalibration:
         return asdict(self) | {"scatter": list(self.scatter)}
 
 
-# (detector, scheme) -> calibration to `LANDMARK_BOX`. Measured on 2026-11-27 by the command above on 300 real 300-W training faces, evenly spaced among 1811; ``faces`` is how many of them the detector found.
+# (detector, scheme) -> calibration to `LANDMARK_BOX`. Measured on 2026-11-27 by the command above on 300
+# real 300-W training faces, evenly spaced among 1811; ``faces`` is how many of them the detector found.
 # The settings for photographs change it by less than faces scatter: on 222 training images as they are (faces a half of
 # the side) dy is 0.149 and scale 0.873, on 1421 faces of 452 pictures of 640 x 480 pixels, each put together of four
 # training images, 0.134 and 0.856. YuNet has none: its file was not at hand.

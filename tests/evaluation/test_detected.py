@@ -50,13 +50,13 @@ def loaded(faces_300w):
 
 def test_a_shared_difference_costs_nothing_once_calibrated(faces_300w, loaded):
     rows = faces_300w.indices("test")
-    faces = detect_faces(faces_300w, Half(faces_300w, blind=rows[:2]), BOX)
+    faces = detect_faces(faces_300w, rows, Half(faces_300w, blind=rows[:2]), BOX)
     assert faces.found.tolist() == [False, False, *[True] * 6]
     assert faces.calibrated[2:] == pytest.approx(faces_300w.boxes(BOX)[rows[2:]], abs=1e-3)
     assert faces.uncalibrated[2:] == pytest.approx(BOX.grow(faces.boxes[2:]))
 
     main = evaluate_loaded(faces_300w, loaded, boxes=faces.calibrated, detector="half", missing="skip")
-    again, own, uncalibrated = evaluate_beside(faces_300w, loaded, faces, main, split="test")
+    again, own, uncalibrated = evaluate_beside(main, faces, split="test")
     usual = evaluate_loaded(faces_300w, loaded)
     assert main.rows.tolist() == own.rows.tolist() == uncalibrated.rows.tolist()
     assert main.errors == pytest.approx(usual.errors[2:], abs=1e-5)
@@ -100,9 +100,9 @@ def test_the_command_prints_and_records_it(faces_300w, loaded, monkeypatch, tmp_
 def test_faces_are_read_once_more_around_the_landmarks_found(faces_300w, loaded, reach, moves):
     """Unless those are so far off that the box around them is of something else."""
     loaded.model.unit = np.random.default_rng(3).uniform(-reach, reach, loaded.model.unit.shape).astype(np.float32)
-    faces = detect_faces(faces_300w, Half(faces_300w), BOX)
+    faces = detect_faces(faces_300w, faces_300w.indices("test"), Half(faces_300w), BOX)
     main = evaluate_loaded(faces_300w, loaded, boxes=faces.calibrated, detector="half")
-    again = evaluate_beside(faces_300w, loaded, faces, main)[0]
+    again = evaluate_beside(main, faces)[0]
     assert np.allclose(again.points, main.points) != moves
     if moves:
         crops = [FaceCrop.from_box(box, 32) for box in faces.calibrated]

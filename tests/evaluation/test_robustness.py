@@ -13,8 +13,9 @@ from kdloss.data.prepared import PreparedDataset
 from kdloss.data.schemes import SCHEMES
 from kdloss.errors import DataError
 from kdloss.evaluation import metrics, plots
+from kdloss.evaluation.detector_boxes import measure_detector
 from kdloss.evaluation.plots import robustness_figure
-from kdloss.evaluation.robustness import ROTATIONS, SCALES, SHIFTS, measure_detector, measure_robustness
+from kdloss.evaluation.robustness import ROTATIONS, SCALES, SHIFTS, measure_robustness
 from kdloss.inference.detectors import Detector
 from kdloss.inference.prediction import predict_dataset
 
