@@ -1,4 +1,7 @@
-"""Pictures of evaluations, trainings and confidences, without a window, global state, or trouble with threads."""
+"""Pictures of evaluations, trainings and confidences: functions that return matplotlib figures.
+
+Figures live on an Agg canvas: no window, no global state, safe in threads.
+"""
 
 import io
 import json
@@ -48,17 +51,6 @@ class PlainFigure(Figure):
         super().draw(renderer)
 
 
-def figure_bytes(figure, image_format="png", dpi=130):
-    """A figure as the bytes of a ``png`` of 256 colours, or of a ``jpeg`` (for faces)."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=image_format, dpi=dpi, facecolor="white")
-    if image_format == "png":
-        # A palette takes a third of the bytes and shows no difference.
-        drawn, buffer = Image.open(buffer).convert("RGB"), io.BytesIO()
-        drawn.quantize(256).save(buffer, "png", optimize=True)
-    return buffer.getvalue()
-
-
 def new_figure(width, height, panels=1, columns=1):
     """A `PlainFigure` of a size in inches, and the list of its axes, each with a grid."""
     figure = PlainFigure(figsize=(width, height), layout="constrained")
@@ -71,17 +63,25 @@ def new_figure(width, height, panels=1, columns=1):
     return figure, axes
 
 
+def figure_bytes(figure, image_format="png", dpi=130):
+    """A figure as the bytes of a ``png`` of 256 colours, or of a ``jpeg`` (for faces)."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=image_format, dpi=dpi, facecolor="white")
+    if image_format == "png":
+        # A palette takes a third of the bytes and shows no difference.
+        drawn, buffer = Image.open(buffer).convert("RGB"), io.BytesIO()
+        drawn.quantize(256).save(buffer, "png", optimize=True)
+    return buffer.getvalue()
+
+
 def ced_figure(curves, *, title, limit=0.15):
-    """Cumulative error distributions.
+    """Cumulative error distributions; the legend gives the NME of each over the faces that have a prediction.
 
     Args:
         curves: label -> (n,) errors of the faces, fractions of the normaliser; not finite for a face without
             prediction, so that the curve ends below 100 %.
         title: what was measured, with which normaliser.
         limit: right end of the axis, a fraction.
-
-    Returns:
-        A matplotlib `Figure`; the legend gives the NME of each curve over the faces that have a prediction.
     """
     figure, (axes,) = new_figure(5.6, 4.2 + 0.2 * len(curves))
     drawn = {}
@@ -91,9 +91,9 @@ def ced_figure(curves, *, title, limit=0.15):
         # Steps from zero, continued to the edge of the plot.
         x = np.concatenate([[0.0], x[found], [max([limit, *x[found][-1:]])]])
         y = np.concatenate([[0.0], y[found], [found.mean()]])
-        nme = f"NME {metrics.nme(errors):.2f} %" if found.any() else ""
-        missing = "" if found.all() else f"{np.sum(~found)} of {len(found)} missing"
-        name = f"{label} ({', '.join(filter(None, (nme, missing)))})"
+        facts = [f"NME {metrics.nme(errors):.2f} %"] if found.any() else []
+        facts += [] if found.all() else [f"{np.sum(~found)} of {len(found)} missing"]
+        name = f"{label} ({', '.join(facts)})"
         (drawn[name],) = axes.step(100 * x, 100 * y, where="post", linewidth=2, **_line(i))
     for threshold in THRESHOLDS:
         axes.axvline(100 * threshold, color="0.5", linewidth=1, zorder=0)
@@ -113,14 +113,10 @@ def spread_by_error(errors, count):
 
 
 def worst_median_best(errors, count):
-    """Positions of the worst, the median and the best faces, ``count`` of each, and no face twice.
+    """Positions of the worst, the median and the best faces, ``count`` of each but at most a third, and none twice.
 
     Faces without prediction (errors that are not finite) come first among the worst and take at most half of their
     places, so that the worst predictions are seen too. The median is that of the faces with a prediction.
-
-    Args:
-        errors: (n,) errors of the faces.
-        count: of each kind; at most a third of the faces.
 
     Returns:
         A dict ``worst`` (the worst first), ``median``, ``best`` (the best first) -> (m,) positions. With fewer than
@@ -142,41 +138,25 @@ def error_text(error):
     return f"error {100 * error:.1f} %" if np.isfinite(error) else "no face found"
 
 
-def face_figure(prepared, row, prediction):
-    """One face with its true points and its prediction (N, 2) in pixels of the source image, NaN where there is none.
-
-    Returns:
-        A square matplotlib `Figure` without margins.
-    """
+def face_figure(evaluation, position):
+    """The face at a position of an `Evaluation`, with truth and prediction; a square figure without margins."""
     figure = PlainFigure(figsize=(2.6, 2.6))
-    _draw_face(figure.add_axes((0, 0, 1, 1)), prepared, row, prediction)
+    _draw_face(figure.add_axes((0, 0, 1, 1)), evaluation, position)
     return figure
 
 
-def face_grid(prepared, rows, predictions, *, errors=None, columns=4, title=""):
-    """A grid of faces with truth and prediction drawn on them.
-
-    Args:
-        prepared: the `PreparedDataset`.
-        rows: (n,) row numbers of the faces to draw.
-        predictions: (n, N, 2) points in pixels of the source images.
-        errors: (n,) their errors, fractions, written below the faces.
-        columns: faces in a row of the grid.
-        title: over the grid.
-
-    Returns:
-        A matplotlib `Figure`.
-    """
-    columns = min(columns, len(rows))
+def face_grid(evaluation, positions, *, columns=4, title=""):
+    """Faces of an `Evaluation` with truth and prediction, ``columns`` in a row, and their errors below them."""
+    columns, errors = min(columns, len(positions)), evaluation.errors
     side, below, head = 2.3, 0.25, 0.75 if title else 0.45
-    height = (side + below) * -(-len(rows) // columns) + head
+    height = (side + below) * -(-len(positions) // columns) + head
     figure = PlainFigure(figsize=(side * columns, height))
-    for i, row in enumerate(rows):
+    for i, position in enumerate(positions):
         left, top = (i % columns) / columns, 1 - (head + (i // columns) * (side + below)) / height
         axes = figure.add_axes((left + 0.01 / columns, top - side / height, 0.98 / columns, side / height))
-        _draw_face(axes, prepared, row, predictions[i])
-        if errors is not None:
-            axes.text(0.5, -0.015, error_text(errors[i]), transform=axes.transAxes, ha="center", va="top")
+        _draw_face(axes, evaluation, position)
+        text = error_text(errors[position])
+        axes.text(0.5, -0.015, text, transform=axes.transAxes, ha="center", va="top")
     if title:
         figure.text(0.5, 1 - 0.12 / height, title, ha="center", va="top", fontsize=11)
     keys = [Line2D([], [], color=colour, linewidth=3, path_effects=OUTLINE) for colour in (TRUTH, PREDICTION)]
@@ -185,61 +165,11 @@ def face_grid(prepared, rows, predictions, *, errors=None, columns=4, title=""):
     return figure
 
 
-def read_history(path):
-    """The records of a run's ``metrics.jsonl``: a list of dicts.
-
-    Raises:
-        DataError: the file is missing or a line is no JSON object.
-    """
-    try:
-        records = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: unreadable ({error}): expected one JSON object a line") from error
-    if not all(isinstance(record, dict) for record in records):
-        raise DataError(f"{path}: expected one JSON object a line")
-    return records
-
-
-def training_curves(histories):
-    """The validation NME of runs over the epochs, and one panel for each loss term.
-
-    Args:
-        histories: label -> the records of a run (see `read_history`).
-
-    Returns:
-        A matplotlib `Figure`.
-
-    Raises:
-        DataError: no record that can be drawn.
-    """
-    terms = list(dict.fromkeys(key for records in histories.values() for record in records for key in record))
-    terms = [term for term in terms if term not in BOOKKEEPING and _series(histories, term)]
-    if not terms:
-        raise DataError(f"training curves: nothing to draw in {', '.join(histories) or 'no runs'}")
-    terms.sort(key=lambda term: (term != "val_nme", term != "loss", term.startswith("val_")))
-    columns = min(2, len(terms))
-    figure, panels = new_figure(5.0 * columns, 3.2 * -(-len(terms) // columns), len(terms), columns)
-    lines = {label: _line(i) for i, label in enumerate(histories)}
-    for axes, term in zip(panels, terms, strict=True):
-        for label, (x, y) in _series(histories, term).items():
-            marker = "o" if len(x) == 1 else None
-            axes.plot(x, y, linewidth=1.8, label=label, marker=marker, **lines[label])
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set(xlabel="epoch", title="validation NME, %" if term == "val_nme" else term.replace("_", " "))
-        if term == "val_nme" or axes is panels[0]:
-            labels = [line.get_label() for line in axes.lines]
-            axes.legend(axes.lines, labels, frameon=True, framealpha=0.9, fontsize=8)
-    return figure
-
-
 def differences_figure(comparison):
-    """The difference of NME of each pair with its interval; filled where the interval excludes zero.
+    """The difference of NME of each pair with its interval, filled where the interval excludes zero.
 
-    Args:
-        comparison: what `kdloss.evaluation.comparison.compare` returned.
-
-    Returns:
-        A matplotlib `Figure`: above, models against the reference; below a line, the other pairs.
+    Models against the reference stand above, the other pairs below a line. ``comparison`` is what
+    `kdloss.evaluation.comparison.compare` returned.
     """
     pairs = comparison["pairs"]
     figure, (axes,) = new_figure(7.2, 1.3 + 0.46 * len(pairs))
@@ -265,14 +195,9 @@ def differences_figure(comparison):
 
 
 def scatter_figure(a, b):
-    """The errors of two models face by face; the diagonal separates wins from losses.
+    r"""The errors of two `Evaluation`\ s face by face, in percent; the diagonal separates wins from losses.
 
-    Args:
-        a, b: two `Evaluation`\\ s of the same faces; those that only one has are left out.
-
-    Returns:
-        A matplotlib `Figure` with logarithmic axes: errors of ``a`` to the right, of ``b`` upwards, in percent. Faces
-        without prediction lie on the far edge.
+    Faces that only one has are left out. Faces without prediction lie on the far edge.
 
     Raises:
         DataError: measured on other faces, or no face in common.
@@ -308,18 +233,13 @@ def scatter_figure(a, b):
     return figure
 
 
-def robustness_figure(result):
+def robustness_figure(record):
     """Two heat maps of NME on one colour scale: the box shifted, and the box scaled and turned.
 
-    The unperturbed box is framed. A star marks settings where most of the crops reach beyond the stored pictures.
-
-    Args:
-        result: what `measure_robustness` returned.
-
-    Returns:
-        A matplotlib `Figure`.
+    The unperturbed box is framed. A star marks settings where more than half of the crops reach beyond the stored
+    pictures. ``record`` is what `kdloss.evaluation.robustness.measure_robustness` returned.
     """
-    shift, turn = result["shift"], result["scale_rotation"]
+    shift, turn = record["shift"], record["scale_rotation"]
     every = np.concatenate([np.ravel(shift["nme"]), np.ravel(turn["nme"])])
     # A linear scale would paint all boxes the same next to one that breaks the model.
     lowest = max(every.min(), 1e-3)
@@ -335,16 +255,16 @@ def robustness_figure(result):
     right.set(xlabel="box turned clockwise", ylabel="box scaled by")
     right.set_title("scaled and turned", fontsize=11)
     bar = figure.colorbar(image, ax=[left, right], shrink=0.85, pad=0.015)
-    bar.set_label(f"NME, % ({result['normaliser']}), by ratio")
+    bar.set_label(f"NME, % ({record['normaliser']}), logarithmic scale")
     bar.outline.set_visible(False)
     bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
     bar.ax.yaxis.set_minor_locator(NullLocator())
     bar.ax.yaxis.set_major_formatter("{x:g}")
-    faces = f"{result['n']} synthetic faces" if result["synthetic"] else f"{result['n']} faces"
-    ratio = "" if result["robust_ratio"] is None else f" ({result['robust_ratio']:.2f} times)"
+    faces = f"{record['n']} synthetic faces" if record["synthetic"] else f"{record['n']} faces"
+    ratio = "" if record["robust_ratio"] is None else f" ({record['robust_ratio']:.2f} times)"
     title = (
-        f"Box robustness, {result['dataset']}, {faces}, box {result['box']}\n"
-        f"NME {result['baseline_nme']:.2f} % in the unperturbed box, {result['robust_nme']:.2f} % perturbed{ratio}"
+        f"Box robustness, {record['dataset']}, {faces}, box {record['box']}\n"
+        f"NME {record['baseline_nme']:.2f} % in the unperturbed box, {record['robust_nme']:.2f} % perturbed{ratio}"
     )
     figure.suptitle(title, fontsize=12)
     if max(np.max(shift["outside"]), np.max(turn["outside"])) > 0.5:
@@ -352,21 +272,63 @@ def robustness_figure(result):
     return figure
 
 
+def training_curves(histories):
+    """The validation NME of runs over the epochs, and one panel for each loss term.
+
+    Args:
+        histories: label -> the records of a run (see `read_history`).
+
+    Raises:
+        DataError: no record that can be drawn.
+    """
+    terms = list(dict.fromkeys(key for records in histories.values() for record in records for key in record))
+    terms = [term for term in terms if term not in BOOKKEEPING and _series(histories, term)]
+    if not terms:
+        raise DataError(f"training curves: nothing to draw in {', '.join(histories) or 'no runs'}")
+    terms.sort(key=lambda term: (term != "val_nme", term != "loss", term.startswith("val_")))
+    columns = min(2, len(terms))
+    figure, panels = new_figure(5.0 * columns, 3.2 * -(-len(terms) // columns), len(terms), columns)
+    lines = {label: _line(i) for i, label in enumerate(histories)}
+    for axes, term in zip(panels, terms, strict=True):
+        for label, (x, y) in _series(histories, term).items():
+            marker = "o" if len(x) == 1 else None
+            axes.plot(x, y, linewidth=1.8, label=label, marker=marker, **lines[label])
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(xlabel="epoch", title="validation NME, %" if term == "val_nme" else term.replace("_", " "))
+        if term == "val_nme" or axes is panels[0]:
+            labels = [line.get_label() for line in axes.lines]
+            axes.legend(axes.lines, labels, frameon=True, framealpha=0.9, fontsize=8)
+    return figure
+
+
+def read_history(path):
+    """The records of a run's ``metrics.jsonl``: a list of dicts.
+
+    Raises:
+        DataError: the file is missing or a line is no JSON object.
+    """
+    try:
+        records = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: unreadable ({error}): expected one JSON object a line") from error
+    if not all(isinstance(record, dict) for record in records):
+        raise DataError(f"{path}: expected one JSON object a line")
+    return records
+
+
 def reliability_figure(record):
     """Two panels over confidence: the share of points within beside the diagonal, and the mean error.
 
-    Args:
-        record: see `kdloss.evaluation.tables.reliability_table`.
-
-    Returns:
-        A matplotlib `Figure`.
+    ``record`` is that of `kdloss.evaluation.tables.reliability_table`.
     """
     figure, (left, right) = new_figure(8.4, 3.8, 2, 2)
-    groups, share = record["groups"], f"{100 * record['within']:g} %"
-    confidence, within, error = ([group[key] for group in groups] for key in ("confidence", "within", "error"))
+    confidence, within, error = (
+        [group[key] for group in record["groups"]] for key in ("confidence", "within", "error")
+    )
     left.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
     left.plot(confidence, within, "o-", color=PALETTE[0])
-    left.set(xlabel="confidence", xlim=(0, 1), ylim=(0, 1), ylabel=f"share within {share} of the box")
+    left.set(xlabel="confidence", xlim=(0, 1), ylim=(0, 1))
+    left.set_ylabel(f"share within {100 * record['within']:g} % of the box")
     right.plot(confidence, error, "o-", color=PALETTE[1])
     right.set(xlabel="confidence", ylabel="mean error, % of the box's side", xlim=(0, 1), ylim=(0, None))
     figure.suptitle(reliability_title(record), fontsize=10)
@@ -395,9 +357,10 @@ def _series(histories, term):
     return {label: tuple(zip(*pairs, strict=True)) for label, pairs in series.items() if pairs}
 
 
-def _draw_face(axes, prepared, row, prediction):
+def _draw_face(axes, evaluation, position):
+    prepared, row = evaluation.prepared, evaluation.rows[position]
     truth = prepared.points[row]
-    predicted = transform_points(invert(prepared.to_image[row]), prediction)
+    predicted = transform_points(invert(prepared.to_image[row]), evaluation.points[position])
     axes.imshow(prepared.faces[row], interpolation="antialiased")
     for points, colour in ((truth, TRUTH), (predicted, PREDICTION)):
         for line in prepared.scheme.skeleton:

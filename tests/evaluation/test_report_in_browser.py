@@ -10,7 +10,7 @@ from kdloss.evaluation.html import Section, write_report
 from kdloss.evaluation.report import write_evaluation_report
 from kdloss.evaluation.tables import Column, Row, Table
 from tests.browser import headless_chromium
-from tests.evaluation.test_evaluation_report import ROBUSTNESS
+from tests.evaluation.test_report import ROBUSTNESS
 
 
 @pytest.fixture(scope="module")
