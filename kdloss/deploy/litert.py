@@ -5,17 +5,10 @@ import re
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 
+from kdloss.deploy.exported_files import attach, exported, image_signature, prepare_export
 from kdloss.errors import ConfigError
 from kdloss.files import replacing
-from kdloss.inference.metadata import (
-    IMAGE,
-    POINTS,
-    SPREAD,
-    attach,
-    exported,
-    image_signature,
-    prepare_export,
-)
+from kdloss.inference.metadata import IMAGE, POINTS, SPREAD
 from kdloss.machine import without_messages
 
 

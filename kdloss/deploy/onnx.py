@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from kdloss.deploy.exported_files import attach, exported, image_signature, prepare_export
 from kdloss.deploy.half_precision import half
 from kdloss.errors import ConfigError
 from kdloss.files import replacing
-from kdloss.inference.metadata import IMAGE, POINTS, SPREAD, attach, exported, image_signature, prepare_export
+from kdloss.inference.metadata import IMAGE, POINTS, SPREAD
 from kdloss.inference.onnx_reader import INSTALL
 
 _BATCH = "batch"  # the symbolic size of the batch dimension
