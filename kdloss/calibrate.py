@@ -29,8 +29,7 @@ from kdloss.inference.box_calibration import LANDMARK_BOX, calibrate, write_cali
 from kdloss.inference.confidence import Confidence, store_confidence
 from kdloss.inference.confidence_fit import measure_confidence, reliability
 from kdloss.inference.detectors import DETECTORS, detector
-from kdloss.inference.metadata import with_confidence
-from kdloss.inference.readers import check_reader, load_reader
+from kdloss.inference.readers import find_model
 from kdloss.machine import environment
 from kdloss.models.checkpoint import require_scheme
 
@@ -46,9 +45,8 @@ def main(argv=None):
 def calibrate_confidence(args):
     """Shows how good a network's confidence is; measures and stores it first where the file carries none."""
     prepared = check_data(args.dataset, args.data)
-    file, card = check_reader(args.checkpoint)
-    reader = None if card else load_reader(args.checkpoint)  # LiteRT and ONNX Runtime load within a second
-    card = with_confidence(card, file) if card else reader.card
+    model = find_model(args.checkpoint)
+    file, card = model.path, model.card
     carries = file.suffix != ".keras" or file.parent.parent == pretrained.ROOT
     if args.plot and args.plot.suffix != ".png":
         raise ConfigError(f"--plot {args.plot}: expected a name that ends in .png")
@@ -67,7 +65,7 @@ def calibrate_confidence(args):
         raise ConfigError(
             f"{args.checkpoint}: holds no confidence: calibrate the checkpoint it was made from, then export it again"
         )
-    reader = reader or load_reader(args.checkpoint)
+    reader = model.load()
     if carries:
         confidence = Confidence.from_json(card["confidence"], prepared.scheme.num_points)
     else:

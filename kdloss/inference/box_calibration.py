@@ -1,10 +1,9 @@
-"""From a detector's boxes to the boxes that a model was trained in: measured on training faces, stored, read.
+"""From a detector's boxes to the boxes that a model was trained in.
 
-Where the two boxes differ the same way on all faces, a `BoxCalibration` takes the difference out. What it leaves, the
-scatter, is what a model has to bear. A stored calibration lets a photograph be read without a data set. It leads to
-landmark boxes, which just hold the landmarks and so depend on which points are annotated: it belongs to one detector
-and one landmark scheme. ``python -m kdloss.calibrate detector`` measures it, for detectors and schemes that have none
-here too.
+A detector's box differs from the box around the landmarks: a `BoxCalibration` corrects what is the same on all faces.
+What differs from face to face, the scatter, remains. A calibration belongs to one detector and one landmark scheme,
+because the box around the landmarks depends on which points are annotated. `CALIBRATIONS` holds those that come with the
+package; ``python -m kdloss.calibrate detector`` measures others.
 """
 
 import json
@@ -20,51 +19,57 @@ from kdloss.errors import ConfigError, DataError
 from kdloss.files import write_whole
 from kdloss.inference.detectors import DETECTORS, detected_boxes
 
-# The landmark box itself, widened to a square: what `BoxPolicy.grow` then makes any training crop of.
+# The landmark box widened to a square. `BoxPolicy.grow` makes any training crop of it.
 LANDMARK_BOX = BoxPolicy("gt", 1.0)
 
 
 @dataclass(frozen=True)
 class BoxCalibration:
-    """From a detector's boxes to the boxes of a `BoxPolicy`. The side of a box is sqrt(width height)."""
+    """From a detector's boxes to the boxes of a `BoxPolicy`. The side of a box is sqrt(width height).
 
-    dx: float  # from the centre of the detector's box to that of the policy's, right, in sides of the detector's box
-    dy: float  # down
-    scale: float  # side of the policy's box over that of the detector's
-    faces: int  # how many it was measured on
-    scatter: tuple[float, float, float]  # of single faces: interquartile ranges of dx, dy and the logarithm of scale
+    Args:
+        dx, dy: from the centre of the detector's box to the right and down to that of the policy's box, in sides of the
+            detector's box.
+        scale: side of the policy's box, in sides of the detector's box.
+        faces: how many faces it was measured on.
+        scatter: interquartile ranges over these faces of dx, dy and the logarithm of scale.
+    """
+
+    dx: float
+    dy: float
+    scale: float
+    faces: int
+    scatter: tuple[float, float, float]
 
     def apply(self, boxes):
-        """Detector's boxes (..., 4) -> square boxes (..., 4) to cut. NaN stays NaN."""
+        """The detector's boxes (..., 4) -> square boxes (..., 4) to cut. NaN stays NaN."""
         centre, side = _centre_and_side(boxes)
         centre = centre + side * [self.dx, self.dy]
         side = np.repeat(side * self.scale, 2, axis=-1)
         return np.concatenate([centre - side / 2, side], axis=-1)
 
     def to_json(self):
-        """The numbers by name, as JSON gives them back."""
+        """A dict for JSON."""
         return asdict(self) | {"scatter": list(self.scatter)}
 
 
-# (detector, scheme) -> calibration to `LANDMARK_BOX`. Measured on 2026-11-27 by the command above on 300
-# real 300-W training faces, evenly spaced among 1811; ``faces`` is how many of them the detector found.
-# The settings for photographs change it by less than faces scatter: on 222 training images as they are (faces a half of
-# the side) dy is 0.149 and scale 0.873, on 1421 faces of 452 pictures of 640 x 480 pixels, each put together of four
-# training images, 0.134 and 0.856. YuNet has none: its file was not at hand.
+# (detector, scheme) -> calibration to `LANDMARK_BOX`. `calibrate` measured it on 2026-11-27 on 300 real 300-W training
+# faces, evenly spaced among 1811. The settings for photographs change it by less than faces scatter: on 222 whole
+# training images (faces take half of the side) dy is 0.149 and scale 0.873; on 1421 faces of 452 pictures of 640 x 480
+# pixels, each composed of four training images, 0.134 and 0.856. YuNet has none, because its file was not at hand.
 CALIBRATIONS = {
     ("lbp", "68"): BoxCalibration(dx=-0.0038, dy=0.1381, scale=0.8612, faces=284, scatter=(0.1105, 0.0540, 0.0976))
 }
 
 
 def calibrate(prepared, rows, detector, policy, *, limit=300, announce=None):
-    """Measures how a detector's boxes lie to those of a policy: the medians over training faces.
+    """The `BoxCalibration` of a detector's boxes to those of a policy: medians over training faces.
 
-    Where the policy stretches its boxes (``paper``), the calibrated boxes are still square: no detector knows the
-    stretch.
+    Calibrated boxes are square even if the policy stretches its boxes (``paper``): no detector knows the stretch.
 
     Args:
         prepared, detector, announce: see `detected_boxes`.
-        rows: row numbers of training faces. Of more than ``limit``, as many are taken at even distances.
+        rows: row numbers of training faces; at most ``limit`` of them are used, evenly spaced.
         policy: the `BoxPolicy` of the model's training crops.
 
     Raises:
@@ -95,10 +100,10 @@ def stored_calibration(detector_name, scheme):
     """The `BoxCalibration` from a detector's boxes to square landmark boxes.
 
     Raises:
-        ConfigError: none was measured for the detector and the `LandmarkScheme` of the model that reads the boxes.
+        ConfigError: the package has none for the detector and the `LandmarkScheme` of the model that reads the boxes.
     """
     if (detector_name, scheme.name) not in CALIBRATIONS:
-        known = ", ".join(name for detector_of, name in CALIBRATIONS if detector_of == detector_name) or "none"
+        known = ", ".join(known_scheme for name, known_scheme in CALIBRATIONS if name == detector_name) or "none"
         raise ConfigError(
             f"detector {detector_name}: its boxes are calibrated for landmark schemes: {known}; the model reads scheme "
             f"{scheme.name}: give the faces' boxes yourself (--boxes), or faces already cut (--detector whole), or "
@@ -108,34 +113,34 @@ def stored_calibration(detector_name, scheme):
 
 
 def write_calibration(path, calibration, detector, scheme):
-    """Writes a calibration to `LANDMARK_BOX`, with the `Detector` and scheme of its measurement, to a JSON file."""
+    """Writes a calibration to `LANDMARK_BOX` as a JSON file that names the `Detector` and scheme of its measurement."""
     record = _measured_with(detector, scheme) | calibration.to_json()
     write_whole(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
 
 
 def read_calibration(path, detector, scheme):
-    """The `BoxCalibration` of a file of `write_calibration`, for a `Detector` and the scheme of a model.
+    """The `BoxCalibration` in a file of `write_calibration`, checked for a `Detector` and the scheme of a model.
 
     Raises:
         ConfigError: no such file, damaged, or measured with another detector, another file of it, or another scheme.
     """
-    anew, wanted = f"measure it: {_command(detector.name, scheme)}", _measured_with(detector, scheme)
+    remedy, expected = f"measure it: {_command(detector.name, scheme)}", _measured_with(detector, scheme)
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
         numbers = [float(record[name]) for name in ("dx", "dy", "scale")]
         scatter = tuple(map(float, record["scatter"]))
-        found = BoxCalibration(*numbers, int(record["faces"]), scatter)
-        is_from = {name: record[name] for name in wanted}
+        calibration = BoxCalibration(*numbers, int(record["faces"]), scatter)
+        measured_with = {name: record[name] for name in expected}
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}): {anew}") from error
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}): {remedy}") from error
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise ConfigError(f"{path}: no calibration of a detector, or damaged: {anew}") from error
-    if not (all(map(math.isfinite, [*numbers, *scatter])) and len(scatter) == 3 and found.scale > 0):
-        raise ConfigError(f"{path}: holds numbers that no calibration has: {anew}")
-    for name, value in wanted.items():
-        if is_from[name] != value:
-            raise ConfigError(f"{path}: was measured with {name} {is_from[name]}, expected {value}: {anew}")
-    return found
+        raise ConfigError(f"{path}: no calibration of a detector, or damaged: {remedy}") from error
+    if not (all(map(math.isfinite, [*numbers, *scatter])) and len(scatter) == 3 and calibration.scale > 0):
+        raise ConfigError(f"{path}: holds numbers that no calibration has: {remedy}")
+    for name, value in expected.items():
+        if measured_with[name] != value:
+            raise ConfigError(f"{path}: was measured with {name} {measured_with[name]}, expected {value}: {remedy}")
+    return calibration
 
 
 def _measured_with(detector, scheme):

@@ -17,12 +17,10 @@ from kdloss.inference.confidence import (
     VIEWS,
     WITHIN,
     Confidence,
-    fit_confidence,
-    point_errors,
     store_confidence,
     stored_confidence,
 )
-from kdloss.inference.confidence_fit import measure_confidence, reliability
+from kdloss.inference.confidence_fit import fit_confidence, measure_confidence, point_errors, reliability
 from kdloss.inference.readers import load_reader
 
 PLAIN = Confidence(SPREAD, -2.0, (0.0, 1.0), WITHIN, 10)
