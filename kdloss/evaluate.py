@@ -65,7 +65,8 @@ def main(argv=None):
     # Matplotlib, which neither --help nor a mistake in the command should wait for.
     from kdloss.evaluation.report import write_comparison, write_evaluation, write_evaluation_report
 
-    out, about = args.out or _default_folder(args, first.loaded), environment if _networks(evaluations) else machine
+    out = args.out or _default_folder(args, first.loaded)
+    about = environment if any(one.loaded for one in evaluations) else machine
     made = {"command": f"python -m kdloss.evaluate {shlex.join(words)}", "environment": about()}
     if args.compare:
         comparison = compare(evaluations)
@@ -85,7 +86,7 @@ def main(argv=None):
         write_evaluation(out, first, baseline, **record, **made)
         written = "metrics.json, predictions.npz and ced.png"
     if args.report:
-        write_evaluation_report(out / "report.html", evaluations, **shown, **made)
+        write_evaluation_report(out / "report.html", evaluations, made, **shown)
         written = f"report.html, {written}"
     print(f"wrote {written} to {out}")
     return 0
@@ -179,17 +180,12 @@ def _options(args):
     return {"split": args.split, "batch_size": args.batch_size, "flip": bool(args.flip_test)}
 
 
-def _networks(evaluations):
-    """The models behind evaluations; predictions files have none."""
-    return [one.loaded for one in evaluations if one.loaded]
-
-
 def _baseline(args, prepared, evaluations):
     """The `Evaluation` of the mean shape in the same boxes, for one model also on the same faces, or None."""
     if args.detector:
         print("the mean shape is no baseline here: it would stand in other boxes than the detector's")
         return None
-    box = args.box or next((loaded.box for loaded in _networks(evaluations)), BoxPolicy.parse(DEFAULT_BOX))
+    box = args.box or next((one.loaded.box for one in evaluations if one.loaded), BoxPolicy.parse(DEFAULT_BOX))
     alone = {} if args.compare else {"like": evaluations[0], "missing": args.missing or "error"}
     baseline = evaluate_mean_shape(prepared, box, split=args.split, **alone)
     if baseline is None:

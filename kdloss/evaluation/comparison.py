@@ -43,15 +43,14 @@ def compare(evaluations, *, seed=0):
                         "failures": {"both", "model_only", "against_only"}}, ...],
              "notes": [...]}
 
-        Of a model: ``n`` faces measured, ``left_out`` of them not in common, ``missing`` of the common ones without
-        prediction; NME (percent) over the common faces that it found, FR over all common ones.
+        Models: ``n`` faces measured, ``left_out`` of them not in common, ``missing`` of the common ones without
+        prediction; NME (percent) over the common faces that the model found, FR over all common ones.
 
-        Of a pair: ``difference`` is NME of ``model`` minus NME of ``against`` in points of a percent (below zero: the
-        model is better), with its paired bootstrap interval of 95 %; ``settled`` if that excludes zero. ``distance`` is
-        the mean distance of the two predictions of a point, in percent of the normaliser. These, the median and the
-        parts are over the ``n_found`` faces that both found. ``wins`` counts the faces where the model is better by
-        more than `TIE`, over all ``n``: a face found wins over one without prediction. ``failures`` are shares of the
-        ``n`` faces in percent, at 0.10.
+        Pairs: ``difference`` is NME of ``model`` minus that of ``against`` in points of a percent, with its paired
+        bootstrap interval of 95 %; ``settled`` if that excludes zero. ``distance`` is the mean distance of the two
+        predictions of a point in percent of the normaliser. These, the median and the parts are over the ``n_found``
+        faces that both found. ``wins`` (better by more than `TIE`; a face found wins over one without prediction) and
+        ``failures`` (percent, at 0.10) are over all ``n``.
 
     Raises:
         ConfigError: fewer than two models.
@@ -126,23 +125,14 @@ def comparison_tables(comparison):
         signed = {key: f"{pair[key]:+.3f}" for key in ("difference", "low", "high", "median_difference")}
         rows.append(Row(label, pair | pair["failures"] | signed | {"settled": YES_NO[pair["settled"]]}, kind))
         by_part.append(Row(label, {part: f"{value:+.3f}" for part, value in pair["parts"].items()}, kind))
+    columns = [Column(key, key) for key in ("difference", "low", "high")]
+    columns += [Column("settled", "excludes zero", words=True), Column("median_difference", "median")]
+    columns += [Column("wins", "better"), Column("losses", "worse"), Column("ties", "equal")]
+    columns += [Column("distance", "distance, %", 3), Column("both", "both fail, %")]
+    columns += [Column("model_only", "first fails, %"), Column("against_only", "second fails, %"), Column("n", "faces")]
     pairs = Table(
         f"Differences of NME in points of a percent, paired bootstrap, 95 %: {where}",
-        (
-            Column("difference", "difference"),
-            Column("low", "low"),
-            Column("high", "high"),
-            Column("settled", "excludes zero", words=True),
-            Column("median_difference", "median"),
-            Column("wins", "better"),
-            Column("losses", "worse"),
-            Column("ties", "equal"),
-            Column("distance", "distance, %", 3),
-            Column("both", "both fail, %"),
-            Column("model_only", "first fails, %"),
-            Column("against_only", "second fails, %"),
-            Column("n", "faces"),
-        ),
+        tuple(columns),
         tuple(rows),
         (
             "difference: NME of the first model minus that of the second, below zero the first is better; "
@@ -153,25 +143,15 @@ def comparison_tables(comparison):
         ),
         heading="pair",
     )
-    part_columns = tuple(Column(part, part) for part in comparison["pairs"][0]["parts"])
-    parts = Table(
-        f"Differences of NME by part, points of a percent: {where}", part_columns, tuple(by_part), heading="pair"
-    )
-    models = Table(
-        f"The models on the faces in common: {where}",
-        (
-            Column("nme", "NME, %"),
-            Column("fr10", "FR10, %"),
-            Column("n", "faces measured"),
-            Column("left_out", "not in common"),
-            Column("missing", "without prediction"),
-            Column("protocol", "protocol", words=True),
-        ),
-        tuple(Row(label, facts) for label, facts in comparison["models"].items()),
-        (LEGEND,),
-        heading="model",
-    )
-    return pairs, parts, models
+    title = f"Differences of NME by part, points of a percent: {where}"
+    columns = tuple(Column(part, part) for part in comparison["pairs"][0]["parts"])
+    parts = Table(title, columns, tuple(by_part), heading="pair")
+    title = f"The models on the faces in common: {where}"
+    columns = [Column("nme", "NME, %"), Column("fr10", "FR10, %"), Column("n", "faces measured")]
+    columns += [Column("left_out", "not in common"), Column("missing", "without prediction")]
+    columns += [Column("protocol", "protocol", words=True)]
+    rows = tuple(Row(label, facts) for label, facts in comparison["models"].items())
+    return pairs, parts, Table(title, tuple(columns), rows, (LEGEND,), heading="model")
 
 
 def comparison_lines(comparison):

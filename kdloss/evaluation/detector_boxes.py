@@ -20,21 +20,13 @@ from kdloss.inference.prediction import predict_crops
 
 @dataclass(frozen=True)
 class DetectedFaces:
-    """Which faces a detector found, and where.
+    """Which faces a detector found, and where."""
 
-    Args:
-        detector: its name.
-        policy: the `BoxPolicy` of the model's training.
-        calibration: from the detector's boxes to those of the policy, measured on training faces.
-        rows: (n,) row numbers of the faces.
-        boxes: (n, 4) the detector's boxes, in pixels of the stored crops; NaN where it found none.
-    """
-
-    detector: str
-    policy: BoxPolicy
-    calibration: BoxCalibration
-    rows: np.ndarray
-    boxes: np.ndarray
+    detector: str  # its name
+    policy: BoxPolicy  # of the model's training
+    calibration: BoxCalibration  # from the detector's boxes to those of the policy
+    rows: np.ndarray  # (n,) row numbers of the faces
+    boxes: np.ndarray  # (n, 4) the detector's boxes, in pixels of the stored crops; NaN where it found none
 
     @property
     def found(self):
@@ -53,12 +45,7 @@ class DetectedFaces:
 
 
 def detect_faces(prepared, rows, detector, policy, announce=None):
-    """The `DetectedFaces` of rows of a prepared data set.
-
-    Args:
-        prepared, detector, announce: see `kdloss.inference.detectors.detected_boxes`.
-        rows: (n,) row numbers of the faces.
-        policy: the `BoxPolicy` that the boxes are calibrated to.
+    """The `DetectedFaces` of rows of a prepared data set, calibrated to a `BoxPolicy` on its training faces.
 
     Raises:
         DataError: no training faces to calibrate on, or the detector finds none of them.
@@ -115,9 +102,9 @@ def detector_record(faces, evaluation, beside):
 
     Returns:
         ``{"name", "box", "n", "n_found", "n_missed", "normaliser", "nme": {...}, "median": {...}, "calibration":
-        {...}}``. NME and the median error, in percent of the faces found, are each for ``calibrated`` boxes, for faces
-        read ``again``, for ``policy`` and for ``uncalibrated`` boxes. A detection that is far off weighs in the NME,
-        hardly in the median.
+        {...}}``. NME and the median error of the faces found, percents, are for ``calibrated`` boxes, for faces read
+        ``again``, for ``policy`` and for ``uncalibrated`` boxes. A detection far off weighs in the NME, hardly in the
+        median.
     """
     kinds = ("calibrated", "again", "policy", "uncalibrated")
     errors = [100 * one.errors[np.isfinite(one.errors)] for one in (evaluation, *beside)]

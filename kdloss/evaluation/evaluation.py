@@ -25,42 +25,29 @@ _RECORDED = ("dataset", "arch", "kind", "method", "image_size")  # of a model's 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory.
+    """A model in memory."""
 
-    Args:
-        model: images (B, S, S, 3) -> (B, N, 2) unit points.
-        box: the `BoxPolicy` of its training.
-        label: the name of its run, its file or the shipped model.
-        record: for ``metrics.json``: file (or name of a shipped model), hash, architecture.
-        run: its run folder, or None.
-    """
-
-    model: object
-    box: BoxPolicy
-    label: str
-    record: dict
-    run: Path | None = None
+    model: object  # images (B, S, S, 3) -> (B, N, 2) unit points
+    box: BoxPolicy  # of its training
+    label: str  # the name of its run, its file or the shipped model
+    record: dict  # for ``metrics.json``: file (or name of a shipped model), hash, architecture
+    run: Path | None = None  # its run folder
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """The faces, the points that a model gave them, and its numbers.
 
-    Args:
-        label: what tables and pictures call the model.
-        prepared, rows: the faces, as row numbers of the `PreparedDataset`.
-        points: (n, N, 2) float64 predictions in pixels of the source images, in the order of ``rows``; NaN for a face
-            without prediction that counts as a failure.
-        metrics: the dict of `kdloss.evaluation.protocol.evaluate_points`.
-        loaded: the `LoadedModel`; None for points that came from a file.
+    ``points`` (n, N, 2) float64 are in pixels of the source images, in the order of ``rows``; NaN for a face without
+    prediction that counts as a failure.
     """
 
-    label: str
+    label: str  # what tables and pictures call the model
     prepared: PreparedDataset
-    rows: np.ndarray
+    rows: np.ndarray  # (n,) row numbers of the faces
     points: np.ndarray
-    metrics: dict
-    loaded: LoadedModel | None = None
+    metrics: dict  # of `kdloss.evaluation.protocol.evaluate_points`
+    loaded: LoadedModel | None = None  # None for points that came from a file
 
     @property
     def names(self):

@@ -17,7 +17,7 @@ from kdloss.files import write_whole
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and the pieces below it. A piece that is plain text is escaped."""
+    """A heading and the pieces below it; plain text is escaped."""
 
     heading: str
     pieces: list

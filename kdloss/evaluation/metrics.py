@@ -21,16 +21,10 @@ def available_normalisers(scheme):
 
 
 def normaliser(points, scheme, kind):
-    """The length that errors are divided by.
+    """The length (...) float64 that errors of (..., N, 2) points of a `LandmarkScheme` are divided by, pixels.
 
-    Args:
-        points: (..., N, 2) true landmarks, pixels.
-        scheme: their `LandmarkScheme`.
-        kind: ``interocular`` (outer eye corners), ``interpupil`` (annotated pupils, or means of the eyes' points) or
-            ``box`` (sqrt(w h) of the landmark box).
-
-    Returns:
-        (...) float64 lengths in pixels.
+    ``kind`` is ``interocular`` (outer eye corners), ``interpupil`` (annotated pupils, or means of the eyes' points) or
+    ``box`` (sqrt(w h) of the landmark box); ``points`` are the true ones.
 
     Raises:
         ConfigError: an unknown kind, or the scheme names no eyes.
@@ -108,12 +102,11 @@ def paired_bootstrap(errors_a, errors_b, n=10000, seed=0, confidence=0.95):
 
     Args:
         errors_a, errors_b: (m,) errors of both models, image by image.
-        n: how often the images are drawn, with replacement.
-        seed: of the draws; the same seed gives the same interval.
+        n, seed: how often the images are drawn with replacement, and the seed of the draws.
         confidence: share of the draws inside the interval.
 
     Returns:
-        (low, high) of mean(a - b), in the unit of the errors. Where the interval excludes zero, the models differ.
+        (low, high) of mean(a - b). Where the interval excludes zero, the models differ.
 
     Raises:
         DataError: different numbers of images.

@@ -39,43 +39,27 @@ def write_evaluation(folder, evaluation, baseline=None, robustness=None, **made)
 
 
 def write_comparison(folder, comparison, evaluations, baseline=None, **made):
-    """Writes ``comparison.json`` and ``ced.png`` into a folder.
-
-    Args:
-        folder, baseline, made: see `write_evaluation`.
-        comparison: what `kdloss.evaluation.comparison.compare` found of the ``evaluations``.
-    """
+    """Writes ``comparison.json``, what `compare` found of evaluations, and ``ced.png``; see `write_evaluation`."""
     folder = Path(folder)
     write_whole(folder / "comparison.json", json.dumps(comparison | made, indent=1, allow_nan=False))
     write_whole(folder / "ced.png", plots.figure_bytes(overlaid_ced(evaluations, baseline)))
 
 
 def write_evaluation_report(
-    path,
-    evaluations,
-    *,
-    environment,
-    tables=(),
-    lines=(),
-    baseline=None,
-    comparison=None,
-    robustness=None,
-    configuration=None,
-    command="",
+    path, evaluations, made, *, tables=(), lines=(), baseline=None, comparison=None, robustness=None, configuration=None
 ):
     """Writes the report, whole or not at all.
 
     Args:
         path: of the ``.html``.
         evaluations: `Evaluation`\\ s of the same faces, each with a label of its own; more than one for a comparison.
-        environment: versions and machine, a dict.
+        made: ``command`` (as typed) and ``environment`` (versions and machine, a dict).
         tables: `Table`\\ s in order: results, parts, comparison.
         lines: sentences below the tables.
         baseline: the `Evaluation` of the mean shape for the cumulative curve, or None.
         comparison: the dict of `kdloss.evaluation.comparison.compare` on these evaluations, or None.
         robustness: the dict of `measure_robustness`, or None.
         configuration: label -> settings of the training, or None.
-        command: as typed.
 
     Raises:
         DataError: a model without any prediction.
@@ -108,8 +92,8 @@ def write_evaluation_report(
     sections.append(Section("Protocol", _protocols(evaluations)))
     if configuration:
         sections.append(Section("Configuration", [PIECES.facts(configuration)]))
-    made = ({"command": command} if command else {}) | {"date": time.strftime("%Y-%m-%d")}
-    sections.append(Section("Environment", [PIECES.facts(made | environment)]))
+    facts = {"command": made["command"], "date": time.strftime("%Y-%m-%d")} | made["environment"]
+    sections.append(Section("Environment", [PIECES.facts(facts)]))
     write_report(
         path,
         title=f"{spec.title}: {len(evaluations)} models compared" if several else f"{spec.title}: {first.label}",

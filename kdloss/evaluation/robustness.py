@@ -23,18 +23,12 @@ _AT_ONCE = 6  # settings in one call, so that few batches are short; 78 settings
 
 
 class Perturbation(NamedTuple):
-    """What is done to a box.
+    """What is done to a box."""
 
-    Args:
-        dx, dy: shift right and down, in widths and heights of the box.
-        scale: multiplies its sides; its centre stays.
-        rotation: degrees clockwise on the screen, about its (shifted) centre.
-    """
-
-    dx: float = 0.0
-    dy: float = 0.0
-    scale: float = 1.0
-    rotation: float = 0.0
+    dx: float = 0.0  # shift right, in widths of the box
+    dy: float = 0.0  # shift down, in heights of the box
+    scale: float = 1.0  # multiplies its sides; its centre stays
+    rotation: float = 0.0  # degrees clockwise on the screen, about its (shifted) centre
 
     def crop(self, box, size):
         """The `FaceCrop` of side ``size`` of a box (x, y, width, height) after it moved.

@@ -44,19 +44,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """One row.
-
-    Args:
-        label: what the row is about.
-        cells: column key -> number, text, or None (not measured).
-        kind: ``measured``, ``baseline`` or ``published``; a rule separates kinds.
-        marks: column key -> a sign after the value that a note of the table explains.
-    """
+    """One row, about ``label``."""
 
     label: str
-    cells: dict
-    kind: str = "measured"
-    marks: dict[str, str] = field(default_factory=dict)
+    cells: dict  # column key -> number, text, or None (not measured)
+    kind: str = "measured"  # or "baseline", "published": a rule separates kinds
+    marks: dict[str, str] = field(default_factory=dict)  # column key -> a sign after the value, explained in a note
 
 
 @dataclass(frozen=True)
@@ -72,19 +65,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Result:
-    """One measured model.
-
-    Args:
-        label: its name in the table.
-        metrics: what `kdloss.evaluation.protocol.evaluate_points` returned.
-        kind: ``measured`` or ``baseline``.
-        extra: heading -> value of further columns (ms, MB, network, start, ...).
-    """
+    """One measured model, called ``label``."""
 
     label: str
-    metrics: dict
-    kind: str = "measured"
-    extra: dict = field(default_factory=dict)
+    metrics: dict  # what `kdloss.evaluation.protocol.evaluate_points` returned
+    kind: str = "measured"  # or "baseline"
+    extra: dict = field(default_factory=dict)  # heading -> value of further columns (ms, MB, network, start, ...)
 
 
 def text_table(table):
@@ -166,22 +152,20 @@ def points_table(results):
 
 
 def reliability_table(record):
-    """How confidence and error go together: a `Table` of groups of points, the least confident on top.
+    """How confidence and error go together: groups of points, the least confident on top.
 
-    Args:
-        record: the dict of `kdloss.inference.confidence_fit.reliability` and the ``checkpoint``.
+    ``record`` is the dict of `kdloss.inference.confidence_fit.reliability` with the ``checkpoint``.
     """
-    groups, correlation = record["groups"], f"{record['spearman']:.2f}"
-    shares = [Column(key, key, 3) for key in ("confidence", "within")]
+    groups = record["groups"]
     rows = tuple(Row(f"{i} of {len(groups)}", group) for i, group in enumerate(groups, 1))
     notes = (
         f"groups of {record['points'] // len(groups)} points, from the least to the most confident",
         f"within: share of points within {100 * record['within']:g} % of the face box's side, which is what confidence "
         f"estimates; of all points {record['share_within']:.3f}",
-        f"rank correlation of confidence and error {correlation}; mean gap between confidence and share "
+        f"rank correlation of confidence and error {record['spearman']:.2f}; mean gap between confidence and share "
         f"{record['calibration_error']:.3f}" + (f"; AUC {record['auc']:.3f}" if record["auc"] is not None else ""),
     )
-    columns = (*shares, Column("error", "mean error, % of box"))
+    columns = (*(Column(key, key, 3) for key in ("confidence", "within")), Column("error", "mean error, % of box"))
     return Table(reliability_title(record), columns, rows, notes, "points")
 
 

@@ -40,7 +40,8 @@ def evaluations(make_prepared):
 
 
 def written(path, evaluations, **more):
-    write_evaluation_report(path, evaluations, environment={"python": "3", "cores": 2}, **more)
+    made = {"command": "python -m kdloss.evaluate", "environment": {"python": "3", "cores": 2}}
+    write_evaluation_report(path, evaluations, made, **more)
     text = path.read_text(encoding="utf-8")
     headings = [html.unescape(found) for found in re.findall("<h2>(.*?)</h2>", text)]
     captions = [html.unescape(found) for found in re.findall("<figcaption>(.*?)</figcaption>", text)]
@@ -50,7 +51,7 @@ def written(path, evaluations, **more):
 def test_report_of_one_model(tmp_path, evaluations):
     first = evaluations[0]
     more = {"tables": [TABLE], "lines": ["A sentence & more."], "configuration": {"epochs": 7}}
-    more |= {"baseline": evaluate_mean_shape(first.prepared, BoxPolicy()), "command": "python -m kdloss.evaluate"}
+    more |= {"baseline": evaluate_mean_shape(first.prepared, BoxPolicy())}
     text, headings, captions = written(tmp_path / "report.html", [first], **more)
     expected = ["Results", "Cumulative error", "Errors by point", "Faces"]
     assert headings == [*expected, "Protocol", "Configuration", "Environment"]
