@@ -258,18 +258,14 @@ def _parser():
     add("--dataset", required=True, choices=list(DATASETS))
     add("--data", help="prepared or official folder (default: KDLOSS_DATA/DATASET, data/DATASET)")
     source = parser.add_mutually_exclusive_group()
-    source.add_argument(
-        "--checkpoint",
-        help=".keras file, run folder, name of a shipped model, exported file, or a published student's .h5 (default: "
-        "the newest finished student)",
+    checkpoint_help = (
+        ".keras file, run folder, name of a shipped model, exported file, or a published student's .h5 (default: the "
+        "newest finished student)"
     )
+    source.add_argument("--checkpoint", help=checkpoint_help)
     source.add_argument("--predictions", help=".npz or .csv of any model's points, see docs/predictions.md")
-    source.add_argument(
-        "--compare",
-        nargs="+",
-        metavar="[LABEL=]PATH",
-        help="checkpoints and predictions files, measured on the same faces; the first is the reference",
-    )
+    compare_help = "checkpoints and predictions files, measured on the same faces; the first is the reference"
+    source.add_argument("--compare", nargs="+", metavar="[LABEL=]PATH", help=compare_help)
     box_help = "gt:SCALE, dataset:SCALE or paper (default: as the network was trained); predictions: as they were made"
     add("--box", help=box_help)
     add("--detector", choices=list(DETECTORS), help="a detector's boxes, calibrated on training faces to replace --box")
@@ -279,21 +275,16 @@ def _parser():
     add("--flip-test", action=argparse.BooleanOptionalAction, help=flip_help)
     readout_help = "how heatmap networks read their points (default: integral, as they are trained)"
     add("--readout", choices=["integral", "argmax"], help=readout_help)
-    add(
-        "--missing",
-        choices=list(MISSING),
-        help="faces without prediction: refuse the file (default), leave them out (default with --detector), or count "
-        "them as failures in FR and AUC",
+    missing_help = (
+        "faces without prediction: refuse the file (default), leave them out (default with --detector), or count them "
+        "as failures in FR and AUC"
     )
-    add(
-        "--robustness",
-        type=int,
-        nargs="?",
-        const=200,
-        metavar="FACES",
-        help="also NME in shifted, scaled and turned boxes, and in a detector's, on that many evenly spaced faces "
-        "(200; each costs 78 predictions)",
+    add("--missing", choices=list(MISSING), help=missing_help)
+    robustness_help = (
+        "also NME in shifted, scaled and turned boxes, and in a detector's, on so many evenly spaced faces (200; each "
+        "costs 78 predictions)"
     )
+    add("--robustness", type=int, nargs="?", const=200, metavar="FACES", help=robustness_help)
     add("--report", action="store_true", help="also report.html: tables, curves, faces, in one file")
     add("--batch-size", type=int, default=64)
     add("--out", type=Path, help="folder for the results (default: in the run folder, or below evaluation/)")

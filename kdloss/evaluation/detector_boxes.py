@@ -153,9 +153,9 @@ def measure_detector(model, prepared, rows, policy, detector, *, batch_size=64, 
              "found", "nme_detector", "nme_policy", "box_shift", "box_scale",
              "calibration": {"dx", "dy", "scale", "faces", "scatter"}}
 
-        ``found`` is a share, 0 to 1. Both NMEs (percent) are of the found faces: in the detector's calibrated boxes,
-        and in the policy's. ``box_shift`` is the median distance of the two boxes' centres in sides of the policy's
-        box, ``box_scale`` the median factor between their sides, at least 1. These four are None if no face was found.
+        ``found`` is a share. Both NMEs (percent) are of the found faces. ``box_shift`` is the median distance of the
+        two boxes' centres in sides of the policy's box, ``box_scale`` the median factor between their sides, at least
+        1. These four are None if no face was found.
 
     Raises:
         DataError: no faces, no training faces to calibrate on, or the detector finds none of them.

@@ -167,11 +167,9 @@ def evaluate_predicted(prepared, points, *, split="test", label="model", missing
     """An `Evaluation` of (n, N, 2) points for all faces of a split.
 
     Args:
-        prepared: the `PreparedDataset`.
         points: source pixels, in the order of ``prepared.indices(split)``; NaN for faces without prediction.
-        split: ``test`` or ``val``.
+        prepared, split, missing, protocol: see `evaluate_points` (``box``, ``checkpoint``, ``flip``, ``detector``).
         label: see `Evaluation`.
-        missing, protocol: see `evaluate_points` (``box``, ``checkpoint``, ``flip``, ``detector``).
 
     Raises:
         DataError: points of another shape, or not finite.
@@ -187,10 +185,7 @@ def evaluate_predicted(prepared, points, *, split="test", label="model", missing
 def evaluate_mean_shape(prepared, box, *, split="test", like=None, missing="error"):
     """An `Evaluation` of the mean training shape placed in each box, or None where there are no training faces.
 
-    Args:
-        prepared, box, split: see `evaluate_loaded`.
-        like: an `Evaluation`; faces that it has no prediction of have none here, and count as ``missing`` says.
-        missing: see `kdloss.evaluation.protocol.evaluate_points`.
+    Faces without prediction in the `Evaluation` ``like`` have none here either, and count as ``missing`` says.
     """
     if not np.any(prepared.table["split"] == "train"):
         return None
@@ -202,12 +197,12 @@ def evaluate_mean_shape(prepared, box, *, split="test", like=None, missing="erro
 
 
 def mean_shape_predictions(prepared, rows, policy):
-    """Places the mean of the training shapes in the box of each face.
+    """The mean of the training shapes placed in the box of each face.
 
     Args:
-        prepared: the `PreparedDataset`; the mean is over unit coordinates of its training faces' boxes.
-        rows: (n,) row numbers of the faces to predict.
-        policy: the `BoxPolicy` of the boxes, the same for training and prediction.
+        prepared: the `PreparedDataset`.
+        rows: (n,) row numbers of the faces.
+        policy: the `BoxPolicy` of the boxes, in whose unit coordinates the mean is taken.
 
     Returns:
         (n, N, 2) float64 points in pixels of the source images.

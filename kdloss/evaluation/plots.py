@@ -75,13 +75,10 @@ def figure_bytes(figure, image_format="png", dpi=130):
 
 
 def ced_figure(curves, *, title, limit=0.15):
-    """Cumulative error distributions; the legend gives the NME of each over the faces that have a prediction.
+    """Cumulative error distributions up to an error of ``limit``; the legend gives the NME of each.
 
-    Args:
-        curves: label -> (n,) errors of the faces, fractions of the normaliser; not finite for a face without
-            prediction, so that the curve ends below 100 %.
-        title: what was measured, with which normaliser.
-        limit: right end of the axis, a fraction.
+    ``curves`` is label -> (n,) errors of the faces, fractions of the normaliser. They are not finite for faces without
+    prediction, so that the curve ends below 100 %; NME leaves these out.
     """
     figure, (axes,) = new_figure(5.6, 4.2 + 0.2 * len(curves))
     drawn = {}
@@ -273,10 +270,7 @@ def robustness_figure(record):
 
 
 def training_curves(histories):
-    """The validation NME of runs over the epochs, and one panel for each loss term.
-
-    Args:
-        histories: label -> the records of a run (see `read_history`).
+    """The validation NME of runs over the epochs, and one panel for each loss term; see `read_history`.
 
     Raises:
         DataError: no record that can be drawn.
@@ -346,15 +340,12 @@ def _line(i):
 
 def _series(histories, term):
     """label -> (epochs, values) of the runs that logged a term as a finite number."""
-    series = {
-        label: [
-            (record.get("epoch", i + 1), record[term])
-            for i, record in enumerate(records)
-            if isinstance(record.get(term), int | float) and np.isfinite(record[term])
-        ]
-        for label, records in histories.items()
-    }
-    return {label: tuple(zip(*pairs, strict=True)) for label, pairs in series.items() if pairs}
+    series = {}
+    for label, records in histories.items():
+        logged = [(i, record) for i, record in enumerate(records, 1) if isinstance(record.get(term), int | float)]
+        pairs = [(record.get("epoch", i), record[term]) for i, record in logged if np.isfinite(record[term])]
+        series |= {label: tuple(zip(*pairs, strict=True))} if pairs else {}
+    return series
 
 
 def _draw_face(axes, evaluation, position):

@@ -13,6 +13,7 @@ from kdloss.evaluation.plots import PlainFigure
 from kdloss.evaluation.tables import Column, Row, Table
 
 BIAS, SPREAD, BONES = "#D55E00", "#0072B2", "0.72"
+NAMED = 5  # of the worst points
 
 
 def point_nme(evaluation):
@@ -48,16 +49,11 @@ def mean_face(evaluation):
     return np.mean(shapes, axis=0), float(length.mean())
 
 
-def mean_face_error_figure(evaluation, *, worst=5, limit=None):
-    """NME of each point as the size and the colour of a circle on the mean face.
+def mean_face_error_figure(evaluation, *, limit=None):
+    """NME of each point as the size and the colour of a circle on the mean face; the worst are numbered and named.
 
-    Args:
-        evaluation: an `Evaluation`.
-        worst: how many of the worst points are numbered, and named below.
-        limit: NME in percent at the end of the colour scale, the same in figures that are compared; None: the largest.
-
-    Returns:
-        A matplotlib `Figure`.
+    ``limit`` is the NME in percent at the end of the colour scale, the same in figures that are compared; None: the
+    largest.
     """
     values, (shape, _) = point_nme(evaluation), mean_face(evaluation)
     limit = float(values.max()) if limit is None else limit
@@ -71,7 +67,7 @@ def mean_face_error_figure(evaluation, *, worst=5, limit=None):
     bar.set_label(f"NME of the point, % ({evaluation.normaliser})", fontsize=9)
     bar.ax.tick_params(labelsize=9)
     names, centre = [], shape.mean(axis=0)
-    for place, i in enumerate(order[:worst], start=1):
+    for place, i in enumerate(order[:NAMED], start=1):
         outward = (shape[i] - centre) / max(np.linalg.norm(shape[i] - centre), 1e-9)
         beside = {"xytext": (15 * outward[0], -15 * outward[1]), "textcoords": "offset points"}
         axes.annotate(str(place), shape[i], ha="center", va="center", fontsize=9, fontweight="bold", **beside)
@@ -82,7 +78,7 @@ def mean_face_error_figure(evaluation, *, worst=5, limit=None):
 
 
 def error_ellipse_figure(evaluation):
-    """Bias and spread of each point on the mean face, to scale: a matplotlib `Figure`.
+    """Bias and spread of each point on the mean face, to scale.
 
     A line goes from the truth to the mean prediction; an ellipse around that is one standard deviation.
     """

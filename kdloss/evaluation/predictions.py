@@ -44,13 +44,7 @@ def mean_offset(points, truth):
 
 
 def save_predictions(path, names, points, truth):
-    """Writes a predictions file.
-
-    Args:
-        path: of the ``.npz`` or ``.csv``.
-        names: (n,) names of the faces.
-        points: (n, N, 2) in pixels of the source images, pixel centres at integers; NaN where no face was found.
-        truth: (n, N, 2) likewise. A ``.csv`` does not hold it.
+    """Writes (n,) names, (n, N, 2) points (NaN where no face was found) and their truth; a ``.csv`` holds no truth.
 
     Raises:
         DataError: another suffix.
@@ -83,8 +77,7 @@ def load_predictions(path, prepared, rows, missing="error"):
         (n, N, 2) float64 points in the order of ``rows``, and the number of faces in the file that are not in ``rows``.
 
     Raises:
-        DataError: unreadable; another number of points; a name twice; some points of a face NaN; faces missing; no
-            face there; points of another set.
+        DataError: unreadable, damaged, incomplete, or points of another set.
     """
     if missing not in MISSING:
         raise ConfigError(f"missing is {missing!r}: expected one of {', '.join(MISSING)}")

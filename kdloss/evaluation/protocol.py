@@ -28,8 +28,7 @@ def evaluate_points(
     """Measures predictions on faces of a prepared data set.
 
     Args:
-        prepared: the `PreparedDataset`; its landmarks in source pixels are the truth. Occluded points count.
-        rows: (n,) row numbers of the faces.
+        prepared, rows: the faces, as (n,) row numbers of a `PreparedDataset`. Occluded points count.
         predictions: (n, N, 2) points in pixels of the source images, in the order of ``rows``. A face whose points are
             all NaN has no prediction.
         split: ``test`` or ``val``; the test split is compared with the official counts.
@@ -48,8 +47,8 @@ def evaluate_points(
              "points": {name: NME}, "visibility": {"visible": NME, "occluded": NME} or None, "notes": [...]}
 
         NME and FR are percents, AUC 0 to 1. FR, AUC, parts and points use the protocol's normaliser. Numbers are None
-        for a subset without faces, and NMEs also where the scheme lacks the normaliser. ``complete`` is None where
-        there is no official number, and False for rendered faces.
+        for a subset without faces, NMEs also where the scheme lacks the normaliser. ``complete`` is None without an
+        official number, and False for rendered faces.
 
     Raises:
         DataError: predictions of another shape, with values that are not finite, or of no face at all.
@@ -137,10 +136,8 @@ def _subsets(prepared, rows, split):
 def _values(errors, default):
     """The numbers of one subset, from its (m,) errors by normaliser."""
     measurable = np.isfinite(errors[default]).any()
-    values = {
-        f"nme_{kind}": metrics.nme(errors[kind]) if kind in errors and measurable else None
-        for kind in metrics.NORMALISERS
-    }
+    nme = {kind: metrics.nme(errors[kind]) for kind in errors} if measurable else {}
+    values = {f"nme_{kind}": nme.get(kind) for kind in metrics.NORMALISERS}
     for name, measure in (("fr", metrics.failure_rate), ("auc", metrics.auc)):
         for threshold in THRESHOLDS:
             key = f"{name}{round(100 * threshold):02d}"

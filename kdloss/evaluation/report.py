@@ -24,11 +24,9 @@ def write_evaluation(folder, evaluation, baseline=None, robustness=None, **made)
     """Writes ``metrics.json``, ``predictions.npz`` and ``ced.png`` of one model into a folder.
 
     Args:
-        folder: is made where it is missing.
-        evaluation: an `Evaluation`.
-        baseline: the `Evaluation` of the mean shape, whose numbers and curve stand beside it, or None.
-        robustness: the dict of `measure_robustness`, or None.
-        made: further keys of ``metrics.json``: ``command`` (text), ``environment`` (dict), ``detector`` (dict).
+        folder, evaluation: where, and which `Evaluation`.
+        baseline: the `Evaluation` of the mean shape, or None.
+        robustness, made: further keys of ``metrics.json``, such as ``command`` (text) and ``environment`` (dict).
     """
     folder, record = Path(folder), evaluation.metrics | made
     record |= {} if baseline is None else {"mean_shape": baseline.metrics["subsets"]}
@@ -151,16 +149,12 @@ def _faces(evaluation, count):
 
 
 def _protocols(evaluations):
-    """The keys that all models share, then the others, one line per model."""
+    """What all models share, then what differs, one line per model."""
     protocols = {evaluation.label: evaluation.metrics["protocol"] for evaluation in evaluations}
-    first, *_ = protocols.values()
-    shared = {key for key in first if all(protocol[key] == first[key] for protocol in protocols.values())}
-    own = {
-        label: {key: value for key, value in protocol.items() if key not in shared}
-        for label, protocol in protocols.items()
-    }
-    common = {key: value for key, value in first.items() if key in shared}
-    return [PIECES.facts(values) for values in ([common, own] if len(common) < len(first) else [common])]
+    first, *others = protocols.values()
+    shared = {key: value for key, value in first.items() if all(other[key] == value for other in others)}
+    own = {label: {key: one[key] for key in one if key not in shared} for label, one in protocols.items()}
+    return [PIECES.facts(values) for values in ([shared, own] if len(shared) < len(first) else [shared])]
 
 
 def _summary(measured, comparison):

@@ -46,12 +46,8 @@ def measure_robustness(model, prepared, rows, box, *, batch_size=64, flip=False,
     """NME of a model as its box is shifted (7 x 7 settings), and as it is scaled and turned (6 x 5).
 
     Args:
-        model: images (B, S, S, 3) -> (B, N, 2) unit points.
-        prepared: a `PreparedDataset`.
-        rows: (n,) row numbers of the faces.
+        model, prepared, rows, batch_size, flip: see `kdloss.inference.prediction.predict_crops`.
         box: the `BoxPolicy` of the model's training, which is perturbed.
-        batch_size: faces a batch.
-        flip: mirror test, see `predict_crops`.
         announce: is called with a line of progress now and then.
 
     Returns:

@@ -184,14 +184,6 @@ def test_missing_faces_are_refused_left_out_or_failures(faces_300w, tmp_path, ca
         assert "2 faces without prediction" in capsys.readouterr().out
 
 
-def test_points_that_look_one_based_are_said_to(faces_300w, tmp_path, capsys):
-    arguments = ["--dataset", "300w", "--data", str(faces_300w.path)]
-    for shift, said in ((1.0, True), (2.0, False)):
-        path = predictions_file(faces_300w, tmp_path / "mine.npz", shift=shift)
-        assert evaluate.main([*arguments, "--predictions", str(path)]) == 0
-        assert ("are they 1-based?" in capsys.readouterr().out) == said
-
-
 def fails(capsys, arguments, *parts):
     assert evaluate.main(arguments) == 2
     printed = capsys.readouterr()

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from kdloss.data.datasets import DATASETS
-from kdloss.errors import UserError
 from kdloss.evaluation.html import PIECES, Section, faces_notice, html_table, picture, write_report
 from kdloss.evaluation.tables import Column, Row, Table, json_table
 
@@ -120,10 +119,3 @@ def test_a_table_holds_the_cells_of_its_other_forms():
     assert json_table(table).items() >= {"columns": ["method", "a", "b"], "rows": [["x", "1.23", "-"]]}.items()
     assert '<td>1.23</td><td class="words">-</td>' in text
     assert '<tr class="published">' in text
-
-
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot be written"):
-        write_report(tmp_path / "file" / "report.html", title="t", sections=[])
-    assert (tmp_path / "file").read_bytes() == b""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kdloss.errors import DataError
-from kdloss.evaluation.predictions import SUFFIXES, load_predictions, save_predictions
+from kdloss.evaluation.predictions import SUFFIXES, load_predictions, mean_offset, save_predictions
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "predictions.md"
 
@@ -57,6 +57,11 @@ def test_truth_is_optional_and_names_may_be_bytes(faces_300w, rows, good, tmp_pa
     np.savez(tmp_path / "mine.npz", names=np.char.encode(good["names"], "utf-8"), points=np.float32(good["points"]))
     points, _ = load_predictions(tmp_path / "mine.npz", faces_300w, rows)
     assert points == pytest.approx(good["points"], abs=1e-4)
+
+
+def test_points_that_look_one_based_are_said_to(good):
+    assert mean_offset(good["truth"] + 1.1, good["truth"]).startswith("its points lie +1.10, +1.10 px from the truth")
+    assert mean_offset(good["points"], good["truth"]) == ""
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -169,18 +169,6 @@ def test_validation_faces_have_no_official_count(faces_300w):
     assert found["protocol"]["complete"] is None
 
 
-def test_own_points_have_only_the_box(make_prepared):
-    prepared = make_prepared("folder", custom=7)
-    rows = prepared.indices("test")
-    found = evaluate_points(prepared, rows, prepared.source_points[rows] + 1, split="test")
-    full = found["subsets"]["full"]
-    assert found["protocol"]["normaliser"] == "box"
-    assert full["nme_interocular"] is None
-    assert full["nme_interpupil"] is None
-    assert full["nme_box"] > 0
-    assert 0 < full["auc10"] < 1
-
-
 def test_bad_predictions(faces_300w):
     rows = faces_300w.indices("test")
     good = faces_300w.source_points[rows]

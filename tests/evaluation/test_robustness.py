@@ -13,10 +13,8 @@ from kdloss.data.prepared import PreparedDataset
 from kdloss.data.schemes import SCHEMES
 from kdloss.errors import DataError
 from kdloss.evaluation import metrics, plots
-from kdloss.evaluation.detector_boxes import measure_detector
 from kdloss.evaluation.plots import robustness_figure
 from kdloss.evaluation.robustness import ROTATIONS, SCALES, SHIFTS, measure_robustness
-from kdloss.inference.detectors import Detector
 from kdloss.inference.prediction import predict_dataset
 
 BOX = BoxPolicy("gt", 1.25)
@@ -162,44 +160,6 @@ def test_points_without_eyes_are_measured_by_the_box(make_prepared):
     assert (result["normaliser"], result["baseline_nme"] > 0) == ("box", True)
     with pytest.raises(DataError, match="no faces"):
         measure_robustness(Constant(points=7), prepared, [], BOX)
-
-
-class Offset(Detector):
-    """Finds every other face: its landmark box, moved and grown by known amounts, beside a box of something else."""
-
-    name = "offset"
-
-    def __init__(self, prepared, grow=2.0):
-        self.of = {prepared.faces[row].tobytes(): row for row in range(len(prepared))}
-        self.prepared, self.grow = prepared, grow
-
-    def detect(self, image):
-        row = self.of[image.tobytes()]
-        if row % 2:
-            return np.zeros((0, 5))
-        x, y, width, height = landmark_box(self.prepared.points[row])
-        side = max(width, height)
-        x, y = x + width / 2 + 0.1 * side, y + height / 2 - 0.05 * side
-        return np.array([[0, 0, 2, 2, 9.0], [x - 0.6 * side, y - 0.6 * side, 1.2 * side, 1.2 * side, 1.0]])
-
-
-def test_a_detector_that_differs_from_the_box_in_one_way_is_calibrated_exactly(faces_300w):
-    rows, lines = faces_300w.indices("test"), []
-    result = measure_detector(
-        Constant((0.1, 0.0)), faces_300w, rows, BOX, Offset(faces_300w), batch_size=4, announce=lines.append
-    )
-    assert result["calibration"]["dx"] == pytest.approx(-0.1 / 1.2, abs=1e-6)
-    assert result["calibration"]["dy"] == pytest.approx(0.05 / 1.2, abs=1e-6)
-    assert result["calibration"]["scale"] == pytest.approx(1.25 / 1.2, abs=1e-6)
-    found = rows[rows % 2 == 0]
-    assert (result["n"], result["n_found"], result["found"]) == (8, len(found), len(found) / 8)
-    usual = expected_nme(faces_300w, found, 0.1, 0.0)
-    assert result["nme_policy"] == pytest.approx(usual, abs=1e-5)
-    assert result["nme_detector"] == pytest.approx(usual, abs=1e-4)
-    assert result["box_shift"] == pytest.approx(0, abs=1e-6)
-    assert result["box_scale"] == pytest.approx(1, abs=1e-6)
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert lines[-1] == f"detector offset: 8 of 8 faces, {len(found)} found"
 
 
 def test_maps_are_drawn_flat_ones_too(off_centre):
