@@ -139,11 +139,9 @@ def evaluate_loaded(
     detector=None,
     missing="error",
 ):
-    """An `Evaluation` of a `LoadedModel` on the faces of a split.
+    """An `Evaluation` of a `LoadedModel` on a split of a `PreparedDataset`.
 
     Args:
-        prepared: the `PreparedDataset`.
-        loaded: the `LoadedModel`.
         box: the `BoxPolicy` of the crops; None: the model's own.
         split, batch_size: which faces, and how many at a time.
         flip: mirror test, see `kdloss.inference.prediction.predict_crops`.

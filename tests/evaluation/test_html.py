@@ -11,7 +11,7 @@ import pytest
 
 from kdloss.data.datasets import DATASETS
 from kdloss.evaluation.html import PIECES, Section, faces_notice, html_table, picture, write_report
-from kdloss.evaluation.tables import Column, Row, Table, json_table
+from kdloss.evaluation.tables import Column, Row, Table
 
 VOID = {"meta", "link", "img"}
 # Text that would be markup if it were not escaped, also within an attribute.
@@ -110,12 +110,3 @@ def test_text_is_escaped_wherever_it_stands(tmp_path, images):
     assert page.tags.count("script") == page.tags.count("img") == 1
     # Title twice, summary, notice, heading twice; then the pieces.
     assert "".join(page.text).count(HOSTILE) == 6 + 1 + 1 + 1 + 1 + 1 + 2 + 3 + 6 + 1
-
-
-def test_a_table_holds_the_cells_of_its_other_forms():
-    table = Table("t", (Column("a", "a"), Column("b", "b", words=True)), (Row("x", {"a": 1.234}, "published"),), ("n",))
-    text = html_table(table)
-    assert Page(text).text == ["t", "method", "a", "b", "x", "1.23", "-", "n"]
-    assert json_table(table).items() >= {"columns": ["method", "a", "b"], "rows": [["x", "1.23", "-"]]}.items()
-    assert '<td>1.23</td><td class="words">-</td>' in text
-    assert '<tr class="published">' in text

@@ -153,14 +153,6 @@ def test_a_subset_of_missing_faces_alone_fails_without_an_nme(make_prepared):
     assert found["fr10"] is None
 
 
-def test_detector_boxes_and_mirror_test_are_part_of_the_protocol(faces_300w):
-    rows = faces_300w.indices("test")
-    box = BoxPolicy.parse("gt:1.25")
-    truth = faces_300w.source_points[rows]
-    found = evaluate_points(faces_300w, rows, truth, split="test", box=box, detector="lbp", flip=True)["protocol"]
-    assert (found["box"], found["box_source"], found["flip_test"]) == ("lbp as gt:1.25", "detector", True)
-
-
 def test_validation_faces_have_no_official_count(faces_300w):
     rows = faces_300w.indices("val")
     found = evaluate_points(faces_300w, rows, faces_300w.source_points[rows], split="val")
