@@ -142,7 +142,7 @@ def _check_flags(args, files):
 
 
 def _check_model(args, prepared, path):
-    """Checks a model as far as that needs no Keras; ``prepared`` is None where the faces are not prepared yet."""
+    """Checks what needs no Keras; ``prepared`` is None where the faces are not prepared yet."""
     if args.predictions or holds_predictions(path):
         if prepared:
             load_predictions(path, prepared, prepared.indices(args.split), args.missing or "error")

@@ -64,8 +64,8 @@ def evaluate_beside(evaluation, faces, **options):
         options: ``split``, ``batch_size`` and ``flip`` of `kdloss.evaluation.evaluation.evaluate_loaded`.
 
     Returns:
-        Those in boxes around the landmarks that were read in the calibrated ones, as a `Landmarker` reads each face a
-        second time; in the boxes of the policy; and in the detector's boxes without calibration.
+        In boxes around the landmarks that the first reading found (a `Landmarker` reads each face twice), in the boxes
+        of the policy, and in the detector's boxes without calibration.
     """
     prepared, options = evaluation.prepared, options | {"box": faces.policy, "missing": "skip"}
     own = np.where(faces.found[:, None], prepared.boxes(faces.policy)[faces.rows], np.nan)

@@ -88,7 +88,7 @@ def name_of(path):
 
 
 def check_checkpoint(path, scheme=None, readout=None):
-    """The `BoxPolicy` of a checkpoint; raises what `load_checkpoint` does, as far as it shows without Keras.
+    """The `BoxPolicy` of a checkpoint; raises those errors of `load_checkpoint` that show without importing Keras.
 
     Args:
         path, readout: see `load_checkpoint`.
