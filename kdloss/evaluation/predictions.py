@@ -211,8 +211,8 @@ def _header(path, cells):
         raise DataError(f"{path}: line 1: separated by {separator!r}, expected commas: name,x0,y0,x1,y1,...")
     expected = _columns(max(1, (len(columns) - 1) // 2))
     if columns != expected:
-        at = next((i for i, pair in enumerate(zip(columns, expected, strict=False)) if pair[0] != pair[1]), None)
-        found = f"column {at + 1} {columns[at]!r}" if at is not None else f"{len(columns)} columns"
+        pairs = enumerate(zip(columns, expected, strict=False), start=1)
+        found = next((f"column {i} {one!r}" for i, (one, other) in pairs if one != other), f"{len(columns)} columns")
         raise DataError(f"{path}: line 1: found {found[:60]}, expected a header name,x0,y0,x1,y1,...")
     return columns
 

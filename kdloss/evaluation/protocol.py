@@ -14,8 +14,8 @@ MISSING = {"error": "none missing", "skip": "left out", "fail": "as failures"}
 
 # The caveat of boxes from `kdloss.inference.detectors.detected_boxes`.
 DETECTED = (
-    "a detector's boxes are found in the stored crops around the truth, of several detections the one nearest to it: "
-    "kinder than whole photographs"
+    "the detector searched the stored crops around the true faces, and of several detections the one nearest to the "
+    "truth counts: easier than whole photographs"
 )
 
 # Subsets by occlusion: name -> share of a face's points, from (included) to (excluded).
