@@ -5,8 +5,8 @@
     python -m kdloss.evaluate --dataset 300w --predictions mine.csv --box gt:1.25 --missing fail
     python -m kdloss.evaluate --dataset 300w --compare student=runs/kd-both teacher=runs/tough trees.npz
 
-Prints the table beside the papers', and writes ``metrics.json``, ``predictions.npz`` and ``ced.png``; with ``--report``
-one HTML page that holds everything.
+Prints a table with the papers' numbers beside the measured ones, and writes ``metrics.json``, ``predictions.npz`` and
+``ced.png``; with ``--report`` also one HTML page that holds everything.
 """
 
 import argparse
@@ -23,8 +23,8 @@ from kdloss import pretrained
 from kdloss.data.datasets import DATASETS
 from kdloss.data.geometry import BoxPolicy
 from kdloss.errors import ConfigError, DataError, UserError, exits_on_user_error
+from kdloss.evaluation import detector_boxes
 from kdloss.evaluation.comparison import compare, comparison_lines, comparison_tables, distinct_labels
-from kdloss.evaluation.detector_boxes import detect_faces, detector_line, detector_record, evaluate_beside
 from kdloss.evaluation.evaluation import (
     MEAN_SHAPE,
     check_checkpoint,
@@ -35,11 +35,13 @@ from kdloss.evaluation.evaluation import (
 )
 from kdloss.evaluation.predictions import SUFFIXES, holds_predictions, load_predictions, mean_offset
 from kdloss.evaluation.protocol import MISSING
+from kdloss.evaluation.robustness import measure_robustness, robustness_lines
 from kdloss.evaluation.tables import Result, parts_table, results_table, text_table
-from kdloss.files import require_place, write_whole
+from kdloss.files import require_place
 from kdloss.inference.detectors import DETECTORS, detector
 from kdloss.inference.prediction import predict_crops
 from kdloss.machine import environment, machine
+from kdloss.models.locate import checkpoint_path
 from kdloss.training.runs import find_checkpoint
 
 DEFAULT_BOX = "gt:1.25"
@@ -48,64 +50,74 @@ DETECTOR = "lbp"
 
 @exits_on_user_error
 def main(argv=None):
-    args = _parser().parse_args(argv)
-    args.typed = sys.argv[1:] if argv is None else argv
-    args.box = None if args.box is None else BoxPolicy.parse(args.box)
-    _check(args)
-    prepared = check_data(args.dataset, args.data)
-    entries = [_labelled(entry) for entry in _entries(args)]
-    for _, path in entries:
-        _check_model(args, prepared, path)
-    require_place(args.out or ".")
-    args.finder = detector(args.detector, model=args.detector_model) if args.detector else None
-    prepared = prepared or find_prepared(args.dataset, args.data)
-    measured = [_measure(args, prepared, *entry) for entry in entries]
-    # The mean shape has its name already.
-    labels = distinct_labels([MEAN_SHAPE, *(evaluation.label for evaluation, _, _ in measured)])[1:]
-    evaluations = [replace(evaluation, label=label) for label, (evaluation, _, _) in zip(labels, measured, strict=True)]
-    models = [loaded for _, loaded, _ in measured]
-    configuration = _configurations(labels, models) if args.report else {}
-    baseline = _baseline(args, prepared, evaluations, models)
-    beside, found = [], None
-    if args.detector and not args.compare:
-        (evaluation,), (_, loaded, faces) = evaluations, measured[0]
-        beside = evaluate_beside(prepared, loaded, faces, evaluation, **_how(args))
-        found = detector_record(faces, evaluation, beside)
-    tables = _tables([*evaluations, *beside], baseline)
-    print("\n\n".join(map(text_table, tables)))
+    words = sys.argv[1:] if argv is None else argv
+    args = _parser().parse_args(words)
+    prepared, models, finder = _check(args)
+    measured = [_measure(args, prepared, finder, *model) for model in models]
+    _, *labels = distinct_labels([MEAN_SHAPE, *(one.label for one, _ in measured)])
+    evaluations = [replace(one, label=label) for label, (one, _) in zip(labels, measured, strict=True)]
+    first, faces = evaluations[0], measured[0][1]
+    baseline = _baseline(args, prepared, evaluations)
+    shown = {"baseline": baseline, "configuration": _configuration(evaluations) if args.report else None}
+    beside = [] if args.compare or not args.detector else detector_boxes.evaluate_beside(first, faces, **_options(args))
+    shown["tables"] = _tables([*evaluations, *beside], baseline)
+    print("\n\n".join(map(text_table, shown["tables"])))
     # Matplotlib, which neither --help nor a mistake in the command should wait for.
-    from kdloss.evaluation.plots import figure_bytes
-    from kdloss.evaluation.report import overlaid_ced, write_evaluation
+    from kdloss.evaluation.report import write_comparison, write_evaluation, write_evaluation_report
 
-    out = args.out or _place(args, models[0])
-    made = {
-        "command": f"python -m kdloss.evaluate {shlex.join(args.typed)}",
-        "environment": environment() if any(models) else machine(),
-    }
+    out = args.out or _default_folder(args, first.loaded)
+    about = environment if any(one.loaded for one in evaluations) else machine
+    made = {"command": f"python -m kdloss.evaluate {shlex.join(words)}", "environment": about()}
     if args.compare:
-        comparison = _compare(evaluations)
-        tables += comparison_tables(comparison)
-        write_whole(out / "comparison.json", json.dumps(comparison | made, indent=1, allow_nan=False))
-        write_whole(out / "ced.png", figure_bytes(overlaid_ced(evaluations, baseline)))
-        written, more = "comparison.json and ced.png", {"comparison": comparison, "lines": comparison_lines(comparison)}
+        comparison = compare(evaluations)
+        tables, lines = comparison_tables(comparison), comparison_lines(comparison)
+        print("\n" + "\n\n".join([*map(text_table, tables), *lines]))
+        write_comparison(out, comparison, evaluations, baseline, **made)
+        shown |= {"comparison": comparison, "tables": [*shown["tables"], *tables], "lines": lines}
+        written = "comparison.json and ced.png"
     else:
-        more = {"robustness": _robustness(args, prepared, models[0])} if args.robustness else {}
-        write_evaluation(out, evaluations[0], baseline, **more, **({"detector": found} if found else {}), **made)
-        if found:
-            more["lines"] = [detector_line(found)]
-            print("\n" + more["lines"][0])
+        record = {}
+        if args.robustness:
+            record["robustness"] = shown["robustness"] = _robustness(args, prepared, finder, first.loaded)
+        if beside:
+            record["detector"] = detector_boxes.detector_record(faces, first, beside)
+            shown["lines"] = [detector_boxes.detector_line(record["detector"])]
+            print("\n" + shown["lines"][0])
+        write_evaluation(out, first, baseline, **record, **made)
         written = "metrics.json, predictions.npz and ced.png"
     if args.report:
-        from kdloss.evaluation.report import write_evaluation_report
-
-        more |= {"tables": tables, "baseline": baseline, "configuration": configuration}
-        write_evaluation_report(out / "report.html", evaluations, **more, **made)
+        write_evaluation_report(out / "report.html", evaluations, made, **shown)
         written = f"report.html, {written}"
     print(f"wrote {written} to {out}")
     return 0
 
 
 def _check(args):
+    """Finds mistakes before a network library is imported.
+
+    Returns:
+        The `PreparedDataset`, the models as (label or None, path), and the detector or None.
+    """
+    args.box = None if args.box is None else BoxPolicy.parse(args.box)
+    models = [_label_and_path(entry) for entry in args.compare or [args.predictions or args.checkpoint] if entry]
+    _check_flags(args, any(args.predictions or holds_predictions(path) for _, path in models))
+    prepared = check_data(args.dataset, args.data)
+    models = models or [(None, find_checkpoint(args.dataset))]
+    for _, path in models:
+        _check_model(args, prepared, path)
+    require_place(args.out or ".")
+    finder = detector(args.detector, model=args.detector_model) if args.detector else None
+    return prepared or find_prepared(args.dataset, args.data), models, finder
+
+
+def _label_and_path(entry):
+    """``LABEL=PATH`` or ``PATH`` as (label or None, path)."""
+    label, sign, path = entry.partition("=")
+    return (label, Path(path)) if sign and not Path(entry).exists() else (None, Path(entry))
+
+
+def _check_flags(args, files):
+    """Checks the flags by themselves; ``files``: whether a predictions file is measured."""
     for name in ("predictions", "checkpoint"):
         if getattr(args, name) == "":
             raise ConfigError(f"--{name}: empty: give a path")
@@ -113,25 +125,24 @@ def _check(args):
         raise ConfigError(f"--batch-size {args.batch_size}: expected 1 at least")
     if args.compare and len(args.compare) < 2:
         raise ConfigError("--compare: found one model, expected two or more")
-    if args.checkpoint and holds_predictions(args.checkpoint):
+    if args.checkpoint and files:
         raise ConfigError(f"--checkpoint {args.checkpoint}: holds points, no network: give it as --predictions")
     if args.robustness is not None and args.robustness < 1:
         raise ConfigError(f"--robustness {args.robustness}: expected 1 face at least")
     if args.robustness and (args.compare or args.predictions):
         raise ConfigError("--robustness: needs the model itself, and one: give --checkpoint")
-    files = [holds_predictions(_labelled(entry)[1]) for entry in args.compare or ()] or [bool(args.predictions)]
-    if args.detector and any(files):
+    if args.detector and files:
         raise ConfigError("--detector: needs the models themselves, not files of points: give checkpoints alone")
     if args.detector_model and not args.detector:
         raise ConfigError(f"--detector-model {args.detector_model}: of which detector? Give --detector as well")
-    if args.readout and any(files):
+    if args.readout and files:
         raise ConfigError("--readout: needs heatmap networks, not files of points: leave it out")
-    if args.missing and not (any(files) or args.detector):
+    if args.missing and not (files or args.detector):
         raise ConfigError("--missing: a network predicts every face: leave it out, or give --predictions or --detector")
 
 
 def _check_model(args, prepared, path):
-    """Checks what is to be measured, as far as it shows without Keras; ``prepared``: None before faces are prepared."""
+    """Checks what needs no Keras; ``prepared`` is None where the faces are not prepared yet."""
     if args.predictions or holds_predictions(path):
         if prepared:
             load_predictions(path, prepared, prepared.indices(args.split), args.missing or "error")
@@ -145,89 +156,36 @@ def _check_model(args, prepared, path):
         predict_crops(None, prepared, [], [], flip=args.flip_test)  # of no faces, for its checks
 
 
-def _entries(args):
-    if args.compare:
-        return args.compare
-    return [next((path for path in (args.predictions, args.checkpoint) if path), None) or find_checkpoint(args.dataset)]
-
-
-def _labelled(entry):
-    """``LABEL=PATH`` or ``PATH`` as (label or None, path)."""
-    label, sign, path = str(entry).partition("=")
-    return (label, Path(path)) if sign and not Path(entry).exists() else (None, Path(entry))
-
-
-def _measure(args, prepared, label, path):
-    """The `Evaluation` of a checkpoint or predictions file; of the former also its `LoadedModel` and, with a detector,
-    the `DetectedFaces`."""
+def _measure(args, prepared, finder, label, path):
+    """The `Evaluation` of a checkpoint or a predictions file, and with a detector the `DetectedFaces`, else None."""
+    rows = prepared.indices(args.split)
     if args.predictions or holds_predictions(path):
         missing = args.missing or "error"
-        points, unused = load_predictions(path, prepared, prepared.indices(args.split), missing)
-        if offset := mean_offset(points, prepared.source_points[prepared.indices(args.split)]):
+        points, unused = load_predictions(path, prepared, rows, missing)
+        if offset := mean_offset(points, prepared.source_points[rows]):
             print(f"{path}: {offset}")
         if unused:
             print(f"{path}: {unused} of its faces are not in the {args.split} split and not counted")
-        stated = {"box": args.box, "flip": args.flip_test}
-        label = label or path.name
-        evaluation = evaluate_predicted(prepared, points, split=args.split, label=label, missing=missing, **stated)
-        return evaluation, None, None
+        stated = {"split": args.split, "box": args.box, "flip": args.flip_test, "missing": missing}
+        return evaluate_predicted(prepared, points, label=label or path.name, **stated), None
     loaded = load_checkpoint(path, prepared.scheme, args.readout)
-    how, faces = _how(args) | {"box": args.box, "label": label}, None
-    if args.finder:
-        faces = detect_faces(prepared, args.finder, args.box or loaded.box, split=args.split)
-        how |= {"boxes": faces.calibrated, "detector": args.detector, "missing": args.missing or "skip"}
-    return evaluate_loaded(prepared, loaded, **how), loaded, faces
+    options, faces = _options(args) | {"box": args.box, "label": label}, None
+    if finder:
+        faces = detector_boxes.detect_faces(prepared, rows, finder, args.box or loaded.box)
+        options |= {"boxes": faces.calibrated, "detector": args.detector, "missing": args.missing or "skip"}
+    return evaluate_loaded(prepared, loaded, **options), faces
 
 
-def _how(args):
+def _options(args):
     return {"split": args.split, "batch_size": args.batch_size, "flip": bool(args.flip_test)}
 
 
-def _tables(evaluations, baseline):
-    results = [Result(evaluation.label, evaluation.metrics, extra=_size(evaluation)) for evaluation in evaluations]
-    if baseline is not None:
-        results.append(Result(baseline.label, baseline.metrics, "baseline"))
-    return [results_table(results), parts_table(results)]
-
-
-def _size(evaluation):
-    checkpoint = evaluation.metrics["protocol"]["checkpoint"]
-    if not checkpoint:
-        return {}
-    from kdloss.models.checkpoint import checkpoint_path
-
-    return {"MB": checkpoint_path(checkpoint["path"]).stat().st_size / 1e6}
-
-
-def _robustness(args, prepared, loaded):
-    """The dict of `measure_robustness`, with that of `measure_detector` (or None) as its ``detector``."""
-    from kdloss.evaluation.robustness import measure_detector, measure_robustness, robustness_lines
-
-    rows = prepared.indices(args.split)
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(args.robustness, len(rows))).round().astype(int))]
-    what = (loaded.model, prepared, rows, args.box or loaded.box)
-    how = {"batch_size": args.batch_size, "flip": bool(args.flip_test), "announce": print}
-    found = measure_robustness(*what, **how) | {"detector": None}
-    try:
-        found["detector"] = measure_detector(*what, args.finder or detector(DETECTOR), **how)
-    except UserError as error:  # not installed, or blind to these faces: the rest stands without it
-        print(f"without a detector's boxes: {error}")
-    print("\n".join(robustness_lines(found)))
-    return found
-
-
-def _compare(evaluations):
-    comparison = compare(evaluations)
-    print("\n" + "\n\n".join([*map(text_table, comparison_tables(comparison)), *comparison_lines(comparison)]))
-    return comparison
-
-
-def _baseline(args, prepared, evaluations, models):
-    """The `Evaluation` of the mean shape in the same boxes, of one model on the same faces, or None."""
+def _baseline(args, prepared, evaluations):
+    """The `Evaluation` of the mean shape in the same boxes, for one model also on the same faces, or None."""
     if args.detector:
         print("the mean shape is no baseline here: it would stand in other boxes than the detector's")
         return None
-    box = args.box or next((loaded.box for loaded in models if loaded), BoxPolicy.parse(DEFAULT_BOX))
+    box = args.box or next((one.loaded.box for one in evaluations if one.loaded), BoxPolicy.parse(DEFAULT_BOX))
     alone = {} if args.compare else {"like": evaluations[0], "missing": args.missing or "error"}
     baseline = evaluate_mean_shape(prepared, box, split=args.split, **alone)
     if baseline is None:
@@ -235,27 +193,55 @@ def _baseline(args, prepared, evaluations, models):
     return baseline
 
 
-def _configurations(labels, models):
-    """label -> what the run of a model was started with, of those that lie in run folders."""
+def _configuration(evaluations):
+    """label -> the settings of the training, of models that lie in run folders."""
     found = {}
-    for label, loaded in zip(labels, models, strict=True):
-        if loaded and loaded.run:
+    for evaluation in evaluations:
+        if evaluation.loaded and evaluation.loaded.run:
+            file = evaluation.loaded.run / "config.json"
             try:
-                found[label] = json.loads((loaded.run / "config.json").read_text(encoding="utf-8"))
+                found[evaluation.label] = json.loads(file.read_text(encoding="utf-8"))
             except ValueError as error:
-                raise DataError(f"{loaded.run / 'config.json'}: damaged ({error}): bring a whole copy") from error
+                raise DataError(f"{file}: damaged ({error}): bring a whole copy") from error
     return found
 
 
-def _place(args, loaded):
-    """Default folder: in the run of the checkpoint if it lies in one, else below ``evaluation``.
+def _tables(evaluations, baseline):
+    results = [Result(one.label, one.metrics, extra=_file_size(one)) for one in evaluations]
+    if baseline is not None:
+        results.append(Result(baseline.label, baseline.metrics, "baseline"))
+    return [results_table(results), parts_table(results)]
+
+
+def _file_size(evaluation):
+    checkpoint = evaluation.metrics["protocol"]["checkpoint"]
+    return {"MB": checkpoint_path(checkpoint["path"]).stat().st_size / 1e6} if checkpoint else {}
+
+
+def _robustness(args, prepared, finder, loaded):
+    """The dict of `measure_robustness`, with that of `measure_detector` (or None) as its ``detector``."""
+    rows = prepared.indices(args.split)
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(args.robustness, len(rows))).round().astype(int))]
+    what = (loaded.model, prepared, rows, args.box or loaded.box)
+    options = {"batch_size": args.batch_size, "flip": bool(args.flip_test), "announce": print}
+    record = measure_robustness(*what, **options) | {"detector": None}
+    try:
+        record["detector"] = detector_boxes.measure_detector(*what, finder or detector(DETECTOR), **options)
+    except UserError as error:  # not installed, or blind to these faces: the rest stands without it
+        print(f"without a detector's boxes: {error}")
+    print("\n".join(robustness_lines(record)))
+    return record
+
+
+def _default_folder(args, loaded):
+    """In the run folder of the checkpoint if it lies in one, else below ``evaluation``.
 
     What changes the numbers is part of the name, so that no measurement replaces another.
     """
     words = [args.dataset, "compared" if args.compare else "", Path(args.predictions or "").stem]
     words += [args.split if args.split != "test" else "", "flip" if args.flip_test else "", args.detector or ""]
     words.append(args.readout or "")
-    # Shipped models and exported files lie in no run; the folder of the former is not to be written to.
+    # Shipped models and exported files lie in no run, and the package's own folder is not to be written to.
     if loaded and not args.compare and not loaded.run:
         path = loaded.record["path"]
         words.append(path.replace("/", "-") if path.split("/")[0] in pretrained.names() else Path(path).name)
@@ -268,63 +254,40 @@ def _place(args, loaded):
 
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m kdloss.evaluate", description=__doc__.split("\n")[0])
-    parser.add_argument("--dataset", required=True, choices=list(DATASETS))
-    parser.add_argument("--data", help="prepared or official folder (default: KDLOSS_DATA/DATASET, data/DATASET)")
+    add = parser.add_argument
+    add("--dataset", required=True, choices=list(DATASETS))
+    add("--data", help="prepared or official folder (default: KDLOSS_DATA/DATASET, data/DATASET)")
     source = parser.add_mutually_exclusive_group()
-    source.add_argument(
-        "--checkpoint",
-        help=".keras file, run folder, name of a shipped model, or a published student's .h5 (default: the newest "
-        "finished student)",
+    checkpoint_help = (
+        ".keras file, run folder, name of a shipped model, exported file, or a published student's .h5 (default: the "
+        "newest finished student)"
     )
+    source.add_argument("--checkpoint", help=checkpoint_help)
     source.add_argument("--predictions", help=".npz or .csv of any model's points, see docs/predictions.md")
-    source.add_argument(
-        "--compare",
-        nargs="+",
-        metavar="[LABEL=]PATH",
-        help="checkpoints and predictions files, measured on the same faces; the first is the reference",
+    compare_help = "checkpoints and predictions files, measured on the same faces; the first is the reference"
+    source.add_argument("--compare", nargs="+", metavar="[LABEL=]PATH", help=compare_help)
+    box_help = "gt:SCALE, dataset:SCALE or paper (default: as the network was trained); predictions: as they were made"
+    add("--box", help=box_help)
+    add("--detector", choices=list(DETECTORS), help="a detector's boxes, calibrated on training faces to replace --box")
+    add("--detector-model", metavar="FILE", help="file of a detector that needs one (yunet)")
+    add("--split", choices=["test", "val"], default="test")
+    flip_help = "mean of the face and its mirror image (default: no); predictions: whether they were made so"
+    add("--flip-test", action=argparse.BooleanOptionalAction, help=flip_help)
+    readout_help = "how heatmap networks read their points (default: integral, as they are trained)"
+    add("--readout", choices=["integral", "argmax"], help=readout_help)
+    missing_help = (
+        "faces without prediction: refuse the file (default), leave them out (default with --detector), or count them "
+        "as failures in FR and AUC"
     )
-    parser.add_argument(
-        "--box",
-        help="gt:SCALE, dataset:SCALE or paper (default: as the checkpoint was trained; of predictions it only states "
-        "the box they were made with)",
+    add("--missing", choices=list(MISSING), help=missing_help)
+    robustness_help = (
+        "also NME in shifted, scaled and turned boxes, and in a detector's, on so many evenly spaced faces (200; each "
+        "costs 78 predictions)"
     )
-    parser.add_argument(
-        "--detector",
-        choices=list(DETECTORS),
-        help="a detector's boxes, calibrated on training faces to stand for --box",
-    )
-    parser.add_argument("--detector-model", metavar="FILE", help="of a detector that needs one (yunet)")
-    parser.add_argument("--split", choices=["test", "val"], default="test")
-    parser.add_argument(
-        "--flip-test",
-        action=argparse.BooleanOptionalAction,
-        help="mean of the face and its mirror image (default: no); of predictions it only states how they were made",
-    )
-    parser.add_argument(
-        "--readout",
-        choices=["integral", "argmax"],
-        help="how heatmap networks read their points (default: integral, as they are trained)",
-    )
-    parser.add_argument(
-        "--missing",
-        choices=list(MISSING),
-        help="faces without prediction: refuse the file (default), leave them out (default with --detector), or count "
-        "them as failures in FR and AUC",
-    )
-    parser.add_argument(
-        "--robustness",
-        type=int,
-        nargs="?",
-        const=200,
-        metavar="FACES",
-        help="also NME as the box is shifted, scaled and turned, and in a detector's boxes, on that many evenly spaced "
-        "faces (200; each costs 78 predictions)",
-    )
-    parser.add_argument("--report", action="store_true", help="also report.html: tables, curves, faces, in one file")
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument(
-        "--out", type=Path, help="folder for the results (default: in the run folder, or below evaluation/)"
-    )
+    add("--robustness", type=int, nargs="?", const=200, metavar="FACES", help=robustness_help)
+    add("--report", action="store_true", help="also report.html: tables, curves, faces, in one file")
+    add("--batch-size", type=int, default=64)
+    add("--out", type=Path, help="folder for the results (default: in the run folder, or below evaluation/)")
     return parser
 
 

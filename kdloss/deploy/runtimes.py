@@ -10,8 +10,8 @@ from kdloss.errors import ConfigError
 _NEEDS = {"keras": ("tensorflow",), "litert": ("ai_edge_litert",), "onnx": ("onnxruntime", "onnx", "tf2onnx")}
 _IMPORTS = {
     "keras": ("tensorflow", "keras", "kdloss.models"),
-    "litert": ("ai_edge_litert.interpreter", "kdloss.deploy.litert"),
-    "onnx": ("onnxruntime", "kdloss.deploy.onnx"),
+    "litert": ("ai_edge_litert.interpreter", "kdloss.inference.litert_reader"),
+    "onnx": ("onnxruntime", "kdloss.inference.onnx_reader"),
 }
 _SUFFIXES = {"keras": ".keras", "litert": ".tflite", "onnx": ".onnx"}
 
@@ -73,10 +73,10 @@ class Runtime:
         if self.form == "keras":
             return _read_keras(path, threads)
         if self.form == "litert":
-            from kdloss.deploy.litert import LiteRTModel
+            from kdloss.inference.litert_reader import LiteRTModel
 
             return LiteRTModel(path, threads)
-        from kdloss.deploy.onnx import OnnxModel
+        from kdloss.inference.onnx_reader import OnnxModel
 
         return OnnxModel(path, threads, device="cpu")
 

@@ -1,4 +1,4 @@
-"""Models against each other on the same faces: what differs, by how much, and whether the faces settle it."""
+"""Models compared on the same faces: by how much they differ, and whether the faces are enough to tell."""
 
 import itertools
 from dataclasses import replace
@@ -11,7 +11,7 @@ from kdloss.evaluation import metrics
 from kdloss.evaluation.protocol import THRESHOLDS
 from kdloss.evaluation.tables import LEGEND, Column, Row, Table, protocol_text
 
-# Errors closer than this (fractions of the normaliser, far below a thousandth of a pixel) are equal: a tie.
+# Errors closer than this (fractions of the normaliser, far below a thousandth of a pixel) are a tie.
 TIE = 1e-9
 
 # With fewer faces a percentile interval covers visibly less than it says.
@@ -19,17 +19,17 @@ FEW = 30
 
 YES_NO = {True: "yes", False: "no", None: "not stated"}
 
-# Keys of the protocol that must agree before errors can be compared, and what messages call two of them.
-SAME = ("dataset", "split", "scheme", "content", "normaliser")
-WORDS = {"dataset": "data set", "content": "content hash"}
+# Keys of the protocol that must agree before errors can be compared, and their names in messages.
+SAME = {key: key for key in ("dataset", "split", "scheme", "content", "normaliser")}
+SAME |= {"dataset": "data set", "content": "content hash"}
 
 
 def compare(evaluations, *, seed=0):
-    """Compares two or more models, each against the first, the reference, and then all other pairs.
+    """Compares two or more models: each with the first, the reference, and then all other pairs.
 
     Args:
         evaluations: `Evaluation`\\ s of the same split of the same prepared faces. Faces are matched by name; those
-            that not every model has are left out, and counted. Labels that repeat are numbered: `distinct_labels`.
+            that some model lacks are left out and counted. Labels that repeat are numbered (`distinct_labels`).
         seed: of the bootstrap.
 
     Returns:
@@ -43,16 +43,14 @@ def compare(evaluations, *, seed=0):
                         "failures": {"both", "model_only", "against_only"}}, ...],
              "notes": [...]}
 
-        Of a model: ``n`` faces measured, ``left_out`` of them not in common, ``missing`` of the common ones without
-        prediction; NME over the common faces that it found, FR over all common ones, both percents; ``protocol`` in a
-        line, as tables of results show it.
+        Models: ``n`` faces measured, ``left_out`` of them not in common, ``missing`` of the common ones without
+        prediction; NME (percent) over the common faces that the model found, FR over all common ones.
 
-        Of a pair: ``difference`` is NME of ``model`` less NME of ``against`` in points of a percent (below zero: the
-        model is better), with its paired bootstrap interval of 95 %; ``settled`` if that excludes zero. ``distance`` is
-        how far the two predictions of a point lie apart, the mean over points and faces in percent of the normaliser
-        (student to teacher, say). These, the median and the parts are over the ``n_found`` faces that both found.
-        ``wins`` counts the faces where the model is better by more than `TIE`, over all ``n``: a face found wins over
-        one without prediction. ``failures`` are shares of the ``n`` faces in percent, at 0.10.
+        Pairs: ``difference`` is NME of ``model`` minus that of ``against`` in points of a percent, with its paired
+        bootstrap interval of 95 %; ``settled`` if that excludes zero. ``distance`` is the mean distance of the two
+        predictions of a point in percent of the normaliser. These, the median and the parts are over the ``n_found``
+        faces that both found. ``wins`` (better by more than `TIE`; a face found wins over one without prediction) and
+        ``failures`` (percent, at 0.10) are over all ``n``.
 
     Raises:
         ConfigError: fewer than two models.
@@ -61,7 +59,6 @@ def compare(evaluations, *, seed=0):
     if len(evaluations) < 2:
         raise ConfigError(f"comparison: found {len(evaluations)}, expected two models or more: give --compare A B ...")
     labels = distinct_labels([evaluation.label for evaluation in evaluations])
-    # The evaluations on the faces in common.
     first, *others = common = [
         replace(evaluation, label=label, rows=evaluation.rows[faces], points=evaluation.points[faces])
         for label, evaluation, faces in zip(labels, evaluations, common_faces(evaluations), strict=True)
@@ -74,14 +71,14 @@ def compare(evaluations, *, seed=0):
         "n": len(first.rows),
         "reference": first.label,
         "seed": seed,
-        "models": {one.label: _facts(one, len(whole.rows)) for one, whole in zip(common, evaluations, strict=True)},
+        "models": {one.label: _model(one, len(whole.rows)) for one, whole in zip(common, evaluations, strict=True)},
         "pairs": [_pair(model, against, seed) for model, against in pairs],
     }
     return found | {"notes": _notes(found)}
 
 
 def distinct_labels(labels):
-    """Labels with a number behind those that came before: ``a``, ``b``, ``a (2)``."""
+    """Labels with a number after those that came before: ``a``, ``b``, ``a (2)``."""
     distinct = []
     for label in labels:
         numbered = (f"{label} ({number})" for number in itertools.count(2))
@@ -99,14 +96,13 @@ def common_faces(evaluations):
         DataError: measured on other faces, or no face in common.
     """
     first = evaluations[0]
-    for other in evaluations[1:]:
-        for key in SAME:
-            expected, found = (one.metrics["protocol"][key] for one in (first, other))
-            if found != expected:
-                raise DataError(
-                    f"comparison: {other.label} was measured on another {WORDS.get(key, key)} ({found}) than "
-                    f"{first.label} ({expected}): measure both on the same prepared faces"
-                )
+    for other, (key, name) in itertools.product(evaluations[1:], SAME.items()):
+        expected, found = (one.metrics["protocol"][key] for one in (first, other))
+        if found != expected:
+            raise DataError(
+                f"comparison: {other.label} was measured on another {name} ({found}) than {first.label} ({expected}): "
+                "measure both on the same prepared faces"
+            )
     places = [{name: place for place, name in enumerate(one.names.tolist())} for one in evaluations]
     names = [name for name in places[0] if all(name in place for place in places)]
     if not names:
@@ -115,15 +111,6 @@ def common_faces(evaluations):
             "give predictions of the same faces"
         )
     return [np.array([place[name] for name in names]) for place in places]
-
-
-def count_wins(errors, against):
-    """How often errors (n,) are lower than others, higher, and the same within `TIE`: (wins, losses, ties).
-
-    Infinite errors, of faces without prediction, lose to all others and equal each other.
-    """
-    wins, losses = (int(np.sum(a < b - TIE)) for a, b in ((errors, against), (against, errors)))
-    return wins, losses, len(errors) - wins - losses
 
 
 def comparison_tables(comparison):
@@ -138,26 +125,17 @@ def comparison_tables(comparison):
         signed = {key: f"{pair[key]:+.3f}" for key in ("difference", "low", "high", "median_difference")}
         rows.append(Row(label, pair | pair["failures"] | signed | {"settled": YES_NO[pair["settled"]]}, kind))
         by_part.append(Row(label, {part: f"{value:+.3f}" for part, value in pair["parts"].items()}, kind))
+    columns = [Column(key, key) for key in ("difference", "low", "high")]
+    columns += [Column("settled", "excludes zero", words=True), Column("median_difference", "median")]
+    columns += [Column("wins", "better"), Column("losses", "worse"), Column("ties", "equal")]
+    columns += [Column("distance", "distance, %", 3), Column("both", "both fail, %")]
+    columns += [Column("model_only", "first fails, %"), Column("against_only", "second fails, %"), Column("n", "faces")]
     pairs = Table(
         f"Differences of NME in points of a percent, paired bootstrap, 95 %: {where}",
-        (
-            Column("difference", "difference"),
-            Column("low", "low"),
-            Column("high", "high"),
-            Column("settled", "excludes zero", words=True),
-            Column("median_difference", "median"),
-            Column("wins", "better"),
-            Column("losses", "worse"),
-            Column("ties", "equal"),
-            Column("distance", "distance, %", 3),
-            Column("both", "both fail, %"),
-            Column("model_only", "first fails, %"),
-            Column("against_only", "second fails, %"),
-            Column("n", "faces"),
-        ),
+        tuple(columns),
         tuple(rows),
         (
-            "difference: NME of the first less that of the second, below zero the first is better; "
+            "difference: NME of the first model minus that of the second, below zero the first is better; "
             "better, worse, equal: faces by their errors",
             "distance: between the two predictions of a point, mean over points and faces in percent of the normaliser",
             "fail: error above 0.10, of both models or of one alone",
@@ -165,27 +143,15 @@ def comparison_tables(comparison):
         ),
         heading="pair",
     )
-    parts = Table(
-        f"Differences of NME by part, points of a percent: {where}",
-        tuple(Column(part, part) for part in comparison["pairs"][0]["parts"]),
-        tuple(by_part),
-        heading="pair",
-    )
-    models = Table(
-        f"The models on the faces in common: {where}",
-        (
-            Column("nme", "NME, %"),
-            Column("fr10", "FR10, %"),
-            Column("n", "faces measured"),
-            Column("left_out", "not in common"),
-            Column("missing", "without prediction"),
-            Column("protocol", "protocol", words=True),
-        ),
-        tuple(Row(label, facts) for label, facts in comparison["models"].items()),
-        (LEGEND,),
-        heading="model",
-    )
-    return pairs, parts, models
+    title = f"Differences of NME by part, points of a percent: {where}"
+    columns = tuple(Column(part, part) for part in comparison["pairs"][0]["parts"])
+    parts = Table(title, columns, tuple(by_part), heading="pair")
+    title = f"The models on the faces in common: {where}"
+    columns = [Column("nme", "NME, %"), Column("fr10", "FR10, %"), Column("n", "faces measured")]
+    columns += [Column("left_out", "not in common"), Column("missing", "without prediction")]
+    columns += [Column("protocol", "protocol", words=True)]
+    rows = tuple(Row(label, facts) for label, facts in comparison["models"].items())
+    return pairs, parts, Table(title, tuple(columns), rows, (LEGEND,), heading="model")
 
 
 def comparison_lines(comparison):
@@ -204,8 +170,8 @@ def comparison_lines(comparison):
     return lines
 
 
-def _facts(evaluation, measured):
-    """What the record says of a model: ``evaluation`` on the faces in common, of the ``measured`` ones."""
+def _model(evaluation, measured):
+    """The record of a model: ``evaluation`` is on the faces in common, of ``measured`` faces."""
     errors, protocol = evaluation.errors, evaluation.metrics["protocol"]
     missing = int(np.sum(~np.isfinite(errors)))
     return {
@@ -221,33 +187,34 @@ def _facts(evaluation, measured):
 
 
 def _pair(model, against, seed):
-    all_errors = np.stack([model.errors, against.errors])
-    found, scheme = np.isfinite(all_errors).all(axis=0), model.prepared.scheme
+    errors, scheme = np.stack([model.errors, against.errors]), model.prepared.scheme
+    found = np.isfinite(errors).all(axis=0)
     if not found.any():
         raise DataError(
             f"comparison: not one of {len(found)} faces has a prediction of both {model.label} and "
             f"{against.label}: give predictions of the same faces"
         )
-    errors, others = all_errors[:, found]
-    low, high = (100 * bound for bound in metrics.paired_bootstrap(errors, others, seed=seed))
+    difference = errors[0, found] - errors[1, found]
+    low, high = (100 * bound for bound in metrics.paired_bootstrap(*errors[:, found], seed=seed))
     by_point = 100 * (model.point_errors[found] - against.point_errors[found]).mean(axis=0)
-    length = metrics.normaliser(against.truth[found], scheme, against.metrics["protocol"]["normaliser"])
+    length = metrics.normaliser(against.truth[found], scheme, against.normaliser)
     apart = np.linalg.norm(model.points[found] - against.points[found], axis=-1) / length[:, None]
-    fails, other_fails = all_errors > THRESHOLDS[0]
-    wins, losses, ties = count_wins(*all_errors)
+    # Infinite errors, of faces without prediction, lose to all others and equal each other.
+    wins, losses = (int(np.sum(a < b - TIE)) for a, b in (errors, errors[::-1]))
+    fails, other_fails = errors > THRESHOLDS[0]
     return {
         "model": model.label,
         "against": against.label,
         "n": len(found),
         "n_found": int(found.sum()),
-        "difference": float(100 * np.mean(errors - others)),
+        "difference": float(100 * np.mean(difference)),
         "low": low,
         "high": high,
         "settled": low > 0 or high < 0,
-        "median_difference": float(100 * np.median(errors - others)),
+        "median_difference": float(100 * np.median(difference)),
         "wins": wins,
         "losses": losses,
-        "ties": ties,
+        "ties": len(found) - wins - losses,
         "distance": float(100 * apart.mean()),
         "parts": {part: float(by_point[list(points)].mean()) for part, points in scheme.parts.items()},
         "failures": {

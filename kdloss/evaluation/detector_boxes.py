@@ -1,37 +1,32 @@
-"""A model in a detector's boxes, and beside that in the boxes of its training and in the detector's as they come.
+"""A model in a detector's boxes, compared with the same faces in the boxes of its training.
 
-The differences on the same faces are what the detector costs, and what its calibration gains.
+The difference is what the detector costs. The same faces in its boxes without calibration show what calibration gains.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from kdloss.data.geometry import BoxPolicy, invert, landmark_box, transform_points
+from kdloss.data.geometry import BoxPolicy, FaceCrop, invert, landmark_box, transform_points
+from kdloss.errors import DataError
+from kdloss.evaluation import metrics
 from kdloss.evaluation.evaluation import evaluate_loaded
 from kdloss.evaluation.protocol import DETECTED
 from kdloss.inference.box_calibration import BoxCalibration, calibrate
-from kdloss.inference.detectors import box_iou, detected_boxes
+from kdloss.inference.detectors import MINIMUM_IOU, box_iou, detected_boxes
 from kdloss.inference.landmarker import SAME_FACE
+from kdloss.inference.prediction import predict_crops
 
 
 @dataclass(frozen=True)
 class DetectedFaces:
-    """What a detector found of the faces of a split.
+    """Which faces a detector found, and where."""
 
-    Args:
-        detector: its name.
-        policy: the `BoxPolicy` that its boxes shall stand for.
-        calibration: its `BoxCalibration` to that policy, from training faces.
-        rows: (n,) row numbers of the faces.
-        boxes: (n, 4) its boxes, in pixels of the stored crops; NaN where it found none.
-    """
-
-    detector: str
-    policy: BoxPolicy
-    calibration: BoxCalibration
-    rows: np.ndarray
-    boxes: np.ndarray
+    detector: str  # its name
+    policy: BoxPolicy  # of the model's training
+    calibration: BoxCalibration  # from the detector's boxes to those of the policy
+    rows: np.ndarray  # (n,) row numbers of the faces
+    boxes: np.ndarray  # (n, 4) the detector's boxes, in pixels of the stored crops; NaN where it found none
 
     @property
     def found(self):
@@ -45,55 +40,54 @@ class DetectedFaces:
 
     @property
     def uncalibrated(self):
-        """(n, 4) boxes to cut of one who takes the detector's boxes for landmark boxes."""
+        """(n, 4) boxes to cut if the detector's boxes are taken for landmark boxes."""
         return self.policy.grow(self.boxes)
 
 
-def detect_faces(prepared, detector, policy, *, split="test", announce=None):
-    """The `DetectedFaces` of a split, by a `kdloss.inference.detectors.Detector`, calibrated to a `BoxPolicy`.
+def detect_faces(prepared, rows, detector, policy, announce=None):
+    """The `DetectedFaces` of rows of a prepared data set, calibrated to a `BoxPolicy` on its training faces.
 
     Raises:
         DataError: no training faces to calibrate on, or the detector finds none of them.
     """
     calibration = calibrate(prepared, prepared.indices("train"), detector, policy, announce=announce)
-    rows = prepared.indices(split)
     boxes, _ = detected_boxes(prepared, rows, detector, announce)
     return DetectedFaces(detector.name, policy, calibration, rows, boxes)
 
 
-def evaluate_beside(prepared, loaded, faces, evaluation, **how):
-    """The `Evaluation`\\ s of a model on the faces that a detector found, in boxes other than its calibrated ones.
+def evaluate_beside(evaluation, faces, **options):
+    """Three more `Evaluation`\\ s of a model on the faces that a detector found.
 
     Args:
-        prepared, loaded: see `kdloss.evaluation.evaluation.evaluate_loaded`.
+        evaluation: that of the model in the calibrated boxes.
         faces: the `DetectedFaces`.
-        evaluation: that of the model in its calibrated boxes.
-        how: ``split``, ``batch_size`` and ``flip`` of `evaluate_loaded`.
+        options: ``split``, ``batch_size`` and ``flip`` of `kdloss.evaluation.evaluation.evaluate_loaded`.
 
     Returns:
-        Three: in boxes around the landmarks that were read in the calibrated ones, as
-        a `Landmarker` reads a face once more; in the boxes of the policy; and in the detector's boxes
-        without calibration.
+        In boxes around the landmarks that the first reading found (a `Landmarker` reads each face twice), in the boxes
+        of the policy, and in the detector's boxes without calibration.
     """
+    prepared, options = evaluation.prepared, options | {"box": faces.policy, "missing": "skip"}
     own = np.where(faces.found[:, None], prepared.boxes(faces.policy)[faces.rows], np.nan)
-    how |= {"box": faces.policy, "missing": "skip"}
-    name = f"{faces.detector} uncalibrated"
-    again = {"boxes": _around_landmarks(prepared, faces, evaluation), "detector": faces.detector}
+    name, raw = faces.detector, f"{faces.detector} uncalibrated"
     return [
-        evaluate_loaded(prepared, loaded, **again, label=f"in boxes of {faces.detector}, read twice", **how),
-        evaluate_loaded(prepared, loaded, boxes=own, label=f"the same faces in {faces.policy}", **how),
-        evaluate_loaded(prepared, loaded, boxes=faces.uncalibrated, detector=name, label=f"in boxes of {name}", **how),
+        evaluate_loaded(prepared, evaluation.loaded, boxes=boxes, detector=detector, label=label, **options)
+        for boxes, detector, label in (
+            (_around_landmarks(evaluation, faces), name, f"in boxes of {name}, read twice"),
+            (own, None, f"the same faces in {faces.policy}"),
+            (faces.uncalibrated, raw, f"in boxes of {raw}"),
+        )
     ]
 
 
-def _around_landmarks(prepared, faces, evaluation):
+def _around_landmarks(evaluation, faces):
     """(n, 4) boxes to cut around the landmarks that were read in a detector's calibrated boxes."""
     boxes = faces.calibrated
     for i in np.flatnonzero(faces.found):
         row = faces.rows[i]
         (points,) = evaluation.points[evaluation.rows == row]
-        around = faces.policy.grow(landmark_box(transform_points(invert(prepared.to_image[row]), points)))
-        # Landmarks far from where the detector saw the face lead nowhere.
+        around = faces.policy.grow(landmark_box(transform_points(invert(evaluation.prepared.to_image[row]), points)))
+        # Landmarks far from where the detector saw the face are of something else.
         if box_iou(around, boxes[i]) >= SAME_FACE:
             boxes[i] = around
     return boxes
@@ -103,15 +97,14 @@ def detector_record(faces, evaluation, beside):
     """What a detector costs a model, as a dict that JSON can hold.
 
     Args:
-        faces: the `DetectedFaces`.
-        evaluation: that of the model in its calibrated boxes.
-        beside: those of `evaluate_beside`.
+        faces, evaluation: see `evaluate_beside`.
+        beside: what that returned.
 
     Returns:
         ``{"name", "box", "n", "n_found", "n_missed", "normaliser", "nme": {...}, "median": {...}, "calibration":
-        {...}}``. NME and the median of the faces' errors are of the faces found, percent, each for ``calibrated``
-        boxes, for those read ``again``, for ``policy`` and for ``uncalibrated`` boxes. A detection that is far off
-        weighs in the NME, hardly in the median.
+        {...}}``. NME and the median error of the faces found, percents, are for ``calibrated`` boxes, for faces read
+        ``again``, for ``policy`` and for ``uncalibrated`` boxes. A detection far off weighs in the NME, hardly in the
+        median.
     """
     kinds = ("calibrated", "again", "policy", "uncalibrated")
     errors = [100 * one.errors[np.isfinite(one.errors)] for one in (evaluation, *beside)]
@@ -122,7 +115,7 @@ def detector_record(faces, evaluation, beside):
         "n": len(faces.found),
         "n_found": found,
         "n_missed": len(faces.found) - found,
-        "normaliser": evaluation.metrics["protocol"]["normaliser"],
+        "normaliser": evaluation.normaliser,
         "nme": {kind: float(of.mean()) for kind, of in zip(kinds, errors, strict=True)},
         "median": {kind: float(np.median(of)) for kind, of in zip(kinds, errors, strict=True)},
         "calibration": faces.calibration.to_json(),
@@ -144,3 +137,75 @@ def detector_line(record):
         f"Detector {record['name']}: {record['n_found']} of {record['n']} faces found, {record['n_missed']} missed; "
         f"{record['normaliser']} NME of those found {errors}; {DETECTED}."
     )
+
+
+def measure_detector(model, prepared, rows, policy, detector, *, batch_size=64, flip=False, announce=None):
+    """NME of a model in a detector's calibrated boxes and in its own, for the robustness of ``metrics.json``.
+
+    Args:
+        model, prepared, rows, batch_size, flip, announce: see `kdloss.evaluation.robustness.measure_robustness`.
+        policy, detector: see `detect_faces`.
+
+    Returns:
+        A dict that JSON can hold::
+
+            {"dataset", "synthetic", "n", "box", "normaliser", "flip_test", "detector", "minimum_iou", "n_found",
+             "found", "nme_detector", "nme_policy", "box_shift", "box_scale",
+             "calibration": {"dx", "dy", "scale", "faces", "scatter"}}
+
+        ``found`` is a share. Both NMEs (percent) are of the found faces. ``box_shift`` is the median distance of the
+        two boxes' centres in sides of the policy's box, ``box_scale`` the median factor between their sides, at least
+        1. These four are None if no face was found.
+
+    Raises:
+        DataError: no faces, no training faces to calibrate on, or the detector finds none of them.
+    """
+    rows = np.asarray(rows)
+    if not len(rows):
+        raise DataError(f"{prepared.path}: detector {detector.name} on no faces: give at least one")
+    faces = detect_faces(prepared, rows, detector, policy, announce)
+    seen, boxes = rows[faces.found], faces.calibrated[faces.found]
+    wanted = prepared.boxes(policy)[seen]
+    kind = metrics.available_normalisers(prepared.scheme)[0]
+
+    def nme(cut):
+        crops = [FaceCrop.from_box(box, model.input_shape[1]) for box in cut]
+        points = predict_crops(model, prepared, seen, crops, batch_size, flip=flip)
+        return metrics.nme(metrics.image_errors(points, prepared.source_points[seen], prepared.scheme, kind))
+
+    values = dict.fromkeys(("nme_detector", "nme_policy", "box_shift", "box_scale"))
+    if len(seen):
+        apart = boxes[:, :2] + boxes[:, 2:] / 2 - wanted[:, :2] - wanted[:, 2:] / 2
+        side, wanted_side = (np.sqrt(np.prod(one[:, 2:], axis=1)) for one in (boxes, wanted))
+        values = {
+            "nme_detector": nme(boxes),
+            "nme_policy": nme(wanted),
+            "box_shift": float(np.median(np.linalg.norm(apart, axis=1) / wanted_side)),
+            "box_scale": float(np.median(np.exp(np.abs(np.log(side / wanted_side))))),
+        }
+    return {
+        "dataset": prepared.dataset,
+        "synthetic": bool(prepared.synthetic),
+        "n": len(rows),
+        "box": str(policy),
+        "normaliser": kind,
+        "flip_test": flip,
+        "detector": detector.name,
+        "minimum_iou": MINIMUM_IOU,
+        "n_found": len(seen),
+        "found": len(seen) / len(rows),
+        **values,
+        "calibration": faces.calibration.to_json(),
+    }
+
+
+def measured_detector_line(record):
+    """What `measure_detector` found, in a sentence."""
+    line = f"Boxes of detector {record['detector']}: {record['n_found']} of {record['n']} faces found"
+    if record["n_found"]:
+        line += (
+            f"; NME {record['nme_detector']:.2f} % in its calibrated boxes, {record['nme_policy']:.2f} % on the same "
+            f"faces in {record['box']}; the boxes still differ by {100 * record['box_shift']:.1f} % of a side and a "
+            f"factor of {record['box_scale']:.2f} (medians)"
+        )
+    return f"{line}; {DETECTED}."

@@ -1,4 +1,7 @@
-"""One HTML file that holds everything: tables, pictures, configuration. It asks no network for anything."""
+"""One HTML file that holds a whole report: tables, pictures, configuration. It loads nothing from anywhere.
+
+Its parts are pieces: what the macros of ``page/pieces.html`` return (tables, paragraphs, pictures).
+"""
 
 import base64
 import hashlib
@@ -14,34 +17,34 @@ from kdloss.files import write_whole
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it: results of the macros in ``page/pieces.html``; text alone is escaped."""
+    """A heading and the pieces below it; plain text is escaped."""
 
     heading: str
     pieces: list
 
 
 def write_report(path, *, title, sections, summary="", notices=()):
-    """Writes the report, whole or not at all.
+    """Writes the page, whole or not at all.
 
     Args:
         path: of the ``.html``.
         title: heading of the page.
         sections: `Section`\\ s in order.
-        summary: one or two sentences under the title, plain text.
-        notices: plain sentences set off at the top (rendered faces, faces that must not be published).
+        summary: one or two sentences under the title.
+        notices: sentences set off at the top (rendered faces, faces that must not be published).
     """
     page = _PAGES.get_template("report.html")
     write_whole(path, page.render(title=title, sections=sections, summary=summary, notices=notices))
 
 
 def picture(image, caption):
-    """The bytes of a PNG or JPEG with a caption, as a piece of a `Section`."""
+    """The bytes of a PNG or JPEG with a caption, as a piece."""
     kind = "png" if image.startswith(b"\x89PNG") else "jpeg"
     return PIECES.figure(kind, base64.b64encode(image).decode("ascii"), caption)
 
 
 def faces_notice(spec, synthetic):
-    """What must be said over pictures of a data set's faces: rendered, or not to be published."""
+    """What must be said above pictures of a data set's faces: they are rendered, or must not be published."""
     if synthetic:
         return (
             f"The faces are SYNTHETIC: rendered in the layout of {spec.title}. "
@@ -51,9 +54,9 @@ def faces_notice(spec, synthetic):
 
 
 def _plain(value):
-    """A value of `facts` in words; a dict becomes one line."""
+    """A value of `facts` as text; a dict becomes one line."""
     if isinstance(value, dict):
-        return "; ".join(f"{key}: {_plain(held)}" for key, held in value.items())
+        return "; ".join(f"{key}: {_plain(one)}" for key, one in value.items())
     if value is None or isinstance(value, bool):
         return {None: "none", True: "yes", False: "no"}[value]
     return str(value) if isinstance(value, str | Path) else json.dumps(value, default=str)
@@ -71,6 +74,5 @@ _PAGES.filters |= {
     "plain": _plain,
     "sha256": lambda text: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode(),
 }
-# The macros of page/pieces.html: functions that return HTML.
 PIECES = _PAGES.get_template("pieces.html").module
 html_table = PIECES.html_table

@@ -1,9 +1,9 @@
-"""Errors of predicted landmarks, and what the field makes of them. Pure numpy, float64 throughout.
+"""Errors of predicted landmarks, and the measures of the field: NME, FR, AUC. Pure numpy, float64 throughout.
 
-With ``e_i`` the mean over the points of image i of the distance between prediction and truth, over a normaliser:
-NME is the mean of ``e_i``, FR@t the share of images with ``e_i > t``, AUC@t the area under the cumulative error
-distribution up to t, over t. All three take the ``e_i`` themselves, so subsets and models share one code path. A face
-without prediction has an infinite error: FR and AUC count it as a failure, NME leaves it out.
+The error ``e_i`` of image i is the mean distance between its predicted and true points, divided by a normaliser. NME is
+the mean of ``e_i``, FR@t the share of images with ``e_i > t``, AUC@t the area under the cumulative error distribution
+up to t, divided by t. All three take the ``e_i``, so subsets and models share one code path. A face without prediction
+has an infinite error: FR and AUC count it as a failure, NME leaves it out.
 """
 
 import numpy as np
@@ -15,22 +15,16 @@ NORMALISERS = ("interocular", "interpupil", "box")
 
 
 def available_normalisers(scheme):
-    """The kinds that a `LandmarkScheme` allows, the default for comparisons first."""
+    """The normalisers that a `LandmarkScheme` allows; the first is the default."""
     known = {"interocular": scheme.ocular, "interpupil": scheme.pupils, "box": True}
     return tuple(kind for kind in NORMALISERS if known[kind])
 
 
 def normaliser(points, scheme, kind):
-    """The length that errors are divided by.
+    """The length (...) float64 that errors of (..., N, 2) points of a `LandmarkScheme` are divided by, pixels.
 
-    Args:
-        points: (..., N, 2) true landmarks, pixels.
-        scheme: their `LandmarkScheme`.
-        kind: ``interocular`` (outer eye corners), ``interpupil`` (means of the eyes' points, or the pupils where they
-            are annotated) or ``box`` (sqrt(w h) of the landmark box).
-
-    Returns:
-        (...) float64 lengths in pixels.
+    ``kind`` is ``interocular`` (outer eye corners), ``interpupil`` (annotated pupils, or means of the eyes' points) or
+    ``box`` (sqrt(w h) of the landmark box); ``points`` are the true ones.
 
     Raises:
         ConfigError: an unknown kind, or the scheme names no eyes.
@@ -50,7 +44,7 @@ def normaliser(points, scheme, kind):
 
 
 def point_errors(predicted, truth, scheme, kind):
-    """Distance of each point to its truth, over the normaliser of its image.
+    """Distance of each point to its truth, divided by the normaliser of its image.
 
     Args:
         predicted, truth: (n, N, 2), pixels of the same images.
@@ -60,7 +54,7 @@ def point_errors(predicted, truth, scheme, kind):
         (n, N) float64, a fraction (0.05 is five percent).
 
     Raises:
-        DataError: a face whose normaliser is zero, so that its error has no value.
+        DataError: the normaliser of a face is zero.
     """
     length = normaliser(truth, scheme, kind)
     if np.any(length <= 0):
@@ -76,7 +70,7 @@ def image_errors(predicted, truth, scheme, kind):
 
 
 def nme(errors):
-    """Mean of errors (of images, or of points) in percent. Infinite errors, of faces not found, have no mean."""
+    """Mean of errors (of images or points) in percent, without the infinite ones of faces that have no prediction."""
     errors = np.asarray(errors, np.float64)
     found = errors[np.isfinite(errors)]
     if not len(found):
@@ -85,14 +79,14 @@ def nme(errors):
 
 
 def failure_rate(errors, threshold):
-    """Percent of images whose error is above ``threshold`` (a fraction) or no number; equal to it is no failure."""
+    """Percent of images whose error is above ``threshold`` (a fraction) or NaN. An error equal to it is no failure."""
     return float(100 * np.mean(~(np.asarray(errors) <= threshold)))
 
 
 def auc(errors, threshold):
-    """Area under the cumulative error distribution from 0 to ``threshold``, over ``threshold``: 0 to 1.
+    """Area under the cumulative error distribution up to ``threshold``, divided by ``threshold``: 0 to 1.
 
-    Exact, with no bins: each image contributes ``max(0, threshold - e_i)`` to the area.
+    It is exact, without bins: each image adds ``max(0, threshold - e_i)`` to the area.
     """
     return float(1 - np.mean(np.minimum(errors, threshold)) / threshold)
 
@@ -108,15 +102,14 @@ def paired_bootstrap(errors_a, errors_b, n=10000, seed=0, confidence=0.95):
 
     Args:
         errors_a, errors_b: (m,) errors of both models, image by image.
-        n: how often the images are drawn anew, with replacement.
-        seed: of the draws; the same seed gives the same interval.
+        n, seed: how often the images are drawn with replacement, and the seed of the draws.
         confidence: share of the draws inside the interval.
 
     Returns:
-        (low, high) of mean(a - b), in the unit of the errors. An interval without zero: the models differ.
+        (low, high) of mean(a - b). Where the interval excludes zero, the models differ.
 
     Raises:
-        DataError: the two do not hold the same number of images.
+        DataError: different numbers of images.
     """
     if np.shape(errors_a) != np.shape(errors_b) or np.ndim(errors_a) != 1 or not len(errors_a):
         raise DataError(f"paired bootstrap: found {np.shape(errors_a)} and {np.shape(errors_b)} errors, expected pairs")

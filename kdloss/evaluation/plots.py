@@ -1,4 +1,7 @@
-"""Pictures of an evaluation. Figures are objects on an Agg canvas: no window, no global state, safe in threads."""
+"""Pictures of evaluations, trainings and confidences: functions that return matplotlib figures.
+
+Figures live on an Agg canvas: no window, no global state, safe in threads.
+"""
 
 import io
 import json
@@ -16,13 +19,12 @@ from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 from PIL import Image
 
-from kdloss.data.datasets import dataset_spec
 from kdloss.data.geometry import BoxPolicy, invert, landmark_box, transform_points
 from kdloss.errors import DataError
 from kdloss.evaluation import metrics
 from kdloss.evaluation.comparison import TIE, common_faces, distinct_labels
 from kdloss.evaluation.protocol import THRESHOLDS
-from kdloss.evaluation.tables import Column, Row, Table
+from kdloss.evaluation.tables import reliability_title
 
 # Okabe and Ito's colours, told apart with any colour vision; line styles say the same in grey.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -30,15 +32,14 @@ STYLES = ("-", "--", "-.", ":")
 TRUTH, PREDICTION = "#56B4E9", "#F0E442"
 HEAT = "viridis"  # perceptually uniform, and read with any colour vision
 OUTLINE = [patheffects.Stroke(linewidth=2.6, foreground="#222222"), patheffects.Normal()]
-# Axes of logarithms have no zero, and one face fitted by chance must not stretch them: errors below a tenth of the
+# Logarithmic axes have no zero, and one face fitted by chance must not stretch them: errors below a tenth of the
 # median, or below this fraction of the normaliser, are drawn at the edge.
 FLOOR = 1e-4
 BOOKKEEPING = ("epoch", "step", "lr", "learning_rate", "seconds", "time")
 
 
 class PlainFigure(Figure):
-    """A figure on an Agg canvas that shows texts as they are: names of files and models may hold ``$``, which is no
-    formula there."""
+    """A figure on an Agg canvas that draws ``$`` in names of files and models as it is, not as a formula."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -50,28 +51,34 @@ class PlainFigure(Figure):
         super().draw(renderer)
 
 
+def new_figure(width, height, panels=1, columns=1):
+    """A `PlainFigure` of a size in inches, and the list of its axes, each with a grid."""
+    figure = PlainFigure(figsize=(width, height), layout="constrained")
+    lines = -(-panels // columns)
+    axes = [figure.add_subplot(lines, columns, i + 1) for i in range(panels)]
+    for one in axes:
+        one.grid(color="0.9", linewidth=0.8)
+        one.set_axisbelow(True)
+        one.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
 def figure_bytes(figure, image_format="png", dpi=130):
-    """A figure as the bytes of a ``png``, in 256 colours, or of a ``jpeg`` (for faces)."""
+    """A figure as the bytes of a ``png`` of 256 colours, or of a ``jpeg`` (for faces)."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format=image_format, dpi=dpi, facecolor="white")
     if image_format == "png":
-        # A chart in a palette has a third of the bytes, and no difference that shows.
+        # A palette takes a third of the bytes and shows no difference.
         drawn, buffer = Image.open(buffer).convert("RGB"), io.BytesIO()
         drawn.quantize(256).save(buffer, "png", optimize=True)
     return buffer.getvalue()
 
 
 def ced_figure(curves, *, title, limit=0.15):
-    """Cumulative error distributions.
+    """Cumulative error distributions up to an error of ``limit``; the legend gives the NME of each.
 
-    Args:
-        curves: label -> (n,) errors of the images, fractions of the normaliser; not finite for a face without
-            prediction, so that its curve ends below 100 %.
-        title: what was measured, with which normaliser.
-        limit: right end of the axis, a fraction.
-
-    Returns:
-        A matplotlib `Figure`; the legend gives the NME of each curve, over the faces that have a prediction.
+    ``curves`` is label -> (n,) errors of the faces, fractions of the normaliser. They are not finite for faces without
+    prediction, so that the curve ends below 100 %; NME leaves these out.
     """
     figure, (axes,) = new_figure(5.6, 4.2 + 0.2 * len(curves))
     drawn = {}
@@ -97,20 +104,16 @@ def ced_figure(curves, *, title, limit=0.15):
 
 
 def spread_by_error(errors, count):
-    """Positions of ``count`` faces from the best to the worst, evenly spaced in rank: neither picked nor flattering."""
+    """Positions of ``count`` faces from the best to the worst, evenly spaced in rank."""
     order = np.argsort(errors, kind="stable")
     return order[np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int))]
 
 
 def worst_median_best(errors, count):
-    """Positions of the worst, the median and the best faces, ``count`` of each and none of them twice.
+    """Positions of the worst, the median and the best faces, ``count`` of each but at most a third, and none twice.
 
-    Faces without prediction (errors that are not finite) stand before the worst and take half of their places at most,
-    so that the worst predictions are seen too. The median is that of the faces with one.
-
-    Args:
-        errors: (n,) errors of the faces, fractions.
-        count: of each; a third of the faces at the most.
+    Faces without prediction (errors that are not finite) come first among the worst and take at most half of their
+    places, so that the worst predictions are seen too. The median is that of the faces with a prediction.
 
     Returns:
         A dict ``worst`` (the worst first), ``median``, ``best`` (the best first) -> (m,) positions. With fewer than
@@ -128,51 +131,29 @@ def worst_median_best(errors, count):
 
 
 def error_text(error):
-    """What to write below a face: its error (a fraction) in percent, or that it has no prediction."""
+    """The text below a face: its error (a fraction) in percent, or that it has no prediction."""
     return f"error {100 * error:.1f} %" if np.isfinite(error) else "no face found"
 
 
-def face_figure(prepared, row, prediction):
-    """One face with truth and prediction drawn on it, for a gallery.
-
-    Args:
-        prepared: the `PreparedDataset`.
-        row: of the face.
-        prediction: (N, 2) points in pixels of the source image; NaN where there are none, and then only the truth is
-            drawn.
-
-    Returns:
-        A square matplotlib `Figure` without margins.
-    """
+def face_figure(evaluation, position):
+    """The face at a position of an `Evaluation`, with truth and prediction; a square figure without margins."""
     figure = PlainFigure(figsize=(2.6, 2.6))
-    _draw_face(figure.add_axes((0, 0, 1, 1)), prepared, row, prediction)
+    _draw_face(figure.add_axes((0, 0, 1, 1)), evaluation, position)
     return figure
 
 
-def face_grid(prepared, rows, predictions, *, errors=None, columns=4, title=""):
-    """Faces with truth and prediction drawn on them.
-
-    Args:
-        prepared: the `PreparedDataset`.
-        rows: (n,) row numbers of the faces to draw.
-        predictions: (n, N, 2) points in pixels of the source images.
-        errors: (n,) their errors, fractions, written below the faces.
-        columns: faces in a row of the grid.
-        title: over the grid.
-
-    Returns:
-        A matplotlib `Figure`.
-    """
-    columns = min(columns, len(rows))
+def face_grid(evaluation, positions, *, columns=4, title=""):
+    """Faces of an `Evaluation` with truth and prediction, ``columns`` in a row, and their errors below them."""
+    columns, errors = min(columns, len(positions)), evaluation.errors
     side, below, head = 2.3, 0.25, 0.75 if title else 0.45
-    height = (side + below) * -(-len(rows) // columns) + head
+    height = (side + below) * -(-len(positions) // columns) + head
     figure = PlainFigure(figsize=(side * columns, height))
-    for i, row in enumerate(rows):
+    for i, position in enumerate(positions):
         left, top = (i % columns) / columns, 1 - (head + (i // columns) * (side + below)) / height
         axes = figure.add_axes((left + 0.01 / columns, top - side / height, 0.98 / columns, side / height))
-        _draw_face(axes, prepared, row, predictions[i])
-        if errors is not None:
-            axes.text(0.5, -0.015, error_text(errors[i]), transform=axes.transAxes, ha="center", va="top")
+        _draw_face(axes, evaluation, position)
+        text = error_text(errors[position])
+        axes.text(0.5, -0.015, text, transform=axes.transAxes, ha="center", va="top")
     if title:
         figure.text(0.5, 1 - 0.12 / height, title, ha="center", va="top", fontsize=11)
     keys = [Line2D([], [], color=colour, linewidth=3, path_effects=OUTLINE) for colour in (TRUTH, PREDICTION)]
@@ -181,46 +162,11 @@ def face_grid(prepared, rows, predictions, *, errors=None, columns=4, title=""):
     return figure
 
 
-def training_curves(histories):
-    """What training logged: the validation NME first, then one panel for each loss term.
-
-    Args:
-        histories: label -> the records of a run (see `read_history`).
-
-    Returns:
-        A matplotlib `Figure`.
-
-    Raises:
-        DataError: not one record to draw.
-    """
-    terms = list(dict.fromkeys(key for records in histories.values() for record in records for key in record))
-    terms = [term for term in terms if term not in BOOKKEEPING and _series(histories, term)]
-    if not terms:
-        raise DataError(f"training curves: nothing to draw in {', '.join(histories) or 'no runs'}")
-    terms.sort(key=lambda term: (term != "val_nme", term != "loss", term.startswith("val_")))
-    columns = min(2, len(terms))
-    figure, panels = new_figure(5.0 * columns, 3.2 * -(-len(terms) // columns), len(terms), columns)
-    lines = {label: _line(i) for i, label in enumerate(histories)}
-    for axes, term in zip(panels, terms, strict=True):
-        for label, (x, y) in _series(histories, term).items():
-            marker = "o" if len(x) == 1 else None
-            axes.plot(x, y, linewidth=1.8, label=label, marker=marker, **lines[label])
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set(xlabel="epoch", title="validation NME, %" if term == "val_nme" else term.replace("_", " "))
-        if term == "val_nme" or axes is panels[0]:
-            labels = [line.get_label() for line in axes.lines]
-            axes.legend(axes.lines, labels, frameon=True, framealpha=0.9, fontsize=8)
-    return figure
-
-
 def differences_figure(comparison):
-    """The difference of NME of each pair with its interval; filled where the interval excludes zero.
+    """The difference of NME of each pair with its interval, filled where the interval excludes zero.
 
-    Args:
-        comparison: what `kdloss.evaluation.comparison.compare` returned.
-
-    Returns:
-        A matplotlib `Figure`: models against the reference above, the other pairs below a line.
+    Models against the reference stand above, the other pairs below a line. ``comparison`` is what
+    `kdloss.evaluation.comparison.compare` returned.
     """
     pairs = comparison["pairs"]
     figure, (axes,) = new_figure(7.2, 1.3 + 0.46 * len(pairs))
@@ -230,7 +176,7 @@ def differences_figure(comparison):
         axes.plot([pair["low"], pair["high"]], [i, i], color=colour, linewidth=2, solid_capstyle="butt")
         fill = colour if pair["settled"] else "white"
         axes.plot(pair["difference"], i, "o", color=colour, markerfacecolor=fill, markersize=7, markeredgewidth=1.6)
-        # Above its interval and not beside it: names of models can be long.
+        # The text stands above its interval, not beside it: names of models can be long.
         values = f"{pair['difference']:+.3f} [{pair['low']:+.3f}, {pair['high']:+.3f}]"
         text = textwrap.fill(f"{pair['model']} against {pair['against']}: {values}", 105)
         place = {"xycoords": ("axes fraction", "data"), "xytext": (2, 6), "textcoords": "offset points"}
@@ -246,14 +192,9 @@ def differences_figure(comparison):
 
 
 def scatter_figure(a, b):
-    """The errors of two models face by face, with the diagonal between wins and losses.
+    r"""The errors of two `Evaluation`\ s face by face, in percent; the diagonal separates wins from losses.
 
-    Args:
-        a, b: two `Evaluation`\\ s of the same faces; those that only one has are left out.
-
-    Returns:
-        A matplotlib `Figure`: ``a`` to the right, ``b`` upwards, both in percent on axes of logarithms. Faces without
-        prediction lie on the far edge.
+    Faces that only one has are left out. Faces without prediction lie on the far edge.
 
     Raises:
         DataError: measured on other faces, or no face in common.
@@ -289,21 +230,15 @@ def scatter_figure(a, b):
     return figure
 
 
-def robustness_figure(result):
+def robustness_figure(record):
     """Two heat maps of NME on one colour scale: the box shifted, and the box scaled and turned.
 
-    The unperturbed box is framed. A star marks the settings in which more than half of the crops reach beyond the
-    stored pictures.
-
-    Args:
-        result: what `measure_robustness` returned, or JSON made of it.
-
-    Returns:
-        A matplotlib `Figure`.
+    The unperturbed box is framed. A star marks settings where more than half of the crops reach beyond the stored
+    pictures. ``record`` is what `kdloss.evaluation.robustness.measure_robustness` returned.
     """
-    shift, turn = result["shift"], result["scale_rotation"]
+    shift, turn = record["shift"], record["scale_rotation"]
     every = np.concatenate([np.ravel(shift["nme"]), np.ravel(turn["nme"])])
-    # By ratio: one box that breaks the model would else paint all others the same.
+    # A linear scale would paint all boxes the same next to one that breaks the model.
     lowest = max(every.min(), 1e-3)
     norm = LogNorm(lowest, max(every.max(), 1.05 * lowest), clip=True)
     figure = PlainFigure(figsize=(10.4, 5.4), layout="constrained")
@@ -317,20 +252,46 @@ def robustness_figure(result):
     right.set(xlabel="box turned clockwise", ylabel="box scaled by")
     right.set_title("scaled and turned", fontsize=11)
     bar = figure.colorbar(image, ax=[left, right], shrink=0.85, pad=0.015)
-    bar.set_label(f"NME, % ({result['normaliser']}), by ratio")
+    bar.set_label(f"NME, % ({record['normaliser']}), logarithmic scale")
     bar.outline.set_visible(False)
     bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
     bar.ax.yaxis.set_minor_locator(NullLocator())
     bar.ax.yaxis.set_major_formatter("{x:g}")
-    faces = f"{result['n']} synthetic faces" if result["synthetic"] else f"{result['n']} faces"
-    ratio = "" if result["robust_ratio"] is None else f" ({result['robust_ratio']:.2f} times)"
+    faces = f"{record['n']} synthetic faces" if record["synthetic"] else f"{record['n']} faces"
+    ratio = "" if record["robust_ratio"] is None else f" ({record['robust_ratio']:.2f} times)"
     title = (
-        f"Box robustness, {result['dataset']}, {faces}, box {result['box']}\n"
-        f"NME {result['baseline_nme']:.2f} % in the unperturbed box, {result['robust_nme']:.2f} % perturbed{ratio}"
+        f"Box robustness, {record['dataset']}, {faces}, box {record['box']}\n"
+        f"NME {record['baseline_nme']:.2f} % in the unperturbed box, {record['robust_nme']:.2f} % perturbed{ratio}"
     )
     figure.suptitle(title, fontsize=12)
     if max(np.max(shift["outside"]), np.max(turn["outside"])) > 0.5:
-        figure.supxlabel("* these crops reach beyond the stored pictures and are black there", fontsize=9)
+        figure.supxlabel("* most of these crops reach beyond the stored pictures and are black there", fontsize=9)
+    return figure
+
+
+def training_curves(histories):
+    """The validation NME of runs over the epochs, and one panel for each loss term; see `read_history`.
+
+    Raises:
+        DataError: no record that can be drawn.
+    """
+    terms = list(dict.fromkeys(key for records in histories.values() for record in records for key in record))
+    terms = [term for term in terms if term not in BOOKKEEPING and _series(histories, term)]
+    if not terms:
+        raise DataError(f"training curves: nothing to draw in {', '.join(histories) or 'no runs'}")
+    terms.sort(key=lambda term: (term != "val_nme", term != "loss", term.startswith("val_")))
+    columns = min(2, len(terms))
+    figure, panels = new_figure(5.0 * columns, 3.2 * -(-len(terms) // columns), len(terms), columns)
+    lines = {label: _line(i) for i, label in enumerate(histories)}
+    for axes, term in zip(panels, terms, strict=True):
+        for label, (x, y) in _series(histories, term).items():
+            marker = "o" if len(x) == 1 else None
+            axes.plot(x, y, linewidth=1.8, label=label, marker=marker, **lines[label])
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(xlabel="epoch", title="validation NME, %" if term == "val_nme" else term.replace("_", " "))
+        if term == "val_nme" or axes is panels[0]:
+            labels = [line.get_label() for line in axes.lines]
+            axes.legend(axes.lines, labels, frameon=True, framealpha=0.9, fontsize=8)
     return figure
 
 
@@ -349,21 +310,27 @@ def read_history(path):
     return records
 
 
-def new_figure(width, height, panels=1, columns=1):
-    """A `PlainFigure` of a size in inches and its list of axes, with a grid behind what is drawn."""
-    figure = PlainFigure(figsize=(width, height), layout="constrained")
-    lines = -(-panels // columns)
-    axes = [figure.add_subplot(lines, columns, i + 1) for i in range(panels)]
-    for one in axes:
-        one.grid(color="0.9", linewidth=0.8)
-        one.set_axisbelow(True)
-        one.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+def reliability_figure(record):
+    """Two panels over confidence: the share of points within beside the diagonal, and the mean error.
+
+    ``record`` is that of `kdloss.evaluation.tables.reliability_table`.
+    """
+    figure, (left, right) = new_figure(8.4, 3.8, 2, 2)
+    confidence, within, error = (
+        [group[key] for group in record["groups"]] for key in ("confidence", "within", "error")
+    )
+    left.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
+    left.plot(confidence, within, "o-", color=PALETTE[0])
+    left.set(xlabel="confidence", xlim=(0, 1), ylim=(0, 1))
+    left.set_ylabel(f"share within {100 * record['within']:g} % of the box")
+    right.plot(confidence, error, "o-", color=PALETTE[1])
+    right.set(xlabel="confidence", ylabel="mean error, % of the box's side", xlim=(0, 1), ylim=(0, None))
+    figure.suptitle(reliability_title(record), fontsize=10)
+    return figure
 
 
 def _legend_below(figure, drawn):
-    """A legend of label -> artist below the plot: inside, it would hide the curve of one model or another. Matplotlib
-    on its own leaves out labels that begin with ``_``."""
+    """A legend of label -> artist below the plot, where it hides no curve. Matplotlib's own skips labels with ``_``."""
     figure.legend(list(drawn.values()), list(drawn), loc="outside lower center", frameon=False, fontsize=9)
 
 
@@ -373,20 +340,18 @@ def _line(i):
 
 def _series(histories, term):
     """label -> (epochs, values) of the runs that logged a term as a finite number."""
-    series = {
-        label: [
-            (record.get("epoch", i + 1), record[term])
-            for i, record in enumerate(records)
-            if isinstance(record.get(term), int | float) and np.isfinite(record[term])
-        ]
-        for label, records in histories.items()
-    }
-    return {label: tuple(zip(*pairs, strict=True)) for label, pairs in series.items() if pairs}
+    series = {}
+    for label, records in histories.items():
+        logged = [(i, record) for i, record in enumerate(records, 1) if isinstance(record.get(term), int | float)]
+        pairs = [(record.get("epoch", i), record[term]) for i, record in logged if np.isfinite(record[term])]
+        series |= {label: tuple(zip(*pairs, strict=True))} if pairs else {}
+    return series
 
 
-def _draw_face(axes, prepared, row, prediction):
+def _draw_face(axes, evaluation, position):
+    prepared, row = evaluation.prepared, evaluation.rows[position]
     truth = prepared.points[row]
-    predicted = transform_points(invert(prepared.to_image[row]), prediction)
+    predicted = transform_points(invert(prepared.to_image[row]), evaluation.points[position])
     axes.imshow(prepared.faces[row], interpolation="antialiased")
     for points, colour in ((truth, TRUTH), (predicted, PREDICTION)):
         for line in prepared.scheme.skeleton:
@@ -400,7 +365,7 @@ def _draw_face(axes, prepared, row, prediction):
 
 
 def _heat_map(axes, grid, columns, lines, norm):
-    """Draws one grid with its values written in the cells; columns and lines are the labels of the ticks."""
+    """Draws a grid of NMEs with the values in its cells; columns and lines are the labels of the ticks."""
     image = axes.imshow(grid["nme"], cmap=HEAT, norm=norm, aspect="auto")
     axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(lines)), lines)
@@ -414,37 +379,3 @@ def _heat_map(axes, grid, columns, lines, norm):
         if columns[j].rstrip("°") == "0" and lines[i] in ("0", "1.0"):
             axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor="red", linewidth=2))
     return image
-
-
-def reliability_table(found):
-    """A `Table` of the groups, the least confident on top."""
-    shares = [Column(key, key, 3) for key in ("confidence", "within")]
-    columns = (*shares, Column("error", "mean error, % of box"))
-    rows = tuple(Row(f"{i} of {len(found['groups'])}", group) for i, group in enumerate(found["groups"], 1))
-    notes = [
-        f"groups of {found['points'] // len(found['groups'])} points, from the least to the most confident",
-        f"within: share of points within {100 * found['within']:g} % of the face box's side, which is what confidence "
-        f"estimates; of all points {found['share_within']:.3f}",
-        f"rank correlation of confidence and error {found['spearman']:.2f}; mean gap between confidence and share "
-        f"{found['calibration_error']:.3f}" + (f"; AUC {found['auc']:.3f}" if found["auc"] is not None else ""),
-    ]
-    return Table(_title(found), columns, rows, tuple(notes), "points")
-
-
-def reliability_figure(found):
-    """A figure of two panels: share within over confidence beside the diagonal, and mean error over confidence."""
-    figure, (left, right) = new_figure(8.4, 3.8, 2, 2)
-    sure = [group["confidence"] for group in found["groups"]]
-    left.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
-    left.plot(sure, [group["within"] for group in found["groups"]], "o-", color=PALETTE[0])
-    left.set(xlabel="confidence", xlim=(0, 1), ylim=(0, 1))
-    left.set_ylabel(f"share within {100 * found['within']:g} % of the box")
-    right.plot(sure, [group["error"] for group in found["groups"]], "o-", color=PALETTE[1])
-    right.set(xlabel="confidence", ylabel="mean error, % of the box's side", xlim=(0, 1), ylim=(0, None))
-    figure.suptitle(_title(found), fontsize=10)
-    return figure
-
-
-def _title(found):
-    faces = f"{found['faces']} {found['split']} faces of {dataset_spec(found['dataset']).title}"
-    return f"{found['checkpoint']}: confidence on {faces}" + (", SYNTHETIC" if found["synthetic"] else "")

@@ -1,4 +1,7 @@
-"""Where on the face the errors lie: per-point errors and their spread, drawn on the mean face."""
+"""Where on the face the errors lie: the error of each point, its bias and its spread, drawn on the mean face.
+
+Each function takes an `Evaluation`, and raises a `DataError` where none of its faces has a prediction.
+"""
 
 import numpy as np
 from matplotlib.patches import Ellipse
@@ -10,79 +13,61 @@ from kdloss.evaluation.plots import PlainFigure
 from kdloss.evaluation.tables import Column, Row, Table
 
 BIAS, SPREAD, BONES = "#D55E00", "#0072B2", "0.72"
+NAMED = 5  # of the worst points
+
+
+def point_nme(evaluation):
+    """(N,) NME of each point in percent, over the faces that have a prediction."""
+    return 100 * evaluation.point_errors[_found(evaluation)].mean(axis=0)
+
+
+def point_deviations(evaluation):
+    """Bias and spread of each point, over the faces that have a prediction.
+
+    Returns:
+        (N, 2) mean of prediction minus truth, right and down, as a fraction of the normaliser; and its covariance
+        (N, 2, 2).
+    """
+    found = _found(evaluation)
+    truth = evaluation.truth[found]
+    length = metrics.normaliser(truth, evaluation.prepared.scheme, evaluation.normaliser)
+    vectors = (evaluation.points[found] - truth) / length[:, None, None]
+    bias = vectors.mean(axis=0)
+    return bias, np.einsum("fni,fnj->nij", vectors - bias, vectors - bias) / len(vectors)
 
 
 def mean_face(evaluation):
     """The mean of the true shapes in unit coordinates of their square landmark boxes.
-
-    Args:
-        evaluation: an `Evaluation`.
 
     Returns:
         (N, 2) points, x and y about -0.5 to 0.5, y down; and the mean normaliser in the same unit.
     """
     truth = evaluation.truth
     boxes = BoxPolicy("gt", 1.0).grow(landmark_box(truth))
-    shapes = np.stack([FaceCrop.from_box(box, 1).unit_points(points) for box, points in zip(boxes, truth, strict=True)])
-    length = metrics.normaliser(truth, evaluation.prepared.scheme, _normaliser(evaluation)) / boxes[:, 2]
-    return shapes.mean(axis=0), float(length.mean())
+    shapes = [FaceCrop.from_box(box, 1).unit_points(points) for box, points in zip(boxes, truth, strict=True)]
+    length = metrics.normaliser(truth, evaluation.prepared.scheme, evaluation.normaliser) / boxes[:, 2]
+    return np.mean(shapes, axis=0), float(length.mean())
 
 
-def point_nme(evaluation):
-    """(N,) NME of each point in percent, over the faces that have a prediction.
+def mean_face_error_figure(evaluation, *, limit=None):
+    """NME of each point as the size and the colour of a circle on the mean face; the worst are numbered and named.
 
-    Raises:
-        DataError: none of them has one.
-    """
-    return 100 * evaluation.point_errors[_found(evaluation)].mean(axis=0)
-
-
-def point_deviations(evaluation):
-    """Bias and spread of each point.
-
-    Returns:
-        (N, 2) mean of prediction less truth, right and down, and its (N, 2, 2) covariance over the faces that have a
-        prediction: fractions of the normaliser, and their squares.
-
-    Raises:
-        DataError: none of them has one.
-    """
-    found = _found(evaluation)
-    truth = evaluation.truth[found]
-    length = metrics.normaliser(truth, evaluation.prepared.scheme, _normaliser(evaluation))
-    vectors = (evaluation.points[found] - truth) / length[:, None, None]
-    bias = vectors.mean(axis=0)
-    centred = vectors - bias
-    return bias, np.einsum("fni,fnj->nij", centred, centred) / len(vectors)
-
-
-def mean_face_error_figure(evaluation, *, worst=5, limit=None):
-    """NME of each point as the size and the colour of a circle on the mean face.
-
-    Args:
-        evaluation: an `Evaluation`.
-        worst: how many of the worst points are numbered, and named below.
-        limit: NME in percent at the end of the colours, the same for pictures that are compared; None: the largest.
-
-    Returns:
-        A matplotlib `Figure`.
-
-    Raises:
-        DataError: not one face has a prediction.
+    ``limit`` is the NME in percent at the end of the colour scale, the same in figures that are compared; None: the
+    largest.
     """
     values, (shape, _) = point_nme(evaluation), mean_face(evaluation)
     limit = float(values.max()) if limit is None else limit
     figure, axes = _face_axes(evaluation, shape, 5.9)
-    # Areas in proportion to the error, drawn from the largest, so that none hides a smaller one.
+    # The area is in proportion to the error; the largest is drawn first, so that it hides no smaller one.
     order = np.argsort(-values, kind="stable")
     colours = {"c": values[order], "vmin": 0, "vmax": limit, "cmap": "YlOrRd", "edgecolors": "0.25"}
     areas = 20 + 180 * values[order] / max(limit, 1e-9)
     circles = axes.scatter(*shape[order].T, s=areas, linewidths=0.7, zorder=3, **colours)
     bar = figure.colorbar(circles, ax=axes, location="bottom", shrink=0.8, aspect=35, pad=0.01)
-    bar.set_label(f"NME of the point, % ({_normaliser(evaluation)})", fontsize=9)
+    bar.set_label(f"NME of the point, % ({evaluation.normaliser})", fontsize=9)
     bar.ax.tick_params(labelsize=9)
     names, centre = [], shape.mean(axis=0)
-    for place, i in enumerate(order[:worst], start=1):
+    for place, i in enumerate(order[:NAMED], start=1):
         outward = (shape[i] - centre) / max(np.linalg.norm(shape[i] - centre), 1e-9)
         beside = {"xytext": (15 * outward[0], -15 * outward[1]), "textcoords": "offset points"}
         axes.annotate(str(place), shape[i], ha="center", va="center", fontsize=9, fontweight="bold", **beside)
@@ -93,14 +78,9 @@ def mean_face_error_figure(evaluation, *, worst=5, limit=None):
 
 
 def error_ellipse_figure(evaluation):
-    """Bias and spread of each point on the mean face, to scale: a line from the truth to the mean prediction, and the
-    ellipse of one standard deviation around that mean.
+    """Bias and spread of each point on the mean face, to scale.
 
-    Returns:
-        A matplotlib `Figure`.
-
-    Raises:
-        DataError: not one face has a prediction.
+    A line goes from the truth to the mean prediction; an ellipse around that is one standard deviation.
     """
     (bias, covariance), (shape, length) = point_deviations(evaluation), mean_face(evaluation)
     figure, axes = _face_axes(evaluation, shape, 4.8)
@@ -119,17 +99,7 @@ def error_ellipse_figure(evaluation):
 
 
 def deviations_table(evaluation):
-    """The points of one model, the worst first: NME, bias and spread, all in percent of the normaliser.
-
-    Args:
-        evaluation: an `Evaluation`.
-
-    Returns:
-        A `kdloss.evaluation.tables.Table`.
-
-    Raises:
-        DataError: not one face has a prediction.
-    """
+    """A `Table` of the points, the worst first: NME, bias and spread in percent of the normaliser."""
     scheme, errors, (bias, covariance) = evaluation.prepared.scheme, point_nme(evaluation), point_deviations(evaluation)
     part_of = {i: part for part, points in scheme.parts.items() for i in points}
     spread = np.sqrt(np.trace(covariance, axis1=1, axis2=2))
@@ -139,15 +109,11 @@ def deviations_table(evaluation):
         numbers = map(float, (errors[i], *(100 * bias[i]), 100 * spread[i]))
         rows.append(Row(scheme.names[i], dict(zip(labels, (str(i), part_of.get(i), *numbers), strict=True))))
     notes = (
-        f"percent of the normaliser ({_normaliser(evaluation)}); indices from 0",
-        "bias: mean of prediction less truth, in the picture; spread: root mean square distance from that mean",
+        f"percent of the normaliser ({evaluation.normaliser}); indices from 0",
+        "bias: mean of prediction minus truth, in the picture; spread: root mean square distance from that mean",
     )
     columns = tuple(Column(label, label, words=label == "part") for label in labels)
     return Table(f"{evaluation.label}: NME, bias and spread by point", columns, tuple(rows), notes, heading="point")
-
-
-def _normaliser(evaluation):
-    return evaluation.metrics["protocol"]["normaliser"]
 
 
 def _found(evaluation):

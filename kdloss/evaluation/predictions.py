@@ -1,7 +1,8 @@
 """Predictions files: any model's points, in pixels of the source images, by the names of the faces.
 
 ``.npz``: ``names`` (n,) text as in the prepared table, ``points`` (n, N, 2), and optionally ``truth`` (n, N, 2).
-``.csv``: a header ``name,x0,y0,x1,y1,...`` and a line a face. docs/predictions.md tells it to owners of other models.
+``.csv``: a header ``name,x0,y0,x1,y1,...`` and one line per face. docs/predictions.md explains it to owners of other
+models.
 """
 
 import csv
@@ -11,18 +12,19 @@ from pathlib import Path
 import numpy as np
 
 from kdloss.errors import ConfigError, DataError
-from kdloss.evaluation.protocol import MISSING
+from kdloss.evaluation.protocol import MISSING, missing_faces
 from kdloss.files import read_npz, replacing
 
 SUFFIXES = (".npz", ".csv")
 
-# A file that holds its own truth must agree with the set's within this many pixels: 1-based points do not.
+# A file's own truth must agree with the data set's within this many pixels: 1-based points do not.
 TRUTH_TOLERANCE = 0.5
 
 # A mean offset from the truth of 1 px in x and y, to within this, looks like 1-based points.
 OFFSET_TOLERANCE = 0.25
 
-# So much of an .npz, unpacked, is read: points of 160,000 faces with 98 points, or of half as many with their truth.
+# At most so many bytes of an unpacked .npz are read: points of 160,000 faces with 98 points, or of half as many with
+# their truth.
 _MOST_BYTES = 256 << 20
 # No picture has so many pixels.
 _FAR = 1e9
@@ -34,7 +36,7 @@ def holds_predictions(path):
 
 
 def mean_offset(points, truth):
-    """A sentence if (n, N, 2) points lie where 1-based ones would, about 1 px right of and below the truth, or ""."""
+    """A warning if (n, N, 2) points lie where 1-based ones would, about 1 px right of and below the truth; else ""."""
     x, y = np.nanmean(points - truth, axis=(0, 1))
     if max(abs(x - 1), abs(y - 1)) > OFFSET_TOLERANCE:
         return ""
@@ -42,30 +44,23 @@ def mean_offset(points, truth):
 
 
 def save_predictions(path, names, points, truth):
-    """Writes a predictions file.
-
-    Args:
-        path: of the ``.npz`` or ``.csv``.
-        names: (n,) names of the faces.
-        points: (n, N, 2) in pixels of the source images, pixel centres at integers; NaN where no face was found.
-        truth: (n, N, 2) likewise. A ``.csv`` does not hold it.
+    """Writes (n,) names, (n, N, 2) points (NaN where no face was found) and their truth; a ``.csv`` holds no truth.
 
     Raises:
         DataError: another suffix.
         UserError: the file can't be written.
     """
-    suffix = _suffix(path)
-    points = np.asarray(points, np.float64)
+    suffix, points = _suffix(path), np.asarray(points, np.float64)
     with replacing(path) as work:
         if suffix == ".npz":
-            arrays = {
-                "names": np.asarray(names, dtype=np.str_),
-                "points": points,
-                "truth": np.asarray(truth, np.float64),
-            }
-            np.savez(work, **arrays, allow_pickle=False)
-        else:
-            _write_csv(work, names, points)
+            names, truth = np.asarray(names, dtype=np.str_), np.asarray(truth, np.float64)
+            np.savez(work, names=names, points=points, truth=truth, allow_pickle=False)
+            return
+        with open(work, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(_columns(points.shape[1]))
+            for name, values in zip(names, points.reshape(len(points), 2 * points.shape[1]).tolist(), strict=True):
+                writer.writerow([name, *("" if np.isnan(value) else value for value in values)])
 
 
 def load_predictions(path, prepared, rows, missing="error"):
@@ -79,11 +74,10 @@ def load_predictions(path, prepared, rows, missing="error"):
             points. ``"error"`` refuses that; ``"skip"`` and ``"fail"`` return it as a row of NaN.
 
     Returns:
-        (n, N, 2) float64 points in the order of ``rows``, and how many faces of the file were not asked for.
+        (n, N, 2) float64 points in the order of ``rows``, and the number of faces in the file that are not in ``rows``.
 
     Raises:
-        DataError: unreadable; another number of points; a name twice; some points of a face NaN; faces missing; no
-            face there; points of another set.
+        DataError: unreadable, damaged, incomplete, or points of another set.
     """
     if missing not in MISSING:
         raise ConfigError(f"missing is {missing!r}: expected one of {', '.join(MISSING)}")
@@ -117,15 +111,8 @@ def load_predictions(path, prepared, rows, missing="error"):
     return found, len(names) - len(order)
 
 
-def _suffix(path):
-    suffix = Path(path).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise DataError(f"{path}: found a file named {Path(path).name!r}, expected one in {' or '.join(SUFFIXES)}")
-    return suffix
-
-
 def _check_points(path, points, wanted, named, missing):
-    absent = np.isnan(points).all(axis=(1, 2))
+    absent = missing_faces(points)
     bad = ~np.isfinite(points).all(axis=(1, 2)) & ~absent
     if bad.any():
         raise DataError(
@@ -164,6 +151,12 @@ def _read(path):
     return _read_npz(path) if _suffix(path) == ".npz" else _read_csv(path)
 
 
+def _suffix(path):
+    if not holds_predictions(path):
+        raise DataError(f"{path}: found a file named {Path(path).name!r}, expected one in {' or '.join(SUFFIXES)}")
+    return Path(path).suffix.lower()
+
+
 def _read_npz(path):
     if not zipfile.is_zipfile(path):
         raise DataError(
@@ -176,23 +169,19 @@ def _read_npz(path):
     if absent := [key for key in ("names", "points") if key not in stored]:
         raise DataError(f"{path}: no {' and no '.join(absent)} in it (found: {', '.join(stored) or 'nothing'})")
     names = np.atleast_1d(stored["names"])
-    numbers = {key: stored[key] for key in ("points", "truth") if key in stored}
     if names.ndim != 1:
         raise DataError(f"{path}: names has shape {names.shape}, expected (n,)")
-    for key, array in numbers.items():
-        if array.dtype.kind not in "fiu":
-            raise DataError(f"{path}: {key} of type {array.dtype}, expected plain arrays of numbers")
-    with np.errstate(invalid="ignore", over="ignore"):  # of NaN and infinity, which are judged later
-        numbers = {key: array.astype(np.float64) for key, array in numbers.items()}
-    return _texts(path, names), numbers["points"], numbers.get("truth")
-
-
-def _texts(path, names):
     try:
         names = np.char.decode(names, "utf-8") if names.dtype.kind == "S" else names
     except UnicodeError as error:
         raise DataError(f"{path}: names are no UTF-8 ({_in_one_line(error)}): write them as text") from error
-    return [str(name) for name in names]
+    numbers = {"truth": None}
+    for key in {"points", "truth"} & set(stored):
+        if stored[key].dtype.kind not in "fiu":
+            raise DataError(f"{path}: {key} of type {stored[key].dtype}, expected plain arrays of numbers")
+        with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinity are judged later
+            numbers[key] = stored[key].astype(np.float64)
+    return [str(name) for name in names], numbers["points"], numbers["truth"]
 
 
 def _read_csv(path):
@@ -200,13 +189,12 @@ def _read_csv(path):
         # The byte order mark is a spreadsheet's; strict finds a quote that the end of a cut file leaves open.
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)
-            try:
-                columns = _header(path, next(reader, []))
-                faces = [_csv_face(path, reader.line_num, columns, cells) for cells in reader if cells]
-            except csv.Error as error:
-                raise DataError(
-                    f"{path}: line {reader.line_num}: {error}: put names with a comma or quote in quotes"
-                ) from error
+            columns = _header(path, next(reader, []))
+            faces = [_csv_face(path, reader.line_num, columns, cells) for cells in reader if cells]
+    except csv.Error as error:
+        raise DataError(
+            f"{path}: line {reader.line_num}: {error}: put names with a comma or quote in quotes"
+        ) from error
     except (OSError, UnicodeError) as error:
         raise DataError(f"{path}: not a readable .csv in UTF-8 ({_in_one_line(error)})") from error
     if not faces:
@@ -223,8 +211,8 @@ def _header(path, cells):
         raise DataError(f"{path}: line 1: separated by {separator!r}, expected commas: name,x0,y0,x1,y1,...")
     expected = _columns(max(1, (len(columns) - 1) // 2))
     if columns != expected:
-        at = next((i for i, pair in enumerate(zip(columns, expected, strict=False)) if pair[0] != pair[1]), None)
-        found = f"column {at + 1} {columns[at]!r}" if at is not None else f"{len(columns)} columns"
+        pairs = enumerate(zip(columns, expected, strict=False), start=1)
+        found = next((f"column {i} {one!r}" for i, (one, other) in pairs if one != other), f"{len(columns)} columns")
         raise DataError(f"{path}: line 1: found {found[:60]}, expected a header name,x0,y0,x1,y1,...")
     return columns
 
@@ -243,14 +231,6 @@ def _csv_face(path, line, columns, cells):
         except ValueError:
             raise DataError(f"{path}: line {line}: {column} is {cell[:40]!r}, expected a number in pixels") from None
     return cells[0], values
-
-
-def _write_csv(path, names, points):
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(_columns(points.shape[1]))
-        for name, values in zip(names, points.reshape(len(points), 2 * points.shape[1]).tolist(), strict=True):
-            writer.writerow([name, *("" if np.isnan(value) else value for value in values)])
 
 
 def _in_one_line(error):

@@ -9,16 +9,16 @@ from kdloss.evaluation import metrics
 
 THRESHOLDS = (0.10, 0.08)
 
-# What becomes of faces without prediction, and how metrics.json says so.
+# How faces without prediction may be treated, and the words of metrics.json for it.
 MISSING = {"error": "none missing", "skip": "left out", "fail": "as failures"}
 
-# What a reader must know of a detector's boxes, see `kdloss.inference.detectors.detected_boxes`.
+# The caveat of boxes from `kdloss.inference.detectors.detected_boxes`.
 DETECTED = (
-    "a detector's boxes are found in the stored crops around the truth, of several detections the one nearest to it: "
-    "kinder than whole photographs"
+    "the detector searched the stored crops around the true faces, and of several detections the one nearest to the "
+    "truth counts: easier than whole photographs"
 )
 
-# Subsets of sets that flag occluded points: name -> share of a face's points, from (included) to (excluded).
+# Subsets by occlusion: name -> share of a face's points, from (included) to (excluded).
 OCCLUSION = {"occluded <10%": (0.0, 0.1), "occluded 10-30%": (0.1, 0.3), "occluded >30%": (0.3, 1.01)}
 
 
@@ -28,16 +28,15 @@ def evaluate_points(
     """Measures predictions on faces of a prepared data set.
 
     Args:
-        prepared: the `PreparedDataset`; its landmarks in source pixels are the truth. Occluded points count.
-        rows: (n,) row numbers of the faces.
-        predictions: (n, N, 2) points in pixels of the source images, in the order of ``rows``. A face of NaN alone has
-            no prediction.
+        prepared, rows: the faces, as (n,) row numbers of a `PreparedDataset`. Occluded points count.
+        predictions: (n, N, 2) points in pixels of the source images, in the order of ``rows``. A face whose points are
+            all NaN has no prediction.
         split: ``test`` or ``val``; the test split is compared with the official counts.
-        box: the `BoxPolicy` of the crops that the model saw, or None where nobody said.
+        box: the `BoxPolicy` of the model's crops, or None: not stated.
         checkpoint: ``{"path", "sha256"}`` of the model's file, or None.
-        flip: whether the predictions are means over the face and its mirror image.
-        missing: faces without prediction are refused (``error``), left out (``skip``), or counted as failures by FR and
-            AUC (``fail``); NME is of the others either way.
+        flip: whether the predictions are means over the face and its mirror image; None: not stated.
+        missing: what happens to faces without prediction: ``error`` refuses them, ``skip`` leaves them out, ``fail``
+            counts them as failures in FR and AUC. NME leaves them out either way.
         detector: name of the detector whose boxes stood for those of ``box``, or None.
 
     Returns:
@@ -47,30 +46,28 @@ def evaluate_points(
              "nme_interpupil", "nme_box", "fr10", "fr08", "auc10", "auc08"}, ...}, "parts": {part: NME},
              "points": {name: NME}, "visibility": {"visible": NME, "occluded": NME} or None, "notes": [...]}
 
-        NME and FR are percents, AUC 0 to 1. FR, AUC, parts and points use the protocol's normaliser. A subset without
-        faces has ``n`` 0 and no values (None), as has an NME whose normaliser the scheme lacks. ``complete`` is None
-        where there is no official number, and False for rendered faces whatever their number.
+        NME and FR are percents, AUC 0 to 1. FR, AUC, parts and points use the protocol's normaliser. Numbers are None
+        for a subset without faces, NMEs also where the scheme lacks the normaliser. ``complete`` is None without an
+        official number, and False for rendered faces.
 
     Raises:
         DataError: predictions of another shape, with values that are not finite, or of no face at all.
     """
     rows = np.asarray(rows)
     predictions, found = _checked(predictions, (len(rows), prepared.scheme.num_points, 2), missing)
-    kinds = metrics.available_normalisers(prepared.scheme)
     truth = prepared.source_points[rows]
-    per_point = {kind: metrics.point_errors(predictions, truth, prepared.scheme, kind) for kind in kinds}
-    # A sum that meets NaN is NaN: without a point there is no error.
-    errors = {kind: np.where(found, values.mean(axis=1), np.inf) for kind, values in per_point.items()}
+    kinds = metrics.available_normalisers(prepared.scheme)
+    at_points = {kind: metrics.point_errors(predictions, truth, prepared.scheme, kind) for kind in kinds}
+    errors = {kind: np.where(found, values.mean(axis=1), np.inf) for kind, values in at_points.items()}
     counted = found | (missing == "fail")
     subsets = {}
     for name, (member, official) in _subsets(prepared, rows, split).items():
-        member &= counted
-        count = int(member.sum())
+        chosen = {kind: values[member & counted] for kind, values in errors.items()}
+        count = len(chosen[kinds[0]])
         complete = None if official is None else count == official and not prepared.synthetic
-        chosen = {kind: values[member] for kind, values in errors.items()}
         subsets[name] = {"n": count, "official_n": official, "complete": complete} | _values(chosen, kinds[0])
     full, absent = subsets["full"], int((~found).sum())
-    at_points = per_point[kinds[0]][found]
+    of_found = at_points[kinds[0]][found]
     crop = "not stated" if box is None else str(box)
     return {
         "dataset": prepared.dataset,
@@ -94,15 +91,15 @@ def evaluate_points(
             "content": prepared.manifest["content"],
         },
         "subsets": subsets,
-        "parts": {part: metrics.nme(at_points[:, list(points)]) for part, points in prepared.scheme.parts.items()},
-        "points": dict(zip(prepared.scheme.names, (100 * at_points.mean(axis=0)).tolist(), strict=True)),
-        "visibility": None if prepared.occluded is None else _by_visibility(at_points, prepared.occluded[rows][found]),
+        "parts": {part: metrics.nme(of_found[:, list(points)]) for part, points in prepared.scheme.parts.items()},
+        "points": dict(zip(prepared.scheme.names, (100 * of_found.mean(axis=0)).tolist(), strict=True)),
+        "visibility": None if prepared.occluded is None else _by_visibility(of_found, prepared.occluded[rows][found]),
         "notes": _notes(subsets, prepared.synthetic, absent, missing) + ([DETECTED] if detector else []),
     }
 
 
 def missing_faces(predictions):
-    """(n,) bool: which faces of (n, N, 2) points have no prediction, NaN alone."""
+    """(n,) bool: which faces of (n, N, 2) points have no prediction, that is NaN alone."""
     return np.isnan(np.asarray(predictions, np.float64)).all(axis=(1, 2))
 
 
@@ -114,8 +111,7 @@ def _checked(predictions, shape, missing):
     if missing not in MISSING:
         raise DataError(f"missing faces: found {missing}, expected one of {', '.join(MISSING)}")
     absent = missing_faces(predictions)
-    allowed = absent if missing != "error" else np.zeros_like(absent)
-    bad = ~np.isfinite(predictions).all(axis=(1, 2)) & ~allowed
+    bad = ~np.isfinite(predictions).all(axis=(1, 2)) & ~(absent & (missing != "error"))
     if bad.any():
         raise DataError(f"predictions: {int(bad.sum())} of {shape[0]} faces hold NaN or infinite points")
     if absent.all():
@@ -125,13 +121,10 @@ def _checked(predictions, shape, missing):
 
 def _subsets(prepared, rows, split):
     """name -> (mask over ``rows``, official count or None); the data set's own subsets first, ``full`` last."""
-    spec = dataset_spec(prepared.dataset)
-    found = {}
+    spec, found = dataset_spec(prepared.dataset), {}
     if split == "test":
         for name, official in spec.subsets.items():
-            column = prepared.table.get(SUBSET_PREFIX + name)
-            member = np.zeros(len(rows), bool) if column is None else column[rows]
-            found[name] = (member, official)
+            found[name] = (prepared.table.get(SUBSET_PREFIX + name, np.zeros(len(prepared), bool))[rows], official)
     if prepared.occluded is not None:
         share = prepared.occluded[rows].mean(axis=1)
         found |= {name: ((share >= low) & (share < high), None) for name, (low, high) in OCCLUSION.items()}
@@ -142,11 +135,9 @@ def _subsets(prepared, rows, split):
 
 def _values(errors, default):
     """The numbers of one subset, from its (m,) errors by normaliser."""
-    measurable = bool(np.isfinite(errors[default]).any())
-    values = {
-        f"nme_{kind}": metrics.nme(errors[kind]) if kind in errors and measurable else None
-        for kind in metrics.NORMALISERS
-    }
+    measurable = np.isfinite(errors[default]).any()
+    nme = {kind: metrics.nme(errors[kind]) for kind in errors} if measurable else {}
+    values = {f"nme_{kind}": nme.get(kind) for kind in metrics.NORMALISERS}
     for name, measure in (("fr", metrics.failure_rate), ("auc", metrics.auc)):
         for threshold in THRESHOLDS:
             key = f"{name}{round(100 * threshold):02d}"

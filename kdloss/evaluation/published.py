@@ -1,4 +1,4 @@
-"""What papers report: the rows of ``published.yml`` that stand beside measured ones."""
+"""What papers report: the rows of ``published.yml``, which tables show beside measured ones."""
 
 import functools
 from dataclasses import dataclass, field
@@ -6,47 +6,31 @@ from pathlib import Path
 
 import yaml
 
-FILE = Path(__file__).with_name("published.yml")
-
 
 @dataclass(frozen=True)
 class PublishedResult:
-    """One row of a paper.
-
-    Args:
-        id: unique in the file.
-        method: as the row is called.
-        dataset: key of `DATASETS`; numbers are of its whole test set.
-        source: citation.
-        date: year of the source.
-        certainty, meaning: a letter of the file's ``certainty`` and what it says.
-        nme_interocular: subset -> NME in percent over the distance of the outer eye corners.
-        nme_interpupil: subset -> NME in percent over the distance of the pupils.
-        fr10: percent of failures at 0.10 on the full set, or None.
-        box: what is known of the crops.
-        note: what a reader must know before comparing, or "".
-    """
+    """One row of a paper, measured on the whole test set of ``dataset``. NMEs and FR are percents."""
 
     id: str
     method: str
-    dataset: str
-    source: str
-    date: int
-    certainty: str
-    meaning: str
-    nme_interocular: dict[str, float] = field(default_factory=dict)
+    dataset: str  # key of `DATASETS`
+    source: str  # citation
+    date: int  # year of the source
+    certainty: str  # a letter
+    meaning: str  # what that letter says of the numbers
+    nme_interocular: dict[str, float] = field(default_factory=dict)  # by subset
     nme_interpupil: dict[str, float] = field(default_factory=dict)
-    fr10: float | None = None
-    box: str = "not stated"
-    note: str = ""
-
-
-@functools.cache
-def _all():
-    held = yaml.safe_load(FILE.read_text(encoding="utf-8"))
-    return [PublishedResult(meaning=held["certainty"][row["certainty"]], **row) for row in held["published"]]
+    fr10: float | None = None  # on the full set
+    box: str = "not stated"  # what is known of the crops
+    note: str = ""  # what a reader must know before comparing
 
 
 def published_results(dataset):
     """The published rows of a data set, in the order of the file; empty where there are none."""
     return [row for row in _all() if row.dataset == dataset]
+
+
+@functools.cache
+def _all():
+    held = yaml.safe_load(Path(__file__).with_name("published.yml").read_text(encoding="utf-8"))
+    return [PublishedResult(meaning=held["certainty"][row["certainty"]], **row) for row in held["published"]]

@@ -1,4 +1,4 @@
-"""The report of one evaluation, or of several models on the same faces: one HTML file."""
+"""What an evaluation leaves: JSON, pictures, and the report, one HTML file of one model or of several."""
 
 import json
 import time
@@ -20,33 +20,44 @@ FACES, FACES_COMPARED = 8, 4
 HEADINGS = {"worst": "Worst", "median": "Around the median", "best": "Best"}
 
 
+def write_evaluation(folder, evaluation, baseline=None, robustness=None, **made):
+    """Writes ``metrics.json``, ``predictions.npz`` and ``ced.png`` of one model into a folder.
+
+    Args:
+        folder, evaluation: where, and which `Evaluation`.
+        baseline: the `Evaluation` of the mean shape, or None.
+        robustness, made: further keys of ``metrics.json``, such as ``command`` (text) and ``environment`` (dict).
+    """
+    folder, record = Path(folder), evaluation.metrics | made
+    record |= {} if baseline is None else {"mean_shape": baseline.metrics["subsets"]}
+    record |= {} if robustness is None else {"robustness": robustness}
+    write_whole(folder / "metrics.json", json.dumps(record, indent=1, allow_nan=False))
+    save_predictions(folder / "predictions.npz", evaluation.names, evaluation.points, evaluation.truth)
+    write_whole(folder / "ced.png", plots.figure_bytes(overlaid_ced([evaluation], baseline)))
+
+
+def write_comparison(folder, comparison, evaluations, baseline=None, **made):
+    """Writes ``comparison.json``, what `compare` found of evaluations, and ``ced.png``; see `write_evaluation`."""
+    folder = Path(folder)
+    write_whole(folder / "comparison.json", json.dumps(comparison | made, indent=1, allow_nan=False))
+    write_whole(folder / "ced.png", plots.figure_bytes(overlaid_ced(evaluations, baseline)))
+
+
 def write_evaluation_report(
-    path,
-    evaluations,
-    *,
-    environment,
-    tables=(),
-    lines=(),
-    baseline=None,
-    comparison=None,
-    robustness=None,
-    configuration=None,
-    command="",
+    path, evaluations, made, *, tables=(), lines=(), baseline=None, comparison=None, robustness=None, configuration=None
 ):
     """Writes the report, whole or not at all.
 
     Args:
         path: of the ``.html``.
-        evaluations: `Evaluation`\\ s of the same faces; one for the report of a model, more for a comparison, each with
-            a label of its own.
-        environment: versions and machine, a dict.
+        evaluations: `Evaluation`\\ s of the same faces, each with a label of its own; more than one for a comparison.
+        made: ``command`` (as typed) and ``environment`` (versions and machine, a dict).
         tables: `Table`\\ s in order: results, parts, comparison.
-        lines: plain sentences below the tables, such as the differences between models.
+        lines: sentences below the tables.
         baseline: the `Evaluation` of the mean shape for the cumulative curve, or None.
-        comparison: the dict of `kdloss.evaluation.comparison.compare` on these evaluations, drawn, or None.
-        robustness: the dict of `measure_robustness`, drawn, or None.
-        configuration: what the models were trained with, a dict, or None.
-        command: as typed.
+        comparison: the dict of `kdloss.evaluation.comparison.compare` on these evaluations, or None.
+        robustness: the dict of `measure_robustness`, or None.
+        configuration: label -> settings of the training, or None.
 
     Raises:
         DataError: a model without any prediction.
@@ -60,53 +71,58 @@ def write_evaluation_report(
         Section("Cumulative error", [ced]),
     ]
     if comparison:
-        caption = "Differences of NME, paired bootstrap intervals of 95 %."
-        intervals = PIECES.group("wide", [_drawn(plots.differences_figure(comparison), caption)])
+        intervals = _drawn(
+            plots.differences_figure(comparison), "Differences of NME, paired bootstrap intervals of 95 %."
+        )
         faces = [
             _drawn(plots.scatter_figure(first, other), f"Each face: {first.label} and {other.label}.")
             for other in evaluations[1:]
         ]
-        sections.append(Section("Differences", [intervals, PIECES.group("charts", faces)]))
+        sections.append(Section("Differences", [PIECES.group("wide", [intervals]), PIECES.group("charts", faces)]))
     if robustness:
-        caption = "NME as the box is shifted, and as it is scaled and turned."
-        maps = PIECES.group("wide", [_drawn(plots.robustness_figure(robustness), caption)])
-        sections.append(Section("Box robustness", [*map(PIECES.paragraph, robustness_lines(robustness)), maps]))
+        maps = _drawn(plots.robustness_figure(robustness), "NME as the box is shifted, and as it is scaled and turned.")
+        words = map(PIECES.paragraph, robustness_lines(robustness))
+        sections.append(Section("Box robustness", [*words, PIECES.group("wide", [maps])]))
     sections.append(Section("Errors by point", _points(evaluations)))
     for evaluation in evaluations:
         heading, count = (f"Faces: {evaluation.label}", FACES_COMPARED) if several else ("Faces", FACES)
-        pieces = [PIECES.colour_key({"truth": plots.TRUTH, "prediction": plots.PREDICTION})]
-        for name, chosen in plots.worst_median_best(evaluation.errors, count).items():
-            pieces += [PIECES.subheading(HEADINGS[name]), face_gallery(evaluation, chosen)]
-        sections.append(Section(heading, pieces))
+        sections.append(Section(heading, _faces(evaluation, count)))
     sections.append(Section("Protocol", _protocols(evaluations)))
     if configuration:
         sections.append(Section("Configuration", [PIECES.facts(configuration)]))
-    made = ({"command": command} if command else {}) | {"date": time.strftime("%Y-%m-%d")}
-    sections.append(Section("Environment", [PIECES.facts(made | environment)]))
+    facts = {"command": made["command"], "date": time.strftime("%Y-%m-%d")} | made["environment"]
+    sections.append(Section("Environment", [PIECES.facts(facts)]))
     write_report(
         path,
         title=f"{spec.title}: {len(evaluations)} models compared" if several else f"{spec.title}: {first.label}",
-        summary=_summary(evaluations, comparison),
+        summary=_summary(first.metrics, comparison),
         notices=[faces_notice(spec, first.metrics["protocol"]["synthetic"]), *_missing(evaluations)],
         sections=sections,
     )
 
 
 def face_gallery(evaluation, chosen):
-    """Faces of an `Evaluation` with truth and prediction drawn on them, each with its name and its error.
-
-    Args:
-        evaluation: the `Evaluation`.
-        chosen: positions of the faces in it.
-
-    Returns:
-        A piece of HTML for a `Section`.
-    """
+    """The faces at positions ``chosen`` of an `Evaluation`, with truth and prediction, as a piece of a `Section`."""
     names, errors, pictures = evaluation.names, evaluation.errors, []
     for i in chosen:
-        figure = plots.face_figure(evaluation.prepared, evaluation.rows[i], evaluation.points[i])
+        figure = plots.face_figure(evaluation, i)
         pictures.append(_drawn(figure, f"{plots.error_text(errors[i])}, {names[i]}", "jpeg"))
     return PIECES.group("gallery", pictures)
+
+
+def overlaid_ced(evaluations, baseline=None):
+    """The cumulative error distributions of evaluations in one matplotlib `Figure`, on the faces that all have."""
+    shown = [*evaluations, *([] if baseline is None else [baseline])]
+    chosen = common_faces(shown)
+    curves = {one.label: one.errors[faces] for one, faces in zip(shown, chosen, strict=True)}
+    protocol, count = evaluations[0].metrics["protocol"], len(chosen[0])
+    spec = dataset_spec(evaluations[0].metrics["dataset"])
+    faces = f"{count} synthetic faces" if protocol["synthetic"] else f"{count} faces"
+    official = spec.official(protocol["split"])
+    if official not in (0, count) and not protocol["synthetic"]:
+        faces = f"{count} of {official} faces (partial)"
+    title = f"{spec.title}, {protocol['split']} split, {faces}, {protocol['normaliser']} normaliser"
+    return plots.ced_figure(curves, title=title)
 
 
 def _points(evaluations):
@@ -125,25 +141,25 @@ def _points(evaluations):
     return [PIECES.group("charts", drawn), PIECES.folded("All points", [html_table(table)])]
 
 
-def _drawn(figure, caption, image_format="png"):
-    return picture(plots.figure_bytes(figure, image_format), caption)
+def _faces(evaluation, count):
+    pieces = [PIECES.colour_key({"truth": plots.TRUTH, "prediction": plots.PREDICTION})]
+    for name, chosen in plots.worst_median_best(evaluation.errors, count).items():
+        pieces += [PIECES.subheading(HEADINGS[name]), face_gallery(evaluation, chosen)]
+    return pieces
 
 
 def _protocols(evaluations):
-    """What the models share, then what they do not, a line a model."""
-    protocols = [evaluation.metrics["protocol"] for evaluation in evaluations]
-    shared = {key: value for key, value in protocols[0].items() if all(one[key] == value for one in protocols)}
-    own = {
-        evaluation.label: {key: value for key, value in protocol.items() if key not in shared}
-        for evaluation, protocol in zip(evaluations, protocols, strict=True)
-    }
-    return [PIECES.facts(values) for values in ([shared, own] if len(shared) < len(protocols[0]) else [shared])]
+    """What all models share, then what differs, one line per model."""
+    protocols = {evaluation.label: evaluation.metrics["protocol"] for evaluation in evaluations}
+    first, *others = protocols.values()
+    shared = {key: value for key, value in first.items() if all(other[key] == value for other in others)}
+    own = {label: {key: one[key] for key in one if key not in shared} for label, one in protocols.items()}
+    return [PIECES.facts(values) for values in ([shared, own] if len(shared) < len(first) else [shared])]
 
 
-def _summary(evaluations, comparison):
+def _summary(measured, comparison):
     """The main numbers in a sentence; of several models those over the faces that all of them have."""
-    first = evaluations[0].metrics
-    protocol, full = first["protocol"], first["subsets"]["full"]
+    protocol, full = measured["protocol"], measured["subsets"]["full"]
     count = comparison["n"] if comparison else full["n"]
     partial = full["official_n"] not in (None, count) and not protocol["synthetic"]
     faces = f"{count} of {full['official_n']}" if partial else str(count)
@@ -156,7 +172,7 @@ def _summary(evaluations, comparison):
 
 
 def _missing(evaluations):
-    """What became of faces without prediction, one sentence a model that has such faces."""
+    """One sentence for each model that found no face somewhere: how many, and how they count."""
     for evaluation in evaluations:
         missing = evaluation.metrics["protocol"]["missing"]
         if missing["n"]:
@@ -164,35 +180,5 @@ def _missing(evaluations):
             yield f"{evaluation.label}: {missing['n']} faces without prediction, {counted}."
 
 
-def write_evaluation(folder, evaluation, baseline=None, robustness=None, **made):
-    """Writes them into a folder.
-
-    Args:
-        folder: is made where it is missing.
-        evaluation: an `Evaluation`.
-        baseline: the `Evaluation` of the mean shape, whose numbers and curve stand beside it, or None.
-        robustness: the dict of `measure_robustness`, or None; it becomes a part of ``metrics.json``.
-        made: how it was made: ``command`` (text) and ``environment`` (dict), for ``metrics.json``.
-    """
-    folder = Path(folder)
-    record = evaluation.metrics | made
-    record |= {} if baseline is None else {"mean_shape": baseline.metrics["subsets"]}
-    record |= {} if robustness is None else {"robustness": robustness}
-    write_whole(folder / "metrics.json", json.dumps(record, indent=1, allow_nan=False))
-    save_predictions(folder / "predictions.npz", evaluation.names, evaluation.points, evaluation.truth)
-    write_whole(folder / "ced.png", plots.figure_bytes(overlaid_ced([evaluation], baseline)))
-
-
-def overlaid_ced(evaluations, baseline=None):
-    """The cumulative error distributions of evaluations in one matplotlib `Figure`, on the faces that all have."""
-    shown = [*evaluations, *([] if baseline is None else [baseline])]
-    chosen = common_faces(shown)
-    curves = {one.label: one.errors[faces] for one, faces in zip(shown, chosen, strict=True)}
-    protocol, count = evaluations[0].metrics["protocol"], len(chosen[0])
-    spec = dataset_spec(evaluations[0].metrics["dataset"])
-    faces = f"{count} synthetic faces" if protocol["synthetic"] else f"{count} faces"
-    official = spec.official(protocol["split"])
-    if official not in (0, count) and not protocol["synthetic"]:
-        faces = f"{count} of {official} faces (partial)"
-    title = f"{spec.title}, {protocol['split']} split, {faces}, {protocol['normaliser']} normaliser"
-    return plots.ced_figure(curves, title=title)
+def _drawn(figure, caption, image_format="png"):
+    return picture(plots.figure_bytes(figure, image_format), caption)

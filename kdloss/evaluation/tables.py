@@ -1,4 +1,8 @@
-"""What tables of results show: every row with the protocol that it was measured under."""
+"""Tables of results, in which each row states the protocol that it was measured under.
+
+`Table` is the one form of tables. `results_table`, `parts_table` and `points_table` make them from the dicts of
+`kdloss.evaluation.protocol.evaluate_points`; `text_table` and `json_table` show them, and `kdloss.evaluation.html`.
+"""
 
 from dataclasses import dataclass, field
 
@@ -8,77 +12,10 @@ from kdloss.data.datasets import dataset_spec
 from kdloss.evaluation.published import published_results
 
 ABSENT = "-"
+PARTIAL = "*"  # after a value of a partial set
+PROTOCOL = "protocol"  # heading of the column
 
-
-@dataclass(frozen=True)
-class Column:
-    """One column: its key in `Row.cells`, its heading, the decimals of its numbers, and whether it holds words."""
-
-    key: str
-    label: str
-    digits: int = 2
-    words: bool = False
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row.
-
-    Args:
-        label: what the row is about.
-        cells: column key -> number, text, or None (not measured).
-        kind: rows of one kind stand together: ``measured``, ``baseline``, ``published``.
-        marks: column key -> a sign after the value that a note of the table explains.
-    """
-
-    label: str
-    cells: dict
-    kind: str = "measured"
-    marks: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows times columns, with a title and notes."""
-
-    title: str
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...] = ()
-    heading: str = "method"
-
-
-def text_table(table):
-    """The table for a terminal: aligned columns, a rule between kinds of rows, notes below."""
-    shown, lines = json_table(table), []
-    for row, cells, before in zip(table.rows, shown["rows"], (None, *table.rows), strict=False):
-        lines += [SEPARATING_LINE] if before is not None and before.kind != row.kind else []
-        lines.append(cells)
-    sides = ["left", *("left" if column.words else "right" for column in table.columns)]
-    text = tabulate(lines, shown["columns"], tablefmt="simple", colalign=sides, disable_numparse=True)
-    return "\n".join([table.title, "", text, "", *(f"  {note}" for note in table.notes)]).rstrip()
-
-
-def json_table(table):
-    """The table as a dict for the JSON that ``tools/tables.py`` puts into documents."""
-    header = [table.heading, *(column.label for column in table.columns)]
-    body = [[row.label, *(cell_text(row, column) for column in table.columns)] for row in table.rows]
-    return {"title": table.title, "columns": header, "rows": body, "notes": list(table.notes)}
-
-
-def cell_text(row, column):
-    """What a table shows of a `Row` in a `Column`."""
-    value = row.cells.get(column.key)
-    if value is None:
-        return ABSENT
-    text = f"{value:.{column.digits}f}" if isinstance(value, float) else str(value)
-    return text + row.marks.get(column.key, "")
-
-
-PARTIAL = "*"
-PROTOCOL = "protocol"
-
-# Last word of a column's heading -> what it shows of a subset, and its decimals.
+# Last word of a column's heading -> which value of a subset it shows, and its decimals.
 MEASURES = {
     "(pupil)": ("nme_interpupil", 2),
     "(box)": ("nme_box", 2),
@@ -96,20 +33,71 @@ LEGEND = (
 
 
 @dataclass(frozen=True)
-class Result:
-    """One measured model, for `results_table`.
+class Column:
+    """One column: its key in `Row.cells`, its heading, the decimals of its numbers, and whether it holds words."""
 
-    Args:
-        label: its name in the table.
-        metrics: what `evaluate_points` returned.
-        kind: ``measured`` or ``baseline``.
-        extra: heading -> value of further columns (ms, MB, network, start, ...).
-    """
+    key: str
+    label: str
+    digits: int = 2
+    words: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row, about ``label``."""
 
     label: str
-    metrics: dict
-    kind: str = "measured"
-    extra: dict = field(default_factory=dict)
+    cells: dict  # column key -> number, text, or None (not measured)
+    kind: str = "measured"  # or "baseline", "published": a rule separates kinds
+    marks: dict[str, str] = field(default_factory=dict)  # column key -> a sign after the value, explained in a note
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows and columns, with a title, notes, and a heading for the column of row labels."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    heading: str = "method"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One measured model, called ``label``."""
+
+    label: str
+    metrics: dict  # what `kdloss.evaluation.protocol.evaluate_points` returned
+    kind: str = "measured"  # or "baseline"
+    extra: dict = field(default_factory=dict)  # heading -> value of further columns (ms, MB, network, start, ...)
+
+
+def text_table(table):
+    """The table for a terminal: aligned columns, a rule between kinds of rows, notes below."""
+    shown, lines = json_table(table), []
+    for row, cells, before in zip(table.rows, shown["rows"], (None, *table.rows), strict=False):
+        lines += [SEPARATING_LINE] if before is not None and before.kind != row.kind else []
+        lines.append(cells)
+    sides = ["left", *("left" if column.words else "right" for column in table.columns)]
+    text = tabulate(lines, shown["columns"], tablefmt="simple", colalign=sides, disable_numparse=True)
+    return "\n".join([table.title, "", text, "", *(f"  {note}" for note in table.notes)]).rstrip()
+
+
+def json_table(table):
+    """The table as a dict for JSON; ``tools/tables.py`` shows such tables in documents."""
+    header = [table.heading, *(column.label for column in table.columns)]
+    body = [[row.label, *(cell_text(row, column) for column in table.columns)] for row in table.rows]
+    return {"title": table.title, "columns": header, "rows": body, "notes": list(table.notes)}
+
+
+def cell_text(row, column):
+    """What a table shows of a `Row` in a `Column`."""
+    value = row.cells.get(column.key)
+    if value is None:
+        return ABSENT
+    text = f"{value:.{column.digits}f}" if isinstance(value, float) else str(value)
+    return text + row.marks.get(column.key, "")
 
 
 def results_table(results, *, published=True, columns=None):
@@ -117,7 +105,7 @@ def results_table(results, *, published=True, columns=None):
 
     Args:
         results: `Result`\\ s of one data set and split.
-        published: put the rows of papers on the data set beside them, where they are of its test split.
+        published: also show what papers report on the data set, where the split is its test split.
         columns: headings: a subset (its NME by the row's normaliser), a subset and one of `MEASURES` ("common (box)",
             "common FR10"; without a subset of the full set), or a heading of ``extra``. None: all.
 
@@ -137,10 +125,10 @@ def results_table(results, *, published=True, columns=None):
 
 
 def parts_table(results):
-    """NME of each facial part, and of visible and occluded points where that is known; percent of the normaliser."""
+    """NME of each facial part, and of visible and occluded points where they are annotated; percent."""
     protocol = results[0].metrics["protocol"]
     visibility = [result.metrics.get("visibility") or {} for result in results]
-    names = [*results[0].metrics["parts"], *dict.fromkeys(name for values in visibility for name in values)]
+    names = dict.fromkeys([*results[0].metrics["parts"], *(name for values in visibility for name in values)])
     rows = tuple(
         Row(result.label, result.metrics["parts"] | seen | {PROTOCOL: protocol_text(result.metrics)}, result.kind)
         for result, seen in zip(results, visibility, strict=True)
@@ -151,11 +139,11 @@ def parts_table(results):
 
 
 def points_table(results):
-    """NME of each point in percent of the normaliser, the worst of the first result on top; a column a `Result`."""
+    """NME of each point in percent, one column a `Result`; the worst point of the first result on top."""
     protocol, worst = results[0].metrics["protocol"], results[0].metrics["points"]
     columns = tuple(Column(str(number), result.label) for number, result in enumerate(results))
     rows = tuple(
-        Row(name, {column.key: result.metrics["points"][name] for column, result in zip(columns, results, strict=True)})
+        Row(name, {str(number): result.metrics["points"][name] for number, result in enumerate(results)})
         for name in sorted(worst, key=worst.get, reverse=True)
     )
     title = f"NME by point, worst first, {protocol['split']} split, normalised by {protocol['normaliser']}"
@@ -163,18 +151,41 @@ def points_table(results):
     return Table(title, columns, rows, notes, heading="point")
 
 
+def reliability_table(record):
+    """How confidence and error go together: groups of points, the least confident on top.
+
+    ``record`` is the dict of `kdloss.inference.confidence_fit.reliability` with the ``checkpoint``.
+    """
+    groups = record["groups"]
+    rows = tuple(Row(f"{i} of {len(groups)}", group) for i, group in enumerate(groups, 1))
+    notes = (
+        f"groups of {record['points'] // len(groups)} points, from the least to the most confident",
+        f"within: share of points within {100 * record['within']:g} % of the face box's side, which is what confidence "
+        f"estimates; of all points {record['share_within']:.3f}",
+        f"rank correlation of confidence and error {record['spearman']:.2f}; mean gap between confidence and share "
+        f"{record['calibration_error']:.3f}" + (f"; AUC {record['auc']:.3f}" if record["auc"] is not None else ""),
+    )
+    columns = (*(Column(key, key, 3) for key in ("confidence", "within")), Column("error", "mean error, % of box"))
+    return Table(reliability_title(record), columns, rows, notes, "points")
+
+
+def reliability_title(record):
+    """The title of `reliability_table` and of its picture."""
+    faces = f"{record['faces']} {record['split']} faces of {dataset_spec(record['dataset']).title}"
+    return f"{record['checkpoint']}: confidence on {faces}" + (", SYNTHETIC" if record["synthetic"] else "")
+
+
 def protocol_text(metrics):
-    """The protocol of a measurement in one line; its parts in the order of the tables' legend."""
+    """The protocol of a measurement in one line; its parts in the order of `LEGEND`."""
     protocol = metrics["protocol"]
-    faces, missing = str(protocol["n"]), protocol["missing"]
+    faces, missing, checkpoint = str(protocol["n"]), protocol["missing"], protocol["checkpoint"]
     if protocol["complete"] is False and not protocol["synthetic"]:
         faces = f"{faces}/{protocol['official_n']}{PARTIAL}"
     rendered = "SYNTHETIC " if protocol["synthetic"] else ""
-    checkpoint = protocol["checkpoint"]
     parts = [
         f"{rendered}{dataset_spec(metrics['dataset']).title} {protocol['split']} {faces}",
         SHORT[protocol["normaliser"]],
-        protocol["box"].replace("not stated", "crop not stated"),
+        _crop(protocol["box"]),
         "at " + "/".join(f"{threshold:.2f}" for threshold in protocol["thresholds"]),
         {True: "flip", False: "no flip", None: "flip not stated"}[protocol["flip_test"]],
         f"occl. {protocol['occluded_points']}",
@@ -193,12 +204,12 @@ def _default_columns(results):
 
 
 def _column(name):
-    _, word = _subset_and_word(name)
+    _, word = _subset_and_measure(name)
     digits = MEASURES[word][1] if word else 1 if name == "MB" else 2
     return Column(name, name, digits, words=name in TEXT_COLUMNS)
 
 
-def _subset_and_word(name):
+def _subset_and_measure(name):
     """Subset and measure that a heading names; the measure is "" for NME by the row's normaliser."""
     subset, _, word = name.rpartition(" ")
     return (subset or "full", word) if word in MEASURES else (name, "")
@@ -208,7 +219,7 @@ def _measured_row(result, columns):
     subsets, protocol = result.metrics["subsets"], result.metrics["protocol"]
     cells, marks = result.extra | {PROTOCOL: protocol_text(result.metrics)}, {}
     for column in columns:
-        subset, word = _subset_and_word(column.key)
+        subset, word = _subset_and_measure(column.key)
         if subset in subsets:
             values = subsets[subset]
             cells[column.key] = values[MEASURES[word][0] if word else f"nme_{protocol['normaliser']}"]
@@ -218,19 +229,22 @@ def _measured_row(result, columns):
 
 
 def _published_row(paper, spec, columns):
-    of_full = {"(pupil)": paper.nme_interpupil, "FR10": {"full": paper.fr10}, "": paper.nme_interocular}
+    reported = {"(pupil)": paper.nme_interpupil, "FR10": {"full": paper.fr10}, "": paper.nme_interocular}
     cells = {}
     for column in columns:
-        subset, word = _subset_and_word(column.key)
-        cells[column.key] = of_full.get(word, {}).get(subset)
+        subset, word = _subset_and_measure(column.key)
+        cells[column.key] = reported.get(word, {}).get(subset)
     kinds = [SHORT[kind] for kind in ("interocular", "interpupil") if getattr(paper, f"nme_{kind}")]
-    crop = paper.box.replace("not stated", "crop not stated")
     threshold = "" if paper.fr10 is None else "at 0.10, "
     cells[PROTOCOL] = (
-        f"{spec.title} test {spec.official('test')}, {' and '.join(kinds)}, {crop}, {threshold}"
+        f"{spec.title} test {spec.official('test')}, {' and '.join(kinds)}, {_crop(paper.box)}, {threshold}"
         f"rest not stated ({paper.date}, {paper.certainty})"
     )
     return Row(paper.method, cells, "published")
+
+
+def _crop(box):
+    return box.replace("not stated", "crop not stated")
 
 
 def _notes(results, rows, papers):
@@ -239,7 +253,7 @@ def _notes(results, rows, papers):
         owners = [result.label for result in results if sentence in result.metrics["notes"]]
         notes.append(sentence if len(owners) == len(results) else f"{'; '.join(owners)}: {sentence}")
     if any(row.marks for row in rows):
-        notes.append(f"{PARTIAL} of a partial set, not comparable with numbers of the whole one")
+        notes.append(f"{PARTIAL} of a partial set, not comparable with numbers of the whole set")
     normaliser = results[0].metrics["protocol"]["normaliser"]
     notes.append(
         f"NME and FR in percent; NME by {normaliser} distance unless the column says otherwise; FR and AUC of the full "

@@ -119,9 +119,8 @@ def _sections(folder, prepared, runs, evaluations, baseline, best, table, compar
 
     shown_model, titles = evaluations[best], {name: link.title for name, (link, _, _) in runs.items()}
     shown = plots.spread_by_error(shown_model.errors, 12)
-    rows, points, errors = shown_model.rows[shown], shown_model.points[shown], shown_model.errors[shown]
-    grid = plots.face_grid(prepared, rows, points, errors=errors)
-    write_whole(folder / "pictures" / "faces.jpg", plots.figure_bytes(grid, "jpeg"))
+    grid = plots.figure_bytes(plots.face_grid(shown_model, shown), "jpeg")
+    write_whole(folder / "pictures" / "faces.jpg", grid)
     lines = [PIECES.paragraph(line) for comparison in comparisons for line in comparison_lines(comparison)]
     parts = parts_table([Result(titles[name], evaluation.metrics) for name, evaluation in evaluations.items()])
     ced = overlaid_ced([*evaluations.values()], baseline)

@@ -7,6 +7,7 @@ from matplotlib.colors import to_hex
 from kdloss.data.geometry import invert, transform_points
 from kdloss.errors import DataError
 from kdloss.evaluation import plots
+from kdloss.evaluation.evaluation import evaluate_predicted
 
 
 def test_ced_curves_read_as_the_distribution_and_end_below_all_where_faces_are_missing():
@@ -38,30 +39,30 @@ def test_names_of_files_are_shown_as_they_are():
 
 
 def test_faces_are_drawn_with_truth_and_prediction_where_they_lie(faces_300w):
-    rows = faces_300w.indices("test")[:5]
-    predictions = faces_300w.source_points[rows] + [3.0, -2.0]
-    figure = plots.face_grid(faces_300w, rows, predictions, errors=np.full(5, 0.0123), columns=3, title="faces")
-    for axes, row, predicted in zip(figure.axes, rows, predictions, strict=True):
-        found = transform_points(invert(faces_300w.to_image[row]), predicted)
-        for colour, points in ((plots.TRUTH, faces_300w.points[row]), (plots.PREDICTION, found)):
+    rows = faces_300w.indices("test")
+    measured = evaluate_predicted(faces_300w, faces_300w.source_points[rows] + [3.0, -2.0])
+    figure = plots.face_grid(measured, [4, 0, 2], columns=2, title="faces")
+    for axes, i in zip(figure.axes, (4, 0, 2), strict=True):
+        predicted = transform_points(invert(faces_300w.to_image[rows[i]]), measured.points[i])
+        for colour, points in ((plots.TRUTH, faces_300w.points[rows[i]]), (plots.PREDICTION, predicted)):
             lines = [
                 line for line in axes.lines if to_hex(line.get_color()) == to_hex(colour) and len(line.get_xdata())
             ]
             for line, indices in zip(lines, faces_300w.scheme.skeleton, strict=True):
                 assert np.column_stack(line.get_data()) == pytest.approx(points[list(indices)], abs=1e-4)
-        assert axes.texts[0].get_text() == "error 1.2 %"
+        assert axes.texts[0].get_text() == f"error {100 * measured.errors[i]:.1f} %"
     assert plots.figure_bytes(figure, "jpeg", dpi=40).startswith(b"\xff\xd8\xff")
 
 
 def test_a_face_without_prediction_shows_the_truth_alone(faces_300w):
-    row = faces_300w.indices("test")[0]
-    figure = plots.face_figure(faces_300w, row, np.full((68, 2), np.nan))
-    (axes,) = figure.axes
+    points = faces_300w.source_points[faces_300w.indices("test")].copy()
+    points[1] = np.nan
+    measured = evaluate_predicted(faces_300w, points, missing="fail")
+    (axes,) = plots.face_figure(measured, 1).axes
     drawn = {to_hex(line.get_color()) for line in axes.lines if np.isfinite(line.get_xydata()).any()}
     assert drawn == {to_hex(plots.TRUTH)}
-    points = faces_300w.source_points[[row, row]]
-    grid = plots.face_grid(faces_300w, [row, row], points, errors=[np.inf, 0.05])
-    assert [axes.texts[0].get_text() for axes in grid.axes] == ["no face found", "error 5.0 %"]
+    texts = [axes.texts[0].get_text() for axes in plots.face_grid(measured, [1, 0]).axes]
+    assert texts == ["no face found", "error 0.0 %"]
 
 
 @pytest.mark.parametrize(

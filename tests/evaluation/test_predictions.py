@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kdloss.errors import DataError
-from kdloss.evaluation.predictions import SUFFIXES, load_predictions, save_predictions
+from kdloss.evaluation.predictions import SUFFIXES, load_predictions, mean_offset, save_predictions
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "evaluation.md"
 
@@ -59,6 +59,11 @@ def test_truth_is_optional_and_names_may_be_bytes(faces_300w, rows, good, tmp_pa
     assert points == pytest.approx(good["points"], abs=1e-4)
 
 
+def test_points_that_look_one_based_are_said_to(good):
+    assert mean_offset(good["truth"] + 1.1, good["truth"]).startswith("its points lie +1.10, +1.10 px from the truth")
+    assert mean_offset(good["points"], good["truth"]) == ""
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("missing", ["skip", "fail"])
 def test_missing_faces_are_nan_where_that_is_asked_for(missing, suffix, faces_300w, rows, good, tmp_path):
@@ -78,18 +83,14 @@ def test_missing_faces_are_nan_where_that_is_asked_for(missing, suffix, faces_30
 @pytest.mark.parametrize("missing", ["error", "skip", "fail"])
 def test_what_no_choice_of_missing_allows(missing, faces_300w, rows, good, tmp_path):
     path = tmp_path / "mine.npz"
-    save_predictions(path, good["names"], with_nan(good["points"], np.s_[:]), good["truth"])
-    refused(path, faces_300w, rows, "has points for not one of 8 faces", missing)
-    save_predictions(path, good["names"], with_nan(good["points"], np.s_[3, 1:]), good["truth"])
-    refused(path, faces_300w, rows, r"1 faces hold NaN.*\(the first: test/face 3.png\)", missing)
     save_predictions(path, [f"cofw/{i}" for i in range(8)], good["points"], good["truth"])
     refused(path, faces_300w, rows, r"not one of its faces \(cofw/0, \.\.\.\) is asked for", missing)
-
-
-def with_nan(points, where):
-    changed = points.copy()
-    changed[where] = np.nan
-    return changed
+    good["points"][3, 1:] = np.nan
+    save_predictions(path, **good)
+    refused(path, faces_300w, rows, r"1 faces hold NaN.*\(the first: test/face 3.png\)", missing)
+    good["points"][:] = np.nan
+    save_predictions(path, **good)
+    refused(path, faces_300w, rows, "has points for not one of 8 faces", missing)
 
 
 BAD = {

@@ -14,31 +14,32 @@ from kdloss.evaluation.protocol import evaluate_points
 VALUES = {"nme_interocular", "nme_interpupil", "nme_box", "fr10", "fr08", "auc10", "auc08"}
 
 
-def shifted(prepared, rows, fractions):
-    """Predictions whose error is exactly the given fraction of each face's inter-ocular distance."""
-    truth = prepared.source_points[rows]
-    length = metrics.normaliser(truth, prepared.scheme, "interocular")
+def shifted(prepared, fractions, *, rows=None, absent=(), points=slice(None), **protocol):
+    """Measures test faces whose points are off by these fractions of the inter-ocular distance, in many directions."""
+    rows = prepared.indices("test") if rows is None else rows
+    predictions = prepared.source_points[rows].copy()
+    length = metrics.normaliser(predictions, prepared.scheme, "interocular")
     angle = np.linspace(0, 6, len(rows))
     step = (np.asarray(fractions) * length)[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-    return truth + step[:, None, :]
+    predictions[:, points] += step[:, None]
+    predictions[list(absent)] = np.nan
+    return evaluate_points(prepared, rows, predictions, **{"split": "test"} | protocol)
 
 
 def test_numbers_keys_and_protocol(faces_300w):
-    rows = faces_300w.indices("test")
     fractions = [0.01, 0.02, 0.03, 0.04, 0.05, 0.085, 0.095, 0.2]
-    box = BoxPolicy.parse("gt:1.3")
     checkpoint = {"path": "best.keras", "sha256": "0123"}
-    predictions = shifted(faces_300w, rows, fractions)
-    found = evaluate_points(faces_300w, rows, predictions, split="test", box=box, checkpoint=checkpoint)
+    found = shifted(faces_300w, fractions, box=BoxPolicy.parse("gt:1.3"), checkpoint=checkpoint)
     full = found["subsets"]["full"]
     assert set(full) == VALUES | {"n", "official_n", "complete"}
     assert full["nme_interocular"] == pytest.approx(100 * np.mean(fractions), abs=1e-9)
-    assert full["fr10"] == pytest.approx(100 / 8, abs=1e-9)
-    assert full["fr08"] == pytest.approx(300 / 8, abs=1e-9)
+    assert (full["fr10"], full["fr08"]) == pytest.approx((100 / 8, 300 / 8), abs=1e-9)
     assert full["auc10"] == pytest.approx(1 - np.mean(np.minimum(fractions, 0.1)) / 0.1, abs=1e-9)
     assert full["auc08"] == pytest.approx(1 - np.mean(np.minimum(fractions, 0.08)) / 0.08, abs=1e-9)
+    truth = faces_300w.source_points[faces_300w.indices("test")]
+    distance = np.array(fractions) * metrics.normaliser(truth, faces_300w.scheme, "interocular")
     for kind in ("interpupil", "box"):
-        errors = metrics.image_errors(predictions, faces_300w.source_points[rows], faces_300w.scheme, kind)
+        errors = distance / metrics.normaliser(truth, faces_300w.scheme, kind)
         assert full[f"nme_{kind}"] == pytest.approx(100 * errors.mean(), abs=1e-9)
         assert abs(full[f"nme_{kind}"] - full["nme_interocular"]) > 0.01
     assert found["dataset"] == "300w"
@@ -50,8 +51,7 @@ def test_numbers_keys_and_protocol(faces_300w):
 
 
 def test_partial_and_absent_subsets_are_said(faces_300w):
-    rows = faces_300w.indices("test")
-    found = evaluate_points(faces_300w, rows, faces_300w.source_points[rows], split="test")
+    found = shifted(faces_300w, [0] * 8)
     assert list(found["subsets"]) == ["common", "challenging", "full"]
     assert found["subsets"]["challenging"] == {"n": 0, "official_n": 135, "complete": False} | dict.fromkeys(VALUES)
     assert found["notes"] == [
@@ -67,23 +67,18 @@ def test_partial_and_absent_subsets_are_said(faces_300w):
 
 def test_subsets_hold_their_own_faces(make_prepared):
     prepared = make_prepared("wflw", test=6, subsets=lambda i: ("pose", "blur") if i < 2 else ("blur",) * (i == 5))
-    rows = prepared.indices("test")
-    found = evaluate_points(prepared, rows, shifted(prepared, rows, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]), split="test")
-    nme = {name: values["nme_interocular"] for name, values in found["subsets"].items() if values["n"]}
+    subsets = shifted(prepared, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6])["subsets"]
+    nme = {name: values["nme_interocular"] for name, values in subsets.items() if values["n"]}
     assert nme == pytest.approx({"pose": 15, "blur": 30, "full": 35}, abs=1e-9)
     # Any choice and order of rows: the subsets follow.
-    some = evaluate_points(prepared, rows[[5, 0]], shifted(prepared, rows[[5, 0]], [0.6, 0.1]), split="test")
-    assert some["subsets"]["pose"]["nme_interocular"] == pytest.approx(10, abs=1e-9)
-    assert some["subsets"]["pose"]["n"] == 1
+    some = shifted(prepared, [0.6, 0.1], rows=prepared.indices("test")[[5, 0]])["subsets"]
+    assert (some["pose"]["n"], some["pose"]["nme_interocular"]) == pytest.approx((1, 10), abs=1e-9)
 
 
 def test_a_whole_set_is_complete_and_a_rendered_one_is_not(make_prepared):
-    def evaluate(**options):
-        prepared = make_prepared("cofw", test=507, train=2, **options)
-        rows = prepared.indices("test")
-        return evaluate_points(prepared, rows, prepared.source_points[rows], split="test")
-
-    real, rendered = evaluate(), evaluate(synthetic=True)
+    real, rendered = (
+        shifted(make_prepared("cofw", test=507, train=2, synthetic=synthetic), [0] * 507) for synthetic in (False, True)
+    )
     assert real["subsets"]["full"]["complete"] is True
     assert real["notes"] == []
     assert rendered["subsets"]["full"]["complete"] is False
@@ -92,11 +87,7 @@ def test_a_whole_set_is_complete_and_a_rendered_one_is_not(make_prepared):
 
 
 def test_parts_and_points(faces_300w):
-    rows = faces_300w.indices("test")
-    predictions = faces_300w.source_points[rows].copy()
-    length = metrics.normaliser(predictions, faces_300w.scheme, "interocular")
-    predictions[:, 0:17, 1] += 0.05 * length[:, None]
-    found = evaluate_points(faces_300w, rows, predictions, split="test")
+    found = shifted(faces_300w, [0.05] * 8, points=slice(17))
     assert list(found["points"]) == list(faces_300w.scheme.names)
     assert list(found["points"].values()) == pytest.approx([5] * 17 + [0] * 51, abs=1e-9)
     assert found["parts"] == pytest.approx({"jaw": 5, "brows": 0, "nose": 0, "eyes": 0, "mouth": 0}, abs=1e-9)
@@ -107,9 +98,8 @@ def test_occluded_points_and_faces_by_occlusion(make_prepared):
     # Face i of 6 has 3 i of 29 points occluded: 0, 3 (10.3 %), 6 (20.7 %), 9 (31.0 %), 12, 15.
     prepared = make_prepared("cofw", test=6, occluded=3)
     rows = prepared.indices("test")
-    truth = prepared.source_points[rows]
-    length = metrics.normaliser(truth, prepared.scheme, "interocular")
-    predictions = truth.copy()
+    predictions = prepared.source_points[rows].copy()
+    length = metrics.normaliser(predictions, prepared.scheme, "interocular")
     predictions[..., 1] += np.where(prepared.occluded[rows], 0.05, 0.02) * length[:, None]
     found = evaluate_points(prepared, rows, predictions, split="test")
     assert found["visibility"] == pytest.approx({"visible": 2, "occluded": 5}, abs=1e-9)
@@ -126,15 +116,11 @@ def test_occluded_points_and_faces_by_occlusion(make_prepared):
     ("fail", 8, 300 / 8, (5 * 0.6 + 0) / 8, "as failures"),
 ])  # fmt: skip
 def test_missing_faces(faces_300w, missing, n, fr10, auc10, counted):
-    rows = faces_300w.indices("test")
-    predictions = shifted(faces_300w, rows, [0.04] * 5 + [0.2] * 3)
-    predictions[[6, 7]] = np.nan
-    found = evaluate_points(faces_300w, rows, predictions, split="test", missing=missing)
+    found = shifted(faces_300w, [0.04] * 5 + [0.2] * 3, absent=(6, 7), missing=missing)
     full = found["subsets"]["full"]
     assert full["n"] == n
     assert full["nme_interocular"] == pytest.approx(100 * (5 * 0.04 + 0.2) / 6, abs=1e-9)
-    assert full["fr10"] == pytest.approx(fr10, abs=1e-9)
-    assert full["auc10"] == pytest.approx(auc10, abs=1e-9)
+    assert (full["fr10"], full["auc10"]) == pytest.approx((fr10, auc10), abs=1e-9)
     assert found["protocol"]["missing"] == {"n": 2, "counted": counted}
     assert found["notes"][0].startswith("2 faces without prediction")
     assert np.mean(list(found["points"].values())) == pytest.approx(full["nme_interocular"], abs=1e-9)
@@ -143,42 +129,20 @@ def test_missing_faces(faces_300w, missing, n, fr10, auc10, counted):
 
 def test_a_subset_of_missing_faces_alone_fails_without_an_nme(make_prepared):
     prepared = make_prepared("300w", subsets=lambda i: ("challenging" if i == 3 else "common",))
-    rows = prepared.indices("test")
-    predictions = prepared.source_points[rows]
-    predictions[3] = np.nan
-    found = evaluate_points(prepared, rows, predictions, split="test", missing="fail")["subsets"]["challenging"]
-    assert (found["n"], found["nme_interocular"], found["fr10"], found["auc10"]) == (1, None, 100, 0)
-    found = evaluate_points(prepared, rows, predictions, split="test", missing="skip")["subsets"]["challenging"]
-    assert found["n"] == 0
-    assert found["fr10"] is None
-
-
-def test_detector_boxes_and_mirror_test_are_part_of_the_protocol(faces_300w):
-    rows = faces_300w.indices("test")
-    box = BoxPolicy.parse("gt:1.25")
-    truth = faces_300w.source_points[rows]
-    found = evaluate_points(faces_300w, rows, truth, split="test", box=box, detector="lbp", flip=True)["protocol"]
-    assert (found["box"], found["box_source"], found["flip_test"]) == ("lbp as gt:1.25", "detector", True)
+    fail, skip = (
+        shifted(prepared, [0] * 8, absent=(3,), missing=missing)["subsets"]["challenging"]
+        for missing in ("fail", "skip")
+    )
+    assert (fail["n"], fail["nme_interocular"], fail["fr10"], fail["auc10"]) == (1, None, 100, 0)
+    assert (skip["n"], skip["fr10"]) == (0, None)
 
 
 def test_validation_faces_have_no_official_count(faces_300w):
     rows = faces_300w.indices("val")
-    found = evaluate_points(faces_300w, rows, faces_300w.source_points[rows], split="val")
+    found = shifted(faces_300w, [0] * len(rows), rows=rows, split="val")
     assert list(found["subsets"]) == ["full"]
     assert found["subsets"]["full"]["official_n"] is None
     assert found["protocol"]["complete"] is None
-
-
-def test_own_points_have_only_the_box(make_prepared):
-    prepared = make_prepared("folder", custom=7)
-    rows = prepared.indices("test")
-    found = evaluate_points(prepared, rows, prepared.source_points[rows] + 1, split="test")
-    full = found["subsets"]["full"]
-    assert found["protocol"]["normaliser"] == "box"
-    assert full["nme_interocular"] is None
-    assert full["nme_interpupil"] is None
-    assert full["nme_box"] > 0
-    assert 0 < full["auc10"] < 1
 
 
 def test_bad_predictions(faces_300w):
@@ -195,16 +159,13 @@ def test_bad_predictions(faces_300w):
 @pytest.mark.parametrize("text", ["gt:1.25", "paper", "dataset:1.1"])
 def test_mean_shape_is_the_same_in_every_box(faces_300w, text):
     policy = BoxPolicy.parse(text)
-    rows = faces_300w.indices("test")
-    points = mean_shape_predictions(faces_300w, rows, policy)
-    boxes = faces_300w.boxes(policy)
+    rows, train, boxes = faces_300w.indices("test"), faces_300w.indices("train"), faces_300w.boxes(policy)
 
     def unit(row, source):
         matrix = faces_300w.to_image[row]
         crop = (source - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
         return FaceCrop.from_box(boxes[row], 32).unit_points(crop)
 
-    train = faces_300w.indices("train")
     expected = np.mean([unit(row, faces_300w.source_points[row]) for row in train], axis=0)
-    for row, face in zip(rows, points, strict=True):
+    for row, face in zip(rows, mean_shape_predictions(faces_300w, rows, policy), strict=True):
         assert unit(row, face) == pytest.approx(expected, abs=1e-9)

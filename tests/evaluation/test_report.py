@@ -1,130 +1,91 @@
-"""The report: one page that parses, holds its pictures, runs nothing but its own script, and asks for nothing."""
+"""The report of an evaluation: which sections, faces and words it holds."""
 
-import base64
-import hashlib
+import html
 import re
-from html.parser import HTMLParser
 
-import cv2
 import numpy as np
 import pytest
 
-from kdloss.data.datasets import DATASETS
-from kdloss.errors import UserError
-from kdloss.evaluation import html as report
-from kdloss.evaluation.tables import Column, Row, Table, json_table
+from kdloss.data.geometry import BoxPolicy
+from kdloss.evaluation.comparison import compare
+from kdloss.evaluation.evaluation import evaluate_mean_shape, evaluate_predicted
+from kdloss.evaluation.report import write_evaluation_report
+from kdloss.evaluation.tables import Column, Row, Table
 
-VOID = {"meta", "link", "img"}
-# Text that would be markup if it were not escaped, also within an attribute.
-HOSTILE = """"'><script>alert("taken")</script><img src='https://faces.invalid/a.png'> & co"""
-
-
-class Page(HTMLParser):
-    """Checks nesting; collects links, tags and text."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.addresses, self.ids, self.tags, self.text = [], [], set(), [], []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        attrs = dict(attrs)
-        self.addresses += [(tag, attrs[key]) for key in ("src", "href", "srcset", "action") if key in attrs]
-        self.ids.add(attrs.get("id"))
-        self.tags.append(tag)
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if data.strip() and self.open[-1] not in ("style", "script"):
-            self.text.append(data)
+GRID = {"nme": [[5, 6, 7]] * 3, "outside": [[0, 0, 1]] * 3}
+FACES = {"dataset": "300w", "synthetic": False, "n": 9, "box": "gt:1.25", "normaliser": "interocular"}
+MEANS = {"flip_test": False, "baseline_nme": 4.0, "robust_nme": 5.25, "robust_ratio": 1.31, "outside": 0.1}
+GRIDS = {
+    "shift": {"shifts": [-0.1, 0, 0.1]} | GRID,
+    "scale_rotation": {"scales": [0.9, 1, 1.2], "rotations": [-15, 0, 15]} | GRID,
+}
+ROBUSTNESS = FACES | MEANS | GRIDS
+TABLE = Table("a table", (Column("a", "a"),), (Row("row <1>", {"a": 1.5}),))
 
 
-def written(path, sections, **more):
-    report.write_report(path, sections=sections, **({"title": "A & B"} | more))
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
-    return path.read_text(encoding="utf-8")
-
-
-@pytest.fixture
-def images():
-    ramp = np.linspace(0, 255, 30) + np.linspace(0, 90, 20)[:, None]
-    image = np.stack([ramp * 0.6, 255 - ramp / 2, ramp / 2], axis=-1).astype(np.uint8)
-    return image, [cv2.imencode(ending, image)[1].tobytes() for ending in (".png", ".jpg")]
-
-
-def test_page_holds_what_it_was_given_and_requests_nothing(tmp_path, images):
-    image, encoded = images
-    pictures = [report.picture(data, 'a "caption"') for data in encoded]
-    notices = [report.faces_notice(DATASETS["300w"], synthetic=False)]
-    sections = [report.Section("Faces <1>", pictures), report.Section("Two", [])]
-    text = written(tmp_path / "deep" / "report.html", sections, summary="x < y", notices=notices)
-    page = Page(text)
-    notice = "Contains faces of 300-W: research use only, do not publish."
-    expected = ["A & B", "A & B", "x < y", notice, "Faces <1>", "Two", "Faces <1>", *['a "caption"'] * 2, "Two"]
-    assert page.text == expected
-    links = [address[1:] for tag, address in page.addresses if tag == "a"]
-    assert len(links) == 2
-    assert set(links) <= page.ids
-    assert all(address.startswith(("data:", "#")) for _, address in page.addresses)
-    assert not re.search(r"https?://|url\(|@import|<script ", text)
-    assert "prefers-color-scheme:dark" in text
-    assert 'name="viewport"' in text
-    # The pictures decode to what was given.
-    found = [address for tag, address in page.addresses if tag == "img"]
-    assert [address.split(";")[0] for address in found] == ["data:image/png", "data:image/jpeg"]
-    for address, tolerance in zip(found, (0, 6), strict=True):
-        data = np.frombuffer(base64.b64decode(address.split(",")[1], validate=True), np.uint8)
-        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
-        assert np.abs(decoded.astype(int) - image).mean() <= tolerance
-
-
-def test_policy_names_the_one_script_of_the_page(tmp_path):
-    text = written(tmp_path / "deep" / "report.html", [])
-    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', text)[1]
-    assert {"default-src 'none'", "img-src data:", f"script-src 'sha256-{digest}'"} <= set(policy.split("; "))
-    assert text.index("Content-Security-Policy") < text.index("<style>")
-
-
-def test_text_is_escaped_wherever_it_stands(tmp_path, images):
-    table = Table(HOSTILE, (Column("a", HOSTILE),), (Row(HOSTILE, {"a": HOSTILE}, HOSTILE),), (HOSTILE,), HOSTILE)
-    html = report.PIECES
-    pieces = [
-        HOSTILE,
-        html.paragraph(HOSTILE),
-        html.subheading(HOSTILE),
-        html.colour_key({HOSTILE: HOSTILE}),
-        html.group(HOSTILE, [HOSTILE]),
-        html.folded(HOSTILE, [HOSTILE]),
-        html.facts({HOSTILE: {HOSTILE: HOSTILE}}),
-        report.html_table(table),
-        report.picture(images[1][0], HOSTILE),
+@pytest.fixture(scope="module")
+def evaluations(make_prepared):
+    """Two models on nine faces; the second finds no face in one of them."""
+    prepared = make_prepared("300w", test=9, subsets=lambda i: ("common",))
+    truth = prepared.source_points[prepared.indices("test")]
+    rng = np.random.default_rng(1)
+    # The farther down the list, the worse.
+    noise = rng.normal(0, 1, truth.shape) * np.arange(1, 10)[:, None, None] / 2
+    missing = truth + 2 * noise
+    missing[4] = np.nan
+    return [
+        evaluate_predicted(prepared, truth + noise, label="good", box=BoxPolicy()),
+        evaluate_predicted(prepared, missing, label="bad", missing="fail"),
     ]
-    sections = [report.Section(HOSTILE, pieces)]
-    text = written(tmp_path / "deep" / "report.html", sections, title=HOSTILE, summary=HOSTILE, notices=[HOSTILE])
-    page = Page(text)
-    assert page.tags.count("script") == page.tags.count("img") == 1
-    # Title twice, summary, notice, heading twice; then the pieces.
-    assert "".join(page.text).count(HOSTILE) == 6 + 1 + 1 + 1 + 1 + 1 + 2 + 3 + 6 + 1
 
 
-def test_a_table_holds_the_cells_of_its_other_forms():
-    table = Table("t", (Column("a", "a"), Column("b", "b", words=True)), (Row("x", {"a": 1.234}, "published"),), ("n",))
-    text = report.html_table(table)
-    assert Page(text).text == ["t", "method", "a", "b", "x", "1.23", "-", "n"]
-    assert json_table(table).items() >= {"columns": ["method", "a", "b"], "rows": [["x", "1.23", "-"]]}.items()
-    assert '<td>1.23</td><td class="words">-</td>' in text
-    assert '<tr class="published">' in text
+def written(path, evaluations, **more):
+    made = {"command": "python -m kdloss.evaluate", "environment": {"python": "3", "cores": 2}}
+    write_evaluation_report(path, evaluations, made, **more)
+    text = path.read_text(encoding="utf-8")
+    headings = [html.unescape(found) for found in re.findall("<h2>(.*?)</h2>", text)]
+    captions = [html.unescape(found) for found in re.findall("<figcaption>(.*?)</figcaption>", text)]
+    return text, headings, captions
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot be written"):
-        report.write_report(tmp_path / "file" / "report.html", title="t", sections=[])
-    assert (tmp_path / "file").read_bytes() == b""
+def test_report_of_one_model(tmp_path, evaluations):
+    first = evaluations[0]
+    more = {"tables": [TABLE], "lines": ["A sentence & more."], "configuration": {"epochs": 7}}
+    more |= {"baseline": evaluate_mean_shape(first.prepared, BoxPolicy())}
+    text, headings, captions = written(tmp_path / "report.html", [first], **more)
+    expected = ["Results", "Cumulative error", "Errors by point", "Faces"]
+    assert headings == [*expected, "Protocol", "Configuration", "Environment"]
+    assert re.findall("<h3>(.*?)</h3>", text) == ["Worst", "Around the median", "Best"]
+    # Three of nine each; the worst and the best from the ends.
+    errors = [f"error {100 * error:.1f} %, {name}" for error, name in zip(first.errors, first.names, strict=True)]
+    order = np.argsort(first.errors)
+    assert captions[-9:] == [errors[i] for i in (*order[:-4:-1], *order[3:6], *order[:3])]
+    escaped = ["row &lt;1&gt;", "A sentence &amp; more."]
+    for words in (*escaped, "research use only", "python -m kdloss.evaluate", "epochs", "9 of 689 test faces"):
+        assert words in text
+    full = first.metrics["subsets"]["full"]
+    assert f"NME {full['nme_interocular']:.2f} %, FR10 {full['fr10']:.2f} %, AUC10 {full['auc10']:.3f} " in text
+
+
+def test_report_of_a_comparison(tmp_path, evaluations):
+    more = {"comparison": compare(evaluations), "robustness": ROBUSTNESS}
+    text, headings, captions = written(tmp_path / "report.html", evaluations, **more)
+    expected = ["Results", "Cumulative error", "Differences", "Box robustness", "Errors by point"]
+    assert headings == [*expected, "Faces: good", "Faces: bad", "Protocol", "Environment"]
+    assert "NME as the box is shifted, and as it is scaled and turned." in captions
+    # Eight faces with a prediction: two of each kind, the missing one first.
+    assert captions[-6] == f"no face found, {evaluations[1].names[4]}"
+    assert "bad: 1 faces without prediction, counted as failures." in text
+    nmes = [one.metrics["subsets"]["full"]["nme_interocular"] for one in evaluations]
+    assert f"NME: good {nmes[0]:.2f} %, bad {nmes[1]:.2f} % (interocular normaliser, 9 of 689 test faces)." in text
+    protocol = text[text.index("<h2>Protocol") : text.index("<h2>Environment")]
+    # What they share stands once.
+    assert protocol.count("interocular") == 1
+    assert '<th scope="row">good</th><td>box: gt:1.25;' in protocol
+    assert '<th scope="row">bad</th><td>box: not stated;' in protocol
+
+
+def test_rendered_faces_are_said_to_be(tmp_path, make_prepared):
+    prepared = make_prepared("cofw", test=3, synthetic=True)
+    evaluation = evaluate_predicted(prepared, prepared.source_points[prepared.indices("test")] + 1)
+    assert "SYNTHETIC" in written(tmp_path / "report.html", [evaluation])[0]

@@ -10,7 +10,7 @@ from kdloss.evaluation.html import Section, write_report
 from kdloss.evaluation.report import write_evaluation_report
 from kdloss.evaluation.tables import Column, Row, Table
 from tests.browser import headless_chromium
-from tests.evaluation.test_evaluation_report import ROBUSTNESS
+from tests.evaluation.test_report import ROBUSTNESS
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +42,11 @@ def path(tmp_path_factory, make_prepared):
     rows = tuple(Row(label, dict(enumerate(cells))) for label, *cells in values)
     wide = Row("a published method of some length", {str(i): 100 * i for i in range(20)}, "published")
     path = tmp_path_factory.mktemp("report") / "report.html"
+    command = "python -m kdloss.evaluate " + "--compare runs/a/b/c " * 20
     write_evaluation_report(
         path,
         evaluations,
-        environment={"packages": {"numpy": "2"}, "processor": "x" * 120},
+        {"command": command, "environment": {"packages": {"numpy": "2"}, "processor": "x" * 120}},
         tables=[
             Table("results " * 30, tuple(Column(str(i), f"column {i}") for i in range(20)), (wide, wide)),
             Table("things", tuple(Column(*one) for one in enumerate(("value", "word", "day"))), rows),
@@ -54,7 +55,6 @@ def path(tmp_path_factory, make_prepared):
         comparison=compare(evaluations),
         robustness=ROBUSTNESS,
         configuration={"epochs": 3},
-        command="python -m kdloss.evaluate " + "--compare runs/a/b/c " * 20,
     )
     return path
 

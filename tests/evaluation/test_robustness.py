@@ -12,11 +12,9 @@ from kdloss.data.geometry import BoxPolicy, landmark_box
 from kdloss.data.prepared import PreparedDataset
 from kdloss.data.schemes import SCHEMES
 from kdloss.errors import DataError
-from kdloss.evaluation import metrics, plots
+from kdloss.evaluation import plots
 from kdloss.evaluation.plots import robustness_figure
-from kdloss.evaluation.robustness import ROTATIONS, SCALES, SHIFTS, measure_detector, measure_robustness
-from kdloss.inference.detectors import Detector
-from kdloss.inference.prediction import predict_dataset
+from kdloss.evaluation.robustness import ROTATIONS, SCALES, SHIFTS, measure_robustness
 
 BOX = BoxPolicy("gt", 1.25)
 SIZE = 24
@@ -115,24 +113,16 @@ def test_a_model_that_no_box_disturbs_has_a_flat_map(ramp_faces):
     assert result["robust_nme"] < 0.3
 
 
-def test_the_unperturbed_setting_is_the_usual_evaluation(faces_300w, off_centre):
-    rows = faces_300w.indices("test")
-    points = predict_dataset(Constant((0.3, -0.2)), faces_300w, rows, BOX)
-    errors = metrics.image_errors(points, faces_300w.source_points[rows], faces_300w.scheme, "interocular")
-    assert off_centre["baseline_nme"] == metrics.nme(errors)
-    assert off_centre["shift"]["nme"][3][3] == off_centre["baseline_nme"]
-    assert off_centre["scale_rotation"]["nme"][2][2] == off_centre["baseline_nme"]
-
-
 def test_the_summary_weighs_both_grids_the_same_without_the_unperturbed_setting(off_centre):
-    means = []
+    baseline, means = off_centre["baseline_nme"], []
     for grid, (i, j), count in (("shift", (3, 3), 48), ("scale_rotation", (2, 2), 29)):
         values = np.array(off_centre[grid]["nme"])
+        assert values[i, j] == baseline
         values[i, j] = np.nan
         assert np.isfinite(values).sum() == count
         means.append(np.nanmean(values))
     assert off_centre["robust_nme"] == pytest.approx(np.mean(means), rel=1e-12)
-    assert off_centre["robust_ratio"] == pytest.approx(np.mean(means) / off_centre["baseline_nme"], rel=1e-12)
+    assert off_centre["robust_ratio"] == pytest.approx(np.mean(means) / baseline, rel=1e-12)
 
 
 def test_crops_beyond_the_stored_picture_are_counted(faces_300w, off_centre):
@@ -147,12 +137,11 @@ def test_crops_beyond_the_stored_picture_are_counted(faces_300w, off_centre):
 
 def test_it_tells_how_far_it_is_and_what_json_can_hold(faces_300w):
     lines = []
-    result = measure_robustness(Constant(), faces_300w, faces_300w.indices("test"), BOX, announce=lines.append)
+    result = measure_robustness(Constant(), faces_300w, faces_300w.indices("test")[:1], BOX, announce=lines.append)
     assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert result["n"] == 8
-    assert (result["dataset"], result["box"], result["normaliser"]) == ("300w", "gt:1.25", "interocular")
-    assert result["synthetic"] is False
-    assert lines[-1] == "box robustness: 78 of 78 settings of 8 faces"
+    expected = {"n": 1, "dataset": "300w", "box": "gt:1.25", "normaliser": "interocular", "synthetic": False}
+    assert result.items() >= expected.items()
+    assert lines[-1] == "box robustness: 78 of 78 settings of 1 faces"
 
 
 def test_points_without_eyes_are_measured_by_the_box(make_prepared):
@@ -161,44 +150,6 @@ def test_points_without_eyes_are_measured_by_the_box(make_prepared):
     assert (result["normaliser"], result["baseline_nme"] > 0) == ("box", True)
     with pytest.raises(DataError, match="no faces"):
         measure_robustness(Constant(points=7), prepared, [], BOX)
-
-
-class Offset(Detector):
-    """Finds every other face: its landmark box, moved and grown by known amounts, beside a box of something else."""
-
-    name = "offset"
-
-    def __init__(self, prepared, grow=2.0):
-        self.of = {prepared.faces[row].tobytes(): row for row in range(len(prepared))}
-        self.prepared, self.grow = prepared, grow
-
-    def detect(self, image):
-        row = self.of[image.tobytes()]
-        if row % 2:
-            return np.zeros((0, 5))
-        x, y, width, height = landmark_box(self.prepared.points[row])
-        side = max(width, height)
-        x, y = x + width / 2 + 0.1 * side, y + height / 2 - 0.05 * side
-        return np.array([[0, 0, 2, 2, 9.0], [x - 0.6 * side, y - 0.6 * side, 1.2 * side, 1.2 * side, 1.0]])
-
-
-def test_a_detector_that_differs_from_the_box_in_one_way_is_calibrated_exactly(faces_300w):
-    rows, lines = faces_300w.indices("test"), []
-    result = measure_detector(
-        Constant((0.1, 0.0)), faces_300w, rows, BOX, Offset(faces_300w), batch_size=4, announce=lines.append
-    )
-    assert result["calibration"]["dx"] == pytest.approx(-0.1 / 1.2, abs=1e-6)
-    assert result["calibration"]["dy"] == pytest.approx(0.05 / 1.2, abs=1e-6)
-    assert result["calibration"]["scale"] == pytest.approx(1.25 / 1.2, abs=1e-6)
-    found = rows[rows % 2 == 0]
-    assert (result["n"], result["n_found"], result["found"]) == (8, len(found), len(found) / 8)
-    usual = expected_nme(faces_300w, found, 0.1, 0.0)
-    assert result["nme_policy"] == pytest.approx(usual, abs=1e-5)
-    assert result["nme_detector"] == pytest.approx(usual, abs=1e-4)
-    assert result["box_shift"] == pytest.approx(0, abs=1e-6)
-    assert result["box_scale"] == pytest.approx(1, abs=1e-6)
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert lines[-1] == f"detector offset: 8 of 8 faces, {len(found)} found"
 
 
 def test_maps_are_drawn_flat_ones_too(off_centre):

@@ -110,9 +110,11 @@ def test_wflw_numbers_by_pupil_do_not_stand_in_the_ocular_columns(make_prepared)
 
 def test_own_points_have_no_pupil_column(make_prepared):
     found = evaluate(make_prepared("folder", custom=7))
+    full = found["subsets"]["full"]
+    assert (found["protocol"]["normaliser"], full["nme_interocular"], full["nme_interpupil"]) == ("box", None, None)
     (row,) = shown(results_table([Result("mine", found)]))
     assert list(row)[1:3] == ["full", "FR10"]
-    assert row["full"] == f"{found['subsets']['full']['nme_box']:.2f}"
+    assert row["full"] == f"{full['nme_box']:.2f}"
     assert row["protocol"].startswith("own faces test 8, box, ")
 
 

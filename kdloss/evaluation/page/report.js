@@ -1,6 +1,6 @@
-// Headings become buttons: ascending, descending, as written. The rows stand in the page, so without the script all but
-// the sorting works. A column is of numbers if every cell that holds anything starts with one; marks and units may
-// follow, the rest of a date or version may not.
+// Headings become buttons that sort the rows: ascending, descending, as written. Without the script only the sorting is
+// missing. A column holds numbers if all of its cells that are not empty start with a number; marks and units may follow,
+// but not the rest of a date or version.
 (() => {
   const words = new Intl.Collator("en", {numeric: true, sensitivity: "base"});
   const number = text => {
@@ -10,8 +10,8 @@
   const next = {none: "ascending", ascending: "descending", descending: "none"};
   const order = (rows, column, direction) => {
     const cells = rows.map(row => row.cells[column].textContent.trim());
-    const given = cells.filter(text => text !== "" && text !== "-");
-    const keys = given.some(text => Number.isNaN(number(text))) ? cells : cells.map(number);
+    const filled = cells.filter(text => text !== "" && text !== "-");
+    const keys = filled.some(text => Number.isNaN(number(text))) ? cells : cells.map(number);
     const compare = keys === cells ? words.compare : (a, b) => a - b;
     const sign = direction === "descending" ? -1 : 1;
     const absent = i => cells[i] === "" || cells[i] === "-";

@@ -7,7 +7,13 @@ import pytest
 
 from kdloss import evaluate
 from kdloss.data.geometry import BoxPolicy, FaceCrop, landmark_box
-from kdloss.evaluation.detector_boxes import detect_faces, detector_line, detector_record, evaluate_beside
+from kdloss.evaluation.detector_boxes import (
+    detect_faces,
+    detector_line,
+    detector_record,
+    evaluate_beside,
+    measure_detector,
+)
 from kdloss.evaluation.evaluation import LoadedModel, evaluate_loaded
 from kdloss.inference.detectors import DETECTORS, Detector
 
@@ -50,13 +56,13 @@ def loaded(faces_300w):
 
 def test_a_shared_difference_costs_nothing_once_calibrated(faces_300w, loaded):
     rows = faces_300w.indices("test")
-    faces = detect_faces(faces_300w, Half(faces_300w, blind=rows[:2]), BOX)
+    faces = detect_faces(faces_300w, rows, Half(faces_300w, blind=rows[:2]), BOX)
     assert faces.found.tolist() == [False, False, *[True] * 6]
     assert faces.calibrated[2:] == pytest.approx(faces_300w.boxes(BOX)[rows[2:]], abs=1e-3)
     assert faces.uncalibrated[2:] == pytest.approx(BOX.grow(faces.boxes[2:]))
 
     main = evaluate_loaded(faces_300w, loaded, boxes=faces.calibrated, detector="half", missing="skip")
-    again, own, uncalibrated = evaluate_beside(faces_300w, loaded, faces, main, split="test")
+    again, own, uncalibrated = evaluate_beside(main, faces, split="test")
     usual = evaluate_loaded(faces_300w, loaded)
     assert main.rows.tolist() == own.rows.tolist() == uncalibrated.rows.tolist()
     assert main.errors == pytest.approx(usual.errors[2:], abs=1e-5)
@@ -96,13 +102,27 @@ def test_the_command_prints_and_records_it(faces_300w, loaded, monkeypatch, tmp_
     assert "detector" not in json.loads((tmp_path / "metrics.json").read_text())
 
 
+def test_the_detector_of_a_robustness_record(faces_300w, loaded):
+    rows, lines = faces_300w.indices("test"), []
+    half = Half(faces_300w, blind=rows[:2])
+    result = measure_detector(loaded.model, faces_300w, rows, BOX, half, batch_size=4, announce=lines.append)
+    assert (result["n"], result["n_found"], result["found"]) == (8, 6, 0.75)
+    assert result["nme_policy"] == pytest.approx(100 * evaluate_loaded(faces_300w, loaded).errors[2:].mean(), abs=1e-9)
+    assert result["nme_detector"] == pytest.approx(result["nme_policy"], abs=1e-4)
+    assert (result["box_shift"], result["box_scale"]) == pytest.approx((0, 1), abs=1e-5)
+    calibration = [result["calibration"][key] for key in ("dx", "dy", "scale")]
+    assert calibration == pytest.approx([-0.1, 0, 1.25 / 0.7], abs=1e-5)
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert lines[-1] == "detector half: 8 of 8 faces, 6 found"
+
+
 @pytest.mark.parametrize(("reach", "moves"), [(0.4, True), (0.2, False)])
 def test_faces_are_read_once_more_around_the_landmarks_found(faces_300w, loaded, reach, moves):
     """Unless those are so far off that the box around them is of something else."""
     loaded.model.unit = np.random.default_rng(3).uniform(-reach, reach, loaded.model.unit.shape).astype(np.float32)
-    faces = detect_faces(faces_300w, Half(faces_300w), BOX)
+    faces = detect_faces(faces_300w, faces_300w.indices("test"), Half(faces_300w), BOX)
     main = evaluate_loaded(faces_300w, loaded, boxes=faces.calibrated, detector="half")
-    again = evaluate_beside(faces_300w, loaded, faces, main)[0]
+    again = evaluate_beside(main, faces)[0]
     assert np.allclose(again.points, main.points) != moves
     if moves:
         crops = [FaceCrop.from_box(box, 32) for box in faces.calibrated]

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from kdloss.errors import DataError
-from kdloss.evaluation import plots
-from kdloss.evaluation import point_errors as error_maps
+from kdloss.evaluation import plots, point_errors
 from kdloss.evaluation.evaluation import evaluate_predicted
 
 
@@ -22,11 +21,11 @@ def evaluation(faces_300w):
 
 
 def test_point_nme_is_that_of_the_protocol(evaluation):
-    assert error_maps.point_nme(evaluation) == pytest.approx(list(evaluation.metrics["points"].values()), rel=1e-12)
+    assert point_errors.point_nme(evaluation) == pytest.approx(list(evaluation.metrics["points"].values()), rel=1e-12)
 
 
 def test_mean_face_is_the_mean_over_square_boxes(evaluation):
-    shape, length = error_maps.mean_face(evaluation)
+    shape, length = point_errors.mean_face(evaluation)
     low, high = evaluation.truth.min(axis=1, keepdims=True), evaluation.truth.max(axis=1, keepdims=True)
     units = (evaluation.truth - (low + high) / 2) / (high - low).max(axis=2, keepdims=True)
     assert shape == pytest.approx(units.mean(axis=0), abs=1e-9)
@@ -34,7 +33,7 @@ def test_mean_face_is_the_mean_over_square_boxes(evaluation):
 
 
 def test_bias_and_spread_are_those_of_the_vectors(evaluation):
-    bias, covariance = error_maps.point_deviations(evaluation)
+    bias, covariance = point_errors.point_deviations(evaluation)
     for i in (0, 30, 67):
         vectors = [
             (points[i] - truth[i]) / np.linalg.norm(truth[36] - truth[45])
@@ -47,8 +46,8 @@ def test_bias_and_spread_are_those_of_the_vectors(evaluation):
 
 
 def test_table_names_the_worst_points_first(evaluation):
-    table, scheme = error_maps.deviations_table(evaluation), evaluation.prepared.scheme
-    values, (bias, covariance) = error_maps.point_nme(evaluation), error_maps.point_deviations(evaluation)
+    table, scheme = point_errors.deviations_table(evaluation), evaluation.prepared.scheme
+    values, (bias, covariance) = point_errors.point_nme(evaluation), point_errors.point_deviations(evaluation)
     worst = int(values.argmax())
     assert [row.label for row in table.rows] == [scheme.names[i] for i in np.argsort(-values)]
     first = dict(table.rows[0].cells)
@@ -63,12 +62,14 @@ def test_table_names_the_worst_points_first(evaluation):
 def test_perfect_predictions_of_a_scheme_without_lines_draw_too(make_prepared):
     prepared = make_prepared("folder", custom=7, test=2, train=1)
     perfect = evaluate_predicted(prepared, prepared.source_points[prepared.indices("test")], label="a$^$b.npz")
-    for figure in (error_maps.mean_face_error_figure(perfect), error_maps.error_ellipse_figure(perfect)):
+    for figure in (point_errors.mean_face_error_figure(perfect), point_errors.error_ellipse_figure(perfect)):
         assert figure.axes[0].get_title().startswith("a$^$b.npz: ")  # no formula
         assert plots.figure_bytes(figure, dpi=40).startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("measure", [error_maps.point_nme, error_maps.point_deviations, error_maps.deviations_table])
+@pytest.mark.parametrize(
+    "measure", [point_errors.point_nme, point_errors.point_deviations, point_errors.deviations_table]
+)
 def test_without_any_prediction_points_have_no_error(evaluation, measure):
     nothing = dataclasses.replace(evaluation, label="nothing", points=evaluation.points * np.nan)
     with pytest.raises(DataError, match="nothing: none of the 8 faces has a prediction"):
