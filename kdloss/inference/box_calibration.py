@@ -2,7 +2,7 @@
 
 A detector's box differs from the box around the landmarks: a `BoxCalibration` corrects what is the same on all faces.
 What differs from face to face, the scatter, remains. A calibration belongs to one detector and one landmark scheme,
-because the box around the landmarks depends on which points are annotated. `CALIBRATIONS` holds those that come with the
+because the box around the landmarks depends on which points are annotated. `CALIBRATIONS` holds those of the
 package; ``python -m kdloss.calibrate detector`` measures others.
 """
 

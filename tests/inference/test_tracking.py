@@ -16,7 +16,7 @@ from kdloss.inference.tracking import (
     FaceTracker,
     OneEuroFilter,
 )
-from tests.deploy.scripted_landmarker import ScriptedLandmarker, landmarks_of
+from tests.inference.scripted_landmarker import ScriptedLandmarker, landmarks_of
 
 IMAGE = np.zeros((480, 640, 3), np.uint8)
 ONE, TWO = np.array([100.0, 100, 80, 90]), np.array([400.0, 200, 60, 60])
