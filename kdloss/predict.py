@@ -12,7 +12,6 @@ a video.
 
 import argparse
 import csv
-import io
 import json
 import sys
 from pathlib import Path
@@ -24,11 +23,10 @@ from kdloss.errors import ConfigError, DataError, deferred_interrupt, exits_on_u
 from kdloss.files import replacing, require_place, write_whole
 from kdloss.inference.detectors import DETECTORS
 from kdloss.inference.landmarker import find_faces
-from kdloss.inference.options import add_landmarker_options, landmarker_loader
+from kdloss.inference.options import add_landmarker_options, chosen_landmarker
 from kdloss.inference.output import csv_header, csv_row, draw_faces, face_record, predict_video
 from kdloss.inference.sources import GivenBoxes, find_sources
 from kdloss.inference.tracking import DETECT_EVERY
-from kdloss.inference.video import Camera, VideoFile
 
 DEFAULT_MODEL = "mobilenetv2-300w"
 BOXES, WHOLE = "boxes", "whole"
@@ -42,9 +40,9 @@ def main(argv=None):
     sources = find_sources(args.sources, skipped=args.out)
     _check_sources(args, sources)
     boxes = None if args.boxes is None else GivenBoxes(args.boxes)
-    load = landmarker_loader(args, args.checkpoint, detects=not (boxes or args.detector == WHOLE))
+    landmarker = chosen_landmarker(args, args.checkpoint, detects=not (boxes or args.detector == WHOLE))
     require_place(args.out)
-    landmarker = load()
+    landmarker.ready()
     if landmarker.confidence is None:
         print(
             f"{args.checkpoint}: its confidence was never measured, so none is stated: python -m kdloss.calibrate "
@@ -81,7 +79,8 @@ def _photographs(args, landmarker, boxes, photographs):
                 records = [face_record(face) for face in faces]
                 rows.writerows(csv_row(record, photograph.name, i) for i, record in enumerate(records))
                 if not args.no_overlay:
-                    _write_overlay(_overlay(args.out, photograph), draw_faces(image, faces, landmarker.scheme))
+                    with replacing(_overlay(args.out, photograph)) as overlay:
+                        Image.fromarray(draw_faces(image, faces, landmarker.scheme)).save(overlay, quality=92)
                 # Last: where the JSON file exists, all of the photograph's results do.
                 path = args.out / f"{photograph.result}.json"
                 facts = {"image": photograph.name, "model": landmarker.name, "detector": detector, "faces": records}
@@ -92,17 +91,8 @@ def _photographs(args, landmarker, boxes, photographs):
     return failed
 
 
-def _write_overlay(path, drawing):
-    content = io.BytesIO()
-    options = {"quality": 92} if path.suffix == ".jpg" else {}
-    Image.fromarray(drawing).save(content, Image.EXTENSION[path.suffix], **options)
-    write_whole(path, content.getvalue())
-
-
 def _video(args, landmarker, source):
     """Writes the faces of a video or a camera; returns whether it could not be read."""
-    is_camera = source.kind == "camera"
-    frames = Camera(source.path) if is_camera else VideoFile(source.path, source.name, source.result)
     with _progress(None, "frame") as bar:
 
         def advance(done, expected):
@@ -112,7 +102,7 @@ def _video(args, landmarker, source):
         try:
             summary = predict_video(
                 landmarker,
-                frames,
+                source,
                 args.out,
                 smooth=not args.no_smoothing,
                 detect_every=args.detect_every,
@@ -124,7 +114,7 @@ def _video(args, landmarker, source):
             _complain(error)
             return True
     found = f"{_count(summary.frames, 'frame')}, {_count(summary.faces, 'face')}"
-    _say(f"{frames.name}: {found} -> {summary.record}")
+    _say(f"{source.name}: {found} -> {summary.record}")
     return False
 
 
@@ -152,7 +142,7 @@ def _check_sources(args, sources):
         )
     if any(f"{video.result}.csv" == TABLE for video in videos) and len(videos) < len(sources):
         raise ConfigError(f"{videos[0].name}: its table would be {TABLE}, that of the photographs: read it by itself")
-    originals = {Path(source.path).resolve() for source in sources if source.kind != "camera"}
+    originals = {source.path.resolve() for source in sources if source.kind != "camera"}
     for source in sources:
         if not args.no_overlay and _overlay(args.out, source).resolve() in originals:
             raise ConfigError(
@@ -162,6 +152,7 @@ def _check_sources(args, sources):
 
 
 def _overlay(out, source):
+    """The file in which the faces of a source are drawn."""
     if source.kind != "photograph":
         return out / f"{source.result}.mp4"
     return out / f"{source.result}{'.jpg' if source.path.suffix.lower() in ('.jpg', '.jpeg') else '.png'}"

@@ -15,7 +15,7 @@ import sys
 
 from kdloss.errors import ConfigError, exits_on_user_error
 from kdloss.inference.detectors import DETECTORS
-from kdloss.inference.options import add_landmarker_options, landmarker_loader
+from kdloss.inference.options import add_landmarker_options, chosen_landmarker
 from kdloss.serving.models import ServedModel, shown_names
 
 MODELS = ("mobilenetv2-300w", "mobilenetv2-300w/int8.tflite")
@@ -27,7 +27,7 @@ def main(argv=None):
     args = _parser().parse_args(argv)
     checkpoints = args.checkpoint or list(MODELS)
     names = shown_names(checkpoints)
-    loads = [landmarker_loader(args, checkpoint) for checkpoint in checkpoints]
+    landmarkers = [chosen_landmarker(args, checkpoint) for checkpoint in checkpoints]
     try:
         import uvicorn
 
@@ -47,7 +47,7 @@ def main(argv=None):
                 file=sys.stderr,
                 flush=True,
             )
-        models = [ServedModel(name, load()) for name, load in zip(names, loads, strict=True)]
+        models = [ServedModel(*named) for named in zip(names, landmarkers, strict=True)]
         config = uvicorn.Config(
             application(models, _hosts(args.host, host)),
             log_level="warning",

@@ -112,10 +112,8 @@ def measure(args, prepared):
             size, own, file = loaded.model.input_shape[1], prepared.boxes(loaded.box), Path(folder) / f"{number}.tflite"
             crops = [FaceCrop.from_box(own[row], size).image(prepared.faces[row]) for row in rows]
             export_litert(loaded.model, file)
-            run, images = (
-                LiteRTModel(file, threads=1).predict_on_batch,
-                [crop[None].astype(np.float32) for crop in crops],
-            )
+            run = LiteRTModel(file, threads=1).predict_on_batch
+            images = [crop[None].astype(np.float32) for crop in crops]
             label = f"{loaded.label} ({loaded.record['arch']}, {size} px, LiteRT fp32)"
             contenders[label] = lambda i, run=run, images=images: run(images[i])
         medians = {label: [] for label in contenders}

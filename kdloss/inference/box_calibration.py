@@ -119,10 +119,10 @@ def write_calibration(path, calibration, detector, scheme):
 
 
 def read_calibration(path, detector, scheme):
-    """The `BoxCalibration` in a file of `write_calibration`, checked for a `Detector` and the scheme of a model.
+    """The `BoxCalibration` in a file of `write_calibration`.
 
     Raises:
-        ConfigError: no such file, damaged, or measured with another detector, another file of it, or another scheme.
+        ConfigError: no such file, damaged, or of another detector, model file of the detector, or landmark scheme.
     """
     remedy, expected = f"measure it: {_command(detector.name, scheme)}", _measured_with(detector, scheme)
     try:
@@ -148,7 +148,6 @@ def _measured_with(detector, scheme):
 
 
 def _command(detector_name, scheme):
-    """The command that measures a calibration."""
     dataset = next((spec.name for spec in DATASETS.values() if spec.scheme == scheme.name), "folder")
     model = " --detector-model FILE" if detector_name in DETECTORS and DETECTORS[detector_name].takes_model else ""
     return (

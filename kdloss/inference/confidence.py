@@ -50,6 +50,7 @@ class Confidence:
         return 1 / (1 + np.exp(-logits))
 
     def to_json(self):
+        """A dict for JSON."""
         return asdict(self) | {"offsets": [round(offset, 4) for offset in self.offsets]}
 
     @classmethod

@@ -30,11 +30,7 @@ class Detector(ABC):
 
     @classmethod
     def for_photographs(cls, smallest, **options):
-        """The detector with settings for whole photographs, where much is no face.
-
-        ``smallest`` is the side of the smallest face searched for, a share of the image's shorter side. Detectors that
-        find all sizes at once ignore it.
-        """
+        """The detector with settings for whole photographs, where much is no face; ``smallest``: see `detector`."""
         return cls(**options)
 
     @abstractmethod
@@ -52,9 +48,7 @@ class LbpDetector(Detector):
 
     scikit-image scores no boxes. Here the windows that the cascade accepts are grouped: the window that overlaps most
     others (IoU 0.3) first, together with these. The box is the mean of a group's windows, the score their number.
-
-    The window grows by 10 % from scan to scan and moves by one cell of its grid. Finer scans find a few more faces and
-    take longer. Small windows cost the most; by default none are used, because a stored crop holds no small face.
+    The scan is coarse; a finer one finds a few more faces and takes longer, and small windows take longest.
 
     Args:
         smallest: side of the smallest face searched for, a share of the image's shorter side.
@@ -82,7 +76,7 @@ class LbpDetector(Detector):
         self._cascade = Cascade(lbp_frontal_face_cascade_filename())
 
     @classmethod
-    def for_photographs(cls, smallest=SMALLEST_IN_PHOTOGRAPHS):
+    def for_photographs(cls, smallest):
         return cls(smallest, cls.FEWEST_IN_PHOTOGRAPHS)
 
     def detect(self, image):
@@ -168,12 +162,13 @@ SMALLEST_FACE = LbpDetector.SMALLEST_IN_PHOTOGRAPHS
 
 
 def detector(name, *, photographs=False, model=None, smallest=SMALLEST_FACE):
-    """The `Detector` of a name, for stored crops (one large face each) or ``photographs``.
+    """The `Detector` of a name, for stored crops (one large face each) or whole photographs.
 
     Args:
         name: one of `DETECTORS`.
-        photographs, smallest: see `Detector.for_photographs`.
+        photographs: whether to use the settings for photographs.
         model: the model file of a detector that needs one; None: see the detector's class.
+        smallest: side of the smallest face in photographs, a share of the shorter side. Only some detectors need it.
 
     Raises:
         ConfigError: no such detector, something that it needs is missing, or a model file for one that takes none.

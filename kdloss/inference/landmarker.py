@@ -5,6 +5,7 @@ for face in landmarker.detect(image):
     print(face.box, face.landmarks)
 """
 
+import functools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -56,34 +57,30 @@ class Face:
 class Landmarker:
     """Reads landmarks off photographs. Only one thread at a time may use it.
 
+    Args:
+        name_or_path: see `kdloss.inference.readers.find_model`. The name of a shipped model means its LiteRT file in 16
+            bits, which needs no TensorFlow; on a GPU its Keras file.
+        detector: one of `kdloss.inference.detectors.DETECTORS`, or None: then `detect` cannot be used.
+        detector_model: file of a detector that does not come with a library, such as ``yunet``.
+        detector_calibration: file of `kdloss.inference.box_calibration`; None: that of the package.
+        smallest_face: side of the smallest face searched for in photographs, a share of the shorter side, 0.02 to 1.
+            Small faces cost time: with lbp, 0.05 takes five times as long as 0.1.
+        device, threads: see `kdloss.inference.readers.find_model`.
+
     Attributes:
         name: of the model, as it was asked for.
-        reader: reads its crops, see `kdloss.inference.readers`.
         scheme: the `LandmarkScheme` of its points.
         policy: the `BoxPolicy` of its training.
         confidence: the `Confidence` of its points, or None.
-        detector: a `kdloss.inference.detectors.Detector`, or None: then `detect` cannot be used.
+        detector: a `kdloss.inference.detectors.Detector`, or None.
+
+    Raises:
+        CheckpointError: no such model, damaged, or not one of this project's.
+        ConfigError: no such detector or device, not installed, or not calibrated for the model.
     """
 
-    def __init__(self, name, reader, detector=None, calibration=None, smallest_face=SMALLEST_FACE):
-        """
-        Args:
-            name, reader, detector: see above.
-            calibration: the `BoxCalibration` of the detector for the model.
-            smallest_face: see `load`.
-
-        Raises:
-            CheckpointError: the confidence in the reader's card is damaged.
-        """
-        self.name, self.reader, self.detector, self._calibration = name, reader, detector, calibration
-        self._side = max(DETECTION_SIDE, round(SMALLEST_SEEN / smallest_face))
-        self.scheme, self.policy = LandmarkScheme.from_json(reader.card["scheme"]), BoxPolicy.parse(reader.card["box"])
-        measured = reader.card.get("confidence")
-        self.confidence = Confidence.from_json(measured, self.scheme.num_points) if measured else None
-
-    @classmethod
-    def load(
-        cls,
+    def __init__(
+        self,
         name_or_path,
         detector="lbp",
         *,
@@ -93,40 +90,48 @@ class Landmarker:
         device="auto",
         threads=None,
     ):
-        """Loads a model and a detector.
-
-        Args:
-            name_or_path: see `kdloss.inference.readers.find_model`. The name of a shipped model means its LiteRT file
-                in 16 bits, which needs no TensorFlow; on a GPU its Keras file.
-            detector: one of `kdloss.inference.detectors.DETECTORS`, or None.
-            detector_model: file of a detector that does not come with a library, such as ``yunet``.
-            detector_calibration: file of `kdloss.inference.box_calibration`; None: that of the package.
-            smallest_face: side of the smallest face searched for in photographs, a share of the shorter side, 0.02 to
-                1. Small faces cost time: with lbp, 0.05 takes five times as long as 0.1.
-            device, threads: see `kdloss.inference.readers.find_model`.
-
-        Raises:
-            CheckpointError: no such model, damaged, or not one of this project's.
-            ConfigError: no such detector or device, not installed, or not calibrated for the model.
-        """
-        options = (detector_model, detector_calibration, smallest_face, device, threads)
-        return cls.loader(name_or_path, detector, *options)()
-
-    @classmethod
-    def loader(
-        cls, name_or_path, detector, detector_model, detector_calibration, smallest_face, device="auto", threads=None
-    ):
-        """Checks the arguments of `load` as far as that goes without Keras; returns a function that loads."""
         if not 0.02 <= smallest_face <= 1:
             raise ConfigError(f"--smallest-face {smallest_face}: expected a share of the shorter side, 0.02 to 1")
-        name = str(name_or_path)
-        light = name in pretrained.names() and device != "gpu"
-        model = find_model(f"{name}/{pretrained.HALF}" if light else name, device=device, threads=threads)
-        if detector is None:
-            return lambda: cls(name, model.load(), smallest_face=smallest_face)
-        finder = find_detector(detector, photographs=True, model=detector_model, smallest=smallest_face)
-        calibration = _calibration(name, model.card, finder, detector_calibration)
-        return lambda: cls(name, model.load(), finder, calibration, smallest_face)
+        self.name = str(name_or_path)
+        light = self.name in pretrained.names() and device != "gpu"
+        file = f"{self.name}/{pretrained.HALF}" if light else self.name
+        self._model = find_model(file, device=device, threads=threads)
+        card = self._model.card
+        self.scheme, self.policy = LandmarkScheme.from_json(card["scheme"]), BoxPolicy.parse(card["box"])
+        self.confidence = None
+        if measured := card.get("confidence"):
+            self.confidence = Confidence.from_json(measured, self.scheme.num_points)
+        self.detector = self._calibration = None
+        if detector:
+            self.detector = find_detector(detector, photographs=True, model=detector_model, smallest=smallest_face)
+            self._calibration = self._find_calibration(detector_calibration)
+        self._side = max(DETECTION_SIDE, round(SMALLEST_SEEN / smallest_face))
+
+    @classmethod
+    def load(cls, name_or_path, detector="lbp", **options):
+        """A landmarker that is `ready`; the arguments are those of the class."""
+        return cls(name_or_path, detector, **options).ready()
+
+    def ready(self):
+        """Loads the network now instead of at the first face; returns itself."""
+        _ = self.reader
+        return self
+
+    @functools.cached_property
+    def reader(self):
+        """The reader of its crops, see `kdloss.inference.readers`."""
+        return self._model.load()
+
+    def _find_calibration(self, file):
+        """The `BoxCalibration` of the detector for the model, from a file or, if that is None, of the package."""
+        stored = read_calibration(file, self.detector, self.scheme) if file else None
+        calibration = stored or stored_calibration(self.detector.name, self.scheme)
+        if self.policy.source != "gt":
+            raise ConfigError(
+                f"detector {self.detector.name}: is calibrated for boxes around landmarks, and {self.name} was trained "
+                f"in {self.policy}: give the faces' boxes yourself (--boxes), or faces already cut (--detector whole)"
+            )
+        return calibration
 
     def detect(self, image):
         """Finds the faces of an image and their landmarks.
@@ -219,7 +224,7 @@ def find_faces(landmarker, photographs, boxes=None, whole=False):
 
     Args:
         landmarker: a `Landmarker`, with a detector unless boxes are given or images are whole faces.
-        photographs: `kdloss.inference.sources.Source`\\ s.
+        photographs: `kdloss.inference.sources.Photograph`\\ s.
         boxes: the `kdloss.inference.sources.GivenBoxes` of the faces, or None.
         whole: whether each image is one face, cut as the model's crops are.
 
@@ -265,18 +270,6 @@ def checked_boxes(boxes, image):
             f"box [{wrong}]: expected one that lies in the image, {width} x {height} pixels, at least in part"
         )
     return boxes
-
-
-def _calibration(name, card, detector, file):
-    """The `BoxCalibration` of a detector for the model of a card, from a file or, if that is None, of the package."""
-    policy, scheme = BoxPolicy.parse(card["box"]), LandmarkScheme.from_json(card["scheme"])
-    calibration = read_calibration(file, detector, scheme) if file else stored_calibration(detector.name, scheme)
-    if policy.source != "gt":
-        raise ConfigError(
-            f"detector {detector.name}: is calibrated for boxes around landmarks, and {name} was trained in "
-            f"{policy}: give the faces' boxes yourself (--boxes), or faces already cut (--detector whole)"
-        )
-    return calibration
 
 
 def _check_image(image):

@@ -8,7 +8,7 @@ DETECTOR = "lbp"
 
 
 def add_landmarker_options(parser, detectors, detector_help):
-    """Adds the options of `landmarker_loader` to a parser.
+    """Adds the options of `chosen_landmarker` to a parser.
 
     Args:
         parser: an `argparse.ArgumentParser`.
@@ -34,14 +34,14 @@ def add_landmarker_options(parser, detectors, detector_help):
     parser.add_argument("--threads", type=int, help="of LiteRT and ONNX files (default: one for each core)")
 
 
-def landmarker_loader(args, checkpoint, *, detects=True):
-    """`Landmarker.loader` for parsed options.
-
-    Args:
-        args: from a parser with `add_landmarker_options`.
-        checkpoint: names the model.
-        detects: whether the command needs a detector.
-    """
-    detector = (args.detector or DETECTOR) if detects else None
-    options = (args.detector_model, args.detector_calibration, args.smallest_face, args.device, args.threads)
-    return Landmarker.loader(checkpoint, detector, *options)
+def chosen_landmarker(args, checkpoint, *, detects=True):
+    """The `Landmarker` of a checkpoint and parsed options; ``detects``: whether the command needs a detector."""
+    return Landmarker(
+        checkpoint,
+        (args.detector or DETECTOR) if detects else None,
+        detector_model=args.detector_model,
+        detector_calibration=args.detector_calibration,
+        smallest_face=args.smallest_face,
+        device=args.device,
+        threads=args.threads,
+    )

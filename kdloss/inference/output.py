@@ -4,6 +4,7 @@ import contextlib
 import csv
 import json
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,28 +39,28 @@ def predict_video(
 ):
     """Follows the faces of a video and writes ``NAME.json``, ``NAME.csv`` and ``NAME.mp4``, each whole or not at all.
 
+    Ctrl-C ends the recording of a camera in order. A video ends in order too, and then the interrupt is raised.
+
     Args:
         landmarker: a `kdloss.inference.landmarker.Landmarker` with a detector.
         source: a `kdloss.inference.video.VideoFile` or a `kdloss.inference.video.Camera`.
         out: folder of the results.
         smooth, detect_every: see `kdloss.inference.tracking.FaceTracker`.
         overlay: whether to write ``NAME.mp4``, the frames with the faces drawn in, without sound.
-        frames: ends after so many; None reads on to the end.
+        frames: how many to read at most, 1 or more; None: all.
         progress: called with the frames done and those expected (None: unknown) after each frame.
 
     Raises:
-        ConfigError: a number out of range, a landmarker that cannot follow faces, or an overlay that would overwrite
-            the source.
+        ConfigError: a landmarker that cannot follow faces, or an overlay that would overwrite the source.
         DataError: see the source.
         CutShort: the frames ended too early, or changed their size. The files hold the frames before that.
     """
-    if frames is not None and frames < 1:
-        raise ConfigError(f"--frames {frames}: expected 1 at least")
     tracker = FaceTracker(landmarker, detect_every, smooth)
     record, table, film = (Path(out) / f"{source.result}{suffix}" for suffix in (".json", ".csv", ".mp4"))
-    original = getattr(source, "path", None)
-    if overlay and original and film.exists() and original.exists() and film.samefile(original):
-        raise ConfigError(f"--out {out}: the overlay would overwrite {original}: give another folder, or --no-overlay")
+    if overlay and source.kind == "video" and film.exists() and source.path.exists() and film.samefile(source.path):
+        raise ConfigError(
+            f"--out {out}: the overlay would overwrite {source.path}: give another folder, or --no-overlay"
+        )
     with deferred_interrupt() as interruption, source, contextlib.ExitStack() as files:
         head = {
             "video": source.name,
@@ -87,16 +88,18 @@ def predict_video(
             except CutShort as error:
                 cut_short = error
                 break
-            found = tracker.update(image, time)
-            records = [face_record(tracked.face, track=tracked.track_id) for tracked in found]
+            tracked = tracker.update(image, time)
+            records = [face_record(face, track=track_id) for track_id, face in tracked]
             frame = {"frame": count, "time": round(time, 4), "faces": records}
             recorder.write(f"{',' if count else ''}\n{json.dumps(frame, allow_nan=False)}")
             rows.writerows(csv_row(face, count, frame["time"], face["track"]) for face in records)
             if overlay_video:
-                overlay_video.write(draw_faces(image, [tracked.face for tracked in found], landmarker.scheme), time)
+                overlay_video.write(draw_faces(image, [face for _, face in tracked], landmarker.scheme), time)
             count += 1
             if progress:
                 progress(count, expected)
+        if source.kind == "camera" and interruption.number == signal.SIGINT:
+            interruption.number = None  # a camera has no other end
         ended_early = cut_short is not None or interruption.asked
         recorder.write(f'\n], "cut_short": {json.dumps(ended_early)}}}\n')
     if cut_short:

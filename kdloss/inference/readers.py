@@ -114,23 +114,22 @@ class KerasReader:
             raise ConfigError(_NO_GPU)
 
     def read(self, images):
+        import keras
+
         # Batches of one, the usual case, or of eight: Keras compiles two programs and no more.
-        size = 1 if len(images) == 1 else _AT_ONCE
-        parts = [self._read(images[start : start + size], size) for start in range(0, len(images), size)]
-        points = np.concatenate([part["points"] for part in parts])
-        return points, np.concatenate([part["spread"] for part in parts]) if "spread" in parts[0] else None
+        size, count = 1 if len(images) == 1 else _AT_ONCE, len(images)
+        padded = np.zeros((-(-count // size) * size, *images.shape[1:]), np.float32)
+        padded[:count] = images
+        with keras.device(f"{self._device}:0") if self._device != "auto" else contextlib.nullcontext():
+            batches = [self._deployed.predict_on_batch(batch) for batch in np.split(padded, len(padded) // size)]
+        points, spread = (
+            np.concatenate([np.asarray(batch[name]) for batch in batches])[:count] if name in batches[0] else None
+            for name in ("points", "spread")
+        )
+        return points, spread
 
     def predict_on_batch(self, images):
         return self.read(images)[0]
-
-    def _read(self, images, size):
-        import keras
-
-        padded = np.zeros((size, *images.shape[1:]), np.float32)
-        padded[: len(images)] = images
-        with keras.device(f"{self._device}:0") if self._device != "auto" else contextlib.nullcontext():
-            found = self._deployed.predict_on_batch(padded)
-        return {name: np.asarray(values)[: len(images)] for name, values in found.items()}
 
 
 def read_faces(reader, images, boxes, signal=None):

@@ -10,32 +10,27 @@ import numpy as np
 
 from kdloss.data.images import IMAGE_SUFFIXES
 from kdloss.errors import ConfigError, DataError
-from kdloss.inference.video import CAMERA_PREFIX, VIDEO_SUFFIXES, Camera
+from kdloss.inference.video import CAMERA_PREFIX, VIDEO_SUFFIXES, Camera, VideoFile
 
 _SUFFIXES = IMAGE_SUFFIXES + VIDEO_SUFFIXES
 _EXPECTED = 'expected {"image name": [[x, y, width, height], ...], ...} in pixels of the upright images'
 
 
 @dataclass(frozen=True)
-class Source:
-    """A photograph, a video or a camera.
+class Photograph:
+    """The file of a photograph, its name in records, and the stem of its result files."""
 
-    Args:
-        path: of the file; of a camera what the user typed.
-        name: the path below the folder that all files have in common, with /; of a camera see `Camera`.
-        result: the stem of its result files: the name without suffix. Where two files of a folder differ in their
-            suffix only, the results of that folder keep the suffixes.
-        kind: ``photograph``, ``video`` or ``camera``.
-    """
-
-    path: Path | str
+    kind = "photograph"
+    path: Path
     name: str
     result: str
-    kind: str
 
 
 def find_sources(places, skipped=None):
-    """`Source`\\ s in the order of ``places``, in and below folders in sorted order, each once.
+    """`Photograph`\\ s, `VideoFile`\\ s and `Camera`\\ s in the order of ``places``, in folders sorted, each once.
+
+    The name of a file is its path below the folder that all files have in common, with /. Its results are named without
+    the suffix; where two files of a folder differ in their suffix only, the results of that folder keep the suffixes.
 
     Args:
         places: files, folders and cameras (``camera:0``). Files need not exist; they are videos or photographs by their
@@ -65,7 +60,7 @@ def find_sources(places, skipped=None):
     # Some file systems ignore case.
     stems = Counter(str(name.with_suffix("")).casefold() for name in names.values())
     ambiguous = {name.parent for name in names.values() if stems[str(name.with_suffix("")).casefold()] > 1}
-    return [_camera(one) if isinstance(one, str) else _file(one, names[one], ambiguous) for one in dict.fromkeys(found)]
+    return [Camera(one) if isinstance(one, str) else _file(one, names[one], ambiguous) for one in dict.fromkeys(found)]
 
 
 def _files_below(folder, skipped):
@@ -82,13 +77,8 @@ def _files_below(folder, skipped):
 
 
 def _file(path, name, ambiguous):
-    kind = "video" if path.suffix.lower() in VIDEO_SUFFIXES else "photograph"
-    return Source(path, name.as_posix(), (name if name.parent in ambiguous else name.with_suffix("")).as_posix(), kind)
-
-
-def _camera(place):
-    camera = Camera(place)
-    return Source(place, camera.name, camera.result, "camera")
+    kind = VideoFile if path.suffix.lower() in VIDEO_SUFFIXES else Photograph
+    return kind(path, name.as_posix(), (name if name.parent in ambiguous else name.with_suffix("")).as_posix())
 
 
 class GivenBoxes:

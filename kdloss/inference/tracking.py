@@ -4,14 +4,13 @@ A face moves little from one frame to the next. So the network reads it in the b
 takes less time than a search of the whole picture. A search every few frames begins tracks and confirms them.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from kdloss.data.geometry import landmark_box
 from kdloss.errors import ConfigError
 from kdloss.inference.detectors import box_iou
-from kdloss.inference.landmarker import Face
 
 DETECT_EVERY = 10  # frames
 # At rest, the filter reduces the jitter of a noisy picture to a sixth; a face that crosses the picture lags by 8 ms.
@@ -29,34 +28,16 @@ _SMALLEST = 8.0  # pixels, side of a face's box
 _INSIDE = 0.5  # share of a face's box that has to lie in the picture
 
 
-@dataclass(frozen=True)
-class TrackedFace:
-    """A face in a frame.
-
-    Args:
-        face: its `Face`. Landmarks are smoothed if that was asked for, and the box is theirs. The score is that of the
-            detection that confirmed the face in this frame, or None.
-        track_id: 0, 1, ... in the order of appearance. No number stands for two faces.
-    """
-
-    face: Face
-    track_id: int
-
-
 class FaceTracker:
-    """Follows the faces of one video.
+    """Follows the faces of one video. ``count`` is the number of faces so far.
 
     Args:
         landmarker: a `kdloss.inference.landmarker.Landmarker` with a detector.
-        detect_every: frames from one detection to the next. While no face is followed, every frame is searched.
+        detect_every: frames between detections, 1 or more. While no face is followed, every frame is searched.
         smooth: whether landmarks pass a `OneEuroFilter`.
 
-    Attributes:
-        count: how many faces appeared so far.
-
     Raises:
-        ConfigError: without a detector, with a model trained in other boxes than those around landmarks, or a
-            ``detect_every`` below 1.
+        ConfigError: no detector, or a model trained in other boxes than those around landmarks.
     """
 
     def __init__(self, landmarker, detect_every=DETECT_EVERY, smooth=True):
@@ -66,8 +47,6 @@ class FaceTracker:
                 f"model trained in such boxes (gt:1.25), found {landmarker.policy}, "
                 f"{'no detector' if landmarker.detector is None else landmarker.detector.name}: use another model"
             )
-        if detect_every < 1:
-            raise ConfigError(f"--detect-every {detect_every}: expected 1 frame at least")
         self._landmarker, self._detect_every, self._smooth = landmarker, detect_every, smooth
         self._tracks, self._frames_since_detection, self._time = [], 0, -np.inf
         self.count = 0
@@ -80,8 +59,9 @@ class FaceTracker:
             time: seconds, later than that of the last frame.
 
         Returns:
-            A list of `TrackedFace`\\ s in the order of their ids. While the network is unsure of a face, it is followed
-            for some frames, but left out.
+            (track id, `Face`) pairs. Ids are 0, 1, ... in the order of appearance, and never used again. The box of a
+            face holds its landmarks, which may be smoothed; the score is that of the detection that confirmed the face
+            in this frame, or None. A face of which the network is unsure is followed for some frames, but left out.
         """
         self._follow(image)
         self._frames_since_detection += 1
@@ -90,7 +70,7 @@ class FaceTracker:
             self._detect(image)
             self._frames_since_detection = 0
         self._time = time
-        return [track.smoothed(time) for track in self._tracks if not _unsure(track.face)]
+        return [(track.track_id, track.smoothed(time)) for track in self._tracks if not _unsure(track.face)]
 
     def _follow(self, image):
         if not self._tracks:
@@ -121,8 +101,8 @@ class FaceTracker:
 class _Track:
     """One face: its last landmarks as the network read them, and the box around them."""
 
-    def __init__(self, number, face, smooth):
-        self.number, self.face, self.box = number, face, landmark_box(face.landmarks)
+    def __init__(self, track_id, face, smooth):
+        self.track_id, self.face, self.box = track_id, face, landmark_box(face.landmarks)
         self.missed, self._confirmed, self.lost, self._unsure_frames = 0, 1, False, 0
         self._filter = OneEuroFilter() if smooth else None
 
@@ -149,7 +129,7 @@ class _Track:
         landmarks = self.face.landmarks
         if self._filter:
             landmarks = self._filter.filter(landmarks, time, unit=_side(self.box))
-        return TrackedFace(replace(self.face, landmarks=landmarks, box=landmark_box(landmarks)), self.number)
+        return replace(self.face, landmarks=landmarks, box=landmark_box(landmarks))
 
 
 def _nearest(box, tracks, least):

@@ -8,7 +8,6 @@ than the last, and (H, W, 3) uint8 RGB.
 
 import os
 import re
-import signal
 import threading
 import time
 from pathlib import Path
@@ -23,7 +22,6 @@ FALLBACK_FPS = 25.0  # of videos with an unknown rate
 _HIGHEST_FPS = 600.0  # Matroska files often state their clock, 1000 a second, as the rate of their frames
 _MISSING, _MISSING_SHARE = 1.0, 0.1  # seconds, and share of the whole, that may be missing at the end
 _PATIENCE = 10.0  # seconds without a picture after which a camera counts as gone
-_POLL = 0.2  # seconds between checks for an interrupt
 
 # FFmpeg's own messages name no file and repeat for every frame. It reads this variable when it first opens a file.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -44,6 +42,8 @@ class VideoFile:
         DataError: on entering: missing, empty, no video, or without any readable frame.
         CutShort: from ``frames()``: they end well before the stated length of the video.
     """
+
+    kind = "video"
 
     def __init__(self, path, name=None, result=None):
         self.path = Path(path)
@@ -106,8 +106,7 @@ class VideoFile:
 class Camera:
     """The frames of a camera. Their times count from the first one.
 
-    Ctrl-C ends the frames in order, a second one interrupts as usual. While the caller works on a frame, only the
-    newest of the following ones is kept.
+    While the caller works on a frame, only the newest of the following ones is kept.
 
     Args:
         place: a number, a device file or an address, with or without ``camera:`` before it.
@@ -121,7 +120,7 @@ class Camera:
         CutShort: from ``frames()``: the camera has gone.
     """
 
-    total = None
+    kind, total = "camera", None
 
     def __init__(self, place):
         self._where = str(place).removeprefix(CAMERA_PREFIX)
@@ -150,7 +149,7 @@ class Camera:
             raise DataError(f"{self.name}: cannot be opened: is it there, and {what}?")
         self.fps = _plausible_fps(self._capture.get(cv2.CAP_PROP_FPS))
         self._changed = threading.Condition()
-        self._newest, self._gone, self._closing, self._interrupted = None, False, False, False
+        self._newest, self._gone, self._closing = None, False, False
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
         self._first = self._next()
@@ -158,30 +157,22 @@ class Camera:
             self._close()
             raise DataError(f"{self.name}: gives no picture: does no other program use it?")
         self.size = self._first[1].shape[1::-1]
-        self._main = threading.current_thread() is threading.main_thread()
-        if self._main:
-            self._before = signal.signal(signal.SIGINT, self._interrupt)
         return self
 
     def __exit__(self, *_):
-        if self._main:
-            signal.signal(signal.SIGINT, self._before)
         self._close()
 
     def frames(self):
         begin, frame = self._first[0], self._first
-        while frame is not None and not self._interrupted:
+        while frame is not None:
             yield frame[0] - begin, cv2.cvtColor(frame[1], cv2.COLOR_BGR2RGB)
             frame = self._next()
-        if not self._interrupted:
-            raise CutShort(f"{self.name}: gives no more pictures: is it still there?")
+        raise CutShort(f"{self.name}: gives no more pictures: is it still there?")
 
     def _next(self):
-        """(time, picture) of the newest frame, once there is a new one; None if none comes, or after an interrupt."""
-        until = time.monotonic() + _PATIENCE
+        """(time, picture) of the newest frame, once there is a new one; None if none comes."""
         with self._changed:
-            while self._newest is None and not (self._gone or self._interrupted) and time.monotonic() < until:
-                self._changed.wait(_POLL)
+            self._changed.wait_for(lambda: self._newest is not None or self._gone, _PATIENCE)
             newest, self._newest = self._newest, None
         return newest
 
@@ -194,11 +185,6 @@ class Camera:
                     self._newest = time.monotonic(), picture
                 self._gone = not found
                 self._changed.notify()
-
-    def _interrupt(self, *_):
-        if self._interrupted:
-            raise KeyboardInterrupt
-        self._interrupted = True
 
     def _close(self):
         self._closing = True

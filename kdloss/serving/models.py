@@ -29,7 +29,7 @@ class ServedModel:
         self.name, self.lock, self.waiting = name, asyncio.Lock(), 0
         self._landmarker = landmarker
         self._detector = landmarker.detector = _TimedDetector(landmarker.detector)
-        # The first prediction of a network takes longer than the following ones.
+        # Loads the network and warms it up.
         landmarker.whole(np.zeros((32, 32, 3), np.uint8))
 
     def description(self):
