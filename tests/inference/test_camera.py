@@ -116,17 +116,6 @@ print("whole", summary.frames)
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_second_ctrl_c_interrupts_at_once(tmp_path, address, landmarker):
-    def press(done, total):
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
-
-    with pytest.raises(KeyboardInterrupt):
-        predict_video(landmarker, Camera(f"http://{address}/stream"), tmp_path, progress=press)
-    assert list(tmp_path.iterdir()) == []
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
 @pytest.mark.parametrize("place", ["camera:", "camera:film.mp4", "camera:-1"])
 def test_what_is_no_camera(place):
     with pytest.raises(ConfigError, match=f"^{place}: expected camera:NUMBER"):

@@ -114,19 +114,6 @@ def test_what_cannot_be_read_does_not_stop_the_rest(checkpoint, capsys, monkeypa
     assert len(found("predictions/in/good.json")["faces"]) == 1
 
 
-def test_pictures_are_turned_as_their_camera_was(checkpoint):
-    save("upright.png")
-    turned = Image.Exif()
-    turned[0x0112] = 6  # shown after a quarter turn clockwise
-    save("turned.png", np.rot90(astronaut()), exif=turned)
-    assert main(["upright.png", "turned.png", "--checkpoint", str(checkpoint)]) == 0
-    upright, other = found("predictions/upright.json"), found("predictions/turned.json")
-    assert len(upright["faces"]) == 1
-    assert upright["faces"] == other["faces"]
-    with Image.open("predictions/upright.png") as one, Image.open("predictions/turned.png") as two:
-        assert np.array_equal(np.array(one), np.array(two))
-
-
 def test_given_boxes(checkpoint, capsys):
     for name in ("a", "b/none", "b/outside", "b/unnamed"):
         save(f"in/{name}.png")
@@ -168,22 +155,6 @@ def test_a_whole_image_is_the_crop(checkpoint):
     inner = [155.5 + 14, 59.5 + 14, 112, 112]
     (same,) = Landmarker.load(checkpoint, detector=None).in_boxes(astronaut(), [inner])
     assert np.add(face["landmarks"], (156, 60)) == pytest.approx(same.landmarks, abs=0.02)
-
-
-def test_names_do_not_collide(checkpoint):
-    small = np.zeros((20, 20, 3), np.uint8)
-    for name in ("one/a.jpg", "two/a.jpg", "two/deep/a.jpg", "two/deep/a.png"):
-        save(name, small)
-    how = ["--checkpoint", str(checkpoint), "--no-overlay", "--out", "two/found"]
-    for _ in range(2):  # results among the photographs are not read as photographs
-        assert main(["one", "two", "two/a.jpg", *how]) == 0
-        written = {path.relative_to("two/found").as_posix(): found(path) for path in Path("two/found").rglob("*.json")}
-        assert {name: record["image"] for name, record in written.items()} == {
-            "one/a.json": "one/a.jpg",
-            "two/a.json": "two/a.jpg",
-            "two/deep/a.jpg.json": "two/deep/a.jpg",
-            "two/deep/a.png.json": "two/deep/a.png",
-        }
 
 
 def test_a_model_of_other_points(tmp_path, capsys):
@@ -266,6 +237,7 @@ def test_films_are_read_after_photographs_and_a_damaged_one_does_not_stop_the_re
         (["a.png", "faces.mp4"], "faces.mp4: its table would be faces.csv"),
         (["predictions/a.png"], "the overlay of a.png would overwrite it"),
         (["a.png", "--detector", "boxes"], "--detector boxes: expected --boxes FILE beside it"),
+        (["a.mp4", "--detect-every", "0"], "--detect-every 0: expected 1 frame at least"),
         (["a.png", "--boxes", "boxes.json", "--detector", "lbp"], "--boxes boxes.json: with --detector lbp"),
     ],
 )
