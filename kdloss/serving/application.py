@@ -23,7 +23,7 @@ MOST_WAITING = 16  # requests for one model; each may hold a whole body
 PATIENCE = 30  # seconds for a body to arrive
 
 
-def application(models, hosts, *, largest_body=LARGEST_BODY, most_waiting=MOST_WAITING):
+def application(models, hosts, *, most_waiting=MOST_WAITING):
     """The ASGI application.
 
     It writes nothing to disk, and reads only the files in ``page/``.
@@ -32,7 +32,6 @@ def application(models, hosts, *, largest_body=LARGEST_BODY, most_waiting=MOST_W
         models: `ServedModel`\\ s of different names. The page begins with the first one.
         hosts: names of this host that requests may use in their ``Host`` header, without the port; ``*``: any. This
             refuses a foreign page that points its own name here (DNS rebinding).
-        largest_body: bytes of a picture's file.
         most_waiting: how many requests may wait for one model.
     """
     models = {model.name: model for model in models}
@@ -55,7 +54,7 @@ def application(models, hosts, *, largest_body=LARGEST_BODY, most_waiting=MOST_W
         # Counted before its body is read, so that no more bodies than that are in memory.
         model.waiting += 1
         try:
-            body = await _body(request, largest_body)
+            body = await _body(request)
             async with model.lock:
                 return JSONResponse(await run_in_threadpool(model.answer, body, boxes))
         finally:
@@ -85,17 +84,17 @@ def _refusal(status, text, headers=None):
     return JSONResponse({"error": " ".join(text.split())}, status, headers)
 
 
-async def _body(request, largest):
+async def _body(request):
     """The body of a request; raises `HTTPException` if it is larger than allowed, or does not arrive."""
-    too_large = HTTPException(413, f"image: expected a file of {largest / 1e6:g} MB at most: scale it down")
-    if int(request.headers.get("content-length", 0)) > largest:
+    too_large = HTTPException(413, f"image: expected a file of {LARGEST_BODY / 1e6:g} MB at most: scale it down")
+    if int(request.headers.get("content-length", 0)) > LARGEST_BODY:
         raise too_large
     body = bytearray()
     try:
         async with asyncio.timeout(PATIENCE):
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > largest:
+                if len(body) > LARGEST_BODY:
                     raise too_large
     except TimeoutError:
         raise HTTPException(408, f"image: did not arrive within {PATIENCE} seconds") from None

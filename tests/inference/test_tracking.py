@@ -233,7 +233,7 @@ def test_speed_lets_it_follow_and_rest_takes_jitter_away():
 
 
 def test_begins_anew_after_a_gap_and_wants_time_to_pass():
-    one_euro = OneEuroFilter(1.0, 1.0, longest_gap=0.5)
+    one_euro = OneEuroFilter(1.0, 1.0)
     one_euro.filter(0.0, 0.0)
     assert 0 < one_euro.filter(1.0, 0.5) < 1
     assert one_euro.filter(5.0, 1.01) == 5.0
