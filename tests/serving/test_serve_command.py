@@ -6,9 +6,7 @@ import sys
 
 import pytest
 
-from kdloss.errors import ConfigError
 from kdloss.serve import main
-from kdloss.serving.models import shown_names
 from tests.serving.conftest import REPOSITORY, start
 
 SMALL = "mobilenetv2-300w/int8.tflite"
@@ -48,16 +46,3 @@ def test_mistakes_are_told_in_one_line(capsys, words, message):
     assert out == ""
     assert err.startswith(f"error: {message}")
     assert err.count("\n") == 1
-
-
-def test_names_are_as_short_as_tells_them_apart(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for path in ("runs/a/best.keras", "runs/b/best.keras", "other/runs/a/best.keras", "one.onnx"):
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).touch()
-    asked = ["mobilenetv2-300w", "mobilenetv2-300w/int8.tflite", "runs/a/best.keras", "runs/b/best.keras", "one.onnx"]
-    expected = ["mobilenetv2-300w", "mobilenetv2-300w/int8.tflite", "a/best.keras", "b/best.keras", "one.onnx"]
-    assert shown_names(asked) == expected
-    assert shown_names(["runs/a", str(tmp_path / "other/runs/a")]) == [f"{tmp_path.name}/runs/a", "other/runs/a"]
-    with pytest.raises(ConfigError, match="named 2 times"):
-        shown_names(["runs/a", str(tmp_path / "runs/a")])
