@@ -95,7 +95,7 @@ def test_a_photograph_becomes_a_record_a_table_and_an_overlay(checkpoint, capsys
     assert [[float(row[f"{axis}{i}"]) for axis in "xy"] for i in range(68)] == face["landmarks"]
 
 
-def test_what_cannot_be_read_does_not_stop_the_rest(checkpoint, capsys, monkeypatch):
+def test_unreadable_photographs_do_not_stop_the_others(checkpoint, capsys, monkeypatch):
     Path("in/deep").mkdir(parents=True)
     Path("in/deep/text.jpg").write_text("no picture")
     Path("in/notes.txt").write_text("not looked at")
@@ -136,7 +136,7 @@ def test_given_boxes(checkpoint, capsys):
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"a.png": [1, 2, 3, 4]}', '{"a.png": [[1, 2, 0, 4]]}'])
-def test_boxes_that_are_none(text, checkpoint, capsys):
+def test_bad_files_of_boxes(text, checkpoint, capsys):
     Path("boxes.json").write_text(text)
     save("a.png")
     assert main(["a.png", "--boxes", "boxes.json", "--checkpoint", str(checkpoint)]) == 2
@@ -183,7 +183,7 @@ def test_boxes_of_large_photographs_are_in_their_own_pixels(checkpoint):
         (np.zeros((512, 512, 3), np.uint8), [np.nan, 0, 5, 5], r"box \["),
     ],
 )
-def test_what_is_no_image_or_box_is_told(checkpoint, image, box, words):
+def test_bad_images_and_boxes_are_data_errors(checkpoint, image, box, words):
     with pytest.raises(DataError, match=words):
         Landmarker.load(checkpoint, detector=None).in_boxes(image, [FACE, box])
 
@@ -198,7 +198,7 @@ def test_ctrl_c_keeps_what_was_found(checkpoint, monkeypatch):
 
 
 @pytest.mark.slow
-def test_smaller_faces_where_they_are_asked_for(checkpoint):
+def test_smaller_faces_are_found_on_request(checkpoint):
     """A face of a twentieth of the shorter side, which by default is not searched for."""
     small = Image.fromarray(astronaut()[60:220, 140:300]).resize((86, 86), Image.Resampling.LANCZOS)
     image = Image.new("RGB", (1280, 960), (150, 150, 150))
@@ -211,7 +211,7 @@ def test_smaller_faces_where_they_are_asked_for(checkpoint):
         Landmarker.load(checkpoint, smallest_face=0.01)
 
 
-def test_films_are_read_after_photographs_and_a_damaged_one_does_not_stop_the_rest(checkpoint, capsys):
+def test_videos_follow_photographs_and_a_damaged_one_does_not_stop_the_others(checkpoint, capsys):
     save("a.png")
     Path("damaged.mp4").write_bytes(b"no film")
     with OverlayVideo(Path("film.mp4"), 25) as film:

@@ -15,7 +15,7 @@ def test_without_confidence_the_score_of_the_detector_decides(photograph):
     assert face["score"] >= landmarker.detector.sure
 
 
-def test_names_are_as_short_as_tells_them_apart(tmp_path, monkeypatch):
+def test_names_are_short_and_different(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for path in ("runs/a/best.keras", "runs/b/best.keras", "other/runs/a/best.keras", "one.onnx"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ SMALL = "mobilenetv2-300w/int8.tflite"
 
 
 @pytest.mark.parametrize(("number", "host"), [(signal.SIGINT, "127.0.0.1"), (signal.SIGTERM, "0.0.0.0")])
-def test_signals_end_it_in_order_and_an_address_that_others_reach_is_warned_of(tmp_path, number, host):
+def test_signals_end_it_in_order_and_public_addresses_cause_a_warning(tmp_path, number, host):
     process, line = start(tmp_path, "--host", host, "--port", "0", "--checkpoint", SMALL)
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
@@ -25,7 +25,7 @@ def test_signals_end_it_in_order_and_an_address_that_others_reach_is_warned_of(t
 
 
 @pytest.mark.parametrize("package", ["starlette", "uvicorn"])
-def test_a_missing_package_is_named_with_what_to_do(package):
+def test_a_missing_package_is_named(package):
     program = f"import sys; sys.modules[{package!r}] = None; from kdloss.serve import main; sys.exit(main([]))"
     command = [sys.executable, "-c", program]
     finished = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
@@ -40,7 +40,7 @@ def test_a_missing_package_is_named_with_what_to_do(package):
         (["--port", "0", "--checkpoint", "absent.keras"], "absent.keras: no such checkpoint"),
     ],
 )
-def test_mistakes_are_told_in_one_line(capsys, words, message):
+def test_mistakes_are_one_line(capsys, words, message):
     assert main(words) == 2
     out, err = capsys.readouterr()
     assert out == ""
