@@ -21,6 +21,7 @@ from kdloss.inference.detectors import DETECTORS, detected_boxes
 
 # The landmark box widened to a square. `BoxPolicy.grow` makes any training crop of it.
 LANDMARK_BOX = BoxPolicy("gt", 1.0)
+MOST_FACES = 300  # that `calibrate` measures
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,14 @@ CALIBRATIONS = {
 }
 
 
-def calibrate(prepared, rows, detector, policy, *, limit=300, announce=None):
+def calibrate(prepared, rows, detector, policy, announce=None):
     """The `BoxCalibration` of a detector's boxes to those of a policy: medians over training faces.
 
     Calibrated boxes are square even if the policy stretches its boxes (``paper``): no detector knows the stretch.
 
     Args:
         prepared, detector, announce: see `detected_boxes`.
-        rows: row numbers of training faces; at most ``limit`` of them are used, evenly spaced.
+        rows: row numbers of training faces; at most `MOST_FACES` of them are used, evenly spaced.
         policy: the `BoxPolicy` of the model's training crops.
 
     Raises:
@@ -81,7 +82,7 @@ def calibrate(prepared, rows, detector, policy, *, limit=300, announce=None):
             f"{prepared.path}: has no training faces to calibrate the boxes of detector {detector.name} on: prepare "
             "the data set with its train split"
         )
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(limit, len(rows))).round().astype(int))]
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(MOST_FACES, len(rows))).round().astype(int))]
     boxes, found = detected_boxes(prepared, rows, detector, announce)
     if not found.any():
         raise DataError(

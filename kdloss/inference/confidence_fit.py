@@ -12,14 +12,14 @@ _REGULARISATION = 0.1  # of the offsets, which about two hundred faces determine
 _SLOPE_FACTOR = 3.0  # of the slope's feature, so that the slope is regularised less than the offsets
 
 
-def measure_confidence(reader, prepared, policy, split="val"):
-    """The `Confidence` of a reader, fitted on a split of a `PreparedDataset`, in crops of a `BoxPolicy`.
+def measure_confidence(reader, prepared, policy):
+    """The `Confidence` of a reader, fitted on the validation faces of a `PreparedDataset`, in crops of a `BoxPolicy`.
 
     Raises:
-        ConfigError: the split has no faces, or all or none of the points on them are right.
+        ConfigError: there are no faces, or all or none of the points on them are right.
     """
     name = signal_of(reader)
-    return fit_confidence(*_signals_and_errors(reader, prepared, policy, split, name), name)
+    return fit_confidence(*_signals_and_errors(reader, prepared, policy, "val", name), name)
 
 
 def fit_confidence(signal, errors, name):

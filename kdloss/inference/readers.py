@@ -79,9 +79,9 @@ def find_model(name_or_path, *, device="auto", threads=None, readout=None, schem
     return ModelFile(path, card, load)
 
 
-def load_reader(name_or_path, *, device="auto", threads=None, readout=None):
+def load_reader(name_or_path, *, device="auto", threads=None):
     """The reader of a model; arguments and errors are those of `find_model`."""
-    return find_model(name_or_path, device=device, threads=threads, readout=readout).load()
+    return find_model(name_or_path, device=device, threads=threads).load()
 
 
 class KerasReader:
