@@ -21,6 +21,7 @@ from kdloss.inference.detectors import DETECTORS, detected_boxes
 
 # The landmark box widened to a square. `BoxPolicy.grow` makes any training crop of it.
 LANDMARK_BOX = BoxPolicy("gt", 1.0)
+MOST_FACES = 300  # that `calibrate` measures
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,14 @@ CALIBRATIONS = {
 }
 
 
-def calibrate(prepared, rows, detector, policy, *, limit=300, announce=None):
+def calibrate(prepared, rows, detector, policy, announce=None):
     """The `BoxCalibration` of a detector's boxes to those of a policy: medians over training faces.
 
     Calibrated boxes are square even if the policy stretches its boxes (``paper``): no detector knows the stretch.
 
     Args:
         prepared, detector, announce: see `detected_boxes`.
-        rows: row numbers of training faces; at most ``limit`` of them are used, evenly spaced.
+        rows: row numbers of training faces; at most `MOST_FACES` of them are used, evenly spaced.
         policy: the `BoxPolicy` of the model's training crops.
 
     Raises:
@@ -81,7 +82,7 @@ def calibrate(prepared, rows, detector, policy, *, limit=300, announce=None):
             f"{prepared.path}: has no training faces to calibrate the boxes of detector {detector.name} on: prepare "
             "the data set with its train split"
         )
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(limit, len(rows))).round().astype(int))]
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(MOST_FACES, len(rows))).round().astype(int))]
     boxes, found = detected_boxes(prepared, rows, detector, announce)
     if not found.any():
         raise DataError(
@@ -119,10 +120,10 @@ def write_calibration(path, calibration, detector, scheme):
 
 
 def read_calibration(path, detector, scheme):
-    """The `BoxCalibration` in a file of `write_calibration`, checked for a `Detector` and the scheme of a model.
+    """The `BoxCalibration` in a file of `write_calibration`.
 
     Raises:
-        ConfigError: no such file, damaged, or measured with another detector, another file of it, or another scheme.
+        ConfigError: no such file, damaged, or of another detector, model file of the detector, or landmark scheme.
     """
     remedy, expected = f"measure it: {_command(detector.name, scheme)}", _measured_with(detector, scheme)
     try:
@@ -148,7 +149,6 @@ def _measured_with(detector, scheme):
 
 
 def _command(detector_name, scheme):
-    """The command that measures a calibration."""
     dataset = next((spec.name for spec in DATASETS.values() if spec.scheme == scheme.name), "folder")
     model = " --detector-model FILE" if detector_name in DETECTORS and DETECTORS[detector_name].takes_model else ""
     return (

@@ -1,94 +1,16 @@
-"""Videos: real files of OpenCV's encoders, whole and damaged, and what is written of them."""
+"""What is written of videos: records, tables and overlays."""
 
 import csv
 import json
-import os
-import struct
-import subprocess
-import sys
-from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 from kdloss.errors import ConfigError, DataError, UserError
-from kdloss.inference.video import CutShort, OverlayVideo, VideoFile
-from kdloss.inference.video_output import predict_video
-from tests.deploy.scripted_landmarker import ScriptedLandmarker
-from tests.deploy.small_videos import SIZE, cut, picture, read_frames, write_video
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-FACE = np.array([20.0, 16, 40, 40])
-
-
-def run(code, *arguments, **how):
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False, **how)
-
-
-@pytest.fixture
-def landmarker():
-    return ScriptedLandmarker(FACE, sure=0.9)
-
-
-@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "mp4v"), ("a.avi", "MJPG"), ("a.webm", "VP90")])
-def test_reads_frames_upright_in_rgb_with_their_times(tmp_path, name, codec):
-    with VideoFile(write_video(tmp_path / name, count=12, codec=codec)) as video:
-        assert (video.name, video.result, video.size, video.fps, video.total) == (name, "a", SIZE, 25, 12)
-        frames = list(video.frames())
-    assert [time for time, _ in frames] == pytest.approx(np.arange(12) / 25, abs=2e-3)
-    for i, (_, image) in enumerate(frames):
-        assert image.shape == (64, 96, 3)
-        assert image.dtype == np.uint8
-        assert image[20:40, 60:80].mean() == pytest.approx(2 * i, abs=6)
-        assert image[20:40, 10:30, 0].mean() == pytest.approx(200, abs=10)
-
-
-def test_turns_frames_as_the_camera_was_held(tmp_path):
-    path = write_video(tmp_path / "phone.mp4", count=3)
-    content = bytearray(path.read_bytes())
-    matrix = content.find(b"tkhd") + 44
-    assert struct.unpack(">9i", content[matrix : matrix + 36])[0] == 1 << 16
-    # Shown after a quarter turn clockwise.
-    content[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, SIZE[1] << 16, 0, 1 << 30)
-    path.write_bytes(content)
-    with VideoFile(path) as video:
-        assert video.size == (64, 96)
-        (_, image), *_ = video.frames()
-    assert image[10:30, 20:40, 0].mean() == pytest.approx(200, abs=10)
-    assert image[60:80, 20:40, 0].mean() < 50
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [(None, "cannot be read"), (b"", "an empty file"), (b"no video\n" * 100, "no video that can be opened")],
-)
-def test_what_is_no_video(tmp_path, content, words):
-    path = tmp_path / "film.mp4"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(DataError, match=words), VideoFile(path):
-        pass
-
-
-def test_times_increase_whatever_the_file_says(tmp_path, monkeypatch):
-    path, stamps = write_video(tmp_path / "a.mp4", count=5), iter([40.0, 0.0, 0.0, 500.0, 0.0])
-
-    class Stamped:
-        def __init__(self, *how):
-            self.capture = real(*how)
-
-        def get(self, what):
-            return next(stamps) if what == cv2.CAP_PROP_POS_MSEC else self.capture.get(what)
-
-        def __getattr__(self, name):
-            return getattr(self.capture, name)
-
-    real = cv2.VideoCapture
-    monkeypatch.setattr(cv2, "VideoCapture", Stamped)
-    assert [time for time, _ in read_frames(path)] == pytest.approx([0, 0.04, 0.08, 0.12, 0.5])
+from kdloss.inference.output import OverlayVideo, predict_video
+from kdloss.inference.video import CutShort, VideoFile
+from tests.inference.conftest import FACE
+from tests.inference.small_videos import ENVIRONMENT, cut, picture, read_frames, run, write_video
 
 
 def test_an_overlay_shows_each_frame_once_and_pads_odd_sides(tmp_path):
@@ -102,7 +24,7 @@ def test_an_overlay_shows_each_frame_once_and_pads_odd_sides(tmp_path):
     assert frames[30][0] == pytest.approx(30 / 29.97, abs=0.01)
 
 
-def test_an_overlay_keeps_pace_with_frames_that_come_when_they_like(tmp_path):
+def test_an_overlay_keeps_pace_with_irregular_frames(tmp_path):
     with OverlayVideo(tmp_path / "a.mp4", 10) as overlay:
         for i, seconds in enumerate([0.0, 0.02, 0.04, 1.0, 2.0, 1e6]):
             overlay.write(picture(20 * i), seconds)
@@ -112,14 +34,14 @@ def test_an_overlay_keeps_pace_with_frames_that_come_when_they_like(tmp_path):
     assert len(shown) < 140
 
 
-def test_an_overlay_on_a_full_disk_is_none(tmp_path, monkeypatch):
+def test_an_overlay_on_a_full_disk_is_an_error(tmp_path, monkeypatch):
     # What make test records of the process would not fit either.
-    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+    monkeypatch.delitem(ENVIRONMENT, "COVERAGE_PROCESS_CONFIG", raising=False)
     code = """
 import resource, signal, sys
 import cv2
 import numpy as np
-from kdloss.inference.video import OverlayVideo
+from kdloss.inference.output import OverlayVideo
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 with OverlayVideo(sys.argv[1], 25) as overlay:
@@ -131,7 +53,7 @@ with OverlayVideo(sys.argv[1], 25) as overlay:
     assert finished.stderr.splitlines()[-1].startswith("kdloss.errors.UserError: the overlay cannot be written whole")
 
 
-def test_overlays_that_cannot_be(tmp_path):
+def test_overlays_that_cannot_be_written(tmp_path):
     with pytest.raises(ConfigError, match="8192 x 16"), OverlayVideo(tmp_path / "a.mp4", 25) as overlay:
         overlay.write(np.zeros((16, 8192, 3), np.uint8), 0.0)
     with pytest.raises(UserError, match="cannot be written"), OverlayVideo(tmp_path / "no" / "a.mp4", 25) as overlay:
@@ -178,7 +100,7 @@ def test_no_overlay_no_smoothing_and_so_many_frames(tmp_path, landmarker):
     assert len(record["frames"]) == 3
 
 
-def test_what_was_read_of_a_cut_video_is_kept_whole(tmp_path, landmarker):
+def test_the_frames_of_a_cut_video_are_kept(tmp_path, landmarker):
     path = cut(write_video(tmp_path / "a.avi", codec="MJPG"), 0.6)
     with pytest.raises(CutShort, match=r"a\.avi: ends after .* frames -> .*a\.json"):
         predict_video(landmarker, VideoFile(path), tmp_path / "out")
@@ -188,7 +110,7 @@ def test_what_was_read_of_a_cut_video_is_kept_whole(tmp_path, landmarker):
     assert len(read_frames(tmp_path / "out/a.mp4")) == len(record["frames"])
 
 
-def test_nothing_is_left_of_what_fails_or_is_interrupted(tmp_path, landmarker):
+def test_failure_and_interrupt_leave_no_files(tmp_path, landmarker):
     def interrupt(done, total):
         if done == 3:
             raise KeyboardInterrupt
@@ -201,30 +123,4 @@ def test_nothing_is_left_of_what_fails_or_is_interrupted(tmp_path, landmarker):
     assert list((tmp_path / "out").iterdir()) == []
     with pytest.raises(ConfigError, match="would overwrite"):
         predict_video(landmarker, VideoFile(path), tmp_path)
-    with pytest.raises(ConfigError, match="--frames 0"):
-        predict_video(landmarker, VideoFile(path), tmp_path / "out", frames=0)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.mp4", "out"]
-
-
-def test_libraries_keep_their_messages_to_themselves(tmp_path):
-    code = """
-import sys
-from kdloss.inference.video import Camera
-from kdloss.errors import DataError
-from kdloss.inference.video import VideoFile
-for source in (*map(VideoFile, sys.argv[1:]), Camera("camera:63"), Camera("camera:http://127.0.0.1:9/")):
-    try:
-        with source:
-            print(sum(1 for _ in source.frames()))
-    except DataError as error:
-        print(error)
-"""
-    # An mp4 without its end has no index.
-    kinds = (("a.mp4", "mp4v"), ("a.mkv", "XVID"))
-    finished = run(code, *(cut(write_video(tmp_path / name, codec=codec), 0.6) for name, codec in kinds))
-    assert finished.stderr == ""
-    mp4, mkv, device, address = finished.stdout.splitlines()
-    assert "a.mp4: no video that can be opened" in mp4
-    assert "a.mkv: ends after" in mkv
-    assert device == "camera:63: cannot be opened: is it there, and does no other program use it?"
-    assert address.startswith("camera:http://127.0.0.1:9/: cannot be opened")
