@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kdloss.training.distribution_flags import check_flags
 
 from kdloss.data.batches import ViewBatches
 from kdloss.errors import ConfigError
 from kdloss.train_teacher import main as train_teacher
 from kdloss.training import distribution as module
 from kdloss.training.distribution import distribution
-from kdloss.training.distribution_flags import check_flags
 from tests.training.run_folders import rows_of, state_of
 from tests.training.tiny_chain import BATCH, SIZE, student_config, tiny_config
 

@@ -1,4 +1,4 @@
-"""Training at smaller sides first: which epochs, what goes over from one side to the next, and what is refused."""
+"""Stages at growing image sides, which continue from one another, and layers that keep their first weights."""
 
 import dataclasses
 
@@ -6,12 +6,25 @@ import numpy as np
 import pytest
 
 from kdloss.errors import ConfigError, Terminated
-from kdloss.models.checkpoint import read_card
+from kdloss.models import build_model
+from kdloss.models.checkpoint import load_model, read_card, save_model
 from kdloss.training import fit
 from kdloss.training.fit import train
-from kdloss.training.stages import Stage, stages_of
+from kdloss.training.stages import Stage, freeze, stages_of
 from tests.training.run_folders import equal_runs, progress_of, refused, rows_of, signal_after
-from tests.training.tiny_chain import BATCH, DEEP, REGRESSORS, TINY_DEEP, heatmap_config, tiny_config, use_tiny_networks
+from tests.training.tiny_chain import (
+    BATCH,
+    DEEP,
+    FAN,
+    MAPS_SIZE,
+    REGRESSORS,
+    TINY_DEEP,
+    arrays,
+    heatmap_config,
+    same,
+    tiny_config,
+    use_tiny_networks,
+)
 
 STEPS = 17 // BATCH  # an epoch
 
@@ -123,3 +136,31 @@ def test_stored_points_of_teachers_serve_every_side(faces, tmp_path):
         train(tiny_config(image_size=64, epochs=2, stages=stages, **taught), faces, tmp_path / name, verbose=0)
         assert all(row["tough"] > 0 for row in rows_of(tmp_path / name))
         assert len(list((tmp_path / "teacher-views").iterdir())) == 1  # the same points for both
+
+
+def frozen_layers(arch, size, stride):
+    network = build_model(arch, 68, size)
+    freeze(network, stride)
+    return [layer.name for layer in network.layers if not layer.trainable]
+
+
+def test_the_layers_up_to_the_last_map_at_a_stride():
+    assert frozen_layers(FAN, MAPS_SIZE, 0) == []
+    assert frozen_layers(FAN, MAPS_SIZE, 2) == ["image", "rescale"]
+    assert frozen_layers(FAN, MAPS_SIZE, 4) == ["image", "rescale", "conv", "norm", "relu"]
+    # The decoder has maps at an 8th again, and is trained.
+    assert frozen_layers(FAN, MAPS_SIZE, 8)[5:] == ["pool0"]
+    names = frozen_layers("efficientfan-lite0", 96, 8)
+    assert names[-1] == "block5_expand_relu"
+    assert frozen_layers("mobilenetv2", 66, 16)[-1] == "block_13_pad"  # sides of 33, 17, 9 and 5
+
+
+def test_a_run_trains_all_layers_that_are_not_frozen(faces, tmp_path):
+    start = build_model(FAN, 68, MAPS_SIZE)
+    card = {"dataset": "300w", "arch": FAN, "scheme": faces.scheme.to_json(), "image_size": MAPS_SIZE, "box": "gt:1.25"}
+    save_model(tmp_path / "start.keras", start, card)
+    train(heatmap_config(weights=str(tmp_path / "start.keras"), frozen=4), faces, tmp_path / "run", verbose=0)
+    trained, _ = load_model(tmp_path / "run")
+    for layer, before in zip(trained.layers, start.layers, strict=True):
+        if layer.weights:
+            assert same(arrays(layer.weights), arrays(before.weights)) == (layer.name in ("conv", "norm")), layer.name

@@ -6,7 +6,7 @@ import pytest
 
 from kdloss.errors import ConfigError, Terminated, UserError
 from kdloss.files import held
-from kdloss.training import callbacks as recorder
+from kdloss.training import callbacks
 from kdloss.training.fit import train
 from kdloss.training.runs import is_cut_off
 from tests.training.run_folders import equal_runs, files_of, progress_of, refused, signal_after
@@ -68,14 +68,14 @@ def test_a_run_interrupted_in_an_epoch_ends_as_one_in_a_whole(
 @pytest.mark.slow
 def test_long_epochs_are_saved_on_the_way(config, whole, faces, tmp_path, monkeypatch):
     saved = []
-    save = recorder.save_state
+    save = callbacks.save_state
 
     def noted(path, variables, progress):
         saved.append((progress.epoch, progress.step))
         save(path, variables, progress)
 
-    monkeypatch.setattr(recorder, "SAVE_EVERY", 0.0)
-    monkeypatch.setattr(recorder, "save_state", noted)
+    monkeypatch.setattr(callbacks, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(callbacks, "save_state", noted)
     train(config, faces, tmp_path / "run", verbose=0)
     assert saved == [divmod(step, STEPS) for step in range(1, 3 * STEPS + 1)]
     equal_runs(tmp_path / "run", whole)
