@@ -80,13 +80,13 @@ def test_the_best_checkpoint_scores_what_the_log_says(name, runs, faces):
 
 
 def test_stored_teachers_train_as_online_ones_do(runs, faces, tmp_path):
-    files = {role: (runs / role / "best.keras").read_bytes() for role in ("tough", "tolerant")}
+    files = {kind: (runs / kind / "best.keras").read_bytes() for kind in ("tough", "tolerant")}
     train(student_config(runs, teacher_views=2), faces, tmp_path / "stored", verbose=0)
     for online, stored in zip(rows_of(runs / "student"), rows_of(tmp_path / "stored"), strict=True):
         for term in ("main", "tough", "tolerant", "val_nme"):
             assert stored[term] == pytest.approx(online[term], rel=1e-4)
     assert len(list((tmp_path / "teacher-views").glob("views-*"))) == 2
-    assert files == {role: (runs / role / "best.keras").read_bytes() for role in files}
+    assert files == {kind: (runs / kind / "best.keras").read_bytes() for kind in files}
 
 
 KILLED = """
@@ -94,7 +94,7 @@ import os, signal, sys
 from pathlib import Path
 from kdloss.models.regressors import REGRESSORS
 from kdloss.data.prepared import PreparedDataset
-from kdloss.training import callbacks as recorder
+from kdloss.training import callbacks
 from kdloss.training.config import TrainConfig
 from kdloss.training.state import Deadline, OutOfTime
 from kdloss.training.fit import train
@@ -102,14 +102,14 @@ from tests.training.tiny_chain import ARCH, TINY
 
 REGRESSORS[ARCH] = TINY
 faces, folder, config = map(Path, sys.argv[1:])
-save_state = recorder.save_state
+save_state = callbacks.save_state
 
 def killed_in_epoch_2(path, variables, progress):
     if progress.epoch == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     save_state(path, variables, progress)
 
-recorder.save_state = killed_in_epoch_2
+callbacks.save_state = killed_in_epoch_2
 train(TrainConfig.from_json(config.read_text()), PreparedDataset(faces), folder, verbose=0)
 """
 

@@ -97,4 +97,4 @@ def test_feature_alignment_needs_no_power_of_two():
     check_settings(config)
     student, teacher = build_model(DEEP, 68, 96), build_model(FAN, 68, 96)
     trainer = DistillationTrainer(config, student, {"feature-teacher": teacher})
-    assert [lift.kernel.shape[-1] for lift in trainer.feature_distillation.lifts] == [16, 8, 8, 8]
+    assert [lift.kernel.shape[-1] for lift in trainer.feature_distillation.lifts] == [8, 8, 8, 8]
