@@ -11,11 +11,10 @@ from contextlib import contextmanager
 import keras
 import numpy as np
 
-from kdloss.errors import Interruption, UserError
+from kdloss.errors import UserError
 from kdloss.files import explained, write_whole
 from kdloss.models.checkpoint import save_model
-from kdloss.training.distribution import OneDevice
-from kdloss.training.state import Deadline, Progress, save_state
+from kdloss.training.state import save_state
 
 # Seconds. The state is also saved within an epoch that takes longer.
 SAVE_EVERY = 600.0
@@ -39,9 +38,9 @@ class RunRecorder(keras.callbacks.Callback):
         folder: the run folder (`pathlib.Path`).
         card: the card of the checkpoint.
         validate: ``validate(network) -> float``: NME in percent on the validation faces.
+        progress: the `Progress` of the run; the recorder keeps it up to date.
         ema: whether the optimizer keeps a moving average of the weights, which is then validated and saved.
-        progress: the `Progress` of a resumed run.
-        last_epoch: training stops after this many epochs, the end of a stage; None: ``fit`` decides.
+        last_epoch: training stops when this many epochs are done.
         deadline: a `Deadline`; training stops after an epoch if another one would end too late.
         interruption: an `Interruption`; training stops after the step in which a signal came.
         faces_of: ``faces_of(epoch, step)``: names of the faces of a batch.
@@ -49,34 +48,20 @@ class RunRecorder(keras.callbacks.Callback):
     """
 
     def __init__(
-        self,
-        folder,
-        card,
-        validate,
-        *,
-        ema=False,
-        progress=None,
-        last_epoch=None,
-        deadline=None,
-        interruption=None,
-        faces_of=None,
-        distribution=None,
+        self, folder, card, validate, progress, *, ema, last_epoch, deadline, interruption, faces_of, distribution
     ):
         super().__init__()
-        self.folder, self.card, self.validate, self.ema, self.last_epoch = folder, card, validate, ema, last_epoch
-        self.progress = progress or Progress()
-        self.deadline = deadline or Deadline()
-        self.interruption = interruption or Interruption()
-        self.distribution = distribution or OneDevice()
-        self.loss_watch = LossWatch(folder, faces_of, self.progress.first_loss)
+        self.folder, self.card, self.validate, self.progress = folder, card, validate, progress
+        self.ema, self.last_epoch, self.deadline = ema, last_epoch, deadline
+        self.interruption, self.distribution = interruption, distribution
+        self.loss_watch = LossWatch(folder, progress, faces_of)
         self.out_of_time = False
-        self.writer = self._open_tensorboard() if self.distribution.is_first else None
+        self.writer = self._open_tensorboard() if distribution.is_first else None
         self._report_saved()
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch_started = self.saved_at = time.monotonic()
         self.first_step, self.seconds_before = self.progress.step, self.progress.seconds
-        self.loss_watch.loss_sum = self.progress.loss_sum
         if self.progress.metrics:
             for variable, value in zip(self.model.metrics_variables, self.progress.metrics, strict=True):
                 variable.assign(value)
@@ -110,7 +95,7 @@ class RunRecorder(keras.callbacks.Callback):
         if self.distribution.is_first:
             write_history(self.folder, self.progress.rows)
             self._write_tensorboard(self.writer, self.progress.rows[-1:])
-        self.progress.end_epoch(self.loss_watch.first_loss)
+        self.progress.end_epoch()
         self._save_state()
         if self._asked_to_stop():
             self._stop()
@@ -150,9 +135,8 @@ class RunRecorder(keras.callbacks.Callback):
     def _save_within_epoch(self, step):
         if keras.backend.backend() == "jax":
             self.model.jax_state_sync()
-        metrics = [keras.ops.convert_to_numpy(variable) for variable in self.model.metrics_variables]
-        watch = self.loss_watch
-        self.progress.end_step(step, self._epoch_seconds(), watch.loss_sum, watch.first_loss, metrics)
+        self.progress.step, self.progress.seconds = step, self._epoch_seconds()
+        self.progress.metrics = [keras.ops.convert_to_numpy(variable) for variable in self.model.metrics_variables]
         self._save_state()
         self.saved_at = time.monotonic()
         if self.distribution.is_first:  # SAVE_EVERY passes at other steps in other processes
@@ -211,13 +195,12 @@ class LossWatch:
 
     Args:
         folder: the run folder (`pathlib.Path`).
-        faces_of: ``faces_of(epoch, step)``: names of the faces of a batch, or None.
-        first_loss: loss of the run's first batch, if it is resumed.
+        progress: the `Progress` of the run, whose first loss and sum of losses are kept up to date.
+        faces_of: ``faces_of(epoch, step)``: names of the faces of a batch.
     """
 
-    def __init__(self, folder, faces_of=None, first_loss=None):
-        self.folder, self.faces_of, self.first_loss = folder, faces_of, first_loss
-        self.loss_sum = 0.0
+    def __init__(self, folder, progress, faces_of):
+        self.folder, self.progress, self.faces_of = folder, progress, faces_of
 
     def check(self, epoch, step, mean):
         """Takes the mean loss of an epoch's batches up to and including ``step``; both are counted from 0.
@@ -225,29 +208,28 @@ class LossWatch:
         Raises:
             TrainingDiverged: this batch's loss is not finite, or more than `EXPLODED` times that of the first batch.
         """
-        loss, self.loss_sum = mean * (step + 1) - self.loss_sum, mean * (step + 1)
-        if self.first_loss is None and math.isfinite(loss):
-            self.first_loss = loss
-        if not math.isfinite(loss) or abs(loss) > EXPLODED * max(abs(self.first_loss), _SMALLEST_FIRST_LOSS):
+        progress, loss_sum = self.progress, mean * (step + 1)
+        loss, progress.loss_sum = loss_sum - progress.loss_sum, loss_sum
+        if progress.first_loss is None and math.isfinite(loss):
+            progress.first_loss = loss
+        if not math.isfinite(loss) or abs(loss) > EXPLODED * max(abs(progress.first_loss), _SMALLEST_FIRST_LOSS):
             self._stop(epoch, step, loss)
 
     def _stop(self, epoch, step, loss):
         expected = "a finite number"
         if math.isfinite(loss):
-            expected = f"at most {EXPLODED:g} times the {self.first_loss:g} of the first batch"
-        faces, named = self.faces_of(epoch, step) if self.faces_of else [], ""
-        if faces:
-            # The step before may be the one that spoilt the weights.
-            record = {"epoch": epoch + 1, "batch": step + 1, "loss": str(loss), "faces": faces}
-            record["faces_before"] = self.faces_of(epoch, step - 1) if step else []
-            path = self.folder / "diverged.json"
-            write_whole(path, json.dumps(record, indent=1))
-            more = f" and {len(faces) - _NAMED_FACES} more" if len(faces) > _NAMED_FACES else ""
-            named = f" ({', '.join(faces[:_NAMED_FACES])}{more}, see {path})"
+            expected = f"at most {EXPLODED:g} times the {self.progress.first_loss:g} of the first batch"
+        faces, path = self.faces_of(epoch, step), self.folder / "diverged.json"
+        # The step before may be the one that spoilt the weights.
+        record = {"epoch": epoch + 1, "batch": step + 1, "loss": str(loss), "faces": faces}
+        record["faces_before"] = self.faces_of(epoch, step - 1) if step else []
+        write_whole(path, json.dumps(record, indent=1))
+        more = f" and {len(faces) - _NAMED_FACES} more" if len(faces) > _NAMED_FACES else ""
+        named = f"({', '.join(faces[:_NAMED_FACES])}{more}, see {path})"
         best = self.folder / "best.keras"
         kept = f"the last good checkpoint is {best}" if best.exists() else "no epoch was completed before"
         raise TrainingDiverged(
-            f"{self.folder}: loss {loss:g} in epoch {epoch + 1}, batch {step + 1}{named}, expected {expected}: "
+            f"{self.folder}: loss {loss:g} in epoch {epoch + 1}, batch {step + 1} {named}, expected {expected}: "
             f"{kept}; start a new run with a lower --learning-rate, or mend these faces"
         )
 

@@ -78,7 +78,12 @@ def distributed(where=None, processes=None, process=None):
     if where is None:
         yield OneDevice()
     elif where == "devices":
-        yield _all_devices()
+        distribution = ShardedDevices() if keras_backend() == "jax" else MirroredDevices()
+        if distribution.devices < 2:
+            raise ConfigError(
+                f"--distribute devices: this machine has one device ({distribution.names[0]}): leave it out"
+            )
+        yield distribution
     else:
         with _all_processes(where, processes, process) as distribution:
             yield distribution
@@ -146,30 +151,29 @@ class OneDevice:
 
 
 class MirroredDevices(OneDevice):
-    """TensorFlow's replicas, one per device of this machine.
+    """TensorFlow's replicas, one per device of this machine."""
 
-    Args:
-        devices: names of the devices.
-    """
-
-    def __init__(self, devices):
+    def __init__(self):
         import tensorflow as tf
 
-        self.devices = self.replicas = len(devices)
-        self._strategy = tf.distribute.MirroredStrategy(devices)
+        found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        self.names = [device.name for device in found]
+        self.devices = self.replicas = len(self.names)
+        self._strategy = tf.distribute.MirroredStrategy(self.names)
 
     def scope(self):
         return self._strategy.scope()
 
-    def synchronise(self, network):
-        for layer in _batch_normalisations(network):
-            layer.synchronized = True
+    def synchronise(self, network, synchronised=True):
+        import keras
+
+        for layer in network._flatten_layers():
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.synchronized = synchronised
 
     @contextlib.contextmanager
     def as_on_one_device(self, network):
-        # On JAX, Keras refuses to train a layer that is `synchronized`.
-        for layer in _batch_normalisations(network):
-            layer.synchronized = False
+        self.synchronise(network, False)  # Keras on JAX refuses to train layers that were saved as synchronised
         try:
             yield
         finally:
@@ -182,7 +186,8 @@ class ShardedDevices(OneDevice):
     def __init__(self):
         import keras
 
-        self.devices = len(keras.distribution.list_devices())
+        self.names = keras.distribution.list_devices()
+        self.devices = len(self.names)
         self._parallel = keras.distribution.DataParallel(auto_shard_dataset=False)
 
     def scope(self):
@@ -256,27 +261,6 @@ class ShardedProcesses(ShardedDevices):
         length = int(broadcast_one_to_all(np.uint32(len(content))))
         own = np.frombuffer(content, np.uint8) if self.is_first else np.zeros(length, np.uint8)
         return broadcast_one_to_all(own).tobytes()
-
-
-def _batch_normalisations(network):
-    import keras
-
-    return [layer for layer in network._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
-
-
-def _all_devices():
-    if keras_backend() == "jax":
-        import keras
-
-        names = keras.distribution.list_devices()
-    else:
-        import tensorflow as tf
-
-        found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        names = [device.name for device in found]
-    if len(names) < 2:
-        raise ConfigError(f"--distribute devices: this machine has one device ({names[0]}): leave it out")
-    return ShardedDevices() if keras_backend() == "jax" else MirroredDevices(names)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,6 @@ from kdloss.data.batches import ViewBatches, training_data
 from kdloss.data.geometry import BoxPolicy
 from kdloss.errors import deferred_interrupt
 from kdloss.evaluation.metrics import available_normalisers, image_errors, nme
-from kdloss.files import held
 from kdloss.inference.prediction import predict_dataset
 from kdloss.machine import machine
 from kdloss.models import build_model
@@ -20,26 +19,15 @@ from kdloss.models.checkpoint import checkpoint_path, load_model
 from kdloss.training.callbacks import RunRecorder, state_variables
 from kdloss.training.checks import check_settings, check_teachers
 from kdloss.training.distribution import OneDevice
-from kdloss.training.runs import check_run_folder, finished, mark_finished, start_run_folder
+from kdloss.training.runs import check_run_folder, finished, mark_finished, open_run_folder
 from kdloss.training.soft_landmarks import fit_shape_model, mean_shape, soft_points
 from kdloss.training.stages import freeze, stages_of
-from kdloss.training.state import OutOfTime, Progress, load_state
+from kdloss.training.state import Deadline, OutOfTime, Progress, load_state
 from kdloss.training.teacher_cache import cached_teacher
 from kdloss.training.trainer import compiled_trainer
 
 
-def train(
-    config,
-    prepared,
-    folder,
-    *,
-    resume=False,
-    shape=None,
-    verbose=None,
-    deadline=None,
-    distribution=None,
-    callbacks=(),
-):
+def train(config, prepared, folder, *, resume=False, shape=None, verbose=None, deadline=None, distribution=None):
     """Trains one network, or continues the run of the same settings in ``folder``. A finished run is left as it is.
 
     Args:
@@ -52,8 +40,6 @@ def train(
         verbose: Keras' progress: 0 silent, 1 bar, 2 one line per epoch; None shows a bar on a terminal, else lines.
         deadline: a `Deadline`; an epoch starts only if it is likely to end in time.
         distribution: from `kdloss.training.distribution.distributed`; one device by default.
-        callbacks: further Keras callbacks. At the end of an epoch their ``logs`` hold ``val_nme``, and the epoch is
-            already saved.
 
     Returns:
         The run's results: ``val_nme`` in percent, ``epochs``, ``seconds``, numbers of faces.
@@ -63,7 +49,7 @@ def train(
         OutOfTime: the deadline came first; the same call continues.
         KeyboardInterrupt, Terminated: after a signal; the step is completed and saved, and the same call continues.
     """
-    distribution = distribution or OneDevice()
+    distribution, deadline = distribution or OneDevice(), deadline or Deadline()
     distribution.check_batch_size(config.batch_size)
     distribution.require_same(_identity(config, prepared))
     check_settings(config)
@@ -75,10 +61,10 @@ def train(
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.precision)
     with distribution.scope():
-        return _train(config, prepared, folder, shape, verbose, deadline, distribution, callbacks)
+        return _train(config, prepared, folder, shape, verbose, deadline, distribution)
 
 
-def _train(config, prepared, folder, shape, verbose, deadline, distribution, callbacks):
+def _train(config, prepared, folder, shape, verbose, deadline, distribution):
     # Data: augmented views of the training faces, with the landmarks that move with them.
     policy = BoxPolicy.parse(config.box)
     train_rows, val_rows = prepared.indices("train"), prepared.indices("val")
@@ -107,7 +93,7 @@ def _train(config, prepared, folder, shape, verbose, deadline, distribution, cal
 
     # Teachers: frozen networks that see the student's views, online or once for all epochs.
     teachers, stored = load_teachers(config, prepared), {}
-    with _open_run_folder(folder, config, shape, distribution):
+    with open_run_folder(folder, config, shape) if distribution.is_first else contextlib.nullcontext():
         if config.teacher_views:
             cache = folder.parent / "teacher-views"
             with distribution.first_alone():
@@ -132,15 +118,15 @@ def _train(config, prepared, folder, shape, verbose, deadline, distribution, cal
                     folder,
                     _card(config, prepared, stage.side),
                     _validation(config, prepared, policy, val_rows),
+                    progress,
                     ema=config.ema > 0,
-                    progress=progress,
                     last_epoch=stage.end,
                     deadline=deadline,
                     interruption=interruption,
                     faces_of=batches.faces_of,
                     distribution=distribution,
                 )
-                _fit(trainer, batches, recorder, callbacks, config.epochs, verbose)
+                _fit(trainer, batches, recorder, config.epochs, verbose)
             if recorder.out_of_time and progress.epoch < config.epochs:
                 raise OutOfTime(f"{folder}: {progress.epoch} of {config.epochs} epochs are done")
         results = {
@@ -173,19 +159,6 @@ def _identity(config, prepared):
     """What must be the same in all processes of a run."""
     versions = {name: found for name, found in machine()["packages"].items() if name in ("keras", "jax")}
     return dataclasses.asdict(config) | {"prepared faces": prepared.manifest["content"]} | versions
-
-
-@contextlib.contextmanager
-def _open_run_folder(folder, config, shape, distribution):
-    """Writes what precedes the first epoch and locks the folder while the run lasts; the first process alone does."""
-    if not distribution.is_first:
-        yield
-        return
-    start_run_folder(folder, config)
-    with held(folder):
-        if shape is not None:
-            shape.save(folder / "shape.npz")
-        yield
 
 
 def _load_progress(folder, trainer, stage, distribution):
@@ -225,7 +198,7 @@ def _card(config, prepared, side):
     }
 
 
-def _fit(trainer, batches, recorder, callbacks, epochs, verbose):
+def _fit(trainer, batches, recorder, epochs, verbose):
     """Trains up to the recorder's last epoch. The remaining steps of an interrupted epoch are a fit of their own."""
     progress, end = recorder.progress, recorder.last_epoch
     with contextlib.closing(recorder):
@@ -236,7 +209,7 @@ def _fit(trainer, batches, recorder, callbacks, epochs, verbose):
                 initial_epoch=progress.epoch,
                 epochs=epochs,  # of the whole run: the progress bar counts to it
                 steps_per_epoch=batches.steps - progress.step,
-                callbacks=[recorder, *callbacks],
+                callbacks=[recorder],
                 verbose=(1 if sys.stdout.isatty() else 2) if verbose is None else verbose,
                 shuffle=False,
             )

@@ -1,5 +1,6 @@
 """Run folders: how a run begins and ends in one, and how a command finds the one it needs."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -7,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 from kdloss.errors import CheckpointError, ConfigError
-from kdloss.files import is_held, remove_leftovers, write_whole
+from kdloss.files import held, is_held, remove_leftovers, write_whole
 from kdloss.machine import environment
 from kdloss.training.config import TrainConfig
 
@@ -59,16 +60,21 @@ def check_run_folder(folder, config, resume):
         raise ConfigError(f"--out {folder}: exists and is no run folder: give another")
 
 
-def start_run_folder(folder, config):
-    """Writes config.json and environment.json, unless they exist.
+@contextlib.contextmanager
+def open_run_folder(folder, config, shape=None):
+    """Locks a run's folder within, and writes what precedes the first epoch: settings, environment and shape model.
 
-    Call it after all checks, so that a refused run leaves nothing behind.
+    Enter it after all checks, so that a refused run leaves nothing behind.
     """
     # config.json first: it marks the folder as a run, so that a run that is cut off here can go on.
     contents = {CONFIG: config.to_json, "environment.json": lambda: json.dumps(environment(), indent=1)}
     for name, content in contents.items():
         if not (folder / name).exists():
             write_whole(folder / name, content())
+    with held(folder):
+        if shape is not None:
+            shape.save(folder / "shape.npz")
+        yield
 
 
 def is_cut_off(folder, config):

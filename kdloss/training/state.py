@@ -38,15 +38,10 @@ class Progress:
     metrics: list[np.ndarray] = field(default_factory=list)
     first_loss: float | None = None
 
-    def end_step(self, step, seconds, loss_sum, first_loss, metrics):
-        """Sets the fields that describe an incomplete epoch."""
-        self.step, self.seconds, self.loss_sum = step, seconds, loss_sum
-        self.first_loss, self.metrics = first_loss, metrics
-
-    def end_epoch(self, first_loss):
+    def end_epoch(self):
         """Counts one more completed epoch."""
         self.epoch += 1
-        self.end_step(0, 0.0, 0.0, first_loss, [])
+        self.step, self.seconds, self.loss_sum, self.metrics = 0, 0.0, 0.0, []
 
     def to_json(self):
         """A dict for JSON, without the arrays of ``metrics``."""

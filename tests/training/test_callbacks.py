@@ -9,12 +9,14 @@ import pytest
 
 from kdloss.data.augmentation import augmentation
 from kdloss.data.batches import ViewBatches, training_data
-from kdloss.errors import UserError
+from kdloss.errors import Interruption, UserError
 from kdloss.models import build_model
 from kdloss.models.checkpoint import load_model
 from kdloss.training import callbacks as module
 from kdloss.training.callbacks import EXPLODED, LossWatch, RunRecorder, TrainingDiverged
+from kdloss.training.distribution import OneDevice
 from kdloss.training.fit import train
+from kdloss.training.state import Deadline, Progress
 from kdloss.training.trainer import DistillationTrainer
 from tests.training.run_folders import files_of, rows_of, state_of
 from tests.training.tiny_chain import ARCH, BATCH, SIZE, arrays, same, tiny_config
@@ -44,7 +46,9 @@ def fit(faces, folder, validate, ema):
     views = {"size": SIZE, "batch_size": BATCH, "augment": augmentation("paper"), "seed": 0}
     batches = ViewBatches(faces, faces.indices("train"), **views)
     card = {"arch": ARCH, "dataset": "300w", "scheme": faces.scheme.to_json(), "image_size": SIZE, "box": "gt:1.25"}
-    recorder = RunRecorder(folder, card, validate, ema=ema)
+    none = {"deadline": Deadline(), "interruption": Interruption(), "distribution": OneDevice()}
+    facts = {"ema": ema, "last_epoch": 2, "faces_of": batches.faces_of}
+    recorder = RunRecorder(folder, card, validate, Progress(), **facts, **none)
     watcher = Watcher()
     callbacks = [watcher, recorder, back_to_training(watcher)]
     how = {"epochs": 2, "steps_per_epoch": batches.steps, "callbacks": callbacks, "verbose": 0, "shuffle": False}
@@ -99,11 +103,12 @@ def means(losses):
 
 
 def test_the_batch_is_found_from_the_means_of_an_epoch(tmp_path):
-    watch = LossWatch(tmp_path, names)
+    progress = Progress()
+    watch = LossWatch(tmp_path, progress, names)
     for step, mean in enumerate(means([0.5, 0.4, 0.3])):
         watch.check(0, step, mean)
-    assert watch.first_loss == 0.5
-    watch.loss_sum = 0.0
+    assert progress.first_loss == 0.5
+    progress.end_epoch()
     losses = means([0.2, 0.5 * EXPLODED * 0.9, 0.5 * EXPLODED * 1.1])
     watch.check(1, 0, losses[0])
     watch.check(1, 1, losses[1])
@@ -117,13 +122,13 @@ def test_the_batch_is_found_from_the_means_of_an_epoch(tmp_path):
 
 
 def test_a_resumed_run_remembers_its_first_loss(tmp_path):
-    watch = LossWatch(tmp_path, first_loss=1e-3)
+    watch = LossWatch(tmp_path, Progress(first_loss=1e-3), names)
     watch.check(4, 0, 5.0)
     with pytest.raises(TrainingDiverged, match="loss 11 in epoch 5, batch 2"):
         watch.check(4, 1, 8.0)
     for loss in (float("nan"), float("inf"), -float("inf")):
-        with pytest.raises(TrainingDiverged, match="in epoch 1, batch 1, expected a finite number"):
-            LossWatch(tmp_path / "none").check(0, 0, loss)
+        with pytest.raises(TrainingDiverged, match=r"in epoch 1, batch 1 .*, expected a finite number"):
+            LossWatch(tmp_path / "none", Progress(), names).check(0, 0, loss)
 
 
 def test_a_run_that_explodes_names_its_faces_and_keeps_the_last_good_checkpoint(faces, tmp_path, monkeypatch):
