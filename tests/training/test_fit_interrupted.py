@@ -1,4 +1,4 @@
-"""Runs that a signal ends between two steps: what is said, what is kept, and that they go on to the same numbers."""
+"""Runs that a signal ends between two steps: their message, their saved state, and the same numbers when continued."""
 
 import signal
 
@@ -17,13 +17,13 @@ STEPS = 4
 
 @pytest.fixture(scope="module")
 def config(taught):
-    """Three epochs of four steps, with all that has a state: averages, warm-up, dropout, two terms of the loss."""
+    """Three epochs of four steps with everything that has state: averages, warm-up, dropout, several loss terms."""
     return student_config(taught, epochs=3, batch_size=4)
 
 
 @pytest.fixture(scope="module")
 def whole(config, faces, tmp_path_factory):
-    """The run that nothing interrupts."""
+    """The uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     with pytest.MonkeyPatch.context() as patch:
         use_tiny_networks(patch)
@@ -33,7 +33,7 @@ def whole(config, faces, tmp_path_factory):
 
 @pytest.fixture
 def sigterm_raises():
-    """As within a command."""
+    """The signal handler as within a command."""
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGTERM, before)
@@ -66,7 +66,7 @@ def test_a_run_interrupted_in_an_epoch_ends_as_one_in_a_whole(
 
 
 @pytest.mark.slow
-def test_long_epochs_are_saved_on_the_way(config, whole, faces, tmp_path, monkeypatch):
+def test_long_epochs_are_saved_within(config, whole, faces, tmp_path, monkeypatch):
     saved = []
     save = callbacks.save_state
 
@@ -90,7 +90,7 @@ def test_one_process_at_a_time_trains_in_a_folder(faces, tmp_path):
     assert "metrics.jsonl" not in files_of(run)
 
 
-def test_a_run_of_other_settings_is_not_gone_on_with(faces, tmp_path):
+def test_a_run_of_other_settings_is_not_continued(faces, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.json").write_text(tiny_config(seed=1).to_json())

@@ -37,7 +37,7 @@ def staged_config(**changes):
 
 @pytest.fixture(scope="module")
 def whole(faces, tmp_path_factory):
-    """The run in two stages that nothing interrupts."""
+    """The uninterrupted run in two stages."""
     folder = tmp_path_factory.mktemp("staged") / "run"
     with pytest.MonkeyPatch.context() as patch:
         use_tiny_networks(patch)
@@ -50,10 +50,10 @@ def whole(faces, tmp_path_factory):
     [
         ("none", 3, [(96, 0, 3)]),
         ("64:0.5", 4, [(64, 0, 2), (96, 2, 4)]),
-        ("64:0.5", 1, [(96, 0, 1)]),  # the last stage has an epoch at least
+        ("64:0.5", 1, [(96, 0, 1)]),  # the last stage has at least one epoch
         ("64:0.9", 2, [(64, 0, 1), (96, 1, 2)]),
         ("32:0.2,64:0.4", 10, [(32, 0, 2), (64, 2, 6), (96, 6, 10)]),
-        ("32:0.1,64:0.4", 4, [(64, 0, 2), (96, 2, 4)]),  # a tenth of four epochs is none
+        ("32:0.1,64:0.4", 4, [(64, 0, 2), (96, 2, 4)]),  # a tenth of four epochs rounds to none
     ],
 )
 def test_shares_of_the_epochs(stages, epochs, expected):
@@ -72,7 +72,7 @@ def test_shares_of_the_epochs(stages, epochs, expected):
         ({"method": "fa", "feature_teacher": "a"}, "32:0.5: --method fa follows feature maps, and its teacher's are"),
     ],
 )
-def test_stages_that_are_none_and_teachers_of_one_side_are_refused(changes, message):
+def test_malformed_stages_and_teachers_of_one_side_are_refused(changes, message):
     with pytest.raises(ConfigError, match=f"^--stages {message}"):
         tiny_config("student", **{"image_size": 96, "stages": "32:0.5"} | changes)
 
@@ -115,7 +115,7 @@ def test_the_best_of_the_last_stage_is_kept(whole, faces, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("steps", [pytest.param(4, marks=pytest.mark.slow), 5])
-def test_a_run_cut_off_about_the_second_stage_ends_as_one_in_a_whole(steps, whole, faces, tmp_path, monkeypatch):
+def test_a_run_cut_off_near_the_second_stage_ends_like_an_uninterrupted_one(steps, whole, faces, tmp_path, monkeypatch):
     """At the end of the first stage, and in the first epoch of the second."""
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
