@@ -166,12 +166,12 @@ class TrainConfig:
 
     @property
     def teachers(self):
-        """Kind -> checkpoint of the teachers whose points this run distils."""
-        return {kind: path for kind in ("tough", "tolerant") if (path := getattr(self, kind))}
+        """Role -> checkpoint, of the teachers that this run distils from."""
+        return {role: path for role in ("tough", "tolerant") if (path := getattr(self, role))}
 
     @property
     def teacher_paths(self):
-        """Name -> checkpoint of all teachers; the teacher of feature maps is ``feature-teacher``."""
+        """Role -> checkpoint of all teachers, the teacher of feature maps as ``feature-teacher``."""
         return self.teachers | ({"feature-teacher": self.feature_teacher} if self.by_features else {})
 
     @property
