@@ -32,6 +32,8 @@ class Watcher(keras.callbacks.Callback):
         self.average = self.weights = None
 
     def on_train_batch_end(self, batch, logs=None):
+        if keras.backend.backend() == "jax":
+            self.model.jax_state_sync()
         self.weights = arrays(self.model.student.trainable_variables)
         if self.average is None:
             self.average = self.weights
