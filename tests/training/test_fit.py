@@ -131,10 +131,8 @@ def test_a_folder_of_something_else_is_not_overwritten(runs, faces, tmp_path):
     ("changes", "parts"),
     [
         ({"batch_size": 18}, ("--batch-size 18", "17 faces")),
-        ({"arch": "resnet"}, ("'resnet'", "mobilenetv2")),
         ({"image_size": 33}, ("image size is 33",)),
         ({"weights": "absent.keras"}, ("--weights absent.keras",)),
-        ({"heatmap_loss": "mse"}, ("--heatmap-loss mse", f"{ARCH} regresses points")),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_before_the_run_starts(changes, parts, faces, tmp_path):
