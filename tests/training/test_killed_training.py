@@ -23,8 +23,9 @@ kill_at, writes = int(sys.argv[1]), 0
 
 def count(event, arguments):
     global writes
-    if event == "os.rename" or event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR):
-        writes += str(arguments[0]).find("runs/") >= 0
+    written = event == "os.rename" or event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+    if written and "runs/" in str(arguments[0]):
+        writes += 1
         if writes == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
