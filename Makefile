@@ -48,7 +48,7 @@ test-all: $(INSTALLED)
 
 # What depends on the back end most, on JAX. Tests that are TensorFlow's by nature are skipped and say why. XLA compiles
 # whatever a test does: to do that well takes longer than it saves.
-ON_JAX := training/test_interruption.py training/test_trainer.py training/test_divergence.py losses \
+ON_JAX := training/test_fit_interrupted.py training/test_trainer.py training/test_callbacks.py losses \
   models/test_heatmaps.py data/test_batches.py
 
 test-jax: $(INSTALLED)
@@ -68,7 +68,8 @@ test-newest: install-newest
 	@if test -n "$(NEWEST_PYTHON)"; then $(MAKE) VENV=.venv-newest PYTHON=$(NEWEST_PYTHON) test-most; fi
 
 # What depends on Python and on packages most. Continuous integration has twenty minutes for everything.
-ON_NEWEST := training/test_checkpoint.py training/test_recorder.py commands/test_verbs.py asm data data_prep losses \
+ON_NEWEST := models/test_checkpoint.py training/test_callbacks.py commands/test_verbs.py asm data data_prep losses \
+  inference/test_detectors.py inference/test_prediction.py models/test_heatmaps.py test_files.py test_errors.py \
   evaluation/test_predictions.py evaluation/test_protocol.py evaluation/test_metrics.py evaluation/test_plots.py
 
 test-most: $(INSTALLED)

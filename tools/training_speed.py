@@ -92,8 +92,9 @@ def _own(args, views):
     import keras
 
     from kdloss.data.batches import training_data
-    from kdloss.training.fit import compiled_trainer, load_teachers
+    from kdloss.training.fit import load_teachers
     from kdloss.training.teacher_cache import cached_teacher
+    from kdloss.training.trainer import compiled_trainer
 
     class Watch(keras.callbacks.Callback):
         ends = ()
@@ -108,7 +109,7 @@ def _own(args, views):
         if views:
             for role, path in work.paths.items():
                 batches.stored[role] = cached_teacher(teachers.pop(role), path, batches, Path(folder))
-    trainer = compiled_trainer(work.config, work.student, teachers, batches.steps, {})
+    trainer = compiled_trainer(work.config, work.student, teachers, batches.steps)
     starts, steps = itertools.count(step=args.steps + 1), args.steps + 1
 
     def round_():

@@ -12,9 +12,9 @@ from kdloss.files import require_place
 from kdloss.machine import may_have_accelerator
 from kdloss.models.architectures import predicts_heatmaps
 from kdloss.models.checkpoint import require_backend
-from kdloss.training import distribution_flags
 from kdloss.training.checks import check_faces, check_settings, check_teachers, check_weights
 from kdloss.training.config import HEATMAP_LOSSES, PRECISIONS
+from kdloss.training.distribution import check_flags, distributed
 from kdloss.training.runs import check_run_folder, finished, is_cut_off, run_folders, runs_root
 from kdloss.training.stages import stages_of
 
@@ -117,29 +117,28 @@ def run_training(args, name, config_of, given=dict, shape=None):
         require_place(args.out or runs_root())
         if args.out:
             check_run_folder(args.out, config, args.resume)
-    from kdloss.training.distribution import distribution
     from kdloss.training.fit import train
 
     # Before everything that looks for accelerators.
-    with distribution(args.distribute, args.processes, args.process) as among:
+    with distributed(args.distribute, args.processes, args.process) as distribution:
         if args.recipe == "auto":
             config = config_of("auto", fields)
-        with among.first_alone():
+        with distribution.first_alone():
             prepared = find_prepared(config.dataset, args.data)
-        folder = Path(among.share(str(args.out or _folder_of(config, name.format(**vars(config))))))
+        folder = Path(distribution.share(str(args.out or _folder_of(config, name.format(**vars(config))))))
         begun = ", done before" if finished(folder) else ", goes on" if (folder / "config.json").exists() else ""
         kept = "synthetic faces" if prepared.synthetic else "faces"
         sides = ", ".join(str(stage.side) for stage in stages_of(config))
-        devices = f" on {among.devices} devices" if among.devices > 1 else ""
-        if among.is_first:
+        devices = f" on {distribution.devices} devices" if distribution.devices > 1 else ""
+        if distribution.is_first:
             print(
                 f"{config.kind}: {config.arch} at {sides} px on {len(prepared.indices('train'))} {kept} of "
                 f"{config.dataset} (validation: {len(prepared.indices('val'))}), {config.epochs} epochs{devices}"
                 f"{begun} -> {folder}"
             )
-        verbose = None if among.is_first else 0
-        results = train(config, prepared, folder, resume=args.resume, shape=shape, verbose=verbose, distribution=among)
-        if among.is_first:
+        options = {"resume": args.resume, "shape": shape, "verbose": None if distribution.is_first else 0}
+        results = train(config, prepared, folder, distribution=distribution, **options)
+        if distribution.is_first:
             print(f"best validation NME {results['val_nme']:.3f} % -> {folder / 'best.keras'}")
     return 0
 
@@ -152,7 +151,7 @@ def _check_flags(args, config):
         raise ConfigError(f"--resume --out {args.out}: no run was begun there: leave --resume out, or name its folder")
     if args.heatmap_weight is not None and config.heatmap_loss == "none":
         raise ConfigError("--heatmap-weight: this run has no heatmap loss: leave it out, or give --heatmap-loss")
-    distribution_flags.check_flags(args.distribute, args.processes, args.process)
+    check_flags(args.distribute, args.processes, args.process)
     require_backend()
 
 

@@ -1,1 +1,1 @@
-"""One training run: configuration, objective, teachers, trainer, recorder, checkpoints."""
+"""Training of one network: `fit` is the story, the other modules are its chapters."""

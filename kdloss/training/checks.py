@@ -1,4 +1,4 @@
-"""What speaks against a training run, found in its settings and its files. Imports no network library."""
+"""Checks of a run's settings and files before any network library is imported."""
 
 from kdloss.data.geometry import BoxPolicy
 from kdloss.data.prepared import file_hash
@@ -31,11 +31,20 @@ def check_settings(config):
         require_side(config.arch, stage.side)
     if config.by_features:
         require_feature_maps(config.image_size)
+    if "ps" in config.by_features:
+        side = config.image_size // 32  # of the smallest map; the others are 2, 4 and 8 times as large
+        if side < 2 or side & (side - 1):
+            raise ConfigError(
+                f"--method {config.method}: patch similarity finds a map of {side} x {side}, expected a power of two, "
+                f"2 at least: give --image-size 64, 128 or 256, to the teacher too"
+            )
 
 
 def check_faces(config, prepared, shape=None):
-    """Checks that prepared faces are enough for a `TrainConfig`, and have its boxes, and the points of a shape model;
-    raises `ConfigError` or `DataError`."""
+    """Checks that prepared faces are enough for a `TrainConfig` and have its boxes and the shape model's points.
+
+    Raises `ConfigError` or `DataError`.
+    """
     prepared.indices("val")
     if config.batch_size > (faces := len(prepared.indices("train"))):
         raise ConfigError(f"--batch-size {config.batch_size}: larger than the {faces} faces: give a smaller one")
@@ -46,9 +55,9 @@ def check_faces(config, prepared, shape=None):
 
 
 def check_weights(config):
-    """Checks the file of first weights as far as that needs neither a download nor a network.
+    """Checks the file of ``--weights`` as far as possible without a download or a network library.
 
-    Raises `ConfigError` where there is none, `CheckpointError` of one that is damaged or of another network.
+    Raises `ConfigError` if it is missing, `CheckpointError` if it is damaged or of another network.
     """
     network = network_of(config.arch)
     file, url = network.imagenet(config.image_size)
@@ -64,8 +73,7 @@ def check_weights(config):
     if path.suffix != ".keras":
         return
     require_whole(path)
-    text = archived_card(path)
-    if text is not None:
+    if (text := archived_card(path)) is not None:
         arch = parsed_card(text, path, "train it again")["arch"]
         other = network_of(arch)
         if type(other) is not type(network) or other.imagenet(config.image_size)[0] != file:
@@ -73,21 +81,21 @@ def check_weights(config):
 
 
 def check_teachers(config, scheme=None):
-    """Checks that the teachers of a `TrainConfig` are there, and see what the student sees; raises `CheckpointError`.
+    """Checks that the teachers of a `TrainConfig` exist and were trained on the student's faces and views.
 
-    ``scheme``: that of the faces, or None: it is not known yet.
+    Raises `CheckpointError`. ``scheme`` is that of the faces, or None while it is unknown.
     """
-    for role, path in config.teacher_paths.items():
+    for name, path in config.teacher_paths.items():
         card = loadable_card(path)
         if card["dataset"] != config.dataset:
             raise CheckpointError(
-                f"--{role} {path}: trained on {card['dataset']}, expected {config.dataset}: give a teacher of this set"
+                f"--{name} {path}: trained on {card['dataset']}, expected {config.dataset}: give a teacher of this set"
             )
         if scheme is not None:
             require_scheme(card, scheme, path)
         for field, wanted in (("image_size", config.image_size), ("box", config.box)):
             if card[field] != wanted:
                 raise CheckpointError(
-                    f"--{role} {path}: trained with {field} {card[field]}, expected {wanted}: teachers see the "
+                    f"--{name} {path}: trained with {field} {card[field]}, expected {wanted}: teachers see the "
                     f"student's views, so give both the same --{field.replace('_', '-')}"
                 )

@@ -1,8 +1,10 @@
-"""Training on several devices or in several processes, each with its part of every batch, to one device's weights.
+"""Training on several devices or in several processes, to the weights that one device would give.
 
-Every process runs the same program on the same global batches: it draws its part of each (`part`), and the back end
-adds up the gradients. All validate, all follow the same decisions; the first alone writes. What changes from one device
-to many is here, behind one interface; a run's configuration does not know of it.
+Every process runs the same program on the same global batches. It draws its part of each batch (`OneDevice.part`), and
+the back end sums the gradients. All processes validate and take the same decisions; only the first writes. `OneDevice`
+is the interface; the configuration of a run does not know on how many devices it trains.
+
+Back ends are imported inside functions, so that `check_flags` answers before one is loaded.
 """
 
 import contextlib
@@ -18,73 +20,93 @@ import time
 import traceback
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from kdloss.errors import USER_ERRORS, ConfigError, Terminated, exits_on_user_error
-from kdloss.training.distribution_flags import address, check_flags
+from kdloss.machine import keras_backend
 from kdloss.training.state import OutOfTime
 
-_JOIN = 120  # seconds in which all processes must have come
-_HEARTBEAT = 20  # seconds without a sign of life, after which JAX counts a process as dead
-_PATIENCE = 24 * 60 * 60  # seconds that processes wait for the first, which prepares faces or teachers' points
+_JOIN = 120  # seconds within which all processes must have started
+_HEARTBEAT = 20  # seconds without a heartbeat after which JAX counts a process as dead
+_PATIENCE = 24 * 60 * 60  # seconds that processes wait for the first while it prepares faces or teachers' points
+
+
+def check_flags(where, processes, process):
+    """Checks ``--distribute``, ``--processes`` and ``--process`` against the back end that Keras will load.
+
+    Args:
+        where, processes, process: as `distributed` takes them.
+
+    Raises:
+        ConfigError: they do not fit together, or this back end cannot train so.
+    """
+    if where in (None, "devices"):
+        if processes is not None or process is not None:
+            raise ConfigError("--processes and --process: belong to --distribute HOST:PORT: give it, or leave them out")
+        if where and (backend := keras_backend()) not in ("tensorflow", "jax"):
+            raise ConfigError(f"--distribute: KERAS_BACKEND={backend} trains on one device: use jax or tensorflow")
+        return
+    _host_and_port(where)
+    if processes is None or process is None or processes < 2 or not 0 <= process < processes:
+        raise ConfigError(
+            f"--distribute {where} --processes {processes} --process {process}: expected how many processes there are, "
+            f"2 at least, and the number of this one, from 0"
+        )
+    if (backend := keras_backend()) != "jax":
+        raise ConfigError(
+            f"--distribute {where}: several processes train with KERAS_BACKEND=jax, not {backend}: set it on every "
+            f"machine (Keras 3 cannot fit in TensorFlow's multi-worker strategy, see docs/scale.md)"
+        )
+
+
+@contextlib.contextmanager
+def distributed(where=None, processes=None, process=None):
+    """The context of a distributed training. Enter it before the back end computes anything.
+
+    Args:
+        where: None: one device; ``devices``: all of this machine; ``HOST:PORT``: several processes, where the first one
+            listens at this address.
+        processes, process: the number of processes, and the index of this one.
+
+    Yields:
+        A `OneDevice` or one of its subclasses.
+
+    Raises:
+        ConfigError: the machine or the back end cannot do it.
+    """
+    check_flags(where, processes, process)
+    if where is None:
+        yield OneDevice()
+    elif where == "devices":
+        distribution = ShardedDevices() if keras_backend() == "jax" else MirroredDevices()
+        if distribution.devices < 2:
+            raise ConfigError(
+                f"--distribute devices: this machine has one device ({distribution.names[0]}): leave it out"
+            )
+        yield distribution
+    else:
+        with _all_processes(where, processes, process) as distribution:
+            yield distribution
 
 
 class OneDevice:
-    """Training as it is without ``--distribute``; the interface of them all.
+    """Training without ``--distribute``, and the interface of the other classes.
 
     Attributes:
         part: ``(i, n)``: this process draws the i-th of n equal parts of each batch.
-        devices: among how many devices each batch is divided.
-        replicas: into how many means, one a device, the back end divides a batch's loss; 1 where it takes one mean.
+        devices: number of devices that share each batch.
+        replicas: number of per-device losses that the back end sums; 1 where it computes one loss for the whole batch.
         is_first: whether this process writes files and prints.
+        saved: what is saved of the run, for the last line of a process that lost another one.
     """
 
-    part, devices, replicas, is_first = (0, 1), 1, 1, True
+    part, devices, replicas, is_first, saved = (0, 1), 1, 1, True, "nothing is saved yet"
 
-    def scope(self):
-        """The context in which networks and optimizers are made and trained."""
-        return contextlib.nullcontext()
-
-    def synchronise(self, network):
-        """Makes a network's batch normalisation see the whole batch, where the back end does not by itself."""
-
-    def plain(self, network):
-        """The context in which a network is saved as one device would have it."""
-        return contextlib.nullcontext()
-
-    def agree(self, number):
-        """The greatest int that any process gives; None counts as 0."""
-        return number
-
-    def share(self, value):
-        """The first process's value, of JSON's kinds, on all processes."""
-        return value
-
-    @contextlib.contextmanager
-    def shared_file(self, path):
-        """A context with a path to what the first process's file holds, or None if it has none."""
-        yield path if path.exists() else None
-
-    def first_alone(self):
-        """A context that the first process runs through before the others begin."""
-        return contextlib.nullcontext()
-
-    def require_same(self, facts):
-        """Checks that all processes were started for the same thing, a dict for JSON.
+    def check_batch_size(self, batch_size):
+        """Checks that the devices can share a batch equally.
 
         Raises:
-            ConfigError: they were not.
-        """
-
-    def keep(self, where):
-        """Notes what is saved, for the line that another process's death ends this one with."""
-
-    def check(self, batch_size):
-        """Checks that batches can be divided.
-
-        Raises:
-            ConfigError: there are more devices than faces in a batch, or the parts are not equal.
+            ConfigError: they cannot.
         """
         if batch_size % self.devices:
             raise ConfigError(
@@ -92,32 +114,66 @@ class OneDevice:
                 f"{self.devices}; it is the size of the whole batch"
             )
 
+    def require_same(self, identity):
+        """Checks that all processes train the same thing, described by a dict for JSON.
+
+        Raises:
+            ConfigError: they do not.
+        """
+
+    def scope(self):
+        """The context in which networks and optimizers are made and trained."""
+        return contextlib.nullcontext()
+
+    def synchronise(self, network):
+        """Lets batch normalisation see the whole batch, where the back end does not do so by itself."""
+
+    def as_on_one_device(self, network):
+        """The context in which a network is saved without a trace of the distribution."""
+        return contextlib.nullcontext()
+
+    def agree(self, number):
+        """The greatest int that any process passes; None counts as 0."""
+        return number
+
+    def share(self, value):
+        """The first process's value (a JSON type), in all processes."""
+        return value
+
+    @contextlib.contextmanager
+    def shared_file(self, path):
+        """A context with the path of a copy of the first process's file, or None if it does not exist."""
+        yield path if path.exists() else None
+
+    def first_alone(self):
+        """A context that the first process leaves before the others enter."""
+        return contextlib.nullcontext()
+
 
 class MirroredDevices(OneDevice):
-    """TensorFlow's replicas, one a device of this machine.
+    """TensorFlow's replicas, one per device of this machine."""
 
-    Args:
-        devices: names of the devices.
-    """
-
-    def __init__(self, devices):
+    def __init__(self):
         import tensorflow as tf
 
-        self.devices = self.replicas = len(devices)
-        self._strategy = tf.distribute.MirroredStrategy(devices)
+        found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        self.names = [device.name for device in found]
+        self.devices = self.replicas = len(self.names)
+        self._strategy = tf.distribute.MirroredStrategy(self.names)
 
     def scope(self):
         return self._strategy.scope()
 
-    def synchronise(self, network):
-        for layer in _normalisations(network):
-            layer.synchronized = True
+    def synchronise(self, network, synchronised=True):
+        import keras
+
+        for layer in network._flatten_layers():
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.synchronized = synchronised
 
     @contextlib.contextmanager
-    def plain(self, network):
-        # On JAX, Keras refuses to train what says `synchronized`.
-        for layer in _normalisations(network):
-            layer.synchronized = False
+    def as_on_one_device(self, network):
+        self.synchronise(network, False)  # Keras on JAX refuses to train layers that were saved as synchronised
         try:
             yield
         finally:
@@ -128,7 +184,10 @@ class ShardedDevices(OneDevice):
     """JAX's devices of this machine, or of all processes: one program on global arrays, so nothing else changes."""
 
     def __init__(self):
-        self.devices = len(keras.distribution.list_devices())
+        import keras
+
+        self.names = keras.distribution.list_devices()
+        self.devices = len(self.names)
         self._parallel = keras.distribution.DataParallel(auto_shard_dataset=False)
 
     def scope(self):
@@ -136,21 +195,31 @@ class ShardedDevices(OneDevice):
 
 
 class ShardedProcesses(ShardedDevices):
-    """JAX's devices of several processes, which `jax.distributed` has brought together.
+    """JAX's devices of several processes, after `jax.distributed.initialize`.
 
     Args:
-        processes, process: how many there are, and the number of this one.
+        processes, process: the number of processes, and the index of this one.
 
     Attributes:
-        agreed: whether the processes last agreed on a number above 0: that they stop, or do not fit together.
-        kept: what is saved, for the line that another process's death ends this one with.
+        agreed: whether the last `agree` gave a number above 0: all processes then stop, or do not fit together.
     """
 
-    agreed, kept = False, "nothing is saved yet"
+    agreed = False
 
     def __init__(self, processes, process):
         super().__init__()
         self.part, self.is_first = (process, processes), process == 0
+
+    def require_same(self, identity):
+        own = json.loads(json.dumps(identity | {"--processes": self.part[1]}))
+        first = self.share(own)
+        differing = next((name for name in own if own[name] != first.get(name)), None)
+        if wrong := self.agree(self.part[0] if differing else 0):
+            found = f" ({differing}: {own[differing]}, on process 0 {first.get(differing)})" if differing else ""
+            raise ConfigError(
+                f"--process {wrong}: differs from process 0{found}: run the same command with the same data and the "
+                f"same versions on every machine"
+            )
 
     def agree(self, number):
         from jax.experimental.multihost_utils import process_allgather
@@ -185,22 +254,8 @@ class ShardedProcesses(ShardedDevices):
         if self.is_first:
             sync_global_devices("the first process is done")
 
-    def require_same(self, facts):
-        own = json.loads(json.dumps(facts | {"--processes": self.part[1]}))
-        first = self.share(own)
-        differing = next((name for name in own if own[name] != first.get(name)), None)
-        if wrong := self.agree(self.part[0] if differing else 0):
-            found = f" ({differing}: {own[differing]}, on process 0 {first.get(differing)})" if differing else ""
-            raise ConfigError(
-                f"--process {wrong}: differs from process 0{found}: run the same command with the same data and the "
-                f"same versions on every machine"
-            )
-
-    def keep(self, where):
-        self.kept = where
-
     def _broadcast(self, content=b""):
-        """The bytes that the first process gives, on all of them. The others' are not looked at."""
+        """The bytes that the first process passes, in all processes."""
         from jax.experimental.multihost_utils import broadcast_one_to_all
 
         length = int(broadcast_one_to_all(np.uint32(len(content))))
@@ -209,59 +264,17 @@ class ShardedProcesses(ShardedDevices):
 
 
 @contextlib.contextmanager
-def distribution(where=None, processes=None, process=None):
-    """The context of a distributed training; entered before anything is computed.
-
-    Args:
-        where: None: one device; ``devices``: all of this machine; ``HOST:PORT``: several processes, of which the first
-            is reached there.
-        processes, process: how many there are, and the number of this one.
-
-    Yields:
-        A `OneDevice` or what takes its place.
-
-    Raises:
-        ConfigError: it does not work so on this machine or back end.
-    """
-    check_flags(where, processes, process)
-    if where is None:
-        yield OneDevice()
-    elif where == "devices":
-        yield _all_devices()
-    else:
-        with _all_processes(where, processes, process) as among:
-            yield among
-
-
-def _all_devices():
-    if keras.backend.backend() == "jax":
-        names = keras.distribution.list_devices()
-    else:
-        import tensorflow as tf
-
-        found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        names = [device.name for device in found]
-    if len(names) < 2:
-        raise ConfigError(f"--distribute devices: this machine has one device ({names[0]}): leave it out")
-    return ShardedDevices() if keras.backend.backend() == "jax" else MirroredDevices(names)
-
-
-def _normalisations(network):
-    return [layer for layer in network._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
-
-
-@contextlib.contextmanager
 def _all_processes(where, processes, process):
     import jax
 
-    among, ending = None, threading.Lock()
+    distribution, reporting = None, threading.Lock()
 
-    def lost():
-        ending.acquire()  # of two threads that come, the first says the line
-        kept = among.kept if among else ShardedProcesses.kept
+    def end_after_loss():
+        reporting.acquire()  # of two threads that come here, only the first prints the line
+        saved = distribution.saved if distribution else ShardedProcesses.saved
         sys.stdout.flush()
         print(
-            f"error: another process is gone: {kept}; run the same command again on every machine, or on one without "
+            f"error: another process is gone: {saved}; run the same command again on every machine, or on one without "
             f"--distribute",
             file=sys.stderr,
             flush=True,
@@ -272,12 +285,12 @@ def _all_processes(where, processes, process):
         _check_address(where)
     flags = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_collective_timeout_seconds={_PATIENCE}".strip()
-    # Its own handler of SIGTERM would take the place of ours.
+    # JAX's handler of SIGTERM would replace ours.
     jax.config.update("jax_enable_preemption_service", False)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    # What JAX reports of a dead process, in lines of its own, is said here in one.
+    # JAX reports a dead process in several lines; `end_after_loss` does so in one.
     jax.config.update("jax_logging_level", "CRITICAL")
-    with _told_of_loss(lost):
+    with _calls_on_loss(end_after_loss):
         try:
             jax.distributed.initialize(
                 where,
@@ -290,25 +303,34 @@ def _all_processes(where, processes, process):
         except RuntimeError:
             text = (
                 f"--distribute {where}: not all {processes} processes came within {_JOIN} s: start the same command "
-                f"with --process 0 to {processes - 1}, 0 on {address(where)[0]}, where the others can reach it"
+                f"with --process 0 to {processes - 1}, 0 on {_host_and_port(where)[0]}, where the others can reach it"
             )
-            _end_alone(ConfigError(text))
+            _exit_alone(ConfigError(text))
         try:
-            among = ShardedProcesses(processes, process)
-            yield among
+            distribution = ShardedProcesses(processes, process)
+            yield distribution
         except BaseException as error:
-            if among and among.agreed and isinstance(error, (KeyboardInterrupt, Terminated, OutOfTime, ConfigError)):
+            in_order = isinstance(error, (KeyboardInterrupt, Terminated, OutOfTime, ConfigError))
+            if in_order and distribution and distribution.agreed:  # all processes raise it
                 jax.distributed.shutdown()
                 raise
             if "Gloo" in str(error) and not isinstance(error, USER_ERRORS):
-                lost()  # a connection broke; JAX by itself counts the other process as dead only after a while
-            _end_alone(error)
+                end_after_loss()  # a connection broke; JAX itself would notice only after missed heartbeats
+            _exit_alone(error)
         jax.distributed.shutdown()
 
 
+def _host_and_port(where):
+    """The parts of ``HOST:PORT``, or ``[HOST]:PORT`` for IPv6; raises `ConfigError` for other texts."""
+    host, _, port = where.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 1 << 16:
+        raise ConfigError(f"--distribute {where}: expected devices, or HOST:PORT of the process with --process 0")
+    return host.strip("[]"), int(port)
+
+
 def _check_address(where):
-    """Checks that the first process can be reached there; JAX would say less."""
-    host, port = address(where)
+    """Checks that the first process can listen there; JAX's own error would say less."""
+    host, port = _host_and_port(where)
     try:
         socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
     except OSError as error:
@@ -319,22 +341,26 @@ def _check_address(where):
 
 
 @contextlib.contextmanager
-def _told_of_loss(lost):
-    """JAX calls ``lost()``, from a thread of its own, where it would abort this process because another is gone.
+def _calls_on_loss(end):
+    """Within this context JAX calls ``end()`` from a thread of its own when it has lost another process.
 
-    Its client takes a callback for this, but `jax.distributed.initialize` passes none. And jaxlib 0.10 cannot hand the
-    callback's argument, a status of C++, to Python: it ends in `std::terminate`, which therefore calls ``lost`` too.
+    By default JAX's client then prints several lines and aborts, and `jax_enable_recoverability` does not change that.
+    No public function sets another callback, so two steps are needed:
+
+    1. The client is made by a private function of JAX, which takes a callback. It is wrapped to pass ours.
+    2. jaxlib 0.10 cannot convert the callback's argument, a C++ status, for Python. The conversion throws in C++, which
+       calls `std::terminate` before Python sees anything. ``end`` is therefore the terminate handler as well.
     """
     from jax._src.lib import _jax
 
     client = _jax.get_distributed_runtime_client
-    handler = ctypes.CFUNCTYPE(None)(lost)
+    handler = ctypes.CFUNCTYPE(None)(end)
     set_terminate = None
-    with contextlib.suppress(OSError, AttributeError):  # another C++ library: JAX ends the process in its own words
+    with contextlib.suppress(OSError, AttributeError):  # another C++ library: JAX's own lines appear
         set_terminate = ctypes.CDLL("libstdc++.so.6")._ZSt13set_terminatePFvvE
         set_terminate.restype = ctypes.c_void_p
         before = set_terminate(handler)
-    _jax.get_distributed_runtime_client = functools.partial(client, missed_heartbeat_callback=lambda *_: lost())
+    _jax.get_distributed_runtime_client = functools.partial(client, missed_heartbeat_callback=lambda *_: end())
     try:
         yield
     finally:
@@ -343,18 +369,18 @@ def _told_of_loss(lost):
             set_terminate(ctypes.c_void_p(before))
 
 
-def _end_alone(error):
-    """Ends this process with its error and at once; an end in order would wait for the others, which do not come."""
+def _exit_alone(error):
+    """Ends this process with its error at once; JAX's shutdown would wait for the other processes."""
 
     @exits_on_user_error
-    def end(_argv):
+    def fail(_argv):
         if isinstance(error, Exception) and not isinstance(error, USER_ERRORS):
-            time.sleep(_HEARTBEAT + 10)  # another process may be gone, the reason of this error: JAX then says so
+            time.sleep(_HEARTBEAT + 10)  # if a lost process caused this error, JAX reports that first
         raise error
 
     status = 1
     try:
-        status = end()
+        status = fail()
     except Exception:
         traceback.print_exc()
     sys.stdout.flush()

@@ -1,21 +1,21 @@
-"""Batch normalisation of a training step by the back end's own kernel, where Keras takes a dozen.
+"""Batch normalisation in training by one kernel of the back end instead of a dozen of Keras.
 
-Keras 3 computes moments and the normalised maps by single operations, forwards and backwards, each of which reads and
-writes all maps: half the time of a MobileNetV2's step on a CPU. JAX compiles them into few by itself.
+Keras 3 computes moments and normalised maps by single operations, forwards and backwards. Each of them reads and writes
+all maps, which takes half the time of a MobileNetV2's training step on a CPU. JAX fuses them by itself.
 """
 
 import keras
 
 
 def fused(model):
-    """The same network, whose batch normalisation trains by the kernel of TensorFlow or PyTorch.
+    """The same network with the batch normalisation kernel of TensorFlow or PyTorch in training.
 
     Args:
         model: a functional model.
 
     Returns:
-        A model that shares every layer and variable with ``model`` and computes the same numbers, rounding excepted;
-        ``model`` itself on a back end that has no such kernel.
+        A model that shares every layer and variable with ``model`` and computes the same numbers up to rounding;
+        ``model`` itself on a back end without such a kernel.
     """
     if keras.backend.backend() not in _KERNELS:
         return model
@@ -29,16 +29,16 @@ def _call(layer, inputs, *args, **kwargs):
 
 
 def _has_kernel(layer, rank):
-    # TensorFlow's kernel for maps (B, C, H, W) is for GPUs alone.
+    # TensorFlow's kernel for maps (B, C, H, W) exists on GPUs only.
     maps = rank == 4 and (layer.axis in (-1, 3) or keras.backend.backend() == "torch")
     return maps and layer.scale and layer.center and not layer.renorm and not layer.synchronized
 
 
 class FusedBatchNormalization(keras.layers.Layer):
-    """A `keras.layers.BatchNormalization` of maps, with its variables.
+    """Replaces a `keras.layers.BatchNormalization` of maps and shares its variables.
 
     Args:
-        layer: the layer whose place it takes.
+        layer: the layer that it replaces.
     """
 
     def __init__(self, layer):
@@ -50,7 +50,7 @@ class FusedBatchNormalization(keras.layers.Layer):
         if not (training and layer.trainable):
             return layer(inputs, training=False)
         outputs, mean, unbiased = _KERNELS[keras.backend.backend()](inputs, layer)
-        # Keras keeps the biased variance.
+        # The kernels give the unbiased variance; Keras stores the biased one.
         count = keras.ops.cast(keras.ops.size(inputs) // layer.gamma.shape[0], "float32")
         for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, unbiased * (count - 1) / count)):
             moving.assign(moving * layer.momentum + value * (1 - layer.momentum))
@@ -72,7 +72,7 @@ def _torch_kernel(inputs, layer):
 
     gamma, beta = layer.gamma.value, layer.beta.value
     mean, unbiased = torch.zeros_like(gamma), torch.zeros_like(gamma)
-    # With a momentum of 1 the moving statistics are this batch's.
+    # With a momentum of 1 the moving statistics become those of this batch.
     outputs = torch.nn.functional.batch_norm(
         inputs.movedim(layer.axis, 1), mean, unbiased, gamma, beta, training=True, momentum=1.0, eps=layer.epsilon
     )

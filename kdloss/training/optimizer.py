@@ -1,25 +1,25 @@
-"""The optimizer of a run, and its learning rate from step to step."""
+"""The optimizer of a run and its learning rate schedule."""
 
 import keras
 
 
 class ResumableAdamW(keras.optimizers.AdamW):
-    """AdamW that leaves the weights as they are when ``fit`` ends."""
+    """AdamW that leaves the weights unchanged when ``fit`` ends."""
 
     def finalize_variable_values(self, var_list):
-        """Nothing. Keras would put the moving average in the weights' place at the end of each ``fit``, where training
-        may go on; the recorder validates and keeps the average itself."""
+        """Does nothing. Keras would replace the weights by their moving average at the end of each ``fit``, but another
+        ``fit`` may follow. The recorder validates and saves the average itself."""
 
 
 def optimizer_for(config, steps):
-    """AdamW of a `TrainConfig`, whose schedule knows how many ``steps`` an epoch has."""
+    """The AdamW of a `TrainConfig` whose epochs have ``steps`` steps."""
     optimizer = ResumableAdamW(
         _schedule(config, steps),
         weight_decay=config.weight_decay,
         use_ema=config.ema > 0,
         ema_momentum=config.ema or 0.99,
     )
-    # Decay shrinks kernels; offsets and normalisation gains have nothing to gain from it.
+    # Kernels alone decay: shrinking biases and normalisation gains does not regularise.
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 

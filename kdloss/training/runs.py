@@ -1,5 +1,6 @@
-"""Run folders: where results lie, which are finished, and how a command finds the one it needs."""
+"""Run folders: how a run begins and ends in one, and how a command finds the one it needs."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -7,20 +8,20 @@ import zipfile
 from pathlib import Path
 
 from kdloss.errors import CheckpointError, ConfigError
-from kdloss.files import is_held, remove_leftovers, write_whole
+from kdloss.files import held, is_held, remove_leftovers, replacing, write_whole
 from kdloss.machine import environment
 from kdloss.training.config import TrainConfig
 
-FINISHED = "finished.json"
+CONFIG, FINISHED = "config.json", "finished.json"
 
 
 def runs_root():
-    """The folder of all runs: the environment's ``KDLOSS_RUNS``, or ``runs``."""
+    """The folder of all runs: the environment variable ``KDLOSS_RUNS``, or ``runs``."""
     return Path(os.environ.get("KDLOSS_RUNS", "runs"))
 
 
 def run_folders(name):
-    """Yields ``name``, ``name-2``, ``name-3`` ... below `runs_root`; the last that it yields does not exist yet."""
+    """Yields ``name``, ``name-2``, ``name-3`` ... in `runs_root`, up to the first that does not exist."""
     for number in itertools.count(1):
         folder = runs_root() / (name if number == 1 else f"{name}-{number}")
         yield folder
@@ -28,101 +29,20 @@ def run_folders(name):
             return
 
 
-def finish(folder, results):
-    """Marks a run as finished, with its results, a dict for JSON."""
-    write_whole(Path(folder) / FINISHED, json.dumps(results, indent=1), durable=True)
-
-
-def finished(folder):
-    """The results of a finished run, or None."""
-    path = Path(folder) / FINISHED
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def find_checkpoint(dataset, role="student", image_size=None, box=None):
-    """The ``best.keras`` of the newest finished run.
-
-    Args:
-        dataset: name of the data set.
-        role: ``student``, ``tough`` or ``tolerant``.
-        image_size, box: only runs whose views are like this; None: any.
-
-    Raises:
-        ConfigError: there is none; the message says how to train one.
-    """
-    wanted = (image_size, box)
-    for path, seen in _finished_runs(dataset, role):
-        if all(value in (None, found) for value, found in zip(wanted, seen, strict=True)):
-            return path
-    like = " ".join(f"--{name} {value}" for name, value in zip(("image-size", "box"), wanted, strict=True) if value)
-    raise ConfigError(_none_found(dataset, role, like))
-
-
-def find_teachers(dataset):
-    """The newest finished tough and tolerant teachers that see views of the same size and box.
-
-    Returns:
-        ``{"tough": path, "tolerant": path}``, texts.
-
-    Raises:
-        ConfigError: there is no such pair; the message says how to train one.
-    """
-    tough, tolerant = (_finished_runs(dataset, role) for role in ("tough", "tolerant"))
-    for role, runs in (("tough", tough), ("tolerant", tolerant)):
-        if not runs:
-            raise ConfigError(_none_found(dataset, role))
-    for path, seen in tough:
-        for other, seen_too in tolerant:
-            if seen == seen_too:
-                return {"tough": str(path), "tolerant": str(other)}
-    raise ConfigError(
-        f"{runs_root()}: no tough and tolerant teacher of {dataset} see views of the same size and box: "
-        f"train both with the same --image-size and --box"
-    )
-
-
-def _finished_runs(dataset, role):
-    """``(best.keras, (image size, box))`` of finished runs, the newest first."""
-    found = []
-    for marker in runs_root().rglob(FINISHED):
-        config, best = marker.with_name("config.json"), marker.with_name("best.keras")
-        if config.is_file() and best.is_file():
-            try:
-                record = json.loads(config.read_text(encoding="utf-8"))
-                run, seen = (record["dataset"], record["kind"]), (record["image_size"], record["box"])
-            except (ValueError, KeyError, TypeError, RecursionError):
-                continue  # not a configuration of this project
-            if run == (dataset, role):
-                found.append((marker.stat().st_mtime, best, seen))
-    return [(best, seen) for _, best, seen in sorted(found, key=lambda run: run[0], reverse=True)]
-
-
-def _none_found(dataset, role, like=""):
-    """``like``: the flags of the runs that alone would do."""
-    train = "train_student" if role == "student" else f"train_teacher --kind {role}"
-    flags = f"--dataset {dataset} {like}".strip()
-    return (
-        f"{runs_root()}: holds no finished {role} for {dataset}{f' with {like}' if like else ''}: train one with "
-        f"python -m kdloss.{train} {flags}, name a checkpoint, or run make demo"
-    )
-
-
-_CONFIG = "config.json"
-
-
 def check_run_folder(folder, config, resume):
-    """Checks that a run may use a folder: a new one, or that of the same run, which then is gone on with.
+    """Checks that a run may use a folder: a new one, or one with a run of the same settings, which is then continued.
 
     Args:
         folder: of the run (`pathlib.Path`).
         config: its `TrainConfig`.
-        resume: whether this run must be meant, so that another one is a mistake of the settings.
+        resume: whether the user asked to continue this run, so that other settings are the mistake, not the folder.
 
     Raises:
         ConfigError: it holds something else, or a run of other settings.
+        CheckpointError: its saved state is damaged.
     """
     remove_leftovers(folder)
-    if (stored := folder / _CONFIG).exists():
+    if (stored := folder / CONFIG).exists():
         changed = ", ".join(_read(stored).differences(config))
         if changed and not resume:
             raise ConfigError(
@@ -140,9 +60,27 @@ def check_run_folder(folder, config, resume):
         raise ConfigError(f"--out {folder}: exists and is no run folder: give another")
 
 
+@contextlib.contextmanager
+def open_run_folder(folder, config, shape=None):
+    """Locks a run's folder within, and writes what precedes the first epoch: settings, environment and shape model.
+
+    Enter it after all checks, so that a refused run leaves nothing behind.
+    """
+    # config.json first: it marks the folder as a run, so that a run that is cut off here can go on.
+    contents = {CONFIG: config.to_json, "environment.json": lambda: json.dumps(environment(), indent=1)}
+    for name, content in contents.items():
+        if not (folder / name).exists():
+            write_whole(folder / name, content())
+    with held(folder):
+        if shape is not None:
+            with replacing(folder / "shape.npz") as work:
+                shape.save(work)
+        yield
+
+
 def is_cut_off(folder, config):
-    """True if a path is the folder of a run of these settings that was begun, is not finished, and does not go on."""
-    stored = folder / _CONFIG
+    """True if a run of these settings was begun in a folder, is not finished, and no process continues it now."""
+    stored = folder / CONFIG
     if not stored.is_file() or finished(folder) or is_held(folder):
         return False
     try:
@@ -151,16 +89,80 @@ def is_cut_off(folder, config):
         return False
 
 
-def start_run_folder(folder, config):
-    """Writes the settings and the environment, where they are not written yet.
+def mark_finished(folder, results):
+    """Marks a run as finished, with its results, a dict for JSON."""
+    write_whole(Path(folder) / FINISHED, json.dumps(results, indent=1), durable=True)
 
-    Only when nothing speaks against the run any more: one that is refused leaves nothing behind.
+
+def finished(folder):
+    """The results of a finished run, or None."""
+    path = Path(folder) / FINISHED
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def find_checkpoint(dataset, kind="student", image_size=None, box=None):
+    """The ``best.keras`` of the newest finished run.
+
+    Args:
+        dataset: name of the data set.
+        kind: ``student``, ``tough`` or ``tolerant``.
+        image_size, box: only runs with such views; None: any.
+
+    Raises:
+        ConfigError: there is none; the message says how to train one.
     """
-    # First what says that this is a run, so that a run that is cut off here can go on.
-    contents = {_CONFIG: config.to_json, "environment.json": lambda: json.dumps(environment(), indent=1)}
-    for name, content in contents.items():
-        if not (folder / name).exists():
-            write_whole(folder / name, content())
+    wanted = {"image-size": image_size, "box": box}
+    for path, views in _finished_runs(dataset, kind):
+        if all(value in (None, found) for value, found in zip(wanted.values(), views, strict=True)):
+            return path
+    raise _none_found(dataset, kind, " ".join(f"--{name} {value}" for name, value in wanted.items() if value))
+
+
+def find_teachers(dataset):
+    """The newest finished tough and tolerant teachers that see views of the same size and box.
+
+    Returns:
+        ``{"tough": path, "tolerant": path}``, the paths as texts.
+
+    Raises:
+        ConfigError: there is no such pair; the message says how to train one.
+    """
+    runs = {kind: _finished_runs(dataset, kind) for kind in ("tough", "tolerant")}
+    for kind, found in runs.items():
+        if not found:
+            raise _none_found(dataset, kind)
+    for (tough, views), (tolerant, other_views) in itertools.product(*runs.values()):
+        if views == other_views:
+            return {"tough": str(tough), "tolerant": str(tolerant)}
+    raise ConfigError(
+        f"{runs_root()}: no tough and tolerant teacher of {dataset} see views of the same size and box: "
+        f"train both with the same --image-size and --box"
+    )
+
+
+def _finished_runs(dataset, kind):
+    """``(best.keras, (image size, box))`` of finished runs, the newest first."""
+    runs = []
+    for marker in runs_root().rglob(FINISHED):
+        config, best = marker.with_name(CONFIG), marker.with_name("best.keras")
+        if config.is_file() and best.is_file():
+            try:
+                record = json.loads(config.read_text(encoding="utf-8"))
+                run, views = (record["dataset"], record["kind"]), (record["image_size"], record["box"])
+            except (ValueError, KeyError, TypeError, RecursionError):
+                continue  # not a configuration of this project
+            if run == (dataset, kind):
+                runs.append((marker.stat().st_mtime, best, views))
+    return [(best, views) for _, best, views in sorted(runs, key=lambda run: run[0], reverse=True)]
+
+
+def _none_found(dataset, kind, view_flags=""):
+    train = "train_student" if kind == "student" else f"train_teacher --kind {kind}"
+    flags = f"--dataset {dataset} {view_flags}".strip()
+    return ConfigError(
+        f"{runs_root()}: holds no finished {kind} for {dataset}{f' with {view_flags}' if view_flags else ''}: train "
+        f"one with python -m kdloss.{train} {flags}, name a checkpoint, or run make demo"
+    )
 
 
 def _read(stored):

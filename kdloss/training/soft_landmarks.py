@@ -1,7 +1,7 @@
-"""Soft landmarks: ground truth through the shape model, in the frame of the unvaried crop.
+"""Soft landmarks: the annotated points projected onto a shape model, in the frame of the crop before augmentation.
 
-The paper fits its PCA on augmented crops and aligns nothing. Here the model is fitted and applied before
-augmentation, and the soft points then move with the view: what "soft" means does not depend on how views vary.
+The paper fits its PCA on augmented crops without alignment. Here the model is fitted and applied before augmentation,
+and the soft points then move with the view, so that they do not depend on the augmentation.
 """
 
 import json
@@ -12,27 +12,26 @@ from asm import ShapeModel
 from kdloss.data.geometry import from_unit, invert, to_unit, transform_each
 from kdloss.errors import ConfigError
 
-# So many faces at a time where all their shapes would be more than is wanted of them.
-_FACES = 4096
+_FACES = 4096  # faces per step of a mean, so that the shapes of all need not be in memory
 
 
 def unit_shapes(prepared, policy):
-    """(n, N, 2) float64: the landmarks of all prepared faces in unit coordinates of their unvaried crops."""
+    """(n, N, 2) float64: the landmarks of all prepared faces in unit coordinates of their crops, not augmented."""
     return _unit(_unit_crops(prepared, policy), prepared.points)
 
 
 def mean_shape(prepared, policy, rows):
-    """(N, 2) float64: the mean of the `unit_shapes` of the faces ``rows``, but few of them in memory at a time."""
+    """(N, 2) float64: the mean of the `unit_shapes` of the faces ``rows``, computed in little memory."""
     crops, total = _unit_crops(prepared, policy), []
     for start in range(0, len(rows), _FACES):
-        part = rows[start : start + _FACES]
-        # One after the other, as the mean of them all adds them: the same to the bit.
-        total = [np.add.reduce([*total, *_unit(crops[part], prepared.points[part])], axis=0)]
+        some = rows[start : start + _FACES]
+        # Added one after the other, as numpy's mean of all of them does: the result is the same to the bit.
+        total = [np.add.reduce([*total, *_unit(crops[some], prepared.points[some])], axis=0)]
     return total[0] / len(rows)
 
 
 def fit_shape_model(prepared, policy, variance):
-    """The `ShapeModel` of the training faces alone (neither validation nor test faces enter it)."""
+    """The `ShapeModel` of the training faces, without validation and test faces."""
     metadata = {
         "scheme": prepared.scheme.name,
         "dataset": prepared.dataset,
@@ -71,7 +70,7 @@ def _unit(crops, points):
 
 
 def _unit_crops(prepared, policy):
-    """(n, 2, 3): from the stored crops to crops of one pixel, as `FaceCrop.from_box` has them."""
+    """(n, 2, 3): maps from the stored crops to crops of one pixel, like those of `FaceCrop.from_box`."""
     boxes = prepared.boxes(policy)
     matrices = np.zeros((len(boxes), 2, 3))
     matrices[:, (0, 1), (0, 1)] = 1 / boxes[:, 2:]

@@ -1,4 +1,4 @@
-"""Training by stages: the first epochs at smaller sides, where a step costs less (progressive resizing)."""
+"""Which layers are trained at which image side: progressive resizing, and frozen layers."""
 
 import itertools
 from dataclasses import dataclass
@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from kdloss.errors import ConfigError
 
 NONE = "none"
+STRIDES = (0, 2, 4, 8, 16)  # of the maps up to which `freeze` can freeze; 0 freezes nothing
 
 
 @dataclass(frozen=True)
 class Stage:
-    """The epochs at one side.
+    """Epochs at one image side.
 
     Args:
         side: of the views, pixels.
-        first, end: epochs [first, end), counted from 0.
+        first, end: the epochs [first, end), counted from 0.
     """
 
     side: int
@@ -22,15 +23,30 @@ class Stage:
     end: int
 
 
+def stages_of(config):
+    """The stages of a `TrainConfig`, a list of `Stage`; the last one is at its image size.
+
+    Shares are rounded to whole epochs. A stage without an epoch is left out, except the last, which has at least one.
+    """
+    stages, total_share, first = [], 0.0, 0
+    for side, share in parse_stages(config.stages, config.image_size):
+        total_share += share
+        end = min(round(total_share * config.epochs), config.epochs - 1)
+        if end > first:
+            stages.append(Stage(side, first, end))
+            first = end
+    return [*stages, Stage(config.image_size, first, config.epochs)]
+
+
 def parse_stages(text, image_size):
-    """What ``--stages`` says: pairs of a side and its share of the epochs.
+    """The pairs of ``--stages``: an image side and its share of the epochs.
 
     Args:
         text: ``none``, or such as ``64:0.5,96:0.25``.
-        image_size: side of the epochs that are left, which come last.
+        image_size: side of the remaining epochs, which come last.
 
     Raises:
-        ConfigError: not of this form, or sides that do not grow, or nothing left for ``image_size``.
+        ConfigError: another form, sides that do not grow, or no epochs left for ``image_size``.
     """
     if text == NONE:
         return []
@@ -49,36 +65,18 @@ def parse_stages(text, image_size):
     return pairs
 
 
-def stages_of(config):
-    """The `Stage`\\ s of a `TrainConfig`, the last at its image size.
-
-    The share of a stage is rounded to whole epochs; one that has none is left out, and the last stage has one at least.
-    """
-    stages, share, first = [], 0.0, 0
-    for side, part in parse_stages(config.stages, config.image_size):
-        share += part
-        end = min(round(share * config.epochs), config.epochs - 1)
-        if end > first:
-            stages.append(Stage(side, first, end))
-            first = end
-    return [*stages, Stage(config.image_size, first, config.epochs)]
-
-
-STRIDES = (0, 2, 4, 8, 16)
-
-
 def freeze(network, stride):
-    """Freezes the layers up to the last map at a stride, which then need no gradients; batch normalisation among them
-    keeps its statistics.
+    """Freezes the layers up to the last map at a stride. They need no gradients, and their batch normalisation keeps
+    its statistics.
 
     Args:
         network: from `kdloss.models.build_model`.
-        stride: side of the image over side of the map; 0 leaves all layers as they are.
+        stride: image side divided by map side; 0 freezes nothing.
     """
     size = network.input_shape[1]
     for layer in network.layers:
         shape = layer.output.shape
-        # Sides are rounded up; what comes after the first smaller map, a decoder too, is trained.
+        # Map sides are rounded up. Everything after the first smaller map is trained, also a decoder's larger maps.
         if not stride or len(shape) != 4 or shape[1] * stride < size:
             break
         layer.trainable = False

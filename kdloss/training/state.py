@@ -1,4 +1,4 @@
-"""How far a run is: what its saved state says beside the network's and the optimizer's variables."""
+"""The saved state of a run: how far it is, and every variable that it resumes from."""
 
 import json
 import math
@@ -10,8 +10,8 @@ import numpy as np
 from kdloss.errors import CheckpointError
 from kdloss.files import read_npz, replacing
 
-# No variable takes more bytes a number; logs of thousands of epochs take some megabytes.
-_BYTES, _MOST_PROGRESS = 8, 64 << 20
+# Bounds of a state file: bytes of one number, and of the progress of thousands of epochs.
+_NUMBER_BYTES, _PROGRESS_BYTES = 8, 64 << 20
 
 
 @dataclass
@@ -19,13 +19,13 @@ class Progress:
     """How far a run is.
 
     Args:
-        epoch: epochs that are done.
-        best: the best validation NME of them.
-        rows: of each, what the log says.
-        step: steps that are done of the epoch after them, of which the rest tells:
-        seconds: how long they took,
-        loss_sum: the sum of their losses,
-        metrics: what the metrics, means over the epoch, had accumulated.
+        epoch: number of completed epochs.
+        best: their best validation NME.
+        rows: their rows in the log.
+        step: completed steps of the epoch that follows.
+        seconds: how long these steps took.
+        loss_sum: the sum of their losses.
+        metrics: what the metrics, means over the epoch, have accumulated in them.
         first_loss: loss of the run's first batch.
     """
 
@@ -38,26 +38,21 @@ class Progress:
     metrics: list[np.ndarray] = field(default_factory=list)
     first_loss: float | None = None
 
-    def stay(self, step, seconds, loss_sum, first_loss, metrics):
-        """Within an epoch: notes how far it is."""
-        self.step, self.seconds, self.loss_sum = step, seconds, loss_sum
-        self.first_loss, self.metrics = first_loss, metrics
-
-    def end_epoch(self, first_loss):
-        """Counts one more epoch as done."""
+    def end_epoch(self):
+        """Counts one more completed epoch."""
         self.epoch += 1
-        self.stay(0, 0.0, 0.0, first_loss, [])
+        self.step, self.seconds, self.loss_sum, self.metrics = 0, 0.0, 0.0, []
 
     def to_json(self):
-        """A dict for JSON: all but the arrays."""
+        """A dict for JSON, without the arrays of ``metrics``."""
         return {name: value for name, value in vars(self).items() if name != "metrics"}
 
     @classmethod
     def from_json(cls, record, metrics):
-        """Of what `to_json` gave, and the arrays.
+        """The inverse of `to_json`.
 
         Raises:
-            TypeError, ValueError: not what `to_json` gives.
+            TypeError, ValueError: not a record of `to_json`.
         """
         progress = cls(**record, metrics=metrics)
         if not 0 <= int(progress.epoch) == len(progress.rows) or int(progress.step) < 0:
@@ -66,30 +61,30 @@ class Progress:
 
 
 class OutOfTime(Exception):
-    """A piece of work has ended with its state saved; the same call again goes on."""
+    """Work ended at its deadline with its state saved; the same call continues."""
 
 
 class Deadline:
-    """A point in time before which the next step must be done.
+    """A point in time before which the next piece of work must be done.
 
     Args:
-        minutes: from now; None: there is none.
+        minutes: from now; None: no deadline.
     """
 
     def __init__(self, minutes=None):
         self._end = None if minutes is None else time.monotonic() + 60 * minutes
 
     def leaves(self, seconds):
-        """Whether a step that takes this long can still be done."""
+        """Whether work that takes this long can still be done."""
         return self._end is None or time.monotonic() + seconds <= self._end
 
 
 def save_state(path, variables, progress):
-    """Writes everything a run resumes from into one file, which appears whole or not at all.
+    """Writes all that a run resumes from into one file, whole or not at all.
 
     Args:
         path: the ``.npz`` file.
-        variables: Keras variables: weights, seed generators and optimizer, in a fixed order.
+        variables: Keras variables in a fixed order: weights, seed generators, optimizer.
         progress: a `Progress`.
     """
     import keras
@@ -101,20 +96,20 @@ def save_state(path, variables, progress):
 
 
 def load_state(path, variables):
-    """Reads `save_state`'s file back into the variables; returns the `Progress`.
+    """Reads a file of `save_state` into the variables; returns the `Progress`.
 
     Raises:
-        CheckpointError: damaged, or the variables are others.
+        CheckpointError: the file is damaged, or holds other variables.
     """
-    room = sum(math.prod(variable.shape) for variable in variables) * _BYTES + _MOST_PROGRESS
+    most_bytes = sum(math.prod(variable.shape) for variable in variables) * _NUMBER_BYTES + _PROGRESS_BYTES
     try:
-        file = read_npz(path, room)
+        file = read_npz(path, most_bytes)
         values, metrics = ([file[name] for name in sorted(file) if name.startswith(kind)] for kind in "vm")
         progress = Progress.from_json(json.loads(str(file["progress"])), metrics)
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise CheckpointError(f"{path}: damaged ({error}): remove the run, and start it anew") from error
     if any(value.dtype.kind not in "fiub" for value in (*values, *metrics)):
-        raise CheckpointError(f"{path}: damaged (holds what are no numbers): remove the run, and start it anew")
+        raise CheckpointError(f"{path}: damaged (not all values are numbers): remove the run, and start it anew")
     if [tuple(value.shape) for value in values] != [tuple(variable.shape) for variable in variables]:
         raise CheckpointError(f"{path}: holds the state of another network: give the run another folder")
     for variable, value in zip(variables, values, strict=True):

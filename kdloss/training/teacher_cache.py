@@ -1,4 +1,4 @@
-"""Teachers' outputs, stored once per view. Views are redrawn to the bit, so their pixels need not be stored."""
+"""Teachers' points, stored once per view. Views are reproducible to the bit, so their pixels need not be stored."""
 
 import hashlib
 import json
@@ -13,19 +13,19 @@ from kdloss.files import map_npy, replacing
 from kdloss.inference.prediction import predict_batch
 from kdloss.training.state import Deadline, OutOfTime
 
-# Raise it when the drawing of views changes: stored outputs then belong to pictures that no longer exist.
+# Increase it when views are drawn differently: stored points would then belong to other pictures.
 VIEW_VERSION = 2
 
 
 def cached_teacher(teacher, checkpoint, batches, folder, deadline=None):
-    """A teacher's points on every view of ``batches``, in a file a round: a call that was cut off goes on later.
+    """A teacher's points on every view of ``batches``, one file per round. Complete files are used again.
 
     Args:
         teacher: the frozen network.
-        checkpoint: its file; the hash of its bytes is part of the key.
+        checkpoint: its file, whose hash is part of the folder's name.
         batches: a `ViewBatches` with a number of ``rounds``.
-        folder: where the outputs are kept.
-        deadline: a `Deadline`; no round is begun that would end after it.
+        folder: the cache.
+        deadline: a `Deadline`; a round starts only if it is likely to end in time.
 
     Returns:
         For each round, (m, N, 2) float32 unit points, memory-mapped.
@@ -34,20 +34,20 @@ def cached_teacher(teacher, checkpoint, batches, folder, deadline=None):
         DataError: a file is damaged.
         OutOfTime: the deadline came first.
     """
-    place, deadline, took = Path(folder) / f"views-{_key(checkpoint, batches)}", deadline or Deadline(), 0.0
+    place, deadline, seconds = Path(folder) / f"views-{_key(checkpoint, batches)}", deadline or Deadline(), 0.0
     for round_ in range(batches.rounds):
         path = place / f"{round_:04d}.npy"
         if not path.exists():
-            if not deadline.leaves(took):
+            if not deadline.leaves(seconds):
                 raise OutOfTime(
                     f"{place}: a teacher's points on {round_} of {batches.rounds} rounds of views are stored"
                 )
             started = time.monotonic()
-            drawn = batches.in_order(round_)
-            points = [predict_batch(teacher, images, batches.batch_size) for images, _ in drawn]
+            views = batches.in_order(round_)
+            points = [predict_batch(teacher, images, batches.batch_size) for images, _ in views]
             with replacing(path, durable=True) as work:
                 np.save(work, np.concatenate(points).astype(np.float32), allow_pickle=False)
-            took = time.monotonic() - started
+            seconds = time.monotonic() - started
     return [_read(place / f"{round_:04d}.npy") for round_ in range(batches.rounds)]
 
 
@@ -62,7 +62,7 @@ def _key(checkpoint, batches):
     digest = hashlib.sha256(Path(checkpoint).read_bytes())
     digest.update(np.ascontiguousarray(batches.rows).tobytes())
     digest.update(np.ascontiguousarray(batches.boxes[batches.rows]).tobytes())
-    facts = {
+    settings = {
         "version": VIEW_VERSION,
         "content": batches.prepared.manifest["content"],
         "stored_size": batches.prepared.size,
@@ -71,5 +71,5 @@ def _key(checkpoint, batches):
         "size": batches.size,
         "seed": batches.seed,
     }
-    digest.update(json.dumps(facts, sort_keys=True).encode())
+    digest.update(json.dumps(settings, sort_keys=True).encode())
     return digest.hexdigest()[:20]

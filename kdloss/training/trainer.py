@@ -1,4 +1,4 @@
-"""The trained step: a student, frozen teachers, and an objective that sees hard, soft and teachers' points alike."""
+"""The training step: where the student's points meet the labels and the teachers' points in one loss."""
 
 import dataclasses
 
@@ -6,125 +6,114 @@ import keras
 from keras import ops
 
 from kdloss.losses import KD_PRESETS, heatmap_loss, kd_loss_terms, point_loss
-from kdloss.models import observed
+from kdloss.losses.feature_distillation import FeatureDistillation
+from kdloss.models import feature_maps, observed
 from kdloss.training.fused_batchnorm import fused
+from kdloss.training.optimizer import optimizer_for
 
 
-def objective_for(config):
-    """The objective of a `TrainConfig`, feature distillation excepted (`kdloss.losses.feature_distillation`).
+def compiled_trainer(config, student, teachers, steps, replicas=1):
+    """The `DistillationTrainer` of a `TrainConfig`, compiled, with all variables that a run resumes from.
 
-    Returns:
-        ``(objective, names)``: ``objective(targets, outputs) -> dict`` of loss terms, and the terms' names.
-        ``targets`` holds point sets (B, N, 2) by name, ``outputs`` the network's ``"points"`` and, of heatmap
-        networks, ``"logits"``.
+    Args:
+        config, student, teachers, replicas: see `DistillationTrainer`.
+        steps: steps per epoch, for the learning rate schedule.
     """
-    points, names = _kd_terms(config) if config.by_points else _point_terms(config)
-    if config.heatmap_loss == "none":
-        return points, names
-    loss, target = heatmap_loss(config.heatmap_loss), _target(config)
-
-    def objective(targets, outputs):
-        heatmaps = config.heatmap_weight * loss(targets[target], outputs["logits"])
-        return points(targets, outputs) | {"heatmap": heatmaps}
-
-    return objective, [*names, "heatmap"]
-
-
-def _target(config):
-    return "soft" if config.kind == "tolerant" else "hard"
-
-
-def _point_terms(config):
-    loss, target = point_loss(config.loss), _target(config)
-    name = f"{config.loss}_{target}"
-
-    def objective(targets, outputs):
-        return {name: loss(targets[target], outputs["points"])}
-
-    return objective, [name]
-
-
-def _kd_terms(config):
-    preset = dataclasses.replace(KD_PRESETS[config.kd_preset], unit=config.unit)
-
-    def objective(targets, outputs):
-        return kd_loss_terms(
-            targets["hard"],
-            outputs["points"],
-            targets.get("tough"),
-            targets.get("tolerant"),
-            preset,
-            config.image_size,
-        )
-
-    return objective, ["main", *config.teachers]
+    trainer = DistillationTrainer(config, student, teachers, replicas)
+    trainer.compile(optimizer=optimizer_for(config, steps))
+    trainer.optimizer.build(trainer.trainable_variables)
+    return trainer
 
 
 class DistillationTrainer(keras.Model):
-    """Wraps a network so that ``fit`` trains it by an objective over named point sets and feature maps.
+    """Wraps a student so that ``fit`` trains it by the loss of a `TrainConfig`.
 
-    `keras.distillation.Distiller` takes one teacher and hides the labels from its losses; the KD-Loss needs both
-    teachers and the labels in one formula, so the step is written here, in the terms of any back end.
+    `keras.distillation.Distiller` takes one teacher and hides the labels from its losses. KD-Loss needs both teachers
+    and the labels in one formula, so the step is written here, in `keras.ops` for every back end.
 
     Args:
+        config: a `TrainConfig`.
         student: the network that is trained: images (B, S, S, 3) -> points (B, N, 2).
-        objective: ``objective(targets, outputs) -> dict`` of scalar loss terms, which are summed; ``targets`` is the
-            batch's dict of (B, N, 2) point sets, teachers' outputs among them; ``outputs`` the student's ``"points"``
-            and, with ``logits``, ``"logits"``.
-        teachers: role -> frozen network, run online on the same views. Cached teachers come with the batch instead.
-        logits: whether the objective asks for the logits of the student's heatmaps.
-        feature_teacher: the frozen network whose feature maps the student follows, or None.
-        feature_distillation: the `FeatureDistillation` that compares them.
-        replicas: how many parts of a batch have a loss of their own, of which the back end takes the sum.
+        teachers: frozen networks that run online on the student's views, by name: ``tough``, ``tolerant`` and
+            ``feature-teacher``. Stored points of teachers come with the batch instead.
+        replicas: number of devices whose losses the back end sums; 1 where it computes one loss for the whole batch.
     """
 
-    def __init__(
-        self,
-        student,
-        objective,
-        teachers=None,
-        *,
-        logits=False,
-        feature_teacher=None,
-        feature_distillation=None,
-        replicas=1,
-    ):
+    def __init__(self, config, student, teachers=None, replicas=1):
         super().__init__()
-        self.student = student
-        self.objective = objective
-        self.replicas = replicas
-        self.teachers = dict(teachers or {})
-        self.feature_teacher = feature_teacher
-        self.feature_distillation = feature_distillation
-        for frozen in (*self.teachers.values(), *([feature_teacher] if feature_teacher else [])):
-            frozen.trainable = False
-        self.observed = fused(observed(student, logits=logits, maps=feature_teacher is not None))
-        self.observed_teacher = observed(feature_teacher, maps=True) if feature_teacher else None
-        self.term_trackers = {}
+        teachers = dict(teachers or {})
+        for teacher in teachers.values():
+            teacher.trainable = False
+        self.config, self.student, self.replicas = config, student, replicas
+        self.feature_teacher = teachers.pop("feature-teacher", None)
+        self.teachers = teachers
+        self.feature_distillation = self.observed_teacher = None
+        if self.feature_teacher:
+            weights = {f"{term}_weight": getattr(config, f"{term}_weight") for term in config.by_features}
+            maps = feature_maps(student), feature_maps(self.feature_teacher)
+            self.feature_distillation = FeatureDistillation(*maps, **weights)
+            self.observed_teacher = observed(self.feature_teacher, maps=True)
+        needs = {"logits": config.heatmap_loss != "none", "maps": self.feature_teacher is not None}
+        self.observed_student = fused(observed(student, **needs))
+        self.term_means = {name: keras.metrics.Mean(name=name) for name in term_names(config)}
 
     def build(self, input_shape=None):
         self.built = True
 
     def call(self, images, training=False):
-        return self.observed(ops.cast(images, "float32"), training=training)
-
-    def track_terms(self, names):
-        """Names the objective's terms, so that each has a running mean in the logs. Call before ``compile``."""
-        if self.feature_distillation:
-            names = [*names, *self.feature_distillation.terms]
-        self.term_trackers = {name: keras.metrics.Mean(name=name) for name in names}
+        return self.observed_student(ops.cast(images, "float32"), training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        images, targets = ops.cast(x, "float32"), dict(y)
-        # training=False: neither dropout nor a moving statistic of a teacher changes.
+        """The loss of a batch, a scalar.
+
+        Args:
+            x: images (B, S, S, 3).
+            y: points (B, N, 2) by name: ``hard``, of a tolerant teacher ``soft``, and stored points of teachers.
+            y_pred: the student's outputs: ``points`` and, if the loss needs them, heatmap ``logits`` and feature
+                ``maps``.
+        """
+        images, points = ops.cast(x, "float32"), dict(y)
+        # training=False: teachers run without dropout, and their moving statistics do not change.
         followed = self.observed_teacher(images, training=False) if self.feature_teacher else None
-        for role, teacher in self.teachers.items():
-            points = followed["points"] if teacher is self.feature_teacher else teacher(images, training=False)
-            targets[role] = ops.stop_gradient(points)
-        terms = self.objective(targets, y_pred)
-        if self.feature_distillation:
+        for kind, teacher in self.teachers.items():
+            shared = teacher is self.feature_teacher
+            found = followed["points"] if shared else teacher(images, training=False)
+            points[kind] = ops.stop_gradient(found)
+        terms = point_terms(self.config, points, y_pred)
+        if self.feature_teacher:
             terms |= self.feature_distillation(y_pred["maps"], followed["maps"])
-        for name, tracker in self.term_trackers.items():
-            tracker.update_state(terms[name])
-        loss = sum(terms.values())
-        return loss if self.replicas == 1 else loss / self.replicas
+        for name, mean in self.term_means.items():
+            mean.update_state(terms[name])
+        return sum(terms.values()) / self.replicas
+
+
+def point_terms(config, points, outputs):
+    """The weighted loss terms of points and heatmaps, by name; their sum is the loss without feature distillation.
+
+    Args:
+        config: a `TrainConfig`.
+        points: point sets (B, N, 2) in unit coordinates by name: ``hard`` or ``soft`` landmarks, and the points of the
+            teachers ``tough`` and ``tolerant``.
+        outputs: the student's ``points`` (B, N, 2) and, with a heatmap loss, ``logits``.
+    """
+    student, target = outputs["points"], points[_target(config)]
+    if config.by_points:
+        preset = dataclasses.replace(KD_PRESETS[config.kd_preset], unit=config.unit)
+        tough, tolerant = points.get("tough"), points.get("tolerant")
+        terms = kd_loss_terms(points["hard"], student, tough, tolerant, preset, config.image_size)
+    else:
+        terms = {f"{config.loss}_{_target(config)}": point_loss(config.loss)(target, student)}
+    if config.heatmap_loss != "none":
+        terms["heatmap"] = config.heatmap_weight * heatmap_loss(config.heatmap_loss)(target, outputs["logits"])
+    return terms
+
+
+def term_names(config):
+    """Names of all loss terms of a `TrainConfig`, in the order in which they are logged."""
+    names = ["main", *config.teachers] if config.by_points else [f"{config.loss}_{_target(config)}"]
+    return [*names, *(["heatmap"] if config.heatmap_loss != "none" else []), *config.by_features]
+
+
+def _target(config):
+    """Tolerant teachers learn soft landmarks, all others the annotated ones."""
+    return "soft" if config.kind == "tolerant" else "hard"

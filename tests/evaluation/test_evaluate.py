@@ -18,7 +18,7 @@ from kdloss.models import build_model
 from kdloss.models.checkpoint import save_model
 from kdloss.models.regressors import HEAD
 from kdloss.training.config import TrainConfig
-from kdloss.training.runs import finish
+from kdloss.training.runs import mark_finished
 from tests.models.random_weights import randomise
 from tests.training.tiny_chain import ARCH, FAN, use_tiny_networks
 
@@ -58,7 +58,7 @@ def finished_run(model, arch, faces, folder, **card):
     save_model(folder / "best.keras", model, card)
     config = TrainConfig("student", card["dataset"], arch, image_size=32, box=card["box"])
     (folder / "config.json").write_text(config.to_json())
-    finish(folder, {})
+    mark_finished(folder, {})
     return folder
 
 

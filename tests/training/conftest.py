@@ -24,9 +24,9 @@ def taught(faces, tmp_path_factory):
     card = {"dataset": "300w", "arch": ARCH, "scheme": faces.scheme.to_json(), "image_size": SIZE, "box": "gt:1.25"}
     with pytest.MonkeyPatch.context() as patch:
         use_tiny_networks(patch)
-        for role in ("tough", "tolerant"):
-            (folder / role).mkdir()
-            save_model(folder / role / "best.keras", build_model(ARCH, faces.scheme.num_points, SIZE), card)
+        for kind in ("tough", "tolerant"):
+            (folder / kind).mkdir()
+            save_model(folder / kind / "best.keras", build_model(ARCH, faces.scheme.num_points, SIZE), card)
     return folder
 
 

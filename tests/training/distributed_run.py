@@ -1,8 +1,8 @@
 """One process of a distributed training of the tiny networks: ``python -m tests.training.distributed_run SPEC``.
 
-SPEC is JSON: ``config`` (of a `TrainConfig`), ``faces`` and ``run`` (folders), ``distribution`` (arguments of its
-function), ``dropout``, ``logical`` (on TensorFlow, how many devices the processor plays) and ``signal``: None, or the
-number of a signal that this process gets, and the epoch and the step within which it comes.
+SPEC is JSON: ``config`` (of a `TrainConfig`), ``faces`` and ``run`` (folders), ``distribution`` (arguments of
+`distributed`), ``dropout``, ``logical`` (number of virtual CPU devices on TensorFlow) and ``signal``: None, or the
+number of a signal that this process receives, and the epoch and the step in which it comes.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from kdloss.errors import exits_on_user_error
 from kdloss.models.regressors import REGRESSORS
 from kdloss.training.callbacks import LossWatch
 from kdloss.training.config import TrainConfig
-from kdloss.training.distribution import distribution
+from kdloss.training.distribution import distributed
 from kdloss.training.fit import train
 from tests.training.tiny_chain import ARCH, TINY
 
@@ -40,9 +40,9 @@ def main(argv):
 
         devices = [tf.config.LogicalDeviceConfiguration()] * spec["logical"]
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
-    with distribution(*spec["distribution"]) as among:
+    with distributed(*spec["distribution"]) as distribution:
         faces = PreparedDataset(Path(spec["faces"]))
-        train(TrainConfig(**spec["config"]), faces, Path(spec["run"]), verbose=0, distribution=among)
+        train(TrainConfig(**spec["config"]), faces, Path(spec["run"]), verbose=0, distribution=distribution)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What tests ask of a run folder."""
+"""Readings of run folders, and comparisons of them."""
 
 import json
 import signal
@@ -6,7 +6,7 @@ import signal
 import numpy as np
 import pytest
 
-from kdloss.training import callbacks as recorder
+from kdloss.training import callbacks
 from kdloss.training.fit import train
 
 
@@ -16,30 +16,30 @@ def rows_of(run):
 
 
 def without_time(rows):
-    """The same without what differs between two runs to the same numbers."""
+    """The same without the seconds, which differ between equal runs."""
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
 def files_of(run):
-    """Its files by their path inside it."""
+    """The paths of its files, relative to it."""
     return sorted(str(file.relative_to(run)) for file in run.rglob("*") if file.is_file())
 
 
 def state_of(run):
-    """The arrays that it resumes from."""
+    """The arrays from which it resumes."""
     with np.load(run / "last" / "state.npz", allow_pickle=False) as file:
         return {name: file[name] for name in file.files if name != "progress"}
 
 
 def progress_of(run):
-    """The epochs and steps after which it goes on."""
+    """The completed epochs, and the completed steps of the next one."""
     with np.load(run / "last" / "state.npz", allow_pickle=False) as file:
         progress = json.loads(str(file["progress"]))
     return progress["epoch"], progress["step"]
 
 
 def equal_runs(found, expected):
-    """Two runs logged the same numbers and ended in the same state, to the bit."""
+    """Asserts that two runs logged the same numbers and ended in the same state, to the bit."""
     assert without_time(rows_of(found)) == without_time(rows_of(expected))
     ours, theirs = state_of(found), state_of(expected)
     assert ours.keys() == theirs.keys()
@@ -48,8 +48,8 @@ def equal_runs(found, expected):
 
 
 def signal_after(monkeypatch, steps, number=signal.SIGTERM):
-    """The signal comes while the step of that number (from 1, through all epochs) is computed."""
-    seen, check = [], recorder.LossWatch.check
+    """Sends a signal to this process in the step of that number, counted from 1 through all epochs."""
+    seen, check = [], callbacks.LossWatch.check
 
     def noticed(self, epoch, step, mean):
         check(self, epoch, step, mean)
@@ -57,11 +57,11 @@ def signal_after(monkeypatch, steps, number=signal.SIGTERM):
         if len(seen) == steps:
             signal.raise_signal(number)
 
-    monkeypatch.setattr(recorder.LossWatch, "check", noticed)
+    monkeypatch.setattr(callbacks.LossWatch, "check", noticed)
 
 
 def refused(error, faces, folder, config, *parts, resume=False):
-    """The run is refused in one line that holds the parts, and leaves the folder as it was."""
+    """Asserts that a run is refused in one line with these parts, and leaves the folder unchanged."""
     before = files_of(folder) if folder.is_dir() else None
     with pytest.raises(error) as raised:
         train(config, faces, folder, resume=resume, verbose=0)

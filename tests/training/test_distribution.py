@@ -1,4 +1,4 @@
-"""Several devices and processes train a network to the weights of one device; a process that dies ends them all."""
+"""Several devices or processes train to the weights of one device; the death of one process ends them all."""
 
 import dataclasses
 import json
@@ -18,8 +18,7 @@ from kdloss.data.batches import ViewBatches
 from kdloss.errors import ConfigError
 from kdloss.train_teacher import main as train_teacher
 from kdloss.training import distribution as module
-from kdloss.training.distribution import distribution
-from kdloss.training.distribution_flags import check_flags
+from kdloss.training.distribution import check_flags, distributed
 from tests.training.run_folders import rows_of, state_of
 from tests.training.tiny_chain import BATCH, SIZE, student_config, tiny_config
 
@@ -27,7 +26,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 GONE = "another process is gone: {}; run the same command again on every machine, or on one without --distribute"
 needs_jax = pytest.mark.skipif(find_spec("jax") is None, reason="needs jax")
 
-# All that processes say to each other but the training.
+# Everything that processes exchange outside the training.
 TALK = """
 import os, signal, sys
 from kdloss.errors import exits_on_user_error
@@ -38,12 +37,12 @@ from kdloss.training import distribution as module
 def main(argv):
     where, processes, process, then = argv[0], int(argv[1]), int(argv[2]), argv[3]
     module._JOIN = 1 if then == "is alone" else 60
-    with module.distribution(where, processes, process) as among:
-        among.require_same({"epochs": 3})
-        found = among.share({"number": process}), among.agree(3 * process), among.agree(None)
+    with module.distributed(where, processes, process) as distribution:
+        distribution.require_same({"epochs": 3})
+        found = distribution.share({"number": process}), distribution.agree(3 * process), distribution.agree(None)
         assert found == ({"number": 0}, 3, 0)
-        among.keep("runs/a is saved as of step 5 of epoch 2")
-        with among.first_alone():
+        distribution.saved = "runs/a is saved as of step 5 of epoch 2"
+        with distribution.first_alone():
             if then == "is killed":
                 os.kill(os.getpid(), signal.SIGKILL)
             raise DataError("runs/a: no space left")
@@ -58,7 +57,7 @@ def free_address():
 
 
 def ended(commands, backend, **variables):
-    """Runs commands of Python at the same time; of each the exit status, and what TensorFlow did not say on stderr."""
+    """Runs Python commands at the same time; returns exit statuses and stderr lines, those of TensorFlow left out."""
     environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(REPOSITORY)} | variables
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     begun = [subprocess.Popen([sys.executable, *command], env=environment, **pipes) for command in commands]
@@ -70,8 +69,8 @@ def ended(commands, backend, **variables):
 
 @pytest.fixture(scope="module")
 def trained(faces, tmp_path_factory):
-    """``trained(backend, config, run, *distributions)``: trains with each in a process of its own, as `ended` tells."""
-    # Most of the time goes into XLA's programs, which are the same in many of these processes.
+    """``trained(backend, config, run, *distributions)``: trains with each in its own process; returns as `ended`."""
+    # Compilation takes most of the time, and many of these processes compile the same programs.
     variables = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("xla")), "TF_CPP_MIN_LOG_LEVEL": "3"}
     variables |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
@@ -95,7 +94,7 @@ def one(runs, trained, tmp_path_factory):
 
 
 def largest_difference(run, other):
-    """Of all that two runs resume from: weights, statistics, averages, the optimizer's moments."""
+    """The largest difference between the states of two runs: weights, statistics, averages, moments."""
     first, second = state_of(run), state_of(other)
     assert first.keys() == second.keys()
     found = max(np.abs(first[name].astype(np.float64) - second[name].astype(np.float64)).max() for name in first)
@@ -146,7 +145,7 @@ def test_two_processes_stopped_and_begun_again_train_to_the_weights_of_one(stop,
     assert largest_difference(one[0], run) < 1e-5
 
 
-# What the first process does: the --processes of each, their exit statuses, and what each says.
+# What happens to the first process: the --processes of each, their exit statuses, and parts of their lines.
 ENDS = {
     "is killed": ([2, 2], [-signal.SIGKILL, 1], [None, GONE.format("runs/a is saved as of step 5 of epoch 2")]),
     "fails": ([2, 2], [2, 1], ["no space left", "process is gone: runs/a is saved as of step 5"]),
@@ -167,11 +166,11 @@ def test_each_process_ends_with_a_line_when_the_first(then):
 
 
 def test_batches_are_divided_evenly():
-    with distribution() as among:
-        among.devices = 3
-        among.check(9)
+    with distributed() as distribution:
+        distribution.devices = 3
+        distribution.check_batch_size(9)
         with pytest.raises(ConfigError, match="--batch-size 8: cannot be divided among 3 devices: give a multiple of"):
-            among.check(8)
+            distribution.check_batch_size(8)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +194,7 @@ def test_flags_that_do_not_fit_are_one_line(backend, flags, said, monkeypatch, c
 
 @pytest.mark.tensorflow("JAX counts the devices of a processor otherwise")
 def test_one_device_is_not_several():
-    with pytest.raises(ConfigError, match="this machine has one device"), distribution("devices"):
+    with pytest.raises(ConfigError, match="this machine has one device"), distributed("devices"):
         pass
 
 

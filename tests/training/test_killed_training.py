@@ -1,12 +1,10 @@
-"""Trainings that are killed at random moments, as by a power cut: the same command goes on to the same numbers."""
+"""Commands that are killed as by a power cut, at random writes to the run folder, end in the same numbers."""
 
-import itertools
 import os
 import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,62 +12,69 @@ import pytest
 from tests.training.run_folders import equal_runs, files_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+# Kills itself when it opens or renames a file below runs/ for the N-th time, and prints how often it did.
 COMMAND = """
-import importlib, sys
+import importlib, os, signal, sys
 from kdloss.models.regressors import REGRESSORS
 from tests.training.tiny_chain import ARCH, TINY
 
 REGRESSORS[ARCH] = TINY
-sys.exit(importlib.import_module(sys.argv[1]).main(sys.argv[2:]))
+kill_at, writes = int(sys.argv[1]), 0
+
+def count(event, arguments):
+    global writes
+    written = event == "os.rename" or event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+    if written and "runs/" in str(arguments[0]):
+        writes += 1
+        if writes == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(count)
+status = importlib.import_module(sys.argv[2]).main(sys.argv[3:])
+print("writes:", writes)
+sys.exit(status)
 """
 NETWORK = ["--recipe", "cpu", "--arch", "tiny", "--weights", "none", "--heatmap-loss", "none", "--image-size", "32"]
-NETWORK += ["--batch-size", "4", "--ema", "0.9", "--seed", "7"]
+NETWORK += ["--batch-size", "4", "--ema", "0.9", "--seed", "7", "--epochs", "6"]
 
 pytestmark = pytest.mark.slow
 
 
-def run(words, folder, epochs=None, seconds=0.0):
-    """A command's exit status; ``seconds`` after the start of its ``epochs``-th epoch it is killed."""
+def run(words, folder, kill_at=0):
+    """The number of writes of a command, or None if it was killed at the write of that number."""
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "TF_DETERMINISTIC_OPS": "1"}
-    command = [sys.executable, "-c", COMMAND, *words]
-    errors = folder / "errors.txt"
-    with open(errors, "w") as stderr, subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True, start_new_session=True
-    ) as process:  # fmt: skip
-        if epochs:
-            list(itertools.islice((line for line in process.stdout if "Epoch " in line), epochs))
-            time.sleep(seconds)
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate(timeout=300)
-    assert process.returncode in (0, -signal.SIGKILL), errors.read_text()
-    return process.returncode
+    command = [sys.executable, "-c", COMMAND, str(kill_at), *words]
+    done = subprocess.run(command, cwd=folder, env=environment, check=False, capture_output=True, text=True)
+    if kill_at:
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        return None
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout.rpartition("writes:")[2])
 
 
 def teacher(faces, runs):
-    return ["kdloss.train_teacher", "--data", str(faces.path), "--kind", "tough", *NETWORK, "--epochs", "40"]
+    return ["kdloss.train_teacher", "--data", str(faces.path), "--kind", "tough", *NETWORK]
 
 
 def student(faces, runs):
-    """With its teachers' points stored before."""
+    """With stored points of its teachers."""
     words = [f"--{kind}={runs / kind / 'best.keras'}" for kind in ("tough", "tolerant")]
-    words += ["--data", str(faces.path), "--method", "kd-loss", "--teacher-views", "30", "--epochs", "30"]
+    words += ["--data", str(faces.path), "--method", "kd-loss", "--teacher-views", "6"]
     return ["kdloss.train_student", *NETWORK, *words]
 
 
 @pytest.mark.parametrize(("command", "kills"), [(teacher, 3), (student, 2)])
 def test_the_same_command_goes_on_to_the_same_numbers(command, kills, faces, runs, tmp_path):
-    words, rng, killed = [*command(faces, runs), "--out", "runs/run"], random.Random(command.__name__), 0
+    words, rng = [*command(faces, runs), "--out", "runs/run"], random.Random(command.__name__)
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
-    assert run(words, tmp_path / "whole") == 0
+    writes = run(words, tmp_path / "whole")
     for _ in range(kills):
-        # The first epoch takes a second, and each of the others some hundredths.
-        moment = (rng.randint(1, 8), rng.uniform(0, 0.1))
-        killed += run(words, tmp_path / "killed", *moment) == -signal.SIGKILL
-    assert killed, "every try was done before its kill"
-    assert run(words, tmp_path / "killed") == 0
+        # Together fewer than all writes, so that each kill comes before the end.
+        run(words, tmp_path / "killed", rng.randint(1, writes // (kills + 1)))
+    run(words, tmp_path / "killed")
     found, expected = (tmp_path / name / "runs" / "run" for name in ("killed", "whole"))
     equal_runs(found, expected)
-    # Nothing half written lies beside it; of TensorBoard each process has a file of its own.
+    # No file is left half written. TensorBoard's files have other names in each process.
     places = [[name for name in files_of(place.parent) if "tensorboard" not in name] for place in (found, expected)]
     assert places[0] == places[1]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kdloss.errors import ConfigError
-from kdloss.training.runs import find_checkpoint, find_teachers, finish, run_folders, runs_root
+from kdloss.training.runs import find_checkpoint, find_teachers, mark_finished, run_folders, runs_root
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def make_run(root):
         if best:
             (folder / "best.keras").write_bytes(b"")
         if done:
-            finish(folder, {"val_nme": 5.0})
+            mark_finished(folder, {"val_nme": 5.0})
             os.utime(folder / "finished.json", (1e9 - age, 1e9 - age))
         return folder / "best.keras"
 

@@ -1,4 +1,4 @@
-"""Training at smaller sides first: which epochs, what goes over from one side to the next, and what is refused."""
+"""Stages at growing image sides, which continue from one another, and layers that keep their first weights."""
 
 import dataclasses
 
@@ -6,12 +6,25 @@ import numpy as np
 import pytest
 
 from kdloss.errors import ConfigError, Terminated
-from kdloss.models.checkpoint import read_card
+from kdloss.models import build_model
+from kdloss.models.checkpoint import load_model, read_card, save_model
 from kdloss.training import fit
 from kdloss.training.fit import train
-from kdloss.training.stages import Stage, stages_of
+from kdloss.training.stages import Stage, freeze, stages_of
 from tests.training.run_folders import equal_runs, progress_of, refused, rows_of, signal_after
-from tests.training.tiny_chain import BATCH, DEEP, REGRESSORS, TINY_DEEP, heatmap_config, tiny_config, use_tiny_networks
+from tests.training.tiny_chain import (
+    BATCH,
+    DEEP,
+    FAN,
+    MAPS_SIZE,
+    REGRESSORS,
+    TINY_DEEP,
+    arrays,
+    heatmap_config,
+    same,
+    tiny_config,
+    use_tiny_networks,
+)
 
 STEPS = 17 // BATCH  # an epoch
 
@@ -24,7 +37,7 @@ def staged_config(**changes):
 
 @pytest.fixture(scope="module")
 def whole(faces, tmp_path_factory):
-    """The run in two stages that nothing interrupts."""
+    """The uninterrupted run in two stages."""
     folder = tmp_path_factory.mktemp("staged") / "run"
     with pytest.MonkeyPatch.context() as patch:
         use_tiny_networks(patch)
@@ -37,10 +50,10 @@ def whole(faces, tmp_path_factory):
     [
         ("none", 3, [(96, 0, 3)]),
         ("64:0.5", 4, [(64, 0, 2), (96, 2, 4)]),
-        ("64:0.5", 1, [(96, 0, 1)]),  # the last stage has an epoch at least
+        ("64:0.5", 1, [(96, 0, 1)]),  # the last stage has at least one epoch
         ("64:0.9", 2, [(64, 0, 1), (96, 1, 2)]),
         ("32:0.2,64:0.4", 10, [(32, 0, 2), (64, 2, 6), (96, 6, 10)]),
-        ("32:0.1,64:0.4", 4, [(64, 0, 2), (96, 2, 4)]),  # a tenth of four epochs is none
+        ("32:0.1,64:0.4", 4, [(64, 0, 2), (96, 2, 4)]),  # a tenth of four epochs rounds to none
     ],
 )
 def test_shares_of_the_epochs(stages, epochs, expected):
@@ -59,7 +72,7 @@ def test_shares_of_the_epochs(stages, epochs, expected):
         ({"method": "fa", "feature_teacher": "a"}, "32:0.5: --method fa follows feature maps, and its teacher's are"),
     ],
 )
-def test_stages_that_are_none_and_teachers_of_one_side_are_refused(changes, message):
+def test_malformed_stages_and_teachers_of_one_side_are_refused(changes, message):
     with pytest.raises(ConfigError, match=f"^--stages {message}"):
         tiny_config("student", **{"image_size": 96, "stages": "32:0.5"} | changes)
 
@@ -102,7 +115,7 @@ def test_the_best_of_the_last_stage_is_kept(whole, faces, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("steps", [pytest.param(4, marks=pytest.mark.slow), 5])
-def test_a_run_cut_off_about_the_second_stage_ends_as_one_in_a_whole(steps, whole, faces, tmp_path, monkeypatch):
+def test_a_run_cut_off_near_the_second_stage_ends_like_an_uninterrupted_one(steps, whole, faces, tmp_path, monkeypatch):
     """At the end of the first stage, and in the first epoch of the second."""
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
@@ -123,3 +136,31 @@ def test_stored_points_of_teachers_serve_every_side(faces, tmp_path):
         train(tiny_config(image_size=64, epochs=2, stages=stages, **taught), faces, tmp_path / name, verbose=0)
         assert all(row["tough"] > 0 for row in rows_of(tmp_path / name))
         assert len(list((tmp_path / "teacher-views").iterdir())) == 1  # the same points for both
+
+
+def frozen_layers(arch, size, stride):
+    network = build_model(arch, 68, size)
+    freeze(network, stride)
+    return [layer.name for layer in network.layers if not layer.trainable]
+
+
+def test_the_layers_up_to_the_last_map_at_a_stride():
+    assert frozen_layers(FAN, MAPS_SIZE, 0) == []
+    assert frozen_layers(FAN, MAPS_SIZE, 2) == ["image", "rescale"]
+    assert frozen_layers(FAN, MAPS_SIZE, 4) == ["image", "rescale", "conv", "norm", "relu"]
+    # The decoder has maps at an 8th again, and is trained.
+    assert frozen_layers(FAN, MAPS_SIZE, 8)[5:] == ["pool0"]
+    names = frozen_layers("efficientfan-lite0", 96, 8)
+    assert names[-1] == "block5_expand_relu"
+    assert frozen_layers("mobilenetv2", 66, 16)[-1] == "block_13_pad"  # sides of 33, 17, 9 and 5
+
+
+def test_a_run_trains_all_layers_that_are_not_frozen(faces, tmp_path):
+    start = build_model(FAN, 68, MAPS_SIZE)
+    card = {"dataset": "300w", "arch": FAN, "scheme": faces.scheme.to_json(), "image_size": MAPS_SIZE, "box": "gt:1.25"}
+    save_model(tmp_path / "start.keras", start, card)
+    train(heatmap_config(weights=str(tmp_path / "start.keras"), frozen=4), faces, tmp_path / "run", verbose=0)
+    trained, _ = load_model(tmp_path / "run")
+    for layer, before in zip(trained.layers, start.layers, strict=True):
+        if layer.weights:
+            assert same(arrays(layer.weights), arrays(before.weights)) == (layer.name in ("conv", "norm")), layer.name

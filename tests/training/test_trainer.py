@@ -1,4 +1,4 @@
-"""The trained step: what it minimises, and frozen teachers that stay as they are to the bit."""
+"""The training step: what it minimises, and frozen teachers that do not change by a bit."""
 
 import keras
 import numpy as np
@@ -9,11 +9,11 @@ from kdloss.data.augmentation import augmentation
 from kdloss.data.batches import ViewBatches, training_data
 from kdloss.data.geometry import BoxPolicy
 from kdloss.losses import feature_aligned_loss, patch_similarity_loss
-from kdloss.losses.feature_distillation import FeatureDistillation
-from kdloss.models import build_model, feature_maps, observed
+from kdloss.models import build_model, observed
 from kdloss.models.checkpoint import load_model
 from kdloss.models.heatmaps import gaussian_log_heatmaps
-from kdloss.training.trainer import DistillationTrainer, objective_for
+from kdloss.training import trainer as module
+from kdloss.training.trainer import DistillationTrainer, point_terms, term_names
 from tests.training.tiny_chain import (
     ARCH,
     BATCH,
@@ -36,111 +36,103 @@ def draw(faces, **changes):
 
 @pytest.fixture
 def teachers(taught):
-    return {role: load_model(taught / role)[0] for role in ("tough", "tolerant")}
+    return {kind: load_model(taught / kind)[0] for kind in ("tough", "tolerant")}
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """The point sets of the last step; its loss is the mean coordinate of the student's points."""
+    points = {}
+
+    def recorded(config, given, outputs):
+        points.update(given)
+        return {name: ops.mean(outputs["points"]) if name == "main" else 0.0 for name in term_names(config)}
+
+    monkeypatch.setattr(module, "point_terms", recorded)
+    return points
 
 
 def test_teachers_stay_bit_identical_while_the_student_learns(faces, taught, teachers):
-    objective, terms = objective_for(student_config(taught))
-    trainer = DistillationTrainer(build_model(ARCH, 68, SIZE), objective, teachers)
-    trainer.track_terms(terms)
+    student = build_model(ARCH, 68, SIZE)
+    trainer = DistillationTrainer(student_config(taught), student, teachers)
     trainer.compile(optimizer=keras.optimizers.AdamW(1e-2, weight_decay=0.1, use_ema=True), jit_compile=False)
-    before = {role: arrays(teacher.variables) for role, teacher in teachers.items()}
-    student = arrays(trainer.student.trainable_variables)
-    statistics = arrays(trainer.student.non_trainable_variables)
-    assert [v.path for v in trainer.trainable_variables] == [v.path for v in trainer.student.trainable_variables]
+    assert [v.path for v in trainer.trainable_variables] == [v.path for v in student.trainable_variables]
+    # All variables: weights, statistics of batch normalisation and the state of dropout.
+    before = {kind: arrays(teacher.variables) for kind, teacher in teachers.items()}
+    weights, statistics = arrays(student.trainable_variables), arrays(student.non_trainable_variables)
     batches = draw(faces)
     data = training_data(batches, 0, 2 * batches.steps)
     history = trainer.fit(data, epochs=2, steps_per_epoch=batches.steps, verbose=0, shuffle=False).history
-    for role, teacher in teachers.items():
-        # All variables: weights, batch normalisation's statistics and the state of dropout.
-        assert same(arrays(teacher.variables), before[role])
-    assert not any(
-        np.array_equal(a, b) for a, b in zip(arrays(trainer.student.trainable_variables), student, strict=True)
-    )
-    assert not same(arrays(trainer.student.non_trainable_variables), statistics)
+    for kind, teacher in teachers.items():
+        assert same(arrays(teacher.variables), before[kind])
+    after = arrays(student.trainable_variables)
+    assert not any(np.array_equal(a, b) for a, b in zip(after, weights, strict=True))
+    assert not same(arrays(student.non_trainable_variables), statistics)
     assert sorted(history) == ["loss", "main", "tolerant", "tough"]
     total = np.add(np.add(history["main"], history["tough"]), history["tolerant"])
     np.testing.assert_allclose(history["loss"], total, rtol=1e-5)
 
 
-def test_teachers_answer_as_in_evaluation(faces, taught, teachers):
+def test_teachers_answer_as_in_evaluation(faces, taught, teachers, seen):
     images, points = draw(faces).batch(0, 0)
     images = images.astype("float32")
-    seen = {}
-
-    def objective(targets, outputs):
-        seen.update(targets)
-        return {"main": ops.mean(outputs["points"])}
-
-    trainer = DistillationTrainer(build_model(ARCH, 68, SIZE), objective, teachers)
+    trainer = DistillationTrainer(student_config(taught), build_model(ARCH, 68, SIZE), teachers)
     trainer.compute_loss(x=images, y=points, y_pred=trainer(images, training=True))
-    for role, teacher in teachers.items():
+    for kind, teacher in teachers.items():
         expected = ops.convert_to_numpy(teacher(images, training=False))
-        assert np.array_equal(ops.convert_to_numpy(seen[role]), expected)
-        # The dropout that must not act is there: with training=True the answer is another.
+        assert np.array_equal(ops.convert_to_numpy(seen[kind]), expected)
+        # The teacher has dropout: with training=True the answer is another.
         assert not np.array_equal(ops.convert_to_numpy(teacher(images, training=True)), expected)
     assert set(seen) == {"hard", "tough", "tolerant"}
 
 
-def test_objectives_learn_from_the_points_of_their_kind():
+def test_each_kind_of_network_learns_from_its_points():
     hard, soft = ops.zeros((1, 2, 2)), ops.full((1, 2, 2), 0.25)
     outputs = {"points": hard, "logits": gaussian_log_heatmaps(soft, 16)}
     for kind, names, points in (("tolerant", ["l1_soft", "heatmap"], 0.25), ("tough", ["l1_hard", "heatmap"], 0.0)):
         found = []
         for weight in (1.0, 3.0):
-            objective, terms = objective_for(heatmap_config(kind, heatmap_loss="mse", heatmap_weight=weight))
-            values = objective({"hard": hard, "soft": soft}, outputs)
-            assert terms == list(values) == names
+            config = heatmap_config(kind, heatmap_loss="mse", heatmap_weight=weight)
+            values = point_terms(config, {"hard": hard, "soft": soft}, outputs)
+            assert term_names(config) == list(values) == names
             assert float(values[names[0]]) == points
             found.append(float(values["heatmap"]))
         assert (found[0] < 1e-9) is (kind == "tolerant")
         assert found[1] == pytest.approx(3 * found[0])
-    assert objective_for(tiny_config("student", loss="l2"))[1] == ["l2_hard"]
-    # A student with teachers' points has them besides.
-    assert objective_for(heatmap_config(method="kd-loss", tough="a"))[1] == ["main", "tough", "heatmap"]
+    assert term_names(tiny_config("student", loss="l2")) == ["l2_hard"]
+    both = heatmap_config(method="kd-loss+fa-ps", tough="a", feature_teacher="a")
+    assert term_names(both) == ["main", "tough", "heatmap", "fa", "ps"]
 
 
-def test_a_followed_teacher_stays_bit_identical_while_lifting_layers_learn(faces):
+def test_a_feature_teacher_stays_bit_identical_while_lifting_layers_learn(faces):
     student, teacher = (build_model(arch, 68, MAPS_SIZE) for arch in (DEEP, FAN))
-    features = FeatureDistillation(feature_maps(student), feature_maps(teacher), fa_weight=0.5)
-    assert features.terms == ["fa"]
-    objective, terms = objective_for(tiny_config("student"))
-    trainer = DistillationTrainer(student, objective, feature_teacher=teacher, feature_distillation=features)
-    trainer.track_terms(terms)
+    config = tiny_config("student", method="fa", feature_teacher="a", fa_weight=0.5, image_size=MAPS_SIZE)
+    trainer = DistillationTrainer(config, student, {"feature-teacher": teacher})
     trainer.compile(optimizer=keras.optimizers.AdamW(1e-2), jit_compile=False, run_eagerly=True)
-    learns = [*student.trainable_variables, *features.trainable_variables]
+    learns = [*student.trainable_variables, *trainer.feature_distillation.trainable_variables]
     assert {id(variable) for variable in trainer.trainable_variables} == {id(variable) for variable in learns}
     frozen, before = arrays(teacher.variables), arrays(learns)
     logs = trainer.train_on_batch(*draw(faces, size=MAPS_SIZE).batch(0, 0), return_dict=True)
     assert sorted(logs) == ["fa", "l1_hard", "loss"]
     assert logs["loss"] == pytest.approx(logs["fa"] + logs["l1_hard"], rel=1e-5)
     assert same(arrays(teacher.variables), frozen)
-    after = arrays(learns)
-    assert not any(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    assert not any(np.array_equal(a, b) for a, b in zip(before, arrays(learns), strict=True))
 
 
-def test_a_followed_teacher_that_also_says_points_is_run_once(faces):
-    teacher = build_model(FAN, 68, MAPS_SIZE)
-    student = build_model(FAN, 68, MAPS_SIZE)
-    maps = feature_maps(student), feature_maps(teacher)
-    features = FeatureDistillation(*maps, fa_weight=0.5, ps_weight=0.25)
-    seen = {}
-
-    def objective(targets, outputs):
-        seen.update(targets)
-        return {"main": ops.mean(outputs["points"])}
-
-    both = {"feature_teacher": teacher, "feature_distillation": features}
-    trainer = DistillationTrainer(student, objective, {"tough": teacher}, **both)
+def test_a_teacher_of_points_and_features_runs_once(faces, seen):
+    teacher, student = build_model(FAN, 68, MAPS_SIZE), build_model(FAN, 68, MAPS_SIZE)
+    fields = {"method": "kd-loss+fa-ps", "tough": "a", "feature_teacher": "a", "fa_weight": 0.5, "ps_weight": 0.25}
+    config = heatmap_config(heatmap_loss="none", **fields)
+    trainer = DistillationTrainer(config, student, {"tough": teacher, "feature-teacher": teacher})
     images, points = draw(faces, size=MAPS_SIZE).batch(0, 0)
     images = images.astype("float32")
     expected = ops.convert_to_numpy(teacher(images, training=False))
-    teacher.call = None  # asked once more by itself, it fails
+    teacher.call = None  # a second call would fail
     loss = trainer.compute_loss(x=images, y=points, y_pred=trainer(images))
     np.testing.assert_allclose(ops.convert_to_numpy(seen["tough"]), expected, rtol=1e-5, atol=1e-6)
     # The terms, one by one.
     own, other = (observed(model, maps=True)(images, training=False)["maps"] for model in (student, teacher))
-    lifted = [lift(map_) for lift, map_ in zip(features.lifts, own, strict=True)]
+    lifted = [lift(map_) for lift, map_ in zip(trainer.feature_distillation.lifts, own, strict=True)]
     terms = 0.5 * feature_aligned_loss(lifted, other) + 0.25 * patch_similarity_loss(own, other)
-    points = ops.mean(student(images, training=False))
-    assert float(loss) == pytest.approx(float(terms + points), rel=1e-4)
+    mean = ops.mean(student(images, training=False))
+    assert float(loss) == pytest.approx(float(terms + mean), rel=1e-4)

@@ -66,7 +66,7 @@ def tiny_config(kind="tough", dataset="300w", **changes):
 def student_config(runs, **changes):
     """The `TrainConfig` of a student that distils from the teachers ``tough`` and ``tolerant`` in a folder of runs."""
     fields = {"method": "kd-loss", "epochs": 2, "ema": 0.9, "warmup_epochs": 0.5}
-    fields |= {role: str(runs / role / "best.keras") for role in ("tough", "tolerant")}
+    fields |= {kind: str(runs / kind / "best.keras") for kind in ("tough", "tolerant")}
     return tiny_config("student", **fields | changes)
 
 

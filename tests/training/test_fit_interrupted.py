@@ -1,4 +1,4 @@
-"""Runs that a signal ends between two steps: what is said, what is kept, and that they go on to the same numbers."""
+"""Runs that a signal ends between two steps: their message, their saved state, and the same numbers when continued."""
 
 import signal
 
@@ -6,7 +6,7 @@ import pytest
 
 from kdloss.errors import ConfigError, Terminated, UserError
 from kdloss.files import held
-from kdloss.training import callbacks as recorder
+from kdloss.training import callbacks
 from kdloss.training.fit import train
 from kdloss.training.runs import is_cut_off
 from tests.training.run_folders import equal_runs, files_of, progress_of, refused, signal_after
@@ -17,13 +17,13 @@ STEPS = 4
 
 @pytest.fixture(scope="module")
 def config(taught):
-    """Three epochs of four steps, with all that has a state: averages, warm-up, dropout, two terms of the loss."""
+    """Three epochs of four steps with everything that has state: averages, warm-up, dropout, several loss terms."""
     return student_config(taught, epochs=3, batch_size=4)
 
 
 @pytest.fixture(scope="module")
 def whole(config, faces, tmp_path_factory):
-    """The run that nothing interrupts."""
+    """The uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     with pytest.MonkeyPatch.context() as patch:
         use_tiny_networks(patch)
@@ -33,7 +33,7 @@ def whole(config, faces, tmp_path_factory):
 
 @pytest.fixture
 def sigterm_raises():
-    """As within a command."""
+    """The signal handler as within a command."""
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGTERM, before)
@@ -66,16 +66,16 @@ def test_a_run_interrupted_in_an_epoch_ends_as_one_in_a_whole(
 
 
 @pytest.mark.slow
-def test_long_epochs_are_saved_on_the_way(config, whole, faces, tmp_path, monkeypatch):
+def test_long_epochs_are_saved_within(config, whole, faces, tmp_path, monkeypatch):
     saved = []
-    save = recorder.save_state
+    save = callbacks.save_state
 
     def noted(path, variables, progress):
         saved.append((progress.epoch, progress.step))
         save(path, variables, progress)
 
-    monkeypatch.setattr(recorder, "SAVE_EVERY", 0.0)
-    monkeypatch.setattr(recorder, "save_state", noted)
+    monkeypatch.setattr(callbacks, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(callbacks, "save_state", noted)
     train(config, faces, tmp_path / "run", verbose=0)
     assert saved == [divmod(step, STEPS) for step in range(1, 3 * STEPS + 1)]
     equal_runs(tmp_path / "run", whole)
@@ -90,12 +90,11 @@ def test_one_process_at_a_time_trains_in_a_folder(faces, tmp_path):
     assert "metrics.jsonl" not in files_of(run)
 
 
-def test_a_run_of_other_settings_is_not_gone_on_with(faces, tmp_path):
+def test_a_run_of_other_settings_and_a_damaged_one_are_not_cut_off(faces, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.json").write_text(tiny_config(seed=1).to_json())
     assert not is_cut_off(run, tiny_config())
-    refused(ConfigError, faces, run, tiny_config(), "--out", "holds a run of other settings already (seed differ)")
     (run / "config.json").write_text("{")
     assert not is_cut_off(run, tiny_config())
     refused(ConfigError, faces, run, tiny_config(), "config.json: damaged")

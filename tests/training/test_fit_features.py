@@ -1,4 +1,4 @@
-"""Heatmap networks and feature distillation in whole runs: what is trained, what is kept, and what is refused."""
+"""Whole runs of heatmap networks with feature distillation: what is trained, what is saved, and what is refused."""
 
 import json
 import shutil
@@ -7,11 +7,12 @@ import zipfile
 import pytest
 
 from kdloss.errors import ConfigError
-from kdloss.losses.feature_distillation import FeatureDistillation
-from kdloss.models import build_model, feature_maps
-from kdloss.models.checkpoint import load_model, save_model
-from kdloss.training import callbacks as recorder
+from kdloss.models import build_model
+from kdloss.models.checkpoint import load_model
+from kdloss.training import callbacks
+from kdloss.training.checks import check_settings
 from kdloss.training.fit import train
+from kdloss.training.trainer import DistillationTrainer
 from tests.training.run_folders import equal_runs, refused, rows_of
 from tests.training.tiny_chain import DEEP, FAN, MAPS_SIZE, heatmap_config, same, use_tiny_networks
 
@@ -24,7 +25,7 @@ def folder(faces, tmp_path_factory):
 
     ``stopped`` is what a kill after the student's first epoch would have left.
     """
-    folder, save_state = tmp_path_factory.mktemp("heatmap-runs"), recorder.save_state
+    folder, save_state = tmp_path_factory.mktemp("heatmap-runs"), callbacks.save_state
     with pytest.MonkeyPatch.context() as patch:
         use_tiny_networks(patch)
         train(heatmap_config("tough"), faces, folder / "teacher", verbose=0)
@@ -34,7 +35,7 @@ def folder(faces, tmp_path_factory):
             if progress.epoch == 1:
                 shutil.copytree(folder / "student", folder / "stopped")
 
-        patch.setattr(recorder, "save_state", save)
+        patch.setattr(callbacks, "save_state", save)
         train(student_of(folder), faces, folder / "student", verbose=0)
     return folder
 
@@ -55,7 +56,7 @@ def test_every_term_is_logged_and_they_sum_to_the_loss(folder):
         assert all(row[term] > 0 for term in TERMS - {"tough"})
 
 
-def test_lifting_layers_are_no_part_of_the_student(folder):
+def test_lifting_layers_are_not_saved_with_the_student(folder):
     with zipfile.ZipFile(folder / "student" / "best.keras") as archive:
         held = [archive.read(name) for name in ("config.json", "model.weights.h5")]
     for content in held:
@@ -81,24 +82,19 @@ def test_a_run_that_was_stopped_resumes_to_the_same_numbers(folder, faces):
 @pytest.mark.parametrize(
     ("arch", "size", "method", "parts"),
     [
-        (FAN, 96, "ps", ("3 x 3", "power of two", "--image-size")),
-        (DEEP, 32, "ps", ("1 x 1", "power of two", "--image-size")),
+        (FAN, 96, "ps", ("3 x 3", "power of two", "--image-size 64")),
+        (DEEP, 32, "ps", ("1 x 1", "power of two", "--image-size 64")),
         (DEEP, 80, "fa", ("--image-size 80", "multiple of 32")),
     ],
 )
 def test_maps_whose_sides_do_not_suit(arch, size, method, parts, faces, tmp_path):
-    teacher = str(tmp_path / "teacher.keras")
-    scheme = faces.scheme.to_json()
-    card = {"arch": arch, "dataset": "300w", "image_size": size, "box": "gt:1.25", "scheme": scheme}
-    save_model(teacher, build_model(arch, 68, size), card)
-    config = heatmap_config(arch=arch, image_size=size, heatmap_loss="none", method=method, feature_teacher=teacher)
+    config = heatmap_config(arch=arch, image_size=size, heatmap_loss="none", method=method, feature_teacher="a")
     refused(ConfigError, faces, tmp_path / "run", config, *parts)
-    assert not (tmp_path / "run").exists()
 
 
 def test_feature_alignment_needs_no_power_of_two():
-    maps = [feature_maps(build_model(arch, 68, 96)) for arch in (DEEP, FAN)]
-    assert [map_.shape[1] for map_ in maps[0]] == [3, 6, 12, 24]
-    assert FeatureDistillation(*maps, fa_weight=1.0).terms == ["fa"]
-    with pytest.raises(ConfigError, match="3 x 3"):
-        FeatureDistillation(*maps, fa_weight=1.0, ps_weight=1.0)
+    config = heatmap_config(image_size=96, method="fa", feature_teacher="a")
+    check_settings(config)
+    student, teacher = build_model(DEEP, 68, 96), build_model(FAN, 68, 96)
+    trainer = DistillationTrainer(config, student, {"feature-teacher": teacher})
+    assert [lift.kernel.shape[-1] for lift in trainer.feature_distillation.lifts] == [8, 8, 8, 8]
