@@ -153,9 +153,9 @@ def _read(form, out, crops):
 
         return read_savedmodel(out, crops)
     if form == "litert":
-        from kdloss.deploy.litert import LiteRTModel as Model
+        from kdloss.inference.litert_reader import LiteRTModel as Model
     else:
-        from kdloss.deploy.onnx import OnnxModel as Model
+        from kdloss.inference.onnx_reader import OnnxModel as Model
     return Model(out).read(crops)
 
 

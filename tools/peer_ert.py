@@ -22,12 +22,13 @@ import numpy as np
 from data_prep.find import find_prepared
 from kdloss.data.datasets import DATASETS
 from kdloss.data.geometry import BoxPolicy, FaceCrop, mirror_points, transform_points
-from kdloss.deploy.litert import export_litert, litert_function
+from kdloss.deploy.litert import export_litert
 from kdloss.errors import exits_on_user_error
 from kdloss.evaluation import metrics
 from kdloss.evaluation.evaluation import load_checkpoint
 from kdloss.evaluation.predictions import save_predictions
 from kdloss.files import replacing, write_whole
+from kdloss.inference.litert_reader import litert_function
 from kdloss.machine import machine
 
 # dlib's landmarks are whole pixels: in a picture twice as large as the stored one that costs 0.3 % of the eyes'

@@ -20,13 +20,14 @@ from pathlib import Path
 from data_prep.find import find_prepared
 from kdloss.data.datasets import DATASETS, dataset_spec
 from kdloss.deploy.half_precision import save_half
-from kdloss.deploy.litert import LiteRTModel, export_litert
+from kdloss.deploy.litert import export_litert
 from kdloss.deploy.representative import representative_crops, spread_rows
 from kdloss.errors import ConfigError, exits_on_user_error
 from kdloss.evaluation.evaluation import evaluate_loaded, load_checkpoint
 from kdloss.evaluation.robustness import measure_robustness
 from kdloss.files import new_folder, write_whole
 from kdloss.inference.confidence_fit import measure_confidence, reliability
+from kdloss.inference.litert_reader import LiteRTModel
 from kdloss.inference.readers import KerasReader
 from kdloss.machine import environment
 from kdloss.models.checkpoint import read_card
@@ -208,7 +209,7 @@ python -m kdloss.evaluate --dataset {data["dataset"]} --checkpoint {name}
 ```
 
 The LiteRT files take and yield the same, one face at a time, in any LiteRT runtime or by \
-`kdloss.deploy.litert.LiteRTModel(kdloss.pretrained.path("{name}", "int8.tflite"))`.
+`kdloss.inference.litert_reader.LiteRTModel(kdloss.pretrained.path("{name}", "int8.tflite"))`.
 
 {sizes}
 

@@ -1,4 +1,4 @@
-"""ONNX, the format between frameworks: networks as its files, and such files run in a network's place."""
+"""ONNX, the format between frameworks: networks as its files."""
 
 import tempfile
 import warnings
@@ -6,15 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from kdloss.deploy.exported_files import attach, exported, image_signature, prepare_export
 from kdloss.deploy.half_precision import half
-from kdloss.errors import CheckpointError, ConfigError
+from kdloss.errors import ConfigError
 from kdloss.files import replacing
-from kdloss.inference.metadata import IMAGE, POINTS, REMEDY, SPREAD, attach, exported, image_signature, prepare_export
-from kdloss.models.card import CARD, parsed_card
+from kdloss.inference.metadata import IMAGE, POINTS, SPREAD
+from kdloss.inference.onnx_reader import INSTALL
 
-INSTALL = "pip install onnx onnxruntime tf2onnx"
 _BATCH = "batch"  # the symbolic size of the batch dimension
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "gpu": "CUDAExecutionProvider"}
 
 
 def export_onnx(model, path, precision="fp32", representative=None, card=None):
@@ -62,84 +61,6 @@ def _name_batch(graph):
     """tf2onnx numbers the unknown dimensions, each apart."""
     for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = _BATCH
-
-
-class OnnxModel:
-    """An ONNX file in the place of a Keras model, for `kdloss.inference.prediction`.
-
-    Args:
-        path: a file of `export_onnx`.
-        threads: how many it runs on.
-        device: ``"cpu"`` or ``"gpu"``.
-
-    Attributes:
-        input_shape, output_shape: as of a Keras model, (None, S, S, 3) and (None, N, 2).
-        card: of the file, or None.
-
-    Raises:
-        CheckpointError: no such file, damaged, or one that takes no image.
-        ConfigError: ONNX Runtime is not installed, or has no such device.
-    """
-
-    def __init__(self, path, threads=1, device="cpu"):
-        try:
-            import onnxruntime
-            from onnxruntime.capi import onnxruntime_pybind11_state as errors
-        except ImportError:
-            raise ConfigError(f"onnxruntime is not installed: {INSTALL}") from None
-        provider = _provider(device, onnxruntime.get_available_providers())
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 3  # errors alone, which are raised too
-        # Without it, processors that have no 8-bit dot products add up in 16 bits, which overflow; a fifth of the time
-        # of int8 files is the price, also where it were not needed.
-        options.add_session_config_entry("session.x64quantprecision", "1")
-        refusals = (
-            errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.InvalidProtobuf, errors.NoSuchFile,
-            errors.NotImplemented, errors.RuntimeException,
-        )  # fmt: skip
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), options, [provider])
-        except refusals as error:
-            raise CheckpointError(f"{path}: no ONNX file, or damaged ({error}): export it again") from error
-        if provider not in self._session.get_providers():
-            raise ConfigError(f"device {device}: onnxruntime could not start it: see that CUDA and cuDNN are installed")
-        shapes = {value.name: value.shape for value in (*self._session.get_inputs(), *self._session.get_outputs())}
-        if IMAGE not in shapes or POINTS not in shapes:
-            raise CheckpointError(
-                f"{path}: takes and yields {', '.join(shapes)}, expected {IMAGE} and {POINTS}: give a file of "
-                "python -m kdloss.export"
-            )
-        self._outputs = [name for name in (POINTS, SPREAD) if name in shapes]
-        self.input_shape = (None, *shapes[IMAGE][1:])
-        self.output_shape = (None, *shapes[POINTS][1:])
-        self.card = _card(self._session.get_modelmeta().custom_metadata_map, path)
-
-    def predict_on_batch(self, images):
-        """Images (B, S, S, 3) RGB 0..255 -> unit points (B, N, 2) float32."""
-        return self.read(images)[0]
-
-    def read(self, images):
-        """The same points, and beside them the spread of their heatmaps (B, N) float32, or None if it has none."""
-        found = self._session.run(self._outputs, {IMAGE: np.asarray(images, np.float32)})
-        return found[0], found[1] if len(found) > 1 else None
-
-
-def _provider(device, available):
-    if device not in _PROVIDERS:
-        raise ConfigError(f"device {device}: expected one of {', '.join(_PROVIDERS)}")
-    provider = _PROVIDERS[device]
-    if provider not in available:
-        raise ConfigError(
-            f"device {device}: this onnxruntime has no {provider}: pip install onnxruntime-gpu, or use the cpu"
-        )
-    return provider
-
-
-def _card(properties, path):
-    if CARD not in properties:
-        return None
-    return parsed_card(properties[CARD], path, REMEDY)
 
 
 # What networks here are made of before their points.

@@ -22,8 +22,8 @@ class _Format(NamedTuple):
 
 _FORMATS = {
     "keras": _Format(".keras", ("tensorflow",), ("tensorflow", "keras", "kdloss.models")),
-    "litert": _Format(".tflite", ("ai_edge_litert",), ("ai_edge_litert.interpreter", "kdloss.deploy.litert")),
-    "onnx": _Format(".onnx", ("onnxruntime", "onnx", "tf2onnx"), ("onnxruntime", "kdloss.deploy.onnx")),
+    "litert": _Format(".tflite", ("ai_edge_litert",), ("ai_edge_litert.interpreter", "kdloss.inference.litert_reader")),
+    "onnx": _Format(".onnx", ("onnxruntime", "onnx", "tf2onnx"), ("onnxruntime", "kdloss.inference.onnx_reader")),
 }
 
 
@@ -96,10 +96,10 @@ class Runtime:
         if self.form == "keras":
             return _read_keras(path, threads)
         if self.form == "litert":
-            from kdloss.deploy.litert import LiteRTModel
+            from kdloss.inference.litert_reader import LiteRTModel
 
             return LiteRTModel(path, threads)
-        from kdloss.deploy.onnx import OnnxModel
+        from kdloss.inference.onnx_reader import OnnxModel
 
         return OnnxModel(path, threads, device="cpu")
 

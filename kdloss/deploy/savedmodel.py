@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from kdloss.deploy.exported_files import attach, exported, image_signature, prepare_export
 from kdloss.errors import ConfigError
 from kdloss.files import new_folder
-from kdloss.inference.metadata import POINTS, SPREAD, attach, exported, image_signature, prepare_export
+from kdloss.inference.metadata import POINTS, SPREAD
 
 
 def export_savedmodel(model, path, card=None):

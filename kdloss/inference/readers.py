@@ -12,7 +12,9 @@ import numpy as np
 from kdloss.data.geometry import FaceCrop
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.inference.confidence import SPREAD, VIEWS, second_view, views_signal
+from kdloss.inference.litert_reader import LiteRTModel
 from kdloss.inference.metadata import with_confidence
+from kdloss.inference.onnx_reader import OnnxModel
 from kdloss.machine import may_have_accelerator, usable_cores
 from kdloss.models.checkpoint import load_model, loadable_card
 from kdloss.models.locate import EXPORTED, checkpoint_path
@@ -99,12 +101,8 @@ def load_reader(name_or_path, *, device="auto", threads=None):
     """
     file, _ = check_reader(name_or_path, device=device, threads=threads)
     if file.suffix == ".tflite":
-        from kdloss.deploy.litert import LiteRTModel
-
         reader = LiteRTModel(file, threads or usable_cores())
     elif file.suffix == ".onnx":
-        from kdloss.deploy.onnx import OnnxModel
-
         reader = OnnxModel(file, threads or usable_cores(), "gpu" if device == "gpu" else "cpu")
     else:
         reader = KerasReader(*load_model(file), device)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from kdloss import export, pretrained
-from kdloss.deploy.litert import LiteRTModel
-from kdloss.deploy.onnx import OnnxModel
 from kdloss.deploy.savedmodel import read_savedmodel
+from kdloss.inference.litert_reader import LiteRTModel
 from kdloss.inference.metadata import read_metadata
+from kdloss.inference.onnx_reader import OnnxModel
 from kdloss.models.checkpoint import read_card
 from tests.training.tiny_chain import SIZE
 

@@ -9,11 +9,13 @@ from data_prep.prepare import prepare
 from kdloss import pretrained
 from kdloss.data.datasets import dataset_scheme
 from kdloss.data.prepared import PreparedDataset
-from kdloss.deploy.litert import LiteRTModel, export_litert
-from kdloss.deploy.onnx import OnnxModel, export_onnx
+from kdloss.deploy.exported_files import PRECISIONS
+from kdloss.deploy.litert import export_litert
+from kdloss.deploy.onnx import export_onnx
 from kdloss.deploy.representative import rendered_crops, representative_crops
 from kdloss.evaluation.evaluation import evaluate_loaded, load_checkpoint
-from kdloss.inference.metadata import PRECISIONS
+from kdloss.inference.litert_reader import LiteRTModel
+from kdloss.inference.onnx_reader import OnnxModel
 from kdloss.models import deployed
 
 pytest.importorskip("ai_edge_litert")

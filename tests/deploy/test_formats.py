@@ -4,10 +4,11 @@ import keras
 import numpy as np
 import pytest
 
-from kdloss.deploy.litert import LiteRTModel, litert_function
-from kdloss.deploy.onnx import OnnxModel, export_onnx
+from kdloss.deploy.exported_files import PRECISIONS, image_signature
+from kdloss.deploy.onnx import export_onnx
 from kdloss.errors import CheckpointError, ConfigError
-from kdloss.inference.metadata import PRECISIONS, image_signature
+from kdloss.inference.litert_reader import LiteRTModel, litert_function
+from kdloss.inference.onnx_reader import OnnxModel
 from kdloss.inference.prediction import predict_dataset
 from kdloss.models import build_model, deployed
 from kdloss.models.regressors import HEAD

@@ -8,11 +8,12 @@ import keras
 import numpy as np
 import pytest
 
-from kdloss.deploy.litert import LiteRTModel
-from kdloss.deploy.onnx import OnnxModel
+from kdloss.deploy.exported_files import attach
 from kdloss.deploy.savedmodel import export_savedmodel, read_savedmodel
 from kdloss.errors import CheckpointError, ConfigError
-from kdloss.inference.metadata import attach, read_metadata, with_confidence
+from kdloss.inference.litert_reader import LiteRTModel
+from kdloss.inference.metadata import read_metadata, with_confidence
+from kdloss.inference.onnx_reader import OnnxModel
 from tests.deploy.conftest import EXPORTS
 from tests.training.tiny_chain import SIZE
 

@@ -8,9 +8,9 @@ import pytest
 
 import kdloss
 from kdloss import evaluate, pretrained
-from kdloss.deploy.litert import LiteRTModel
 from kdloss.errors import CheckpointError
 from kdloss.evaluation.evaluation import evaluate_checkpoint
+from kdloss.inference.litert_reader import LiteRTModel
 from kdloss.inference.metadata import read_metadata
 from kdloss.models.checkpoint import checkpoint_path, load_model, read_card
 from tests.training.tiny_chain import SIZE

@@ -1,0 +1,75 @@
+"""LiteRT, the runtime of phones: its files run in a network's place."""
+
+import numpy as np
+
+from kdloss.errors import CheckpointError, ConfigError
+from kdloss.inference.metadata import read_metadata
+from kdloss.machine import without_messages
+
+
+class LiteRTModel:
+    """A LiteRT file in the place of a Keras model, for `kdloss.inference.prediction`.
+
+    Args:
+        path: a file of `kdloss.deploy.litert.export_litert`.
+        threads: how many it runs on.
+
+    Raises:
+        CheckpointError: no such file, damaged, or one that takes no image.
+        ConfigError: LiteRT is not installed.
+    """
+
+    def __init__(self, path, threads=1):
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ImportError:
+            raise ConfigError("ai-edge-litert is not installed: pip install ai-edge-litert") from None
+        try:
+            # LiteRT says which delegate it uses, whatever the level of messages.
+            with without_messages():
+                self._interpreter = Interpreter(str(path), num_threads=threads)
+                self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{path}: no LiteRT file, or damaged ({error}): export it again") from error
+        (entry,) = self._interpreter.get_input_details()
+        points, spread = _outputs(self._interpreter.get_output_details(), path)
+        self._entry, self._points, self._spread = entry["index"], points["index"], spread and spread["index"]
+        self.input_shape = (None, *map(int, entry["shape"][1:]))
+        self.output_shape = (None, *map(int, points["shape"][1:]))
+        self.card = read_metadata(path)
+
+    def predict_on_batch(self, images):
+        """Images (B, S, S, 3) RGB 0..255 -> unit points (B, N, 2) float32, one image after the other."""
+        return self.read(images)[0]
+
+    def read(self, images):
+        """The same points, and beside them the spread of their heatmaps (B, N) float32, or None if it has none."""
+        points = np.zeros((len(images), *self.output_shape[1:]), np.float32)
+        spread = None if self._spread is None else np.zeros(points.shape[:2], np.float32)
+        for i, image in enumerate(np.asarray(images, np.float32)):
+            self._interpreter.set_tensor(self._entry, image[None])
+            self._interpreter.invoke()
+            points[i] = self._interpreter.get_tensor(self._points)[0]
+            if spread is not None:
+                spread[i] = self._interpreter.get_tensor(self._spread)[0]
+        return points, spread
+
+
+def _outputs(details, path):
+    """Of the outputs of a file, that of the points and that of the spread or None. Their order and names differ from
+    converter to converter; their shapes do not.
+
+    Raises:
+        CheckpointError: it has no points.
+    """
+    points = [output for output in details if len(output["shape"]) == 3 and output["shape"][-1] == 2]
+    spread = [output for output in details if len(output["shape"]) == 2]
+    if len(points) != 1 or len(spread) > 1:
+        shapes = ", ".join(str(tuple(map(int, output["shape"]))) for output in details)
+        raise CheckpointError(f"{path}: yields {shapes}, expected points (1, N, 2) and perhaps their spread (1, N)")
+    return points[0], spread[0] if spread else None
+
+
+def litert_function(path, threads):
+    """A LiteRT file as a function of images (B, S, S, 3) float32 to their points (B, N, 2)."""
+    return LiteRTModel(path, threads).predict_on_batch
