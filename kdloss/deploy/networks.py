@@ -12,8 +12,10 @@ import numpy as np
 from keras import layers
 
 from kdloss.data.schemes import LandmarkScheme
+from kdloss.deploy.litert import export_litert
+from kdloss.deploy.onnx import export_onnx
 from kdloss.deploy.representative import representative_crops
-from kdloss.deploy.runtimes import RUNTIMES
+from kdloss.deploy.runtimes import RUNTIMES, SUFFIXES
 from kdloss.deploy.timing import NetworkFile, measure_memory, time_in_turns
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.evaluation.comparison import distinct_labels
@@ -210,10 +212,14 @@ def _write_files(network, runtimes, folder, prepared, announce):
     folder.mkdir()
     files = []
     for name in runtimes:
-        runtime = RUNTIMES[name]
-        file = NetworkFile(network.label, network.image_size, name, folder / f"{name}{runtime.suffix}")
-        runtime.write(network.model, file.path, _calibration(network, prepared) if runtime.precision == "int8" else None)
-        files.append(file)
+        form, precision = RUNTIMES[name].form, RUNTIMES[name].precision
+        path = folder / f"{name}{SUFFIXES[form]}"
+        if form == "keras":
+            network.model.save(path)
+        else:
+            export = export_litert if form == "litert" else export_onnx
+            export(network.model, path, precision, _calibration(network, prepared) if precision == "int8" else None)
+        files.append(NetworkFile(network.label, network.image_size, name, path))
     return files
 
 

@@ -1,4 +1,4 @@
-"""Crops of faces that stand for a data set: they decide the scales of 8 bits, and exported files are compared on them."""
+"""Crops of faces that stand for a data set, to set the scales of 8 bits and to compare exported files."""
 
 import numpy as np
 

@@ -13,32 +13,11 @@ from kdloss.evaluation.tables import Column, Row, Table
 MARKERS = dict(zip(RUNTIMES, ("o", "s", "D", "^", "P", "X", "v"), strict=True))
 
 
-def inference_tables(record):
-    """The tables of a record of ``kdloss.benchmark inference``: ``networks``, ``files`` and ``times``."""
+def record_tables(record):
+    """The tables of a record: ``networks``, ``files`` and ``times`` of networks, or ``folder`` of photographs."""
+    if "faces" in record:
+        return {"folder": _folder(record)}
     return {"networks": _networks(record), "files": _files(record), "times": _times(record)}
-
-
-def folder_tables(record):
-    """The table of a record of ``kdloss.benchmark predict``: ``folder``."""
-    columns = [
-        ("threads", None, lambda row: "TensorFlow's" if row["threads"] is None else str(row["threads"])),
-        *_spread("faces_per_second", 1, "faces/s"),
-        *_spread("ratio", 2, "x loop"),
-        ("px apart", 2, lambda row: row["difference"]["median"]),
-        ("at most", 2, lambda row: row["difference"]["largest"]),
-    ]
-    settings, faces = record["settings"], record["faces"]
-    notes = [
-        f"{faces['n']} {_rendered(faces)}{faces['split']} faces of {faces['dataset']}, each a JPEG file of "
-        f"{faces['side']} px with its box; reading and cutting included",
-        f"median, least and most of {settings['rounds']} rounds in turns, each way in a process of its own, after a "
-        "round to warm up",
-        "x loop: faces a second to those of the first row, within each round",
-        "px apart: distances of the points from those of the first row, in pixels of the files: median and largest",
-        *_machine_notes(record),
-    ]
-    title = f"{record['model']}: faces of a folder"
-    return {"folder": _table(title, "way", "way", columns, record["rows"], notes)}
 
 
 def accuracy_figure(record):
@@ -150,6 +129,28 @@ def _times(record):
         *_machine_notes(record),
     ]
     return _table("Time of one image", "network", "model", columns, record["rows"], notes)
+
+
+def _folder(record):
+    columns = [
+        ("threads", None, lambda row: "TensorFlow's" if row["threads"] is None else str(row["threads"])),
+        *_spread("faces_per_second", 1, "faces/s"),
+        *_spread("ratio", 2, "x loop"),
+        ("px apart", 2, lambda row: row["difference"]["median"]),
+        ("at most", 2, lambda row: row["difference"]["largest"]),
+    ]
+    settings, faces = record["settings"], record["faces"]
+    notes = [
+        f"{faces['n']} {_rendered(faces)}{faces['split']} faces of {faces['dataset']}, each a JPEG file of "
+        f"{faces['side']} px with its box; reading and cutting included",
+        f"median, least and most of {settings['rounds']} rounds in turns, each way in a process of its own, after a "
+        "round to warm up",
+        "x loop: faces a second to those of the first row, within each round",
+        "px apart: distances of the points from those of the first row, in pixels of the files: median and largest",
+        *_machine_notes(record),
+    ]
+    title = f"{record['model']}: faces of a folder"
+    return _table(title, "way", "way", columns, record["rows"], notes)
 
 
 def _table(title, heading, label, columns, records, notes):

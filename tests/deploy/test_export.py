@@ -107,6 +107,6 @@ def test_a_failure_leaves_nothing(run, workplace, monkeypatch):
     def fails(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kdloss.deploy.onnx.halved", fails)
+    monkeypatch.setattr("kdloss.deploy.onnx._halved", fails)
     assert export.main(["--checkpoint", str(run), "--format", "onnx", "--precision", "fp16"]) == 130
     assert not list(workplace.iterdir())

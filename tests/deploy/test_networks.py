@@ -1,10 +1,10 @@
-"""Multiply-accumulates: by hand, and against the papers."""
+"""Multiply-accumulates of networks: by hand, and against the papers."""
 
 import keras
 import pytest
 from keras import Input, Model, layers
 
-from kdloss.deploy.macs import count_macs
+from kdloss.deploy.networks import count_macs
 from kdloss.errors import ConfigError
 
 # Layer, on an input of 8 x 8 x 4, and its multiply-accumulates: numbers out (or in) times taps times channels.
