@@ -23,8 +23,7 @@ from kdloss.evaluation.tables import json_table, text_table
 from kdloss.files import require_place, write_whole
 from kdloss.inference.confidence import Confidence, store_confidence
 from kdloss.inference.confidence_fit import measure_confidence, reliability
-from kdloss.inference.metadata import with_confidence
-from kdloss.inference.readers import check_reader, load_reader
+from kdloss.inference.readers import find_model
 from kdloss.machine import environment
 from kdloss.models.checkpoint import require_scheme
 
@@ -34,9 +33,8 @@ def main(argv=None):
     typed = sys.argv[1:] if argv is None else argv
     args = _parser().parse_args(argv)
     prepared = check_data(args.dataset, args.data)
-    file, card = check_reader(args.checkpoint)
-    reader = None if card else load_reader(args.checkpoint)  # LiteRT and ONNX Runtime take no seconds to load
-    card = with_confidence(card, file) if card else reader.card
+    model = find_model(args.checkpoint)
+    file, card = model.path, model.card
     if args.plot and args.plot.suffix != ".png":
         raise ConfigError(f"--plot {args.plot}: expected a name that ends in .png")
     for flag in ("json", "plot"):
@@ -58,7 +56,7 @@ def main(argv=None):
         confidence = Confidence.from_json(card["confidence"], prepared.scheme.num_points)
     else:
         prepared.indices("val")
-    reader = reader or load_reader(args.checkpoint)
+    reader = model.load()
     if confidence is None:
         confidence = measure_confidence(reader, prepared, policy)
         print(f"wrote {store_confidence(file, confidence)}, measured on {confidence.faces} validation faces")

@@ -24,10 +24,11 @@ from kdloss.errors import CheckpointError, ConfigError, exits_on_user_error
 from kdloss.evaluation.evaluation import load_checkpoint, name_of
 from kdloss.files import require_place
 from kdloss.inference.litert_reader import LiteRTModel
-from kdloss.inference.metadata import read_metadata, with_confidence
+from kdloss.inference.metadata import read_metadata
 from kdloss.inference.onnx_reader import OnnxModel
+from kdloss.inference.readers import find_model
 from kdloss.machine import keras_backend
-from kdloss.models.checkpoint import loadable_card, require_scheme
+from kdloss.models.checkpoint import require_scheme
 from kdloss.models.locate import checkpoint_path
 from kdloss.pretrained import describe
 
@@ -56,7 +57,7 @@ def main(argv=None):
     file = checkpoint_path(args.checkpoint)
     if file.suffix != ".keras":
         raise CheckpointError(f"{file}: expected a .keras checkpoint, or a run folder: others are not exported")
-    card = with_confidence(loadable_card(file), file) | {"source_sha256": describe(file)["sha256"]}
+    card = find_model(args.checkpoint).card | {"source_sha256": describe(file)["sha256"]}
     out = args.out or Path(f"{name_of(args.checkpoint)[0]}-{args.precision if suffix else args.format}{suffix}")
     require_place(out, folder=not suffix)
     prepared = None

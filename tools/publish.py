@@ -36,7 +36,7 @@ from kdloss.models.checkpoint import read_card
 from kdloss.pretrained import CARD, FILES, HALF, INT8, MODEL, describe
 from kdloss.training.runs import FINISHED
 
-TEMPLATE = Path(__file__).with_name("model_card.md")
+TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 ROBUSTNESS = 100  # test faces; each costs 78 predictions
 SPLITS = {"test": "Test split", "val": "Validation split"}
 TEACHERS = ("tough", "tolerant", "feature_teacher")

@@ -11,7 +11,6 @@ import keras
 import numpy as np
 from keras import layers
 
-from kdloss.data.schemes import LandmarkScheme
 from kdloss.deploy.litert import export_litert
 from kdloss.deploy.onnx import export_onnx
 from kdloss.deploy.representative import representative_crops
@@ -22,7 +21,7 @@ from kdloss.evaluation.comparison import distinct_labels
 from kdloss.evaluation.evaluation import LoadedModel, check_checkpoint, evaluate_loaded, load_checkpoint
 from kdloss.models import build_model
 from kdloss.models.architectures import architecture_names, require_side
-from kdloss.models.locate import EXPORTED, checkpoint_path, is_published_student
+from kdloss.models.locate import EXPORTED, checkpoint_path
 
 NOISE_IMAGES = 8  # stand for faces when there are none
 
@@ -77,15 +76,16 @@ def find_networks(archs, points, sizes, checkpoints, scheme=None):
     untrained = list(itertools.product(architecture_names() if "all" in archs else archs, sizes))
     for arch, size in untrained:
         require_side(arch, size)
-    trained = [(path, _checked_scheme(path, scheme)) for path in checkpoints]
+    for path in checkpoints:
+        check_checkpoint(path, scheme)
 
     def networks():
         for arch, size in untrained:
             keras.utils.clear_session(free_memory=True)
             yield Network(f"{arch}, {size} px", arch, build_model(arch, points, size))
-        for path, own_scheme in trained:
+        for path in checkpoints:
             keras.utils.clear_session(free_memory=True)
-            yield _trained(path, own_scheme)
+            yield _trained(path, scheme)
 
     return networks()
 
@@ -173,17 +173,6 @@ _MACS = {
     layers.BatchNormalization: lambda layer, inputs, outputs: 0,
     layers.Normalization: lambda layer, inputs, outputs: 0,
 }
-
-
-def _checked_scheme(path, scheme):
-    """The `LandmarkScheme` to load a checkpoint for. A published student has none of its own: any of as many points."""
-    check_checkpoint(path, scheme)
-    if not is_published_student(checkpoint_path(path)):
-        return scheme
-    from kdloss.models.published_student import load_published_student
-
-    student = load_published_student(checkpoint_path(path))
-    return scheme or LandmarkScheme.plain(student.output_shape[1])
 
 
 def _trained(path, scheme):

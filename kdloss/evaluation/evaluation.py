@@ -9,14 +9,13 @@ import numpy as np
 from kdloss import pretrained
 from kdloss.data.geometry import BoxPolicy, FaceCrop, transform_points
 from kdloss.data.prepared import PreparedDataset
-from kdloss.errors import CheckpointError, ConfigError
 from kdloss.evaluation import metrics
 from kdloss.evaluation.protocol import evaluate_points, missing_faces
-from kdloss.inference.readers import load_reader
-from kdloss.models.checkpoint import load_model, loadable_card, require_scheme
-from kdloss.models.locate import EXPORTED, checkpoint_path, is_published_student
+from kdloss.inference.readers import KerasReader, find_model
+from kdloss.models.locate import EXPORTED, checkpoint_path
 
 MEAN_SHAPE = "mean training shape"
+_RECORDED = ("dataset", "arch", "kind", "method", "image_size")  # of a model's card, in ``metrics.json``
 
 
 @dataclass(frozen=True)
@@ -152,90 +151,43 @@ def name_of(path):
 
 
 def check_checkpoint(path, scheme=None, readout=None):
-    """The `BoxPolicy` that `load_checkpoint` is going to find; raises what that does, as far as it shows without Keras.
+    """The `BoxPolicy` of a checkpoint; raises what `load_checkpoint` does, as far as it shows without Keras.
 
     Args:
         path, readout: see `load_checkpoint`.
-        scheme: that too, or None: it is not known yet.
+        scheme: that too, or None if it is not known yet.
     """
-    given, path = str(path), checkpoint_path(path)
-    if is_published_student(path):
-        if readout:
-            raise ConfigError(f"--readout {readout}: {path} is a published student, a regressor: leave it out")
-        return BoxPolicy.parse("paper")
-    if path.suffix not in EXPORTED:
-        card = loadable_card(path, readout)
-    elif readout:
-        raise ConfigError(f"--readout {readout}: {given} holds the read-out that it was exported with: leave it out")
-    else:
-        card = load_reader(path).card  # neither LiteRT nor ONNX Runtime takes long
-    if scheme is not None:
-        require_scheme(card, scheme, path)
-    return BoxPolicy.parse(card["box"])
+    return BoxPolicy.parse(find_model(path, readout=readout, scheme=scheme).card["box"])
 
 
 def load_checkpoint(path, scheme, readout=None):
     """Loads a checkpoint, an exported file or a published student as a `LoadedModel` for a landmark scheme.
 
     Args:
-        path: of the checkpoint or of a LiteRT or ONNX file, or the name of a shipped model or of one of its files.
+        path, readout: see `kdloss.inference.readers.find_model`.
         scheme: the `LandmarkScheme` of the faces.
-        readout: see `kdloss.models.checkpoint.load_model`.
 
     Raises:
         CheckpointError: no such file, damaged, or for another landmark scheme.
         ConfigError: a read-out of a network that has none.
     """
-    check_checkpoint(path, scheme, readout)
-    given, path = str(path), checkpoint_path(path)
-    if is_published_student(path):
-        return _published_student(path, scheme)
+    found = find_model(path, readout=readout, scheme=scheme)
+    given, path, reader = str(path), found.path, found.load()
+    record = {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
+    record |= {key: reader.card[key] for key in _RECORDED if key in reader.card}
+    label, run = name_of(given) if path.suffix == ".keras" else (path.stem, None)
     if path.suffix in EXPORTED:
-        return _exported(path, given)
-    model, card = load_model(path, readout)
-    record = _file_record(path) | {
-        key: card[key] for key in ("dataset", "arch", "kind", "method", "image_size") if key in card
-    }
-    label, run = name_of(given)
-    if path == pretrained.ROOT / given / pretrained.MODEL:
-        # Where the package lies is the machine's own; the name says more.
-        record["path"] = given
-    if readout:
-        record |= {"readout": readout}
-        label += f", {readout} read-out"
-    return LoadedModel(model, BoxPolicy.parse(card["box"]), label, record, run)
-
-
-def _exported(path, given):
-    reader = load_reader(path)
-    record = _file_record(path) | {
-        key: reader.card[key] for key in ("dataset", "arch", "kind", "method", "image_size") if key in reader.card
-    }
-    label = path.name
-    if path.parent.parent == pretrained.ROOT:
+        label = path.name
+    if path == pretrained.ROOT / given / pretrained.MODEL or (
+        path.suffix in EXPORTED and path.parent.parent == pretrained.ROOT
+    ):
+        # The path of the package is the machine's own; the name says more.
         label = record["path"] = given
-    return LoadedModel(reader, BoxPolicy.parse(reader.card["box"]), label, record)
-
-
-def _published_student(path, scheme):
-    from kdloss.models.published_student import load_published_student
-
-    model = load_published_student(path)
-    if model.output_shape[1] != scheme.num_points:
-        raise CheckpointError(
-            f"{path}: reads {model.output_shape[1]} points, expected the {scheme.num_points} of scheme {scheme.name}: "
-            "give a checkpoint of this data set"
-        )
-    record = _file_record(path) | {
-        "arch": "mobilenetv2",
-        "kind": "published student",
-        "image_size": model.input_shape[1],
-    }
-    return LoadedModel(model, BoxPolicy.parse("paper"), path.stem, record)
-
-
-def _file_record(path):
-    return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
+    if readout:
+        record["readout"] = readout
+        label += f", {readout} read-out"
+    model = reader.network if isinstance(reader, KerasReader) else reader
+    return LoadedModel(model, BoxPolicy.parse(reader.card["box"]), label, record, run)
 
 
 def evaluate_loaded(

@@ -17,8 +17,8 @@ from kdloss.errors import ConfigError, DataError
 from kdloss.inference.box_calibration import read_calibration, stored_calibration
 from kdloss.inference.confidence import Confidence
 from kdloss.inference.detectors import SMALLEST_FACE, box_iou
-from kdloss.inference.detectors import detector as detector_of
-from kdloss.inference.readers import check_reader, load_reader, read_faces
+from kdloss.inference.detectors import detector as find_detector
+from kdloss.inference.readers import find_model, read_faces
 from kdloss.inference.sources import checked_boxes
 
 # Detectors see a photograph with its shorter side at most this long, pixels, or so long that the smallest face searched
@@ -52,7 +52,7 @@ class Face:
 
 
 class Landmarker:
-    """Reads landmarks off photographs. Not to be used by several threads at once.
+    """Reads landmarks off photographs. Only one thread at a time may use it.
 
     Attributes:
         name: of the model, as it was asked for.
@@ -60,26 +60,24 @@ class Landmarker:
         scheme: the `LandmarkScheme` of its points.
         policy: the `BoxPolicy` that it was trained in.
         confidence: the `Confidence` of its points, or None.
-        detector: a `kdloss.inference.detectors.Detector`, or None: then `detect` needs boxes that others found.
+        detector: a `kdloss.inference.detectors.Detector`, or None: then `detect` cannot be used.
     """
 
-    def __init__(self, name, reader, detector=None, *, detector_calibration=None, smallest_face=SMALLEST_FACE):
+    def __init__(self, name, reader, detector=None, calibration=None, smallest_face=SMALLEST_FACE):
         """
         Args:
             name, reader, detector: see above.
-            detector_calibration, smallest_face: see `load`.
+            calibration: the `BoxCalibration` of the detector for the model.
+            smallest_face: see `load`.
 
         Raises:
-            ConfigError: the detector's boxes cannot stand for those that the model was trained in.
             CheckpointError: what the reader's card says of its confidence is damaged.
         """
-        self.name, self.reader, self.detector = name, reader, detector
+        self.name, self.reader, self.detector, self._calibration = name, reader, detector, calibration
         self._side = max(DETECTION_SIDE, round(SMALLEST_SEEN / smallest_face))
         self.scheme, self.policy = LandmarkScheme.from_json(reader.card["scheme"]), BoxPolicy.parse(reader.card["box"])
         measured = reader.card.get("confidence")
         self.confidence = Confidence.from_json(measured, self.scheme.num_points) if measured else None
-        if detector:
-            self._calibration = _calibration(name, reader.card, detector, detector_calibration)
 
     @classmethod
     def load(
@@ -96,37 +94,38 @@ class Landmarker:
         """Loads a model and a detector.
 
         Args:
-            name_or_path: a shipped model's name (its LiteRT file in 16 bits, which needs no TensorFlow; on a GPU its
-                Keras file) or one of its files, a run folder, or a ``.keras``, ``.tflite`` or ``.onnx`` file.
+            name_or_path: see `kdloss.inference.readers.find_model`. The name of a shipped model means its LiteRT file
+                in 16 bits, which needs no TensorFlow; on a GPU its Keras file.
             detector: one of `kdloss.inference.detectors.DETECTORS`, or None.
             detector_model: file of a detector that does not come with a library, such as ``yunet``.
-            detector_calibration: file of `kdloss.inference.box_calibration`; None: what the package knows.
+            detector_calibration: file of `kdloss.inference.box_calibration`; None: that of the package.
             smallest_face: side of the smallest face searched for in photographs, a share of the shorter side, 0.02 to
                 1: smaller faces cost time (of lbp 0.05 five times that of 0.1).
-            device, threads: see `kdloss.inference.readers.load_reader`.
+            device, threads: see `kdloss.inference.readers.find_model`.
 
         Raises:
             CheckpointError: no such model, damaged, or not one of this project's.
             ConfigError: no such detector or device, not installed, or not calibrated for the model.
         """
-        where = {"device": device, "threads": threads}
-        how = {"detector_calibration": detector_calibration, "smallest_face": smallest_face}
-        return cls.checked(name_or_path, detector, detector_model, **how, **where)()
+        return cls.loader(
+            name_or_path, detector, detector_model, detector_calibration, smallest_face, device, threads
+        )()
 
     @classmethod
-    def checked(cls, name_or_path, detector, detector_model, detector_calibration, smallest_face, **where):
-        """A function that does what `load` does; what is wrong shows now, as far as it does without Keras."""
+    def loader(
+        cls, name_or_path, detector, detector_model, detector_calibration, smallest_face, device="auto", threads=None
+    ):
+        """Checks the arguments of `load` as far as that goes without Keras; returns a function that loads."""
         if not 0.02 <= smallest_face <= 1:
             raise ConfigError(f"--smallest-face {smallest_face}: expected a share of the shorter side, 0.02 to 1")
-        shipped = str(name_or_path) in pretrained.names() and where["device"] != "gpu"
-        file = f"{name_or_path}/{pretrained.HALF}" if shipped else name_or_path
-        _, card = check_reader(file, **where)
-        how = {"photographs": True, "model": detector_model, "smallest": smallest_face}
-        found = detector_of(detector, **how) if detector else None
-        if found and card:
-            _calibration(name_or_path, card, found, detector_calibration)
-        how = {"detector_calibration": detector_calibration, "smallest_face": smallest_face}
-        return lambda: cls(str(name_or_path), load_reader(file, **where), found, **how)
+        name = str(name_or_path)
+        light = name in pretrained.names() and device != "gpu"
+        model = find_model(f"{name}/{pretrained.HALF}" if light else name, device=device, threads=threads)
+        if detector is None:
+            return lambda: cls(name, model.load(), smallest_face=smallest_face)
+        finder = find_detector(detector, photographs=True, model=detector_model, smallest=smallest_face)
+        calibration = _calibration(name, model.card, finder, detector_calibration)
+        return lambda: cls(name, model.load(), finder, calibration, smallest_face)
 
     def detect(self, image):
         """Finds the faces of an image and their landmarks.

@@ -9,18 +9,11 @@ import zipfile
 from pathlib import Path
 
 from kdloss.errors import CheckpointError
-from kdloss.inference.confidence import stored_confidence
 from kdloss.models.card import CARD, archived_card, parsed_card
 
 IMAGE, POINTS, SPREAD = "image", "points", "spread"
 LITERT, ONNX, ASSETS = ".tflite", ".onnx", "assets.extra"
 REMEDY = "export it again"
-
-
-def with_confidence(card, file):
-    """The card of a checkpoint with what was measured of its confidence, if that was: inside the file, or beside it."""
-    found = card.get("confidence") or stored_confidence(file)
-    return card | ({"confidence": found} if found else {})
 
 
 def read_metadata(path):

@@ -1,6 +1,7 @@
 """How commands are told which model reads faces, and what finds them: the options, and the landmarker they ask for."""
 
 from kdloss.inference.detectors import SMALLEST_FACE
+from kdloss.inference.landmarker import Landmarker
 from kdloss.inference.readers import DEVICES
 
 DETECTOR = "lbp"
@@ -34,18 +35,13 @@ def add_landmarker_options(parser, detectors, detector_help):
 
 
 def check_landmarker(args, checkpoint, *, detects=True):
-    """Checks parsed options for a checkpoint; returns what loads their `Landmarker`, see `Landmarker.checked`.
-
-    ``detects``: whether it needs a detector.
-    """
-    from kdloss.inference.landmarker import Landmarker
-
-    return Landmarker.checked(
+    """`Landmarker.loader` of a checkpoint and parsed options; ``detects``: whether it needs a detector."""
+    return Landmarker.loader(
         checkpoint,
         (args.detector or DETECTOR) if detects else None,
         args.detector_model,
         args.detector_calibration,
         args.smallest_face,
-        device=args.device,
-        threads=args.threads,
+        args.device,
+        args.threads,
     )

@@ -1,23 +1,25 @@
-"""Readers: a network, whatever file and runtime it comes in, as one thing that reads crops.
+"""Readers: a model, whatever file and runtime it comes in, as one thing that reads crops of faces.
 
-A reader has ``input_shape`` (None, S, S, 3), ``output_shape`` (None, N, 2), ``card`` (what its file says of it, or
-None), ``predict_on_batch(images)`` for points alone and ``read(images)`` for (points, spread): unit points (B, N, 2)
-and how far heatmaps spread (B, N), None without heatmaps. Images are (B, S, S, 3) RGB 0..255.
+A reader has ``input_shape`` (None, S, S, 3), ``output_shape`` (None, N, 2) and ``card`` (what its file says of it, or
+None). ``read(images)`` returns (points, spread): unit points (B, N, 2) and the spread of their heatmaps (B, N), which
+is None without heatmaps; ``predict_on_batch(images)`` returns the points alone. Images are (B, S, S, 3) RGB 0..255.
 """
 
 import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from kdloss.data.geometry import FaceCrop
 from kdloss.errors import CheckpointError, ConfigError
-from kdloss.inference.confidence import SPREAD, VIEWS, second_view, views_signal
+from kdloss.inference.confidence import SPREAD, VIEWS, second_view, stored_confidence, views_signal
 from kdloss.inference.litert_reader import LiteRTModel
-from kdloss.inference.metadata import with_confidence
 from kdloss.inference.onnx_reader import OnnxModel
 from kdloss.machine import may_have_accelerator, usable_cores
-from kdloss.models.checkpoint import load_model, loadable_card
-from kdloss.models.locate import EXPORTED, checkpoint_path
+from kdloss.models.checkpoint import load_model, loadable_card, require_backend, require_scheme
+from kdloss.models.locate import EXPORTED, PUBLISHED_STUDENT, checkpoint_path, is_published_student
 
 MOST_THREADS = 256
 DEVICES = ("auto", "cpu", "gpu")
@@ -25,13 +27,78 @@ _AT_ONCE = 8  # crops in one batch
 _NO_GPU = "--device gpu: Keras sees none here: leave --device out, or install a back end with CUDA"
 
 
+@dataclass(frozen=True)
+class ModelFile:
+    """A model that was found and checked, and not loaded yet where that takes Keras.
+
+    Args:
+        path: its file.
+        card: what the file says of itself, and the confidence that was measured for it.
+        load: a function without arguments that returns the reader.
+    """
+
+    path: Path
+    card: dict
+    load: Callable
+
+
+def find_model(name_or_path, *, device="auto", threads=None, readout=None, scheme=None):
+    """Finds a model and checks all that shows without Keras. LiteRT and ONNX files, which open fast, are opened.
+
+    Args:
+        name_or_path: a run folder, a ``.keras`` file, a ``.tflite`` or ``.onnx`` file of `kdloss.export`, the ``.h5``
+            of a published student, a shipped model's name, or one of its files (``mobilenetv2-300w/int8.tflite``).
+        device: ``cpu``, ``gpu``, or ``auto``: a GPU for Keras if it sees one, the CPU for LiteRT and ONNX files.
+        threads: of LiteRT and ONNX files; None: one for each core. Keras chooses for itself.
+        readout: of a heatmap network in a Keras file, see `kdloss.models.checkpoint.load_model`.
+        scheme: the `LandmarkScheme` of the points that it has to read; None: any. Published students name no points, so
+            their number has to fit.
+
+    Returns:
+        A `ModelFile`.
+
+    Raises:
+        CheckpointError: no such file, damaged, not one of this project's, or for another scheme.
+        ConfigError: a device that is not there or that the file cannot run on, threads of a Keras model, or a read-out
+            of a network that has none.
+    """
+    if device not in DEVICES:
+        raise ConfigError(f"--device {device}: expected one of {', '.join(DEVICES)}")
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise ConfigError(f"--threads {threads}: expected 1 to {MOST_THREADS}")
+    path = checkpoint_path(name_or_path)
+    if path.suffix in EXPORTED:
+        if readout:
+            raise ConfigError(
+                f"--readout {readout}: {name_or_path} holds the read-out that it was exported with: leave it out"
+            )
+        card, load = _opened(path, device, threads or usable_cores())
+    elif threads is not None:
+        raise ConfigError(f"--threads {threads}: {path.name} runs in Keras, which chooses for itself: leave it out")
+    elif device == "gpu" and not may_have_accelerator():
+        raise ConfigError(_NO_GPU)
+    else:
+        card, load = (_published if is_published_student(path) else _checkpoint)(path, device, readout)
+    if scheme:
+        _require_scheme(card, scheme, path)
+    return ModelFile(path, card, load)
+
+
+def load_reader(name_or_path, *, device="auto", threads=None, readout=None):
+    """The reader of a model; arguments and errors are those of `find_model`."""
+    return find_model(name_or_path, device=device, threads=threads, readout=readout).load()
+
+
 class KerasReader:
     """A Keras model of this project as a reader.
 
     Args:
         model: images (B, S, S, 3) -> (B, N, 2) unit points.
-        card: see above.
+        card: its card, or None.
         device: ``auto`` (Keras' choice), ``cpu`` or ``gpu``.
+
+    Attributes:
+        network: the Keras model itself, for training, export and evaluation in large batches.
 
     Raises:
         ConfigError: ``gpu`` where Keras sees none.
@@ -40,8 +107,9 @@ class KerasReader:
     def __init__(self, model, card=None, device="auto"):
         from kdloss.models import deployed
 
-        self.card, self.input_shape, self.output_shape = card, model.input_shape, model.output_shape
-        self._model, self._device = deployed(model), device
+        self.network, self.card = model, card
+        self.input_shape, self.output_shape = model.input_shape, model.output_shape
+        self._deployed, self._device = deployed(model), device
         if device == "gpu" and not _keras_gpus():
             raise ConfigError(_NO_GPU)
 
@@ -61,58 +129,8 @@ class KerasReader:
         padded = np.zeros((size, *images.shape[1:]), np.float32)
         padded[: len(images)] = images
         with keras.device(f"{self._device}:0") if self._device != "auto" else contextlib.nullcontext():
-            found = self._model.predict_on_batch(padded)
+            found = self._deployed.predict_on_batch(padded)
         return {name: np.asarray(values)[: len(images)] for name, values in found.items()}
-
-
-def check_reader(name_or_path, *, device="auto", threads=None):
-    """The file that `load_reader` reads, and the card of one that Keras runs, else None.
-
-    Raises what that does, as far as it shows before a network library is imported.
-    """
-    if device not in DEVICES:
-        raise ConfigError(f"--device {device}: expected one of {', '.join(DEVICES)}")
-    if threads is not None and not 1 <= threads <= MOST_THREADS:
-        raise ConfigError(f"--threads {threads}: expected 1 to {MOST_THREADS}")
-    file = checkpoint_path(name_or_path)
-    if file.suffix == ".tflite" and device == "gpu":
-        raise ConfigError(f"--device gpu: {file.name} is a LiteRT file, which runs on the CPU: give the .keras file")
-    if file.suffix in EXPORTED:
-        return file, None
-    if threads is not None:
-        raise ConfigError(f"--threads {threads}: {file.name} runs in Keras, which chooses for itself: leave it out")
-    if device == "gpu" and not may_have_accelerator():
-        raise ConfigError(_NO_GPU)
-    return file, loadable_card(file)
-
-
-def load_reader(name_or_path, *, device="auto", threads=None):
-    """Loads a reader.
-
-    Args:
-        name_or_path: a ``.keras`` file or run folder, a ``.tflite`` or ``.onnx`` file of `kdloss.export`, a shipped
-            model's name, or one of its files (``mobilenetv2-300w/int8.tflite``).
-        device: ``cpu``, ``gpu``, or ``auto``: a GPU for Keras if it sees one, the CPU for LiteRT and ONNX files.
-        threads: of LiteRT and ONNX files; None: one for each core. Keras chooses for itself.
-
-    Raises:
-        CheckpointError: no such file, damaged, or not one of this project's.
-        ConfigError: a device that is not there or that the file cannot run on, or threads of a Keras model.
-    """
-    file, _ = check_reader(name_or_path, device=device, threads=threads)
-    if file.suffix == ".tflite":
-        reader = LiteRTModel(file, threads or usable_cores())
-    elif file.suffix == ".onnx":
-        reader = OnnxModel(file, threads or usable_cores(), "gpu" if device == "gpu" else "cpu")
-    else:
-        reader = KerasReader(*load_model(file), device)
-    if reader.card is None:
-        raise CheckpointError(
-            f"{file}: does not say which landmarks it reads, so it is no file of kdloss: make one with python -m "
-            "kdloss.export"
-        )
-    reader.card = with_confidence(reader.card, file)
-    return reader
 
 
 def read_faces(reader, images, boxes, signal=None):
@@ -149,6 +167,56 @@ def signal_of(reader):
     """The name of the signal that tells a reader's good points from bad ones."""
     blank = np.zeros((1, *reader.input_shape[1:]), np.uint8)
     return VIEWS if reader.read(blank)[1] is None else SPREAD
+
+
+def _opened(path, device, threads):
+    """Card and loader of an exported file, which is opened now."""
+    if path.suffix == ".onnx":
+        reader = OnnxModel(path, threads, "gpu" if device == "gpu" else "cpu")
+    elif device == "gpu":
+        raise ConfigError(f"--device gpu: {path.name} is a LiteRT file, which runs on the CPU: give the .keras file")
+    else:
+        reader = LiteRTModel(path, threads)
+    if reader.card is None:
+        raise CheckpointError(
+            f"{path}: does not say which landmarks it reads, so it is no file of kdloss: make one with python -m "
+            "kdloss.export"
+        )
+    reader.card = _with_confidence(reader.card, path)
+    return reader.card, lambda: reader
+
+
+def _published(path, device, readout):
+    """Card and loader of a student that the authors of KD-Loss published."""
+    from kdloss.models.published_student import load_published_student, published_card
+
+    require_backend()
+    if readout:
+        raise ConfigError(f"--readout {readout}: {path} is a published student, a regressor: leave it out")
+    card = published_card(path)
+    return card, lambda: KerasReader(load_published_student(path), card, device)
+
+
+def _checkpoint(path, device, readout):
+    """Card and loader of a Keras file of this project."""
+    card = _with_confidence(loadable_card(path, readout), path)
+    return card, lambda: KerasReader(load_model(path, readout)[0], card, device)
+
+
+def _with_confidence(card, path):
+    """A card with the confidence that was measured for the model, which the card holds or a file beside the model."""
+    found = card.get("confidence") or stored_confidence(path)
+    return card | ({"confidence": found} if found else {})
+
+
+def _require_scheme(card, scheme, path):
+    if card.get("kind") != PUBLISHED_STUDENT:
+        require_scheme(card, scheme, path)
+    elif len(card["scheme"]["names"]) != scheme.num_points:
+        raise CheckpointError(
+            f"{path}: reads {len(card['scheme']['names'])} points, expected the {scheme.num_points} of scheme "
+            f"{scheme.name}: give a checkpoint of this data set"
+        )
 
 
 def _cut(crops, images):

@@ -8,6 +8,7 @@ from pathlib import Path
 from kdloss import pretrained
 from kdloss.errors import CheckpointError, ConfigError
 
+PUBLISHED_STUDENT = "published student"  # the kind in a card of the students that the authors of KD-Loss published
 EXPORTED = (".tflite", ".onnx")  # suffixes of files that hold a network as a runtime takes it
 
 # EfficientNet-Lite by number -> name and SHA-256 of the file of its ImageNet weights

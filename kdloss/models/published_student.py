@@ -5,16 +5,16 @@ Read in the authors' code, so certain: MobileNetV2 (alpha 1), global average poo
 pixels of that crop. Their 300-W test crops are `BoxPolicy` ``paper``: ground-truth box + 10 px, stretched to a square.
 """
 
+import contextlib
 from pathlib import Path
 
 import h5py
-import keras
 import numpy as np
 
 from kdloss.data.hdf5 import foreign_part
+from kdloss.data.schemes import LandmarkScheme
 from kdloss.errors import CheckpointError
-from kdloss.models.build import build_model
-from kdloss.models.regressors import HEAD
+from kdloss.models.locate import PUBLISHED_STUDENT
 
 SIZE = 224
 
@@ -24,7 +24,7 @@ _MAX_POINTS = 1000  # far more than any scheme has; a kernel of this shape is sm
 _EXPECTED = f"expected the authors' MobileNetV2 (alpha 1) with last layer {_LEGACY_HEAD}"
 
 
-def load_published_student(path) -> keras.Model:
+def load_published_student(path):
     """Loads a student that the authors published, or one trained with their code.
 
     Only arrays are read, by the layers' names: the network that the file describes is not built, nothing in it is
@@ -42,10 +42,31 @@ def load_published_student(path) -> keras.Model:
         CheckpointError: damaged; a layer is missing, of another shape, or not part of this network; numbers that lie in
             another file.
     """
+    with _arrays(path) as arrays:
+        return _load(path, arrays)
+
+
+def published_card(path):
+    """The card of a student that the authors published, a dict as `kdloss.models.checkpoint.read_card` returns it.
+
+    Its scheme numbers the points, because the file does not name them. No network library is imported.
+
+    Args:
+        path: see `load_published_student`, whose errors it raises as far as the last layer shows them.
+    """
+    with _arrays(path) as arrays:
+        scheme = LandmarkScheme.plain(_num_points(path, arrays))
+    facts = {"arch": "mobilenetv2", "kind": PUBLISHED_STUDENT, "image_size": SIZE, "box": "paper"}
+    return facts | {"scheme": scheme.to_json()}
+
+
+@contextlib.contextmanager
+def _arrays(path):
+    """Yields what `_datasets` finds in a file, which is open meanwhile."""
     path = Path(path)
     try:
         with h5py.File(path) as file:
-            return _load(path, file)
+            yield _datasets(path, file)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file: give the .h5 of a published student") from None
     except CheckpointError:
@@ -55,8 +76,10 @@ def load_published_student(path) -> keras.Model:
         raise CheckpointError(f"{path}: damaged, or no HDF5 file ({reason}): bring a whole copy") from error
 
 
-def _load(path, file):
-    arrays = _datasets(path, file)
+def _load(path, arrays):
+    from kdloss.models.build import build_model
+    from kdloss.models.regressors import HEAD
+
     model = build_model("mobilenetv2", _num_points(path, arrays), SIZE)
     rescale = model.get_layer("rescale")
     rescale.scale, rescale.offset = 1 / 255, 0.0
@@ -131,6 +154,8 @@ def _split(name, layers):
 
 
 def _legacy_name(layer, weight):
+    import keras
+
     return "depthwise_kernel" if isinstance(layer, keras.layers.DepthwiseConv2D) else weight.name
 
 

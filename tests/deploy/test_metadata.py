@@ -12,7 +12,7 @@ from kdloss.deploy.exported_files import attach
 from kdloss.deploy.savedmodel import export_savedmodel, read_savedmodel
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.inference.litert_reader import LiteRTModel
-from kdloss.inference.metadata import read_metadata, with_confidence
+from kdloss.inference.metadata import read_metadata
 from kdloss.inference.onnx_reader import OnnxModel
 from tests.deploy.conftest import EXPORTS
 from tests.training.tiny_chain import SIZE
@@ -118,12 +118,3 @@ def test_damaged_files(exported, tmp_path):
     (tmp_path / "a.onnx").write_bytes(whole[: len(whole) // 2])
     assert refused(tmp_path / "a.onnx").startswith("damaged (")
     assert refused(tmp_path / "absent.onnx").startswith("no such file")
-
-
-def test_confidence_beside_a_checkpoint_goes_along(student, run, monkeypatch):
-    card, file = student[1], run / "best.keras"
-    assert with_confidence(card, file) == card
-    monkeypatch.setattr("kdloss.inference.metadata.stored_confidence", {file: {"slope": -2.0}}.get)
-    assert with_confidence(card, file) == card | {"confidence": {"slope": -2.0}}
-    of_file = card | {"confidence": {"slope": -1.0}}
-    assert with_confidence(of_file, file) == of_file

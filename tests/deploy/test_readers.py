@@ -1,5 +1,6 @@
 """Readers: one network, whatever file it comes in, gives the same points."""
 
+import shutil
 import subprocess
 import sys
 
@@ -9,10 +10,11 @@ import pytest
 
 from kdloss import pretrained
 from kdloss.data.geometry import FaceCrop
+from kdloss.deploy.exported_files import attach
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.inference import readers
 from kdloss.inference.confidence import SPREAD, VIEWS, second_view
-from kdloss.inference.readers import KerasReader, load_reader, read_faces, signal_of
+from kdloss.inference.readers import KerasReader, find_model, load_reader, read_faces, signal_of
 from kdloss.models import build_model
 from kdloss.models.checkpoint import read_card
 from tests.deploy.conftest import BOX
@@ -85,6 +87,15 @@ def test_the_device_that_is_asked_for_is_used(files, monkeypatch):
     assert used == ["cpu:0"]
     for file in files[1:]:
         load_reader(file, threads=1, device="cpu")
+
+
+def test_cards_tell_the_confidence_of_the_file_or_of_what_lies_beside_it(student, files, tmp_path, monkeypatch):
+    assert "confidence" not in find_model(files[0]).card
+    monkeypatch.setattr(readers, "stored_confidence", lambda path: {"slope": -2.0})
+    assert find_model(files[0]).card == student[1] | {"confidence": {"slope": -2.0}}
+    file = shutil.copy(files[1], tmp_path)
+    attach(file, student[1] | {"confidence": {"slope": -1.0}})
+    assert find_model(file).card["confidence"] == {"slope": -1.0}
 
 
 def test_a_file_without_a_card_is_no_model_of_ours(exported):

@@ -14,9 +14,9 @@ import pytest
 
 from kdloss.data.geometry import from_unit
 from kdloss.errors import CheckpointError
-from kdloss.models import build_model, count_parameters, published_student
+from kdloss.models import build_model, count_parameters
 from kdloss.models.locate import is_published_student
-from kdloss.models.published_student import load_published_student
+from kdloss.models.published_student import load_published_student, published_card
 from kdloss.models.regressors import HEAD
 
 # Runs apart, because one process holds one Keras. Weights are drawn so that signals neither vanish nor blow up in any
@@ -121,7 +121,7 @@ def written(tmp_path_factory):
 @pytest.fixture
 def changed(written, tmp_path, monkeypatch):
     """``changed(change)``: a copy of a good file of weights after ``change(file)``. No network is built afresh."""
-    monkeypatch.setattr(published_student, "build_model", built_once)
+    monkeypatch.setattr("kdloss.models.build.build_model", built_once)
 
     def copy(change):
         path = Path(shutil.copy(written, tmp_path / "changed.h5"))
@@ -137,6 +137,8 @@ def test_weights_come_by_name_and_the_last_layer_takes_up_the_convention_of_the_
     path = changed(lambda file: file.move("Conv1/Conv1", "Conv1/Conv1_2"))
     model = load_published_student(path)
     assert model.input_shape == (None, 224, 224, 3)
+    card = published_card(path)
+    assert (card["image_size"], card["box"], len(card["scheme"]["names"])) == (224, "paper", 5)
     kernel, bias = model.get_layer(HEAD).get_weights()
     with h5py.File(path) as file:
         np.testing.assert_array_equal(model.get_layer("Conv1").kernel, file["Conv1/Conv1_2/kernel:0"])
@@ -214,7 +216,7 @@ def test_an_impossible_head_makes_no_network(changed, monkeypatch):
         file.create_dataset("O_L/O_L/kernel:0", (1280, 2_000_000), "f", chunks=(1, 10))  # no chunk is written
 
     path = changed(huge)
-    monkeypatch.setattr(published_student, "build_model", lambda *args: pytest.fail("a network was built"))
+    monkeypatch.setattr("kdloss.models.build.build_model", lambda *args: pytest.fail("a network was built"))
     with pytest.raises(CheckpointError, match=r"O_L has a kernel of shape \(1280, 2000000\), .*1000 points"):
         load_published_student(path)
 
