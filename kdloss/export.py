@@ -16,6 +16,7 @@ import numpy as np
 from data_prep.find import check_data, find_prepared
 from kdloss.data.datasets import DATASETS
 from kdloss.data.schemes import LandmarkScheme
+from kdloss.deploy.exported_files import PRECISIONS
 from kdloss.deploy.litert import export_litert
 from kdloss.deploy.onnx import export_onnx
 from kdloss.deploy.runtimes import not_installed
@@ -24,7 +25,7 @@ from kdloss.errors import CheckpointError, ConfigError, exits_on_user_error
 from kdloss.evaluation.evaluation import load_checkpoint, name_of
 from kdloss.files import require_place
 from kdloss.inference.litert_reader import LiteRTModel
-from kdloss.inference.metadata import read_metadata
+from kdloss.inference.metadata import LITERT, ONNX, read_metadata
 from kdloss.inference.onnx_reader import OnnxModel
 from kdloss.inference.readers import find_model
 from kdloss.machine import keras_backend
@@ -33,11 +34,7 @@ from kdloss.models.locate import checkpoint_path
 from kdloss.pretrained import describe
 
 # Format -> the suffix of its files, and its precisions.
-FORMATS = {
-    "litert": (".tflite", ("fp32", "fp16", "int8")),
-    "onnx": (".onnx", ("fp32", "fp16", "int8")),
-    "savedmodel": ("", ("fp32",)),
-}
+FORMATS = {"litert": (LITERT, PRECISIONS), "onnx": (ONNX, PRECISIONS), "savedmodel": ("", ("fp32",))}
 COMPARED = 16  # faces on which the file is compared with the network
 
 

@@ -48,17 +48,6 @@ class Network:
         """The side of its images in pixels."""
         return self.model.input_shape[1]
 
-    def describe(self):
-        """A dict for JSON. Parameters and MACs of exported files are not known."""
-        return {
-            "arch": self.arch,
-            "image_size": self.image_size,
-            "points": self.model.output_shape[1],
-            "parameters": None if self.file else int(self.model.count_params()),
-            "macs": None if self.file else count_macs(self.model),
-            "checkpoint": self.loaded.record if self.loaded else None,
-        }
-
 
 def find_networks(archs, points, sizes, checkpoints, scheme=None):
     """Checks what is to be measured, and returns an iterator that builds or loads one `Network` after the other.
@@ -79,15 +68,7 @@ def find_networks(archs, points, sizes, checkpoints, scheme=None):
     for path in checkpoints:
         check_checkpoint(path, scheme)
 
-    def networks():
-        for arch, size in untrained:
-            keras.utils.clear_session(free_memory=True)
-            yield Network(f"{arch}, {size} px", arch, build_model(arch, points, size))
-        for path in checkpoints:
-            keras.utils.clear_session(free_memory=True)
-            yield _trained(path, scheme)
-
-    return networks()
+    return _networks(untrained, points, checkpoints, scheme)
 
 
 def measure_networks(networks, runtimes, prepared, *, split, processes, announce, **timing):
@@ -104,9 +85,9 @@ def measure_networks(networks, runtimes, prepared, *, split, processes, announce
         timing: see `time_in_turns`.
 
     Returns:
-        For JSON: ``models`` (`Network.describe`), ``files`` (``model``, ``runtime``, ``megabytes``, ``memory``,
-        ``accuracy``: ``nme`` in percent, ``subsets`` and ``protocol`` as in ``metrics.json``), ``rows`` (see
-        `time_in_turns`), ``settings`` and ``runtimes`` (package -> version).
+        For JSON: ``models`` (``parameters`` and ``macs`` of exported files are None), ``files`` (``model``,
+        ``runtime``, ``megabytes``, ``memory``, ``accuracy``: ``nme`` in percent, ``subsets`` and ``protocol`` as in
+        ``metrics.json``), ``rows`` (see `time_in_turns`), ``settings`` and ``runtimes`` (package -> version).
     """
     models, files, groups = [], [], []
     with tempfile.TemporaryDirectory() as folder:
@@ -118,8 +99,18 @@ def measure_networks(networks, runtimes, prepared, *, split, processes, announce
             evaluated = prepared and network.loaded
             if evaluated:
                 announce(f"{label}: evaluating its files")
-            models.append({"label": label} | network.describe())
             groups.append(written)
+            models.append(
+                {
+                    "label": label,
+                    "arch": network.arch,
+                    "image_size": network.image_size,
+                    "points": network.model.output_shape[1],
+                    "parameters": None if network.file else int(network.model.count_params()),
+                    "macs": None if network.file else count_macs(network.model),
+                    "checkpoint": network.loaded.record if network.loaded else None,
+                }
+            )
             for file, peak in zip(written, memory, strict=True):
                 accuracy = _accuracy(network, file, prepared, split, max(timing["threads"])) if evaluated else None
                 size = {"model": label, "runtime": file.runtime, "megabytes": file.path.stat().st_size / 1e6}
@@ -175,13 +166,17 @@ _MACS = {
 }
 
 
-def _trained(path, scheme):
-    loaded, path = load_checkpoint(path, scheme), checkpoint_path(path)
-    size, arch = loaded.model.input_shape[1], loaded.record["arch"]
-    label, file = f"{loaded.label}, {size} px", None
-    if path.suffix in EXPORTED:
-        file = NetworkFile(label, size, _runtime_of(path, loaded.model.card), path)
-    return Network(label, arch, loaded.model, loaded, file)
+def _networks(untrained, points, checkpoints, scheme):
+    for arch, size in untrained:
+        keras.utils.clear_session(free_memory=True)
+        yield Network(f"{arch}, {size} px", arch, build_model(arch, points, size))
+    for checkpoint in checkpoints:
+        keras.utils.clear_session(free_memory=True)
+        loaded, path = load_checkpoint(checkpoint, scheme), checkpoint_path(checkpoint)
+        label, file = f"{loaded.label}, {loaded.model.input_shape[1]} px", None
+        if path.suffix in EXPORTED:
+            file = NetworkFile(label, loaded.model.input_shape[1], _runtime_of(path, loaded.model.card), path)
+        yield Network(label, loaded.record["arch"], loaded.model, loaded, file)
 
 
 def _runtime_of(path, card):

@@ -78,13 +78,11 @@ def _quantised(model, images):
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    class Crops(CalibrationDataReader):
-        def __init__(self):
-            self.left = iter(images)
+    inputs = ({IMAGE: image[None]} for image in images)
 
+    class Crops(CalibrationDataReader):
         def get_next(self):
-            image = next(self.left, None)
-            return None if image is None else {IMAGE: image[None]}
+            return next(inputs, None)
 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")

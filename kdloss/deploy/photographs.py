@@ -5,8 +5,8 @@ import functools
 import json
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -31,15 +31,10 @@ PHOTOGRAPHS, BOXES, KERAS = "photographs", "boxes.json", "model.keras"
 LITERT_FILES = {"fp16": pretrained.HALF, "int8": pretrained.INT8}
 
 
-@dataclass(frozen=True)
-class Way:
-    """One way to read faces.
+class Way(NamedTuple):
+    """One way to read faces: a `Landmarker` with LiteRT on ``threads``, or if None, a loop over ``model.predict``.
 
-    Args:
-        title: its name in tables.
-        model: a model's file, or the name of a shipped one.
-        policy: the `BoxPolicy` of its crops.
-        threads: of LiteRT in a `Landmarker`; None: a loop over ``model.predict`` of a Keras file.
+    ``model`` is a file or a shipped model's name; ``policy`` is the `BoxPolicy` of its crops.
     """
 
     title: str
@@ -63,9 +58,8 @@ def measure_photographs(checkpoint, prepared, *, split, threads, rounds, faces=N
         announce: called with a line of progress now and then.
 
     Returns:
-        For JSON: ``model``, ``checkpoint``, ``faces``, ``settings``, ``runtimes`` and ``rows``. A row's ``ratio`` is
-        to the first row in the same round; its ``difference`` is the distance of its points from those of the first, in
-        pixels of the files.
+        For JSON: ``model``, ``checkpoint``, ``faces``, ``settings``, ``runtimes`` and ``rows``. The first row is the
+        reference of each ``ratio`` (within a round) and ``difference`` (of the points, in pixels of the files).
 
     Raises:
         CheckpointError: damaged, or for another scheme.
@@ -91,11 +85,11 @@ def measure_photographs(checkpoint, prepared, *, split, threads, rounds, faces=N
             for i, (way, worker) in enumerate(zip(ways, workers, strict=True)):
                 taken, points[i] = worker.run(_read, way, folder, len(rows) if number else WARM_UP)
                 seconds[i] += [taken] if number else []
-    facts = {"dataset": prepared.dataset, "split": split, "n": len(rows), "side": prepared.size}
+    about = {"dataset": prepared.dataset, "split": split, "n": len(rows), "side": prepared.size}
     return {
         "model": loaded.label,
         "checkpoint": loaded.record,
-        "faces": facts | {"synthetic": bool(prepared.synthetic), "content": prepared.manifest["content"]},
+        "faces": about | {"synthetic": bool(prepared.synthetic), "content": prepared.manifest["content"]},
         "settings": {"threads": threads, "rounds": rounds},
         "runtimes": RUNTIMES["keras"].version | RUNTIMES["litert"].version,
         "rows": [_row(way, len(rows), seconds[i], seconds[0], points[i], points[0]) for i, way in enumerate(ways)],
@@ -159,15 +153,10 @@ def _reader(way, boxes):
     import kdloss.models  # noqa: F401 - registers the project's own layers
 
     model = keras.saving.load_model(way.model, compile=False, safe_mode=True)
-    size = model.input_shape[1]
 
-    def loop_over_predict(photographs):
-        points = []
-        for photograph in photographs:
-            (box,) = given.of(photograph.name)
-            crop = FaceCrop.from_box(way.policy.grow(box), size)
-            face = crop.image(read_photograph(photograph.path))
-            points.append(crop.inverse_unit(model.predict(face[None], verbose=0)[0]))
-        return points
+    def one_by_one(photograph):
+        crop = FaceCrop.from_box(way.policy.grow(given.of(photograph.name)[0]), model.input_shape[1])
+        face = crop.image(read_photograph(photograph.path))
+        return crop.inverse_unit(model.predict(face[None], verbose=0)[0])
 
-    return loop_over_predict
+    return lambda photographs: [one_by_one(photograph) for photograph in photographs]

@@ -36,11 +36,6 @@ class Runtime:
     precision: str = "fp32"
 
     @property
-    def batches(self):
-        """Whether it computes several images at once. LiteRT runs one after the other."""
-        return self.form != "litert"
-
-    @property
     def version(self):
         """The runtime's package and its version, a dict with one entry."""
         name = _NEEDS[self.form][0].replace("_", "-")

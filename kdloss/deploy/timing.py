@@ -30,17 +30,10 @@ MEMORY_IMAGES = 3  # some runtimes allocate at the first image, some at the seco
 
 @dataclass(frozen=True)
 class NetworkFile:
-    """The file of a network for one runtime.
-
-    Args:
-        label: the network's name in tables.
-        image_size: the side of its images in pixels.
-        runtime: a key of `RUNTIMES`.
-        path: of the file.
-    """
+    """The file of a network, by its label in tables, for a runtime (a key of `RUNTIMES`)."""
 
     label: str
-    image_size: int
+    image_size: int  # pixels
     runtime: str
     path: Path
 
@@ -55,12 +48,7 @@ class NetworkFile:
 
 
 class Worker:
-    """A process that runs functions, one at a time.
-
-    Args:
-        title: its name in messages.
-        advice: what to do if memory is short.
-    """
+    """A process that runs functions, one at a time. Messages show its title, and the advice if memory is short."""
 
     def __init__(self, title, advice):
         self._title, self._advice = title, advice
@@ -130,17 +118,13 @@ def measure_memory(file, processes):
     """Measures the peak memory of processes, one after the other, that open a `NetworkFile` and run `MEMORY_IMAGES`.
 
     Returns:
-        For JSON, with a number for each process in MB (10^6 bytes): ``peak``, and ``above_runtime``, the peak less what
-        importing the runtime took.
+        For JSON, in MB (10^6 bytes): lists ``peak``, and ``above_runtime``, less what importing the runtime took.
     """
-    title = f"{file.label}: the process that runs it in {RUNTIMES[file.runtime].title}"
-    found = {"peak": [], "above_runtime": []}
+    title, found = f"{file.label}: the process that runs it in {RUNTIMES[file.runtime].title}", []
     for _ in range(processes):
         with Worker(title, "measure a smaller network") as worker:
-            runtime, peak = worker.run(_peaks, file)
-        found["peak"].append(peak)
-        found["above_runtime"].append(peak - runtime)
-    return found
+            found.append(worker.run(_peaks, file))
+    return {"peak": [peak for _, peak in found], "above_runtime": [peak - runtime for runtime, peak in found]}
 
 
 def peak_megabytes():
@@ -197,10 +181,10 @@ def _close_files():
 
 
 def _time(file, threads, images, batch_size):
-    """Milliseconds of one image (median), and images a second in a batch, or one by one if there are no batches."""
+    """Milliseconds of one image (median), and images a second in a batch."""
     model = _opened(file, threads)
     seconds = [_seconds(model, file.noise(1)) for _ in range(images)]
-    batches = RUNTIMES[file.runtime].batches
+    batches = RUNTIMES[file.runtime].form != "litert"  # which runs one image after the other
     rate = batch_size / _seconds(model, file.noise(batch_size)) if batches else images / sum(seconds)
     return 1000 * statistics.median(seconds), rate
 

@@ -59,9 +59,9 @@ def accuracy_figure(record):
     # The legends stand below the plot, where they hide no point.
     lines = [Line2D([], [], **look, linewidth=2.5) for look in networks.values()]
     markers = [Line2D([], [], linestyle="", **_marker(name, "0.3")) for name in runtimes]
-    style = {"frameon": False, "fontsize": 9}
-    figure.legend(lines, list(networks), loc="outside lower left", ncols=1, **style)
-    figure.legend(markers, [RUNTIMES[name].title for name in runtimes], loc="outside lower right", ncols=2, **style)
+    titles = [RUNTIMES[name].title for name in runtimes]
+    figure.legend(lines, list(networks), loc="outside lower left", ncols=1, frameon=False, fontsize=9)
+    figure.legend(markers, titles, loc="outside lower right", ncols=2, frameon=False, fontsize=9)
     return figure
 
 
