@@ -15,7 +15,7 @@ VERBS = {
     "predict": ("kdloss.predict", "faces and landmarks of photographs, videos and camera pictures"),
     "serve": ("kdloss.serve", "landmarks in the browser, of photographs and the camera"),
     "export": ("kdloss.export", "a trained network as a file for LiteRT, ONNX or TensorFlow"),
-    "confidence": ("kdloss.confidence", "how sure a network is of its points, and whether that is right"),
+    "calibrate": ("kdloss.calibrate", "a network's confidence in its points, or a detector's face boxes"),
     "reproduce": ("kdloss.reproduce", "the whole chain, from faces to a report"),
 }
 
@@ -29,7 +29,7 @@ def main(argv=None):
         print("usage: kdloss VERB ...  (kdloss VERB --help tells more)\n")
         print("\n".join(f"  {verb:<{width}}  {about}" for verb, (_, about) in VERBS.items()))
         return 0
-    verb, *rest = words
+    verb, *rest = ["calibrate", *words] if words[0] == "confidence" else words  # the old name, for one release
     if verb not in VERBS:
         print(f"error: kdloss {verb}: no such verb: expected one of {', '.join(VERBS)}", file=sys.stderr)
         return 2

@@ -1,9 +1,9 @@
-"""Shows landmarks in the browser: of a photograph or of the camera, of several models side by side.
+"""Shows landmarks in the browser, for a photograph or the camera, with several models side by side.
 
     python -m kdloss.serve
     python -m kdloss.serve --checkpoint mobilenetv2-300w --checkpoint runs/student --port 0
 
-Prints the page's address and serves it until it is interrupted. Pictures stay on this machine, and none is stored.
+Prints the address of the page and serves it until it is interrupted. Pictures stay on this machine and are not stored.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import sys
 
 from kdloss.errors import ConfigError, exits_on_user_error
 from kdloss.inference.detectors import DETECTORS
-from kdloss.inference.options import add_landmarker_options, check_landmarker
+from kdloss.inference.options import add_landmarker_options, chosen_landmarker
 from kdloss.serving.models import ServedModel, shown_names
 
 MODELS = ("mobilenetv2-300w", "mobilenetv2-300w/int8.tflite")
@@ -27,7 +27,7 @@ def main(argv=None):
     args = _parser().parse_args(argv)
     checkpoints = args.checkpoint or list(MODELS)
     names = shown_names(checkpoints)
-    loads = [check_landmarker(args, checkpoint) for checkpoint in checkpoints]
+    landmarkers = [chosen_landmarker(args, checkpoint) for checkpoint in checkpoints]
     try:
         import uvicorn
 
@@ -37,7 +37,7 @@ def main(argv=None):
         if missing not in ("starlette", "uvicorn"):
             raise
         raise ConfigError(f"{missing} is not installed: pip install '.[serve]'") from None
-    # First, so that a port in use shows before networks are loaded.
+    # Before networks are loaded, so that a port in use shows at once.
     with _listening(args.host, args.port) as listener:
         host, port = listener.getsockname()[:2]
         if not ipaddress.ip_address(host).is_loopback:
@@ -47,7 +47,7 @@ def main(argv=None):
                 file=sys.stderr,
                 flush=True,
             )
-        models = [ServedModel(name, load()) for name, load in zip(names, loads, strict=True)]
+        models = [ServedModel(*named) for named in zip(names, landmarkers, strict=True)]
         config = uvicorn.Config(
             application(models, _hosts(args.host, host)),
             log_level="warning",
@@ -58,30 +58,22 @@ def main(argv=None):
             lifespan="off",
             timeout_graceful_shutdown=5,
         )
-        # Both signals end the server in order. It raises them once more when that is done: as one that is caught here.
+
+        class Server(uvicorn.Server):
+            async def startup(self, sockets=None):
+                await super().startup(sockets=sockets)
+                # Now it also handles signals: whoever reads this line may end it.
+                print(f"http://{_in_address(args.host)}:{port}/", flush=True)
+
+        # Both signals end the server in order. Then it raises the signal again, here always as KeyboardInterrupt.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with contextlib.suppress(KeyboardInterrupt):
-            _announced(uvicorn, f"http://{_in_address(args.host)}:{port}/")(config).run(sockets=[listener])
+            Server(config).run(sockets=[listener])
     return 0
 
 
-def _announced(uvicorn, address):
-    """uvicorn's server that says its address once it listens for signals, too: who reads it may end it at once."""
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets=None):
-            await super().startup(sockets=sockets)
-            print(address, flush=True)
-
-    return Server
-
-
 def _listening(host, port):
-    """A socket that listens at an address.
-
-    Raises:
-        ConfigError: no such address, or it is in use.
-    """
+    """A socket that listens at an address; raises `ConfigError` if there is none, or it is in use."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address, family=family)
@@ -95,9 +87,9 @@ def _listening(host, port):
 
 
 def _hosts(named, bound):
-    """Names by which requests may call the server, see `application`."""
+    """The names of the server that requests may use, see `application`."""
     if ipaddress.ip_address(bound).is_unspecified:
-        return ["*"]  # all of the machine's addresses and names, which nobody can list
+        return ["*"]  # any name or address of the machine
     return [*LOOPBACK, _in_address(named), _in_address(bound)]
 
 
@@ -105,15 +97,10 @@ def _in_address(host):
     return f"[{host}]" if ":" in host else host
 
 
-def _whole_number(lowest, highest):
-    """What argparse takes for a whole number in a range."""
-
-    def parse(text):
-        if not (text.isdecimal() and lowest <= int(text) <= highest):
-            raise argparse.ArgumentTypeError(f"{text}: expected a whole number, {lowest} to {highest}")
-        return int(text)
-
-    return parse
+def _port(text):
+    if not (text.isdecimal() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number, 0 to 65535")
+    return int(text)
 
 
 def _parser():
@@ -126,9 +113,7 @@ def _parser():
     )
     add_landmarker_options(parser, list(DETECTORS), "what finds the faces")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s, this machine)")
-    parser.add_argument(
-        "--port", type=_whole_number(0, 65535), default=8000, help="0: any that is free (default: %(default)s)"
-    )
+    parser.add_argument("--port", type=_port, default=8000, help="0: any that is free (default: %(default)s)")
     return parser
 
 

@@ -28,7 +28,7 @@ from kdloss.evaluation import metrics
 from kdloss.evaluation.evaluation import load_checkpoint
 from kdloss.evaluation.predictions import save_predictions
 from kdloss.files import replacing, write_whole
-from kdloss.inference.litert_reader import litert_function
+from kdloss.inference.litert_reader import LiteRTModel
 from kdloss.machine import machine
 
 # dlib's landmarks are whole pixels: in a picture twice as large as the stored one that costs 0.3 % of the eyes'
@@ -112,7 +112,8 @@ def measure(args, prepared):
             size, own, file = loaded.model.input_shape[1], prepared.boxes(loaded.box), Path(folder) / f"{number}.tflite"
             crops = [FaceCrop.from_box(own[row], size).image(prepared.faces[row]) for row in rows]
             export_litert(loaded.model, file)
-            run, images = litert_function(file, threads=1), [crop[None].astype(np.float32) for crop in crops]
+            run = LiteRTModel(file, threads=1).predict_on_batch
+            images = [crop[None].astype(np.float32) for crop in crops]
             label = f"{loaded.label} ({loaded.record['arch']}, {size} px, LiteRT fp32)"
             contenders[label] = lambda i, run=run, images=images: run(images[i])
         medians = {label: [] for label in contenders}

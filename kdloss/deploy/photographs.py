@@ -20,10 +20,9 @@ from kdloss.deploy.runtimes import RUNTIMES
 from kdloss.deploy.timing import Worker, spread
 from kdloss.errors import ConfigError
 from kdloss.evaluation.evaluation import load_checkpoint
-from kdloss.inference.landmarker import Landmarker
+from kdloss.inference.landmarker import Landmarker, find_faces
 from kdloss.inference.sources import GivenBoxes, find_sources
 from kdloss.models.checkpoint import read_card
-from kdloss.predict import Finder, find_faces
 
 WARM_UP = 10  # faces
 QUALITY = 95  # of the JPEG files
@@ -146,8 +145,8 @@ def _reader(way, boxes):
     """A function from photographs to the points of their faces."""
     given = GivenBoxes(boxes)
     if way.threads is not None:
-        finder = Finder(Landmarker.load(way.model, detector=None, threads=way.threads), given)
-        return lambda photographs: [faces[0].landmarks for _, _, faces in find_faces(finder, photographs)]
+        landmarker = Landmarker.load(way.model, detector=None, threads=way.threads)
+        return lambda photographs: [faces[0].landmarks for _, _, faces in find_faces(landmarker, photographs, given)]
     import keras
 
     import kdloss.models  # noqa: F401 - registers the project's own layers

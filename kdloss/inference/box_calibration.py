@@ -1,15 +1,11 @@
-"""From a detector's boxes to the boxes that a model was trained in: measured on training faces, stored, read.
+"""From a detector's boxes to the boxes that a model was trained in.
 
-    python -m kdloss.inference.box_calibration --dataset 300w --detector lbp
-    python -m kdloss.inference.box_calibration --dataset 300w --detector yunet --detector-model FILE --out yunet-68.json
-
-Where the two boxes differ the same way on all faces, a `BoxCalibration` takes the difference out. What it leaves, the
-scatter, is what a model has to bear. A stored calibration lets a photograph be read without a data set. It leads to
-landmark boxes, which just hold the landmarks and so depend on which points are annotated: it belongs to one detector
-and one landmark scheme. The command prints it, and ``--out`` keeps it for detectors and schemes that have none here.
+A detector's box differs from the box around the landmarks: a `BoxCalibration` corrects what is the same on all faces.
+What differs from face to face, the scatter, remains. A calibration belongs to one detector and one landmark scheme,
+because the box around the landmarks depends on which points are annotated. `CALIBRATIONS` holds those of the
+package; ``python -m kdloss.calibrate detector`` measures others.
 """
 
-import argparse
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -17,58 +13,63 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.find import check_data, find_prepared
 from kdloss.data.datasets import DATASETS
 from kdloss.data.geometry import BoxPolicy
-from kdloss.errors import ConfigError, DataError, exits_on_user_error
-from kdloss.files import require_place, write_whole
-from kdloss.inference.detectors import DETECTORS, detected_boxes, detector
+from kdloss.errors import ConfigError, DataError
+from kdloss.files import write_whole
+from kdloss.inference.detectors import DETECTORS, detected_boxes
 
-# The landmark box itself, widened to a square: what `BoxPolicy.grow` then makes any training crop of.
+# The landmark box widened to a square. `BoxPolicy.grow` makes any training crop of it.
 LANDMARK_BOX = BoxPolicy("gt", 1.0)
 
 
 @dataclass(frozen=True)
 class BoxCalibration:
-    """From a detector's boxes to the boxes of a `BoxPolicy`. The side of a box is sqrt(width height)."""
+    """From a detector's boxes to the boxes of a `BoxPolicy`. The side of a box is sqrt(width height).
 
-    dx: float  # from the centre of the detector's box to that of the policy's, right, in sides of the detector's box
-    dy: float  # down
-    scale: float  # side of the policy's box over that of the detector's
-    faces: int  # how many it was measured on
-    scatter: tuple[float, float, float]  # of single faces: interquartile ranges of dx, dy and the logarithm of scale
+    Args:
+        dx, dy: from the centre of the detector's box to the right and down to that of the policy's box, in sides of the
+            detector's box.
+        scale: side of the policy's box, in sides of the detector's box.
+        faces: how many faces it was measured on.
+        scatter: interquartile ranges over these faces of dx, dy and the logarithm of scale.
+    """
+
+    dx: float
+    dy: float
+    scale: float
+    faces: int
+    scatter: tuple[float, float, float]
 
     def apply(self, boxes):
-        """Detector's boxes (..., 4) -> square boxes (..., 4) to cut. NaN stays NaN."""
+        """The detector's boxes (..., 4) -> square boxes (..., 4) to cut. NaN stays NaN."""
         centre, side = _centre_and_side(boxes)
         centre = centre + side * [self.dx, self.dy]
         side = np.repeat(side * self.scale, 2, axis=-1)
         return np.concatenate([centre - side / 2, side], axis=-1)
 
     def to_json(self):
-        """The numbers by name, as JSON gives them back."""
+        """A dict for JSON."""
         return asdict(self) | {"scatter": list(self.scatter)}
 
 
-# (detector, scheme) -> calibration to `LANDMARK_BOX`. Measured on 2026-11-27 by the command above: `calibrate` on 300
-# real 300-W training faces, evenly spaced among 1811; ``faces`` is how many of them the detector found.
-# The settings for photographs change it by less than faces scatter: on 222 training images as they are (faces a half of
-# the side) dy is 0.149 and scale 0.873, on 1421 faces of 452 pictures of 640 x 480 pixels, each put together of four
-# training images, 0.134 and 0.856. YuNet has none: its file was not at hand.
+# (detector, scheme) -> calibration to `LANDMARK_BOX`. `calibrate` measured it on 2026-11-27 on 300 real 300-W training
+# faces, evenly spaced among 1811. The settings for photographs change it by less than faces scatter: on 222 whole
+# training images (faces take half of the side) dy is 0.149 and scale 0.873; on 1421 faces of 452 pictures of 640 x 480
+# pixels, each composed of four training images, 0.134 and 0.856. YuNet has none, because its file was not at hand.
 CALIBRATIONS = {
     ("lbp", "68"): BoxCalibration(dx=-0.0038, dy=0.1381, scale=0.8612, faces=284, scatter=(0.1105, 0.0540, 0.0976))
 }
 
 
 def calibrate(prepared, rows, detector, policy, *, limit=300, announce=None):
-    """Measures how a detector's boxes lie to those of a policy: the medians over training faces.
+    """The `BoxCalibration` of a detector's boxes to those of a policy: medians over training faces.
 
-    Where the policy stretches its boxes (``paper``), the calibrated boxes are still square: no detector knows the
-    stretch.
+    Calibrated boxes are square even if the policy stretches its boxes (``paper``): no detector knows the stretch.
 
     Args:
         prepared, detector, announce: see `detected_boxes`.
-        rows: row numbers of training faces. Of more than ``limit``, as many are taken at even distances.
+        rows: row numbers of training faces; at most ``limit`` of them are used, evenly spaced.
         policy: the `BoxPolicy` of the model's training crops.
 
     Raises:
@@ -99,10 +100,10 @@ def stored_calibration(detector_name, scheme):
     """The `BoxCalibration` from a detector's boxes to square landmark boxes.
 
     Raises:
-        ConfigError: none was measured for the detector and the `LandmarkScheme` of the model that reads the boxes.
+        ConfigError: the package has none for the detector and the `LandmarkScheme` of the model that reads the boxes.
     """
     if (detector_name, scheme.name) not in CALIBRATIONS:
-        known = ", ".join(name for detector_of, name in CALIBRATIONS if detector_of == detector_name) or "none"
+        known = ", ".join(known_scheme for name, known_scheme in CALIBRATIONS if name == detector_name) or "none"
         raise ConfigError(
             f"detector {detector_name}: its boxes are calibrated for landmark schemes: {known}; the model reads scheme "
             f"{scheme.name}: give the faces' boxes yourself (--boxes), or faces already cut (--detector whole), or "
@@ -112,34 +113,34 @@ def stored_calibration(detector_name, scheme):
 
 
 def write_calibration(path, calibration, detector, scheme):
-    """Writes a calibration to `LANDMARK_BOX`, with the `Detector` and scheme of its measurement, to a JSON file."""
+    """Writes a calibration to `LANDMARK_BOX` as a JSON file that names the `Detector` and scheme of its measurement."""
     record = _measured_with(detector, scheme) | calibration.to_json()
     write_whole(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
 
 
 def read_calibration(path, detector, scheme):
-    """The `BoxCalibration` of a file of `write_calibration`, for a `Detector` and the scheme of a model.
+    """The `BoxCalibration` in a file of `write_calibration`.
 
     Raises:
-        ConfigError: no such file, damaged, or measured with another detector, another file of it, or another scheme.
+        ConfigError: no such file, damaged, or of another detector, model file of the detector, or landmark scheme.
     """
-    anew, wanted = f"measure it: {_command(detector.name, scheme)}", _measured_with(detector, scheme)
+    remedy, expected = f"measure it: {_command(detector.name, scheme)}", _measured_with(detector, scheme)
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
         numbers = [float(record[name]) for name in ("dx", "dy", "scale")]
         scatter = tuple(map(float, record["scatter"]))
-        found = BoxCalibration(*numbers, int(record["faces"]), scatter)
-        is_from = {name: record[name] for name in wanted}
+        calibration = BoxCalibration(*numbers, int(record["faces"]), scatter)
+        measured_with = {name: record[name] for name in expected}
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}): {anew}") from error
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}): {remedy}") from error
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise ConfigError(f"{path}: no calibration of a detector, or damaged: {anew}") from error
-    if not (all(map(math.isfinite, [*numbers, *scatter])) and len(scatter) == 3 and found.scale > 0):
-        raise ConfigError(f"{path}: holds numbers that no calibration has: {anew}")
-    for name, value in wanted.items():
-        if is_from[name] != value:
-            raise ConfigError(f"{path}: was measured with {name} {is_from[name]}, expected {value}: {anew}")
-    return found
+        raise ConfigError(f"{path}: no calibration of a detector, or damaged: {remedy}") from error
+    if not (all(map(math.isfinite, [*numbers, *scatter])) and len(scatter) == 3 and calibration.scale > 0):
+        raise ConfigError(f"{path}: holds numbers that no calibration has: {remedy}")
+    for name, value in expected.items():
+        if measured_with[name] != value:
+            raise ConfigError(f"{path}: was measured with {name} {measured_with[name]}, expected {value}: {remedy}")
+    return calibration
 
 
 def _measured_with(detector, scheme):
@@ -147,11 +148,10 @@ def _measured_with(detector, scheme):
 
 
 def _command(detector_name, scheme):
-    """The command that measures a calibration."""
     dataset = next((spec.name for spec in DATASETS.values() if spec.scheme == scheme.name), "folder")
     model = " --detector-model FILE" if detector_name in DETECTORS and DETECTORS[detector_name].takes_model else ""
     return (
-        f"python -m kdloss.inference.box_calibration --dataset {dataset} --detector {detector_name}{model} "
+        f"python -m kdloss.calibrate detector --dataset {dataset} --detector {detector_name}{model} "
         "--out calibration.json"
     )
 
@@ -160,40 +160,3 @@ def _centre_and_side(boxes):
     """Boxes (..., 4) -> their centres (..., 2) and sides sqrt(width height) (..., 1)."""
     boxes = np.asarray(boxes, np.float64)
     return boxes[..., :2] + boxes[..., 2:] / 2, np.sqrt(np.prod(boxes[..., 2:], axis=-1, keepdims=True))
-
-
-@exits_on_user_error
-def main(argv=None):
-    args = _parser().parse_args(argv)
-    check_data(args.dataset, args.data)
-    if args.out:
-        require_place(args.out, folder=False)
-    finder = detector(args.detector, model=args.detector_model)
-    prepared = find_prepared(args.dataset, args.data)
-    found = calibrate(prepared, prepared.indices("train"), finder, LANDMARK_BOX, announce=print)
-    dx, dy, log_scale = found.scatter
-    print(
-        f"detector {finder.name} to landmark boxes of scheme {prepared.scheme.name}, {found.faces} faces (median, "
-        f"interquartile range): dx {found.dx:.4f} ({dx:.4f}) and dy {found.dy:.4f} ({dy:.4f}) sides of its box, scale "
-        f"{found.scale:.4f} (its logarithm {log_scale:.4f})"
-    )
-    if args.out:
-        write_calibration(args.out, found, finder, prepared.scheme)
-        print(f"wrote {args.out}")
-    return 0
-
-
-def _parser():
-    parser = argparse.ArgumentParser(
-        prog="python -m kdloss.inference.box_calibration", description=__doc__.split("\n")[0]
-    )
-    parser.add_argument("--dataset", required=True, choices=list(DATASETS), help="its training faces are measured")
-    parser.add_argument("--data", help="prepared or official folder (default: KDLOSS_DATA/DATASET, data/DATASET)")
-    parser.add_argument("--detector", required=True, choices=list(DETECTORS))
-    parser.add_argument("--detector-model", metavar="FILE", help="of a detector that needs one (yunet)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="keep the calibration in a JSON file")
-    return parser
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,20 +1,25 @@
-"""Confidence measured on prepared faces: fitted on validation faces, and checked on others."""
+"""Confidence measured on prepared faces: fitted on validation faces, then checked on others."""
 
 import numpy as np
 
+from kdloss.data.geometry import landmark_box
 from kdloss.errors import ConfigError
-from kdloss.inference.confidence import WITHIN, fit_confidence, point_errors
+from kdloss.inference.confidence import LEAST_SIGNAL, WITHIN, Confidence
 from kdloss.inference.readers import read_faces, signal_of
 
 GROUPS = 10
+_REGULARISATION = 0.1  # of the offsets, which about two hundred faces determine roughly
+_SLOPE_FACTOR = 3.0  # of the slope's feature, so that the slope is regularised less than the offsets
 
 
 def measure_confidence(reader, prepared, policy, split="val"):
-    """The `Confidence` of a reader, from the faces of a split.
+    """The `Confidence` of a reader, fitted on the faces of a split.
 
     Args:
         reader: see `kdloss.inference.readers`.
-        prepared: a `PreparedDataset`; policy: the `BoxPolicy` of the crops.
+        prepared: a `PreparedDataset`.
+        policy: the `BoxPolicy` of the crops.
+        split: of the prepared faces.
 
     Raises:
         ConfigError: the split has no faces, or all or none of the points on them are right.
@@ -23,36 +28,68 @@ def measure_confidence(reader, prepared, policy, split="val"):
     return fit_confidence(*_signals_and_errors(reader, prepared, policy, split, name), name)
 
 
+def fit_confidence(signal, errors, name):
+    """The `Confidence` that fits signals and errors.
+
+    Args:
+        signal: (m, N) of the points of m faces, in sides of the crop.
+        errors: (m, N), see `point_errors`.
+        name: of the signal.
+
+    Raises:
+        ConfigError: no faces, or all or none of the points are within `WITHIN`.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    if not len(signal):
+        raise ConfigError("confidence: no faces to measure it on: prepare the data set with its training faces")
+    near = errors <= WITHIN
+    if near.all() or not near.any():
+        raise ConfigError(
+            f"confidence: {'all' if near.all() else 'no'} points are within {WITHIN:.0%} of the face box's side: good "
+            "ones cannot be told from bad ones: train the network further, or measure on more faces"
+        )
+    logarithms = np.log(np.maximum(signal, LEAST_SIGNAL))
+    mean = logarithms.mean()
+    one_hot_points = np.tile(np.eye(signal.shape[1]), (len(signal), 1))
+    features = np.column_stack([_SLOPE_FACTOR * (logarithms.reshape(-1, 1) - mean), one_hot_points])
+    fitted = LogisticRegression(C=_REGULARISATION, max_iter=5000).fit(features, near.reshape(-1))
+    slope, offsets = _SLOPE_FACTOR * fitted.coef_[0, 0], fitted.intercept_[0] + fitted.coef_[0, 1:]
+    # Confidence has to fall with the signal even where the fit finds no slope, or the opposite one.
+    slope = min(float(slope), -1e-6)
+    return Confidence(name, slope, tuple((offsets - slope * mean).tolist()), WITHIN, len(signal))
+
+
 def reliability(reader, confidence, prepared, policy, split="test"):
     """How confidences and errors go together on a split: a dict for JSON.
 
     Args:
-        reader, prepared, policy: see `measure_confidence`; confidence: the reader's.
+        reader, prepared, policy: see `measure_confidence`.
+        confidence: the reader's `Confidence`.
 
     Returns:
-        ``groups``: `GROUPS` groups of equally many points, from the least to the most confident, each with mean
-        ``confidence``, the share ``within`` `WITHIN`, and mean ``error`` in percent of the face box's side;
+        ``groups``: `GROUPS` groups of equally many points, from the least to the most confident, each with its mean
+        ``confidence``, the share ``within`` `WITHIN`, and the mean ``error`` in percent of the face box's side;
         ``spearman``: rank correlation of confidence and error; ``calibration_error``: mean difference of confidence and
-        share over the groups; ``auc``: the chance that of a point within and one beyond the former has the larger
-        confidence; ``faces``, ``points``, ``within``, ``signal``, ``split``, ``dataset``, ``synthetic``.
+        share over the groups; ``auc``: the probability that a point within `WITHIN` has a larger confidence than one
+        beyond; ``faces``, ``points``, ``within``, ``share_within``, ``signal``, ``split``, ``dataset``, ``synthetic``.
 
     Raises:
-        ConfigError: the split has no faces, or the reader does not tell what its confidence is made of.
+        ConfigError: the split has no faces, or the reader does not yield the signal of the confidence.
     """
     from scipy.stats import spearmanr
     from sklearn.metrics import roc_auc_score
 
     signal, errors = _signals_and_errors(reader, prepared, policy, split, confidence.signal)
-    sure, errors = confidence.of(signal).reshape(-1), errors.reshape(-1)
+    probability, errors = confidence.of(signal).reshape(-1), errors.reshape(-1)
     near = errors <= WITHIN
-    parts = np.array_split(np.argsort(sure, kind="stable"), GROUPS)
     groups = [
         {
-            "confidence": float(sure[part].mean()),
-            "within": float(near[part].mean()),
-            "error": float(100 * errors[part].mean()),
+            "confidence": float(probability[group].mean()),
+            "within": float(near[group].mean()),
+            "error": float(100 * errors[group].mean()),
         }
-        for part in parts
+        for group in np.array_split(np.argsort(probability, kind="stable"), GROUPS)
     ]
     return {
         "dataset": prepared.dataset,
@@ -64,10 +101,16 @@ def reliability(reader, confidence, prepared, policy, split="test"):
         "within": WITHIN,
         "share_within": float(near.mean()),
         "groups": groups,
-        "spearman": float(spearmanr(sure, errors).statistic),
+        "spearman": float(spearmanr(probability, errors).statistic),
         "calibration_error": float(np.mean([abs(group["confidence"] - group["within"]) for group in groups])),
-        "auc": float(roc_auc_score(near, sure)) if 0 < near.mean() < 1 else None,
+        "auc": float(roc_auc_score(near, probability)) if 0 < near.mean() < 1 else None,
     }
+
+
+def point_errors(points, truth):
+    """Distances (m, N) of points (m, N, 2) from the truth, in sides sqrt(width height) of its landmark box."""
+    sides = np.sqrt(np.prod(landmark_box(truth)[:, 2:], axis=1))
+    return np.linalg.norm(points - truth, axis=-1) / sides[:, None]
 
 
 def _signals_and_errors(reader, prepared, policy, split, name):
@@ -78,6 +121,6 @@ def _signals_and_errors(reader, prepared, policy, split, name):
     points, signal = read_faces(reader, images, prepared.boxes(policy)[rows], name)
     if signal is None:
         raise ConfigError(
-            "confidence: was measured by the spread of heatmaps, which this file does not tell: export it again"
+            "confidence: was measured by the spread of heatmaps, which this file does not yield: export it again"
         )
     return signal, point_errors(points, prepared.points[rows])

@@ -1,7 +1,7 @@
 """Face detectors behind one small interface.
 
-A detector's box is another box than the training crop: some hold the forehead, some end above the chin. What makes the
-one of the other is in `kdloss.inference.box_calibration`.
+A detector's box is not the box of a training crop: some include the forehead, some end above the chin.
+`kdloss.inference.box_calibration` maps the one to the other.
 """
 
 import hashlib
@@ -15,8 +15,8 @@ import numpy as np
 from kdloss.data.geometry import landmark_box
 from kdloss.errors import ConfigError
 
-# Less overlap than this with the true landmark box: something else was detected. Low, because detectors' boxes
-# are far from landmark boxes by design.
+# A detection with less overlap with the true landmark box is something else. Low, because detectors' boxes differ from
+# landmark boxes by design.
 MINIMUM_IOU = 0.3
 
 
@@ -24,42 +24,35 @@ class Detector(ABC):
     """Finds faces in an image."""
 
     name: str  # in tables and records
-    sure = 0.0  # the score from which on a detection needs no second opinion, that of a network's confidence
-    takes_model = False  # whether it needs a model file that the user brings; such a class takes it as ``model``
+    sure = 0.0  # a detection with this score is a face, even if the network states no confidence
+    takes_model = False  # whether the user has to bring a model file, which the class then takes as ``model``
     model_sha256 = None  # of that file
 
     @classmethod
-    def for_photographs(cls, smallest, **given):
-        """The detector as it suits whole photographs, with much that is no face.
-
-        ``smallest`` is the side of the smallest face searched for, a share of the image's shorter side; detectors that
-        find faces of all sizes at once need not be told.
-        """
-        return cls(**given)
+    def for_photographs(cls, smallest, **options):
+        """The detector with settings for whole photographs, where much is no face; ``smallest``: see `detector`."""
+        return cls(**options)
 
     @abstractmethod
     def detect(self, image):
         """The faces of an image (H, W, 3) uint8 RGB, the best first.
 
         Returns:
-            (k, 5) float64: x, y, width, height in pixels of the image, and a score. Scores rank the detections of one
-            detector and compare with no other's.
+            (k, 5) float64: x, y, width, height in pixels of the image, and a score, which ranks the detections of this
+            detector only.
         """
 
 
 class LbpDetector(Detector):
-    """The cascade of local binary patterns for frontal faces that ships with scikit-image.
+    """The cascade of local binary patterns for frontal faces that comes with scikit-image.
 
-    scikit-image gives its boxes no score. Here the windows that the cascade accepts are grouped, each with all that
-    overlap it by 0.3 (IoU), beginning at the one with the most; the box is the mean of the windows, and the score
-    their number.
-
-    The window grows by 10 % from scan to scan and moves by one cell of its grid: finer scans find a few more faces and
-    take longer. Small windows cost the most, and a stored crop holds no small face, so by default none is searched for.
+    scikit-image scores no boxes. Here the windows that the cascade accepts are grouped: the window that overlaps most
+    others (IoU 0.3) first, together with these. The box is the mean of a group's windows, the score their number.
+    The scan is coarse; a finer one finds a few more faces and takes longer, and small windows take longest.
 
     Args:
         smallest: side of the smallest face searched for, a share of the image's shorter side.
-        fewest: windows that a group must have to count as a face. One is right where there is a face for certain.
+        fewest: windows in a group that counts as a face. 1 is right where there certainly is a face.
 
     Reference:
         Liao, Zhu, Lei, Zhang and Li, "Learning multi-scale block local binary patterns for face recognition", ICB 2007.
@@ -67,11 +60,11 @@ class LbpDetector(Detector):
 
     name = "lbp"
     SMALLEST, SMALLEST_IN_PHOTOGRAPHS = 0.3, 0.1
-    # On 1808 300-W training faces, four in a picture of 640 x 480 pixels, groups of 7 windows and more hold 79 % of the
-    # faces and 71 other things; those of 4 and more 88 %, and 171, of which a network's confidence leaves 59.
+    # On 1808 300-W training faces, four in a picture of 640 x 480 pixels, groups of at least 7 windows hold 79 % of the
+    # faces and 71 other things; groups of at least 4 hold 88 % and 171, of which a network's confidence leaves 59.
     FEWEST_IN_PHOTOGRAPHS, sure = 4, 7
-    _WINDOW = 24  # side that the cascade was trained with, pixels; it sees nothing smaller
-    _GROUPED = 0.3
+    _WINDOW = 24  # pixels, the side that the cascade was trained with; it sees nothing smaller
+    _OVERLAP = 0.3
 
     def __init__(self, smallest=SMALLEST, fewest=1):
         self.smallest, self.fewest = smallest, fewest
@@ -83,7 +76,7 @@ class LbpDetector(Detector):
         self._cascade = Cascade(lbp_frontal_face_cascade_filename())
 
     @classmethod
-    def for_photographs(cls, smallest=SMALLEST_IN_PHOTOGRAPHS):
+    def for_photographs(cls, smallest):
         return cls(smallest, cls.FEWEST_IN_PHOTOGRAPHS)
 
     def detect(self, image):
@@ -96,30 +89,30 @@ class LbpDetector(Detector):
             min_size=(smallest, smallest),
             max_size=(largest, largest),
             min_neighbor_number=1,
-            intersection_score_threshold=2.0,  # overlaps end at 1: the windows come one by one
+            intersection_score_threshold=2.0,  # above the largest overlap: the windows come ungrouped
         )
         windows = [(window["c"], window["r"], window["width"], window["height"]) for window in found]
         groups = self._group(np.array(windows, np.float64).reshape(-1, 4))
         return groups[groups[:, 4] >= self.fewest]
 
     def _group(self, windows):
-        windows = windows[np.lexsort(windows.T)]  # whatever the order in which the threads found them
-        near = box_iou(windows[:, None], windows) >= self._GROUPED
-        left, groups = np.ones(len(windows), bool), []
-        while left.any():
-            most = np.argmax((near & left).sum(axis=1) * left)
-            members = near[most] & left
+        windows = windows[np.lexsort(windows.T)]  # the cascade's threads find them in any order
+        near = box_iou(windows[:, None], windows) >= self._OVERLAP
+        ungrouped, groups = np.ones(len(windows), bool), []
+        while ungrouped.any():
+            largest = np.argmax((near & ungrouped).sum(axis=1) * ungrouped)
+            members = near[largest] & ungrouped
             groups.append((*windows[members].mean(axis=0), members.sum()))
-            left &= ~members
+            ungrouped &= ~members
         groups = np.array(groups, np.float64).reshape(-1, 5)
         return groups[np.argsort(-groups[:, 4], kind="stable")]
 
 
 class YunetDetector(Detector):
-    """YuNet, a small convolutional network, run by OpenCV from a model file that the user brings.
+    """YuNet, a small convolutional network that OpenCV runs from a model file, which the user brings.
 
     Args:
-        model: the file; None: that which the environment's ``KDLOSS_YUNET`` names.
+        model: the file; None: the one that the environment variable ``KDLOSS_YUNET`` names.
 
     Reference:
         Wu, Peng and Yu, "YuNet: a tiny millisecond-level face detector", Machine Intelligence Research 20, 2023.
@@ -128,7 +121,7 @@ class YunetDetector(Detector):
     name = "yunet"
     takes_model = True
     PLACE = "KDLOSS_YUNET"
-    # What OpenCV and the demonstration of OpenCV Zoo take: least score, overlap (IoU) of two faces, faces before it.
+    # As in OpenCV and the demonstration of OpenCV Zoo: least score, largest IoU of two faces, candidates before that.
     SCORE, OVERLAP, MOST = 0.9, 0.3, 5000
     _GET = (
         "get face_detection_yunet_2023mar.onnx from OpenCV Zoo (github.com/opencv/opencv_zoo, "
@@ -144,13 +137,13 @@ class YunetDetector(Detector):
         except OSError as error:
             raise ConfigError(f"detector yunet: {model}: cannot be read ({error.strerror}): {self._GET}") from error
         self.model_sha256 = hashlib.sha256(content).hexdigest()
-        # OpenCV's own lines on the standard error say nothing that is not an exception too.
+        # OpenCV raises an exception for all that it writes to the standard error.
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         network, config = np.frombuffer(content, np.uint8), np.empty(0, np.uint8)
         limits = (self.SCORE, self.OVERLAP, self.MOST)
         try:
             self._net = cv2.FaceDetectorYN.create("onnx", network, config, (32, 32), *limits)
-            # OpenCV looks for the outputs of the network when it runs.
+            # OpenCV looks for the outputs of the network only when it runs.
             self.detect(np.zeros((32, 32, 3), np.uint8))
         except cv2.error as error:
             raise ConfigError(f"detector yunet: {model}: damaged, or not YuNet's: {self._GET}") from error
@@ -160,7 +153,7 @@ class YunetDetector(Detector):
         _, found = self._net.detect(np.ascontiguousarray(image[:, :, ::-1]))  # BGR
         if found is None:
             return np.empty((0, 5))
-        found = found[:, [0, 1, 2, 3, 14]].astype(np.float64)  # between them five landmarks
+        found = found[:, [0, 1, 2, 3, 14]].astype(np.float64)  # without the five landmarks between box and score
         return found[np.argsort(-found[:, 4], kind="stable")]
 
 
@@ -169,23 +162,24 @@ SMALLEST_FACE = LbpDetector.SMALLEST_IN_PHOTOGRAPHS
 
 
 def detector(name, *, photographs=False, model=None, smallest=SMALLEST_FACE):
-    """The `Detector` of a name, for stored crops (one large face each) or ``photographs``.
+    """The `Detector` of a name, for stored crops (one large face each) or whole photographs.
 
     Args:
         name: one of `DETECTORS`.
-        photographs, smallest: see `Detector.for_photographs`.
-        model: the detector's model file, for those that need one; None: see the detector's class.
+        photographs: whether to use the settings for photographs.
+        model: the model file of a detector that needs one; None: see the detector's class.
+        smallest: side of the smallest face in photographs, a share of the shorter side. Only some detectors need it.
 
     Raises:
-        ConfigError: no such detector, what it needs is missing, or a model file for one that takes none.
+        ConfigError: no such detector, something that it needs is missing, or a model file for one that takes none.
     """
     if name not in DETECTORS:
         raise ConfigError(f"detector {name}: expected one of {', '.join(DETECTORS)}")
     kind = DETECTORS[name]
     if model is not None and not kind.takes_model:
         raise ConfigError(f"detector {name}: takes no model file, found {model}: leave it out")
-    given = {"model": model} if kind.takes_model else {}
-    return kind.for_photographs(smallest, **given) if photographs else kind(**given)
+    options = {"model": model} if kind.takes_model else {}
+    return kind.for_photographs(smallest, **options) if photographs else kind(**options)
 
 
 def box_iou(a, b):
@@ -200,14 +194,14 @@ def box_iou(a, b):
 def detected_boxes(prepared, rows, detector, announce=None):
     """Detects prepared faces in their stored crops.
 
-    A stored crop holds one face in its surroundings, so this is kinder to the detector than a whole photograph: it
-    need not search, and it is not led astray far from the face. Of several detections that with the highest IoU with
-    the true landmark box is taken; a face counts as found if that is `MINIMUM_IOU` at least.
+    A stored crop holds one face and little around it, which is easier than a whole photograph. Of several detections
+    the one with the highest IoU with the true landmark box counts, if that is at least `MINIMUM_IOU`.
 
     Args:
-        prepared, rows: a `PreparedDataset`, and (m,) row numbers.
+        prepared: a `PreparedDataset`.
+        rows: (m,) row numbers.
         detector: a `Detector`.
-        announce: takes a line of progress now and then.
+        announce: called with a line of progress now and then.
 
     Returns:
         Boxes (m, 4) float64 in pixels of the stored crops, NaN where the face was not found, and (m,) bool found.

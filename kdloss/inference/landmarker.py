@@ -5,6 +5,8 @@ for face in landmarker.detect(image):
     print(face.box, face.landmarks)
 """
 
+import functools
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import cv2
@@ -12,6 +14,7 @@ import numpy as np
 
 from kdloss import pretrained
 from kdloss.data.geometry import BoxPolicy, landmark_box
+from kdloss.data.images import read_photograph
 from kdloss.data.schemes import LandmarkScheme
 from kdloss.errors import ConfigError, DataError
 from kdloss.inference.box_calibration import read_calibration, stored_calibration
@@ -19,16 +22,16 @@ from kdloss.inference.confidence import Confidence
 from kdloss.inference.detectors import SMALLEST_FACE, box_iou
 from kdloss.inference.detectors import detector as find_detector
 from kdloss.inference.readers import find_model, read_faces
-from kdloss.inference.sources import checked_boxes
 
-# Detectors see a photograph with its shorter side at most this long, pixels, or so long that the smallest face searched
-# for has `SMALLEST_SEEN`: more costs time and finds smaller faces alone, which the detectors' own limits exclude.
+# Detectors see a photograph at the size where its shorter side has `DETECTION_SIDE` pixels, or the smallest face
+# searched for has `SMALLEST_SEEN`. More pixels cost time and only show faces below the detectors' own limits.
 DETECTION_SIDE, SMALLEST_SEEN = 480, 32
-# A detection whose landmarks are less sure on average is no face. In 452 pictures, each put together of four of 300-W's
-# training images, that leaves out 112 of 171 other things that lbp finds, and 6 of 1585 faces (mobilenetv2-300w, which
-# has seen these faces); on 201 validation faces 99 % are surer than 0.40.
+# A detection with less mean confidence is no face. In 452 pictures, each composed of four of 300-W's training images,
+# that removes 112 of 171 other things that lbp finds, and 6 of 1585 faces (mobilenetv2-300w, which has seen these
+# faces); of 201 validation faces 99 % have more than 0.40.
 FACE = 0.3
-SAME_FACE = 0.5  # IoU of two boxes from which on they are of one face
+SAME_FACE = 0.5  # IoU of two boxes of one face, at least
+_LARGEST_BOX = 4  # sides of the image
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,11 @@ class Face:
 
     Args:
         box: (4,) float64 x, y, width, height, pixels of the image: the landmark box that was estimated or given, or the
-            whole image. The network saw its surroundings too, as much as it was trained with.
-        score: the detector's, which compares with no other detector's; None where no detector looked.
+            whole image. The network saw more around it, as much as in its training.
+        score: the detector's, which compares with no other detector's; None without detector.
         landmarks: (N, 2) float64 x, y, pixels of the image, pixel centres at integers. May lie outside of it.
         confidence: (N,) float64 from 0 to 1: the estimated probability that a landmark lies within 3 % of the face
-            box's side of where people would annotate it, see `kdloss.inference.confidence`; None where that was never
+            box's side of where people would annotate it, see `kdloss.inference.confidence`; None if that was never
             measured for the model.
     """
 
@@ -54,34 +57,30 @@ class Face:
 class Landmarker:
     """Reads landmarks off photographs. Only one thread at a time may use it.
 
+    Args:
+        name_or_path: see `kdloss.inference.readers.find_model`. The name of a shipped model means its LiteRT file in 16
+            bits, which needs no TensorFlow; on a GPU its Keras file.
+        detector: one of `kdloss.inference.detectors.DETECTORS`, or None: then `detect` cannot be used.
+        detector_model: file of a detector that does not come with a library, such as ``yunet``.
+        detector_calibration: file of `kdloss.inference.box_calibration`; None: that of the package.
+        smallest_face: side of the smallest face searched for in photographs, a share of the shorter side, 0.02 to 1.
+            Small faces cost time: with lbp, 0.05 takes five times as long as 0.1.
+        device, threads: see `kdloss.inference.readers.find_model`.
+
     Attributes:
         name: of the model, as it was asked for.
-        reader: what reads its crops, see `kdloss.inference.readers`.
         scheme: the `LandmarkScheme` of its points.
-        policy: the `BoxPolicy` that it was trained in.
+        policy: the `BoxPolicy` of its training.
         confidence: the `Confidence` of its points, or None.
-        detector: a `kdloss.inference.detectors.Detector`, or None: then `detect` cannot be used.
+        detector: a `kdloss.inference.detectors.Detector`, or None.
+
+    Raises:
+        CheckpointError: no such model, damaged, or not one of this project's.
+        ConfigError: no such detector or device, not installed, or not calibrated for the model.
     """
 
-    def __init__(self, name, reader, detector=None, calibration=None, smallest_face=SMALLEST_FACE):
-        """
-        Args:
-            name, reader, detector: see above.
-            calibration: the `BoxCalibration` of the detector for the model.
-            smallest_face: see `load`.
-
-        Raises:
-            CheckpointError: what the reader's card says of its confidence is damaged.
-        """
-        self.name, self.reader, self.detector, self._calibration = name, reader, detector, calibration
-        self._side = max(DETECTION_SIDE, round(SMALLEST_SEEN / smallest_face))
-        self.scheme, self.policy = LandmarkScheme.from_json(reader.card["scheme"]), BoxPolicy.parse(reader.card["box"])
-        measured = reader.card.get("confidence")
-        self.confidence = Confidence.from_json(measured, self.scheme.num_points) if measured else None
-
-    @classmethod
-    def load(
-        cls,
+    def __init__(
+        self,
         name_or_path,
         detector="lbp",
         *,
@@ -91,47 +90,54 @@ class Landmarker:
         device="auto",
         threads=None,
     ):
-        """Loads a model and a detector.
-
-        Args:
-            name_or_path: see `kdloss.inference.readers.find_model`. The name of a shipped model means its LiteRT file
-                in 16 bits, which needs no TensorFlow; on a GPU its Keras file.
-            detector: one of `kdloss.inference.detectors.DETECTORS`, or None.
-            detector_model: file of a detector that does not come with a library, such as ``yunet``.
-            detector_calibration: file of `kdloss.inference.box_calibration`; None: that of the package.
-            smallest_face: side of the smallest face searched for in photographs, a share of the shorter side, 0.02 to
-                1: smaller faces cost time (of lbp 0.05 five times that of 0.1).
-            device, threads: see `kdloss.inference.readers.find_model`.
-
-        Raises:
-            CheckpointError: no such model, damaged, or not one of this project's.
-            ConfigError: no such detector or device, not installed, or not calibrated for the model.
-        """
-        return cls.loader(
-            name_or_path, detector, detector_model, detector_calibration, smallest_face, device, threads
-        )()
-
-    @classmethod
-    def loader(
-        cls, name_or_path, detector, detector_model, detector_calibration, smallest_face, device="auto", threads=None
-    ):
-        """Checks the arguments of `load` as far as that goes without Keras; returns a function that loads."""
         if not 0.02 <= smallest_face <= 1:
             raise ConfigError(f"--smallest-face {smallest_face}: expected a share of the shorter side, 0.02 to 1")
-        name = str(name_or_path)
-        light = name in pretrained.names() and device != "gpu"
-        model = find_model(f"{name}/{pretrained.HALF}" if light else name, device=device, threads=threads)
-        if detector is None:
-            return lambda: cls(name, model.load(), smallest_face=smallest_face)
-        finder = find_detector(detector, photographs=True, model=detector_model, smallest=smallest_face)
-        calibration = _calibration(name, model.card, finder, detector_calibration)
-        return lambda: cls(name, model.load(), finder, calibration, smallest_face)
+        self.name = str(name_or_path)
+        light = self.name in pretrained.names() and device != "gpu"
+        file = f"{self.name}/{pretrained.HALF}" if light else self.name
+        self._model = find_model(file, device=device, threads=threads)
+        card = self._model.card
+        self.scheme, self.policy = LandmarkScheme.from_json(card["scheme"]), BoxPolicy.parse(card["box"])
+        self.confidence = None
+        if measured := card.get("confidence"):
+            self.confidence = Confidence.from_json(measured, self.scheme.num_points)
+        self.detector = self._calibration = None
+        if detector:
+            self.detector = find_detector(detector, photographs=True, model=detector_model, smallest=smallest_face)
+            self._calibration = self._find_calibration(detector_calibration)
+        self._side = max(DETECTION_SIDE, round(SMALLEST_SEEN / smallest_face))
+
+    @classmethod
+    def load(cls, name_or_path, detector="lbp", **options):
+        """A landmarker that is `ready`; the arguments are those of the class."""
+        return cls(name_or_path, detector, **options).ready()
+
+    def ready(self):
+        """Loads the network now instead of at the first face; returns itself."""
+        _ = self.reader
+        return self
+
+    @functools.cached_property
+    def reader(self):
+        """The reader of its crops, see `kdloss.inference.readers`."""
+        return self._model.load()
+
+    def _find_calibration(self, file):
+        """The `BoxCalibration` of the detector for the model, from a file or, if that is None, of the package."""
+        stored = read_calibration(file, self.detector, self.scheme) if file else None
+        calibration = stored or stored_calibration(self.detector.name, self.scheme)
+        if self.policy.source != "gt":
+            raise ConfigError(
+                f"detector {self.detector.name}: is calibrated for boxes around landmarks, and {self.name} was trained "
+                f"in {self.policy}: give the faces' boxes yourself (--boxes), or faces already cut (--detector whole)"
+            )
+        return calibration
 
     def detect(self, image):
         """Finds the faces of an image and their landmarks.
 
-        Each is read twice, first where the detector found it, then in the box around the landmarks that were read. What
-        is no face by the network's confidence is left out.
+        Each face is read twice: where the detector found it, then in the box around the landmarks that were read, which
+        is nearer to the boxes of the training. What the network's confidence takes for no face is left out.
 
         Args:
             image: (H, W, 3) uint8 RGB, upright.
@@ -146,34 +152,26 @@ class Landmarker:
         if self.detector is None:
             raise ConfigError(f"{self.name}: loaded without a detector: name one, or give boxes to in_boxes")
         _check_image(image)
-        found = self._detections(image)
-        faces = self.in_boxes(image, self._calibration.apply(found[:, :4]), found[:, 4].tolist())
-        kept = []
-        for face in filter(self._is_face, self._again(image, list(filter(self._is_face, faces)))):
-            if not any(box_iou(face.box, other.box) >= SAME_FACE for other in kept):
-                kept.append(face)
-        return kept
-
-    def _again(self, image, faces):
-        """The faces, read once more in the boxes around their landmarks, which are nearer to those of the training than
-        a detector's. Landmarks far from where the detector saw the face lead nowhere, and stay."""
+        detections = self._detections(image)
+        faces = self.in_boxes(image, self._calibration.apply(detections[:, :4]), detections[:, 4].tolist())
+        faces = [face for face in faces if self._is_face(face)]
         boxes = [landmark_box(face.landmarks) for face in faces]
+        # Landmarks far from where the detector saw the face lead nowhere.
         boxes = [
             box if box_iou(box, face.box) >= SAME_FACE else face.box for box, face in zip(boxes, faces, strict=True)
         ]
-        return self.in_boxes(image, boxes, [face.score for face in faces])
-
-    def _is_face(self, face):
-        if face.confidence is None:
-            return face.score >= self.detector.sure
-        return face.confidence.mean() >= FACE
+        kept = []
+        for face in self.in_boxes(image, boxes, [face.score for face in faces]):
+            if self._is_face(face) and not any(box_iou(face.box, other.box) >= SAME_FACE for other in kept):
+                kept.append(face)
+        return kept
 
     def in_boxes(self, image, boxes, scores=None):
-        """The landmarks of faces whose landmark boxes are known, for example from the last picture of a film.
+        """The landmarks of faces whose landmark boxes are known, for example from the last frame of a video.
 
         Args:
             image: see `detect`.
-            boxes: (k, 4) x, y, width, height, pixels of the image; of models trained in a data set's own boxes
+            boxes: (k, 4) x, y, width, height, pixels of the image; for models trained in a data set's own boxes
                 (``dataset:SCALE``) such boxes. Each grows to the crop that the model was trained in.
             scores: k numbers, or None.
 
@@ -181,8 +179,7 @@ class Landmarker:
             A list of k `Face`\\ s.
 
         Raises:
-            DataError: no image, or boxes that hold no part of it or are far larger, see
-                `kdloss.inference.sources.checked_boxes`.
+            DataError: no image, or see `checked_boxes`.
         """
         _check_image(image)
         boxes = checked_boxes(np.reshape(np.asarray(boxes, np.float64), (-1, 4)), image)
@@ -199,7 +196,7 @@ class Landmarker:
         return face
 
     def _detections(self, image):
-        """(k, 5) detector's boxes in pixels of the image, and scores; searched for in a smaller copy of large ones."""
+        """(k, 5) detector's boxes in pixels of the image, and scores. Large images are searched in a smaller copy."""
         factor = min(image.shape[:2]) / self._side
         if factor <= 1:
             return self.detector.detect(image)
@@ -210,30 +207,73 @@ class Landmarker:
         found[:, 2:4] *= zoom
         return found
 
-    def _faces(self, image, boxes, cut_from, scores):
-        wanted = self.confidence and self.confidence.signal
-        landmarks, signal = read_faces(self.reader, [image] * len(boxes), cut_from, wanted)
+    def _faces(self, image, boxes, crop_boxes, scores):
+        name = self.confidence and self.confidence.signal
+        landmarks, signal = read_faces(self.reader, [image] * len(boxes), crop_boxes, name)
         confidence = [None] * len(boxes) if signal is None else self.confidence.of(signal)
         return [Face(*face) for face in zip(boxes, scores, landmarks, confidence, strict=True)]
 
+    def _is_face(self, face):
+        if face.confidence is None:
+            return face.score >= self.detector.sure
+        return face.confidence.mean() >= FACE
 
-def _calibration(name, card, detector, file):
-    """The calibration of a detector for the model of a card, from a file or, with None, of those that are known."""
-    policy, scheme = BoxPolicy.parse(card["box"]), LandmarkScheme.from_json(card["scheme"])
-    found = read_calibration(file, detector, scheme) if file else stored_calibration(detector.name, scheme)
-    if policy.source != "gt":
-        raise ConfigError(
-            f"detector {detector.name}: is calibrated for boxes around landmarks, and {name} was trained in "
-            f"{policy}: give the faces' boxes yourself (--boxes), or faces already cut (--detector whole)"
+
+def find_faces(landmarker, photographs, boxes=None, whole=False):
+    """Finds the faces of photographs, one after the other; the next photograph is read meanwhile.
+
+    Args:
+        landmarker: a `Landmarker`, with a detector unless boxes are given or images are whole faces.
+        photographs: `kdloss.inference.sources.Photograph`\\ s.
+        boxes: the `kdloss.inference.sources.GivenBoxes` of the faces, or None.
+        whole: whether each image is one face, cut as the model's crops are.
+
+    Yields:
+        (photograph, image, faces), or (photograph, None, error) with the `DataError` of one that cannot be read.
+    """
+
+    def read(photograph):
+        return boxes and boxes.of(photograph.name), read_photograph(photograph.path)
+
+    with ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(read, photographs[0]) if photographs else None
+        for number, photograph in enumerate(photographs, 1):
+            reading = ahead
+            # At most two images are in memory.
+            ahead = pool.submit(read, photographs[number]) if number < len(photographs) else None
+            try:
+                own_boxes, image = reading.result()
+                if boxes:
+                    faces = landmarker.in_boxes(image, own_boxes)
+                else:
+                    faces = [landmarker.whole(image)] if whole else landmarker.detect(image)
+            except DataError as error:
+                named = str(error).startswith((photograph.name, str(photograph.path)))
+                yield photograph, None, error if named else DataError(f"{photograph.name}: {error}")
+                continue
+            yield photograph, image, faces
+
+
+def checked_boxes(boxes, image):
+    """Boxes (k, 4) as they are, if each holds a part of the image and is not far larger than it.
+
+    Raises:
+        DataError: one is not.
+    """
+    height, width = image.shape[:2]
+    low, sides = boxes[:, :2], boxes[:, 2:]
+    valid = np.isfinite(boxes).all(axis=1) & ((sides > 0) & (sides <= _LARGEST_BOX * max(width, height))).all(axis=1)
+    valid[valid] = ((low < (width, height)) & (low + sides > 0)).all(axis=1)[valid]
+    if not valid.all():
+        wrong = ", ".join(f"{number:g}" for number in boxes[np.argmin(valid)])
+        raise DataError(
+            f"box [{wrong}]: expected one that lies in the image, {width} x {height} pixels, at least in part"
         )
-    return found
+    return boxes
 
 
 def _check_image(image):
-    """
-    Raises:
-        DataError: no (H, W, 3) uint8 array with pixels in it.
-    """
+    """Raises `DataError` for anything but an (H, W, 3) uint8 array with pixels in it."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise DataError(f"image: found {found}, expected a numpy array (H, W, 3), uint8, RGB from 0 to 255")

@@ -1,4 +1,4 @@
-"""LiteRT, the runtime of phones: its files run in a network's place."""
+"""LiteRT files as readers. LiteRT is the runtime of phones."""
 
 import numpy as np
 
@@ -8,14 +8,14 @@ from kdloss.machine import without_messages
 
 
 class LiteRTModel:
-    """A LiteRT file in the place of a Keras model, for `kdloss.inference.prediction`.
+    """A LiteRT file as a reader, see `kdloss.inference.readers`. It needs neither Keras nor TensorFlow.
 
     Args:
         path: a file of `kdloss.deploy.litert.export_litert`.
-        threads: how many it runs on.
+        threads: of the runtime.
 
     Raises:
-        CheckpointError: no such file, damaged, or one that takes no image.
+        CheckpointError: no such file, damaged, or a network with other outputs.
         ConfigError: LiteRT is not installed.
     """
 
@@ -25,7 +25,7 @@ class LiteRTModel:
         except ImportError:
             raise ConfigError("ai-edge-litert is not installed: pip install ai-edge-litert") from None
         try:
-            # LiteRT says which delegate it uses, whatever the level of messages.
+            # At every level of messages, LiteRT writes which delegate it uses.
             with without_messages():
                 self._interpreter = Interpreter(str(path), num_threads=threads)
                 self._interpreter.allocate_tensors()
@@ -43,7 +43,7 @@ class LiteRTModel:
         return self.read(images)[0]
 
     def read(self, images):
-        """The same points, and beside them the spread of their heatmaps (B, N) float32, or None if it has none."""
+        """The same points, and the spread of their heatmaps (B, N) float32, or None without heatmaps."""
         points = np.zeros((len(images), *self.output_shape[1:]), np.float32)
         spread = None if self._spread is None else np.zeros(points.shape[:2], np.float32)
         for i, image in enumerate(np.asarray(images, np.float32)):
@@ -56,20 +56,11 @@ class LiteRTModel:
 
 
 def _outputs(details, path):
-    """Of the outputs of a file, that of the points and that of the spread or None. Their order and names differ from
-    converter to converter; their shapes do not.
-
-    Raises:
-        CheckpointError: it has no points.
-    """
+    """The output of the points, and that of the spread or None. Converters order and name outputs differently, so they
+    are told apart by their shapes."""
     points = [output for output in details if len(output["shape"]) == 3 and output["shape"][-1] == 2]
     spread = [output for output in details if len(output["shape"]) == 2]
     if len(points) != 1 or len(spread) > 1:
         shapes = ", ".join(str(tuple(map(int, output["shape"]))) for output in details)
         raise CheckpointError(f"{path}: yields {shapes}, expected points (1, N, 2) and perhaps their spread (1, N)")
     return points[0], spread[0] if spread else None
-
-
-def litert_function(path, threads):
-    """A LiteRT file as a function of images (B, S, S, 3) float32 to their points (B, N, 2)."""
-    return LiteRTModel(path, threads).predict_on_batch

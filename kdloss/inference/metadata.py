@@ -1,4 +1,4 @@
-"""What an exported file says of itself: the card of its checkpoint, and how it was exported, inside the file.
+"""The card inside an exported file: that of its checkpoint, and how it was exported.
 
 LiteRT       ``kdloss.json`` in a zip archive behind the network, an associated file of TensorFlow Lite's metadata
 ONNX         the metadata property ``kdloss.json``
@@ -33,7 +33,7 @@ def read_metadata(path):
 
 
 def _read(path):
-    """The text of a card, or None."""
+    """The text of the card, or None."""
     if path.suffix == ONNX:
         return _onnx_property(path)
     if path.is_dir():

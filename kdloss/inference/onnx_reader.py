@@ -1,4 +1,4 @@
-"""ONNX, the format between frameworks: its files run in a network's place."""
+"""ONNX files as readers. ONNX is the format between frameworks."""
 
 import numpy as np
 
@@ -11,19 +11,15 @@ _PROVIDERS = {"cpu": "CPUExecutionProvider", "gpu": "CUDAExecutionProvider"}
 
 
 class OnnxModel:
-    """An ONNX file in the place of a Keras model, for `kdloss.inference.prediction`.
+    """An ONNX file as a reader, see `kdloss.inference.readers`.
 
     Args:
         path: a file of `kdloss.deploy.onnx.export_onnx`.
-        threads: how many it runs on.
+        threads: of the runtime.
         device: ``"cpu"`` or ``"gpu"``.
 
-    Attributes:
-        input_shape, output_shape: as of a Keras model, (None, S, S, 3) and (None, N, 2).
-        card: of the file, or None.
-
     Raises:
-        CheckpointError: no such file, damaged, or one that takes no image.
+        CheckpointError: no such file, damaged, or a network with other inputs and outputs.
         ConfigError: ONNX Runtime is not installed, or has no such device.
     """
 
@@ -36,9 +32,9 @@ class OnnxModel:
         provider = _provider(device, onnxruntime.get_available_providers())
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 3  # errors alone, which are raised too
-        # Without it, processors that have no 8-bit dot products add up in 16 bits, which overflow; a fifth of the time
-        # of int8 files is the price, also where it were not needed.
+        options.log_severity_level = 3  # errors only, which are raised too
+        # Without this, processors without 8-bit dot products add up in 16 bits, which overflow. It costs int8 files a
+        # fifth of their time, on other processors too.
         options.add_session_config_entry("session.x64quantprecision", "1")
         refusals = (
             errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.InvalidProtobuf, errors.NoSuchFile,
@@ -59,14 +55,15 @@ class OnnxModel:
         self._outputs = [name for name in (POINTS, SPREAD) if name in shapes]
         self.input_shape = (None, *shapes[IMAGE][1:])
         self.output_shape = (None, *shapes[POINTS][1:])
-        self.card = _card(self._session.get_modelmeta().custom_metadata_map, path)
+        text = self._session.get_modelmeta().custom_metadata_map.get(CARD)
+        self.card = None if text is None else parsed_card(text, path, REMEDY)
 
     def predict_on_batch(self, images):
         """Images (B, S, S, 3) RGB 0..255 -> unit points (B, N, 2) float32."""
         return self.read(images)[0]
 
     def read(self, images):
-        """The same points, and beside them the spread of their heatmaps (B, N) float32, or None if it has none."""
+        """The same points, and the spread of their heatmaps (B, N) float32, or None without heatmaps."""
         found = self._session.run(self._outputs, {IMAGE: np.asarray(images, np.float32)})
         return found[0], found[1] if len(found) > 1 else None
 
@@ -80,9 +77,3 @@ def _provider(device, available):
             f"device {device}: this onnxruntime has no {provider}: pip install onnxruntime-gpu, or use the cpu"
         )
     return provider
-
-
-def _card(properties, path):
-    if CARD not in properties:
-        return None
-    return parsed_card(properties[CARD], path, REMEDY)

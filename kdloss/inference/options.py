@@ -1,4 +1,4 @@
-"""How commands are told which model reads faces, and what finds them: the options, and the landmarker they ask for."""
+"""The command-line options that choose a landmarker, and the landmarker that they choose."""
 
 from kdloss.inference.detectors import SMALLEST_FACE
 from kdloss.inference.landmarker import Landmarker
@@ -8,19 +8,19 @@ DETECTOR = "lbp"
 
 
 def add_landmarker_options(parser, detectors, detector_help):
-    """Adds ``--detector``, ``--detector-model``, ``--detector-calibration``, ``--smallest-face``, ``--device`` and
-    ``--threads``.
+    """Adds the options of `chosen_landmarker` to a parser.
 
     Args:
         parser: an `argparse.ArgumentParser`.
-        detectors: the names that may be chosen; detector_help: what the command says of them.
+        detectors: the choices of ``--detector``.
+        detector_help: help text of ``--detector``.
     """
     parser.add_argument("--detector", choices=detectors, help=f"{detector_help} (default: {DETECTOR})")
     parser.add_argument("--detector-model", metavar="FILE", help="model file of a detector that needs one (yunet)")
     parser.add_argument(
         "--detector-calibration",
         metavar="FILE",
-        help="of python -m kdloss.inference.box_calibration --out, where the package knows none",
+        help="of python -m kdloss.calibrate detector --out, where the package knows none",
     )
     parser.add_argument(
         "--smallest-face",
@@ -34,14 +34,14 @@ def add_landmarker_options(parser, detectors, detector_help):
     parser.add_argument("--threads", type=int, help="of LiteRT and ONNX files (default: one for each core)")
 
 
-def check_landmarker(args, checkpoint, *, detects=True):
-    """`Landmarker.loader` of a checkpoint and parsed options; ``detects``: whether it needs a detector."""
-    return Landmarker.loader(
+def chosen_landmarker(args, checkpoint, *, detects=True):
+    """The `Landmarker` of a checkpoint and parsed options; ``detects``: whether the command needs a detector."""
+    return Landmarker(
         checkpoint,
         (args.detector or DETECTOR) if detects else None,
-        args.detector_model,
-        args.detector_calibration,
-        args.smallest_face,
-        args.device,
-        args.threads,
+        detector_model=args.detector_model,
+        detector_calibration=args.detector_calibration,
+        smallest_face=args.smallest_face,
+        device=args.device,
+        threads=args.threads,
     )

@@ -1,4 +1,4 @@
-"""From a model and prepared faces to points in the pixels of the source images."""
+"""Predicts the landmarks of prepared faces, in pixels of their source images."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -27,7 +27,7 @@ def predict_dataset(model, prepared, rows, policy, batch_size=64, *, flip=False)
 
 
 def predict_crops(model, prepared, rows, crops, batch_size=64, *, flip=False):
-    """Predicts the landmarks of prepared faces in given crops. The next batch is cut while the model works.
+    """Predicts the landmarks of prepared faces in given crops. The next batch is cut meanwhile.
 
     Args:
         model: images (B, S, S, 3) -> (B, N, 2) unit points.
@@ -35,7 +35,7 @@ def predict_crops(model, prepared, rows, crops, batch_size=64, *, flip=False):
         rows: (m,) row numbers.
         crops: m `FaceCrop`\\ s of side S, from stored crops; not mirrored.
         batch_size: faces a batch.
-        flip: mirror test: the mean of the prediction and that on the mirrored crop.
+        flip: mirror test: whether to average the predictions of the crop and of the mirrored crop.
 
     Returns:
         (m, N, 2) float64 points in pixels of each face's source image.
@@ -49,22 +49,22 @@ def predict_crops(model, prepared, rows, crops, batch_size=64, *, flip=False):
     points = []
     with ThreadPoolExecutor(1) as pool:
         ahead = pool.submit(cut_faces, prepared.faces, *batches[0]) if batches else None
-        for number, (chosen, cut_from) in enumerate(batches):
+        for number, (batch_rows, batch_crops) in enumerate(batches):
             images = ahead.result()
             if number + 1 < len(batches):
                 ahead = pool.submit(cut_faces, prepared.faces, *batches[number + 1])
             units = predict_batch(model, images, batch_size).astype(np.float64)
             if flip:
                 mirrored = predict_batch(model, images[:, :, ::-1], batch_size).astype(np.float64)
-                # A width of 1 turns x into -x, which mirrors unit coordinates.
+                # In unit coordinates, a width of 1 mirrors x to -x.
                 units = (units + mirror_points(mirrored, 1, prepared.scheme.mirror)) / 2
-            for crop, row, unit in zip(cut_from, chosen, units, strict=True):
+            for crop, row, unit in zip(batch_crops, batch_rows, units, strict=True):
                 points.append(transform_points(prepared.to_image[row], crop.inverse_unit(unit)))
     return np.reshape(points, (len(rows), prepared.scheme.num_points, 2))
 
 
 def cut_faces(faces, rows, crops):
-    """The crops (m, S, S, 3) uint8 of m faces, m at least 1.
+    """The crops (m, S, S, 3) uint8 of m > 0 faces.
 
     Args:
         faces: the `RowFile` of a prepared data set.
@@ -78,7 +78,7 @@ def cut_faces(faces, rows, crops):
 
 
 def predict_batch(model, images, batch_size):
-    """Unit points (m, N, 2) float32 of images (m, S, S, 3); short batches are padded, so one program serves all."""
+    """Unit points (m, N, 2) float32 of images (m, S, S, 3). Short batches are padded, so the model compiles once."""
     missing = batch_size - len(images)
     padded = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)]) if missing > 0 else images
     return np.asarray(model.predict_on_batch(padded.astype(np.float32)))[: len(images)]

@@ -114,23 +114,22 @@ class KerasReader:
             raise ConfigError(_NO_GPU)
 
     def read(self, images):
-        # One face, the usual case, need not pay for eight; batches of one or of eight make two programs, no more.
-        size = 1 if len(images) == 1 else _AT_ONCE
-        parts = [self._read(images[start : start + size], size) for start in range(0, len(images), size)]
-        points = np.concatenate([part["points"] for part in parts])
-        return points, np.concatenate([part["spread"] for part in parts]) if "spread" in parts[0] else None
+        import keras
+
+        # Batches of one, the usual case, or of eight: Keras compiles two programs and no more.
+        size, count = 1 if len(images) == 1 else _AT_ONCE, len(images)
+        padded = np.zeros((-(-count // size) * size, *images.shape[1:]), np.float32)
+        padded[:count] = images
+        with keras.device(f"{self._device}:0") if self._device != "auto" else contextlib.nullcontext():
+            batches = [self._deployed.predict_on_batch(batch) for batch in np.split(padded, len(padded) // size)]
+        points, spread = (
+            np.concatenate([np.asarray(batch[name]) for batch in batches])[:count] if name in batches[0] else None
+            for name in ("points", "spread")
+        )
+        return points, spread
 
     def predict_on_batch(self, images):
         return self.read(images)[0]
-
-    def _read(self, images, size):
-        import keras
-
-        padded = np.zeros((size, *images.shape[1:]), np.float32)
-        padded[: len(images)] = images
-        with keras.device(f"{self._device}:0") if self._device != "auto" else contextlib.nullcontext():
-            found = self._deployed.predict_on_batch(padded)
-        return {name: np.asarray(values)[: len(images)] for name, values in found.items()}
 
 
 def read_faces(reader, images, boxes, signal=None):
@@ -138,33 +137,34 @@ def read_faces(reader, images, boxes, signal=None):
 
     Args:
         reader: see above.
-        images: k images (H, W, 3) uint8 RGB, of which each holds one of the faces.
+        images: k images (H, W, 3) uint8 RGB, one for each face.
         boxes: (k, 4) boxes to cut, pixels of the images.
-        signal: which signal of each point to find too, see `kdloss.inference.confidence`; None: none.
+        signal: the signal of each point to return, see `kdloss.inference.confidence`; None: none.
 
     Returns:
-        Points (k, N, 2) float64 in pixels of the images, and signals (k, N) float64, or None: none was asked for, or
-        the reader tells of no heatmaps.
+        Points (k, N, 2) float64 in pixels of the images, and signals (k, N) float64, or None if none was asked for or
+        the reader has no heatmaps.
     """
     size, count = reader.input_shape[1], reader.output_shape[1]
     points, signals = [np.zeros((0, count, 2))], [np.zeros((0, count))]
     for start in range(0, len(boxes), _AT_ONCE):
-        chosen, cut_from = images[start : start + _AT_ONCE], boxes[start : start + _AT_ONCE]
-        crops = [FaceCrop.from_box(box, size) for box in cut_from]
-        units, spread = reader.read(_cut(crops, chosen))
+        batch, batch_boxes = images[start : start + _AT_ONCE], boxes[start : start + _AT_ONCE]
+        crops = [FaceCrop.from_box(box, size) for box in batch_boxes]
+        units, spread = reader.read(_cut(crops, batch))
         units = units.astype(np.float64)
         points.append(np.stack([crop.inverse_unit(unit) for crop, unit in zip(crops, units, strict=True)]))
         if signal == SPREAD:
             signals.append(spread)
         elif signal == VIEWS:
-            again = [second_view(box, size) for box in cut_from]
-            signals.append(views_signal(crops, units, again, reader.predict_on_batch(_cut(again, chosen))))
+            second_crops = [second_view(box, size) for box in batch_boxes]
+            second_units = reader.predict_on_batch(_cut(second_crops, batch))
+            signals.append(views_signal(crops, units, second_crops, second_units))
     known = signal and all(part is not None for part in signals)
     return np.concatenate(points), np.concatenate(signals).astype(np.float64) if known else None
 
 
 def signal_of(reader):
-    """The name of the signal that tells a reader's good points from bad ones."""
+    """The name of the signal of a reader, see `kdloss.inference.confidence`."""
     blank = np.zeros((1, *reader.input_shape[1:]), np.uint8)
     return VIEWS if reader.read(blank)[1] is None else SPREAD
 
@@ -228,5 +228,5 @@ def _keras_gpus():
 
     try:
         return keras.distribution.list_devices("gpu")
-    except RuntimeError:  # JAX's way to say so
+    except RuntimeError:  # JAX without GPU
         return []

@@ -1,1 +1,1 @@
-"""The local page: landmarks of a photograph or of the camera, in the browser. `python -m kdloss.serve` runs it."""
+"""The local web page that shows landmarks of a photograph or the camera; `python -m kdloss.serve` runs it."""

@@ -1,4 +1,4 @@
-"""The web application: the page, what it may ask, and what it is told."""
+"""The web application: the page, its requests and the answers to them."""
 
 import asyncio
 from pathlib import Path
@@ -26,12 +26,12 @@ PATIENCE = 30  # seconds for a body to arrive
 def application(models, hosts, *, largest_body=LARGEST_BODY, most_waiting=MOST_WAITING):
     """The ASGI application.
 
-    Nothing is written to disk, and of the disk nothing but the files in ``page/`` is read.
+    It writes nothing to disk, and reads only the files in ``page/``.
 
     Args:
-        models: `ServedModel`\\ s of different names; the first is the one that the page begins with.
-        hosts: names that requests may call this host, as in their ``Host`` header without the port. Another name is
-            refused: a page elsewhere that points its own name here (DNS rebinding) gets no answer. ``*``: any.
+        models: `ServedModel`\\ s of different names. The page begins with the first one.
+        hosts: names of this host that requests may use in their ``Host`` header, without the port; ``*``: any. This
+            refuses a foreign page that points its own name here (DNS rebinding).
         largest_body: bytes of a picture's file.
         most_waiting: how many requests may wait for one model.
     """
@@ -52,7 +52,7 @@ def application(models, hosts, *, largest_body=LARGEST_BODY, most_waiting=MOST_W
         model = models[name]
         if model.waiting >= most_waiting:
             raise HTTPException(503, f"{name}: {most_waiting} requests wait already: try again", {"Retry-After": "1"})
-        # Counted before its body is read: so many bodies, and no more, are held at a time.
+        # Counted before its body is read, so that no more bodies than that are in memory.
         model.waiting += 1
         try:
             body = await _body(request, largest_body)
@@ -86,11 +86,7 @@ def _refusal(status, text, headers=None):
 
 
 async def _body(request, largest):
-    """The body of a request.
-
-    Raises:
-        HTTPException: it is larger than allowed, or does not arrive.
-    """
+    """The body of a request; raises `HTTPException` if it is larger than allowed, or does not arrive."""
     too_large = HTTPException(413, f"image: expected a file of {largest / 1e6:g} MB at most: scale it down")
     if int(request.headers.get("content-length", 0)) > largest:
         raise too_large

@@ -1,4 +1,4 @@
-"""What the page asks: landmarkers that answer pictures with what JSON says of their faces."""
+"""The models of the page: landmarkers that answer a picture with a JSON object of its faces."""
 
 import asyncio
 import json
@@ -11,6 +11,7 @@ import numpy as np
 from kdloss.data.images import read_photograph
 from kdloss.errors import ConfigError, DataError
 from kdloss.inference.output import face_record
+from kdloss.inference.sources import box_array
 
 MOST_BOXES = 32
 
@@ -19,25 +20,25 @@ class ServedModel:
     """A `Landmarker` under the name that the page shows.
 
     Attributes:
-        name: unique among those of the page.
-        lock: an `asyncio.Lock`: who calls `answer` holds it, as a landmarker serves one at a time.
-        waiting: how many requests wait for it or have it.
+        name: unique on the page.
+        lock: an `asyncio.Lock`, to be held while `answer` runs: only one thread at a time may use a landmarker.
+        waiting: how many requests hold the lock or wait for it.
     """
 
     def __init__(self, name, landmarker):
         self.name, self.lock, self.waiting = name, asyncio.Lock(), 0
         self._landmarker = landmarker
-        self._detection = landmarker.detector = _Timed(landmarker.detector)
-        # The first prediction of a network takes longer than all that follow.
+        self._detector = landmarker.detector = _TimedDetector(landmarker.detector)
+        # Loads the network and warms it up.
         landmarker.whole(np.zeros((32, 32, 3), np.uint8))
 
     def description(self):
-        """What the page needs to know of it, for JSON."""
+        """What the page needs to know of the model, a dict for JSON."""
         scheme, reader = self._landmarker.scheme, self._landmarker.reader
         return {
             "name": self.name,
             "arch": reader.card["arch"],
-            "dataset": reader.card["dataset"],
+            "dataset": reader.card.get("dataset"),
             "points": scheme.num_points,
             "image_size": reader.input_shape[1],
             "detector": self._landmarker.detector.name,
@@ -52,18 +53,18 @@ class ServedModel:
             boxes: (k, 4) landmark boxes, pixels of the picture; None: the detector finds the faces.
 
         Returns:
-            A dict for JSON; its faces are those of `kdloss.predict`.
+            A dict for JSON. Its faces are as in the files of `kdloss.predict`.
 
         Raises:
-            DataError: the picture is none, or boxes that do not lie in it.
+            DataError: no readable picture, or boxes that do not lie in it.
         """
         started = time.perf_counter()
         image = read_photograph(data)
         read = time.perf_counter()
-        self._detection.seconds = None
+        self._detector.seconds = None
         faces = self._landmarker.detect(image) if boxes is None else self._landmarker.in_boxes(image, boxes)
         ended = time.perf_counter()
-        detection = self._detection.seconds
+        detection = self._detector.seconds
         return {
             "image": {"width": image.shape[1], "height": image.shape[0]},
             "model": self.name,
@@ -78,8 +79,8 @@ class ServedModel:
         }
 
 
-class _Timed:
-    """A detector whose last call was timed: ``seconds``."""
+class _TimedDetector:
+    """A detector that keeps the ``seconds`` of its last call."""
 
     def __init__(self, detector):
         self.name, self.seconds, self._detector = detector.name, None, detector
@@ -102,11 +103,10 @@ def parse_boxes(text):
         DataError: not of that form, or more than `MOST_BOXES`.
     """
     try:
-        found = json.loads(text)
-        boxes = np.zeros((0, 4)) if found == [] else np.array(found, np.float64)
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        boxes = np.zeros(0)
-    if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all() or (boxes[:, 2:] <= 0).any():
+        boxes = box_array(json.loads(text))
+    except (ValueError, RecursionError):
+        boxes = None
+    if boxes is None:
         raise DataError(
             "boxes: expected [[x, y, width, height], ...] in pixels of the upright image, widths and heights above zero"
         )
@@ -116,25 +116,18 @@ def parse_boxes(text):
 
 
 def shown_names(checkpoints):
-    """Short names that tell checkpoints apart: of a path as many of its last parts as that takes.
-
-    Args:
-        checkpoints: names of shipped models and paths.
-
-    Returns:
-        A list of as many names.
+    """Short names that tell checkpoints apart: names of shipped models as they are, and the last parts of paths.
 
     Raises:
-        ConfigError: one is named twice.
+        ConfigError: a checkpoint is named twice.
     """
-    # A shipped model's name is a name, not a place: it stays as it is.
     parts = [PurePath(os.path.abspath(c)).parts if os.path.exists(c) else (c,) for c in checkpoints]
     for checkpoint, own in zip(checkpoints, parts, strict=True):
         if parts.count(own) > 1:
             raise ConfigError(f"--checkpoint {checkpoint}: named {parts.count(own)} times: name each model once")
 
     def length(own):
-        """How many of its last parts no other has."""
+        """How many of its last parts no other path ends with."""
         others = [other for other in parts if other != own]
         return next((n for n in range(1, len(own)) if all(other[-n:] != own[-n:] for other in others)), len(own))
 

@@ -1,4 +1,4 @@
-"""What keeps other pages in the same browser away from this one, and this page from anything outside."""
+"""Keeps other pages in the browser away from this server, and this page away from other servers."""
 
 from urllib.parse import urlsplit
 
@@ -6,7 +6,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 
 HEADERS = {
-    # No inline script or style: text that finds its way into the page stays text.
+    # No inline script or style, so that text inserted into the page stays text.
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' blob: data:; media-src blob:; object-src 'none'; base-uri 'none'; "
         "form-action 'none'; frame-ancestors 'none'"
@@ -20,8 +20,10 @@ HEADERS = {
 
 
 class Protection:
-    """ASGI middleware: refuses requests that change or cost something if a page of another origin sends them, and adds
-    `HEADERS` to every response. Programs that are no browsers state no origin, and are served."""
+    """ASGI middleware that adds `HEADERS` to every response, and refuses POST and the like from pages of other origins.
+
+    Programs other than browsers state no origin, and are served.
+    """
 
     def __init__(self, app):
         self.app = app
@@ -35,18 +37,18 @@ class Protection:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(HEADERS)
-                # A newer version's page must not run the files of an older one; answers are nobody else's.
+                # The page of a new version must not use cached files of an old one; answers are private.
                 headers["Cache-Control"] = "no-store" if scope["path"].startswith("/api/") else "no-cache"
             await send(message)
 
-        if scope["method"] not in ("GET", "HEAD") and _from_elsewhere(Headers(scope=scope), scope["scheme"]):
+        if scope["method"] not in ("GET", "HEAD") and _is_foreign(Headers(scope=scope), scope["scheme"]):
             refusal = JSONResponse({"error": "a page of another origin may not ask this one"}, 403)
             await refusal(scope, receive, send_with_headers)
             return
         await self.app(scope, receive, send_with_headers)
 
 
-def _from_elsewhere(headers, scheme):
+def _is_foreign(headers, scheme):
     if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return True
     origin = headers.get("origin")

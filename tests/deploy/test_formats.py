@@ -7,7 +7,7 @@ import pytest
 from kdloss.deploy.exported_files import PRECISIONS, image_signature
 from kdloss.deploy.onnx import export_onnx
 from kdloss.errors import CheckpointError, ConfigError
-from kdloss.inference.litert_reader import LiteRTModel, litert_function
+from kdloss.inference.litert_reader import LiteRTModel
 from kdloss.inference.onnx_reader import OnnxModel
 from kdloss.inference.prediction import predict_dataset
 from kdloss.models import build_model, deployed
@@ -41,7 +41,7 @@ def test_the_points_are_those_of_the_network(form, precision, student, exported,
         some = RUNNERS[form](exported(form, precision), threads=2).predict_on_batch(crops[:count])
         np.testing.assert_allclose(some, found[:count], atol=1e-6)
     if form == "litert":
-        one = litert_function(exported(form, precision), threads=2)(crops[3:4].astype("float32"))
+        one = LiteRTModel(exported(form, precision), threads=2).predict_on_batch(crops[3:4].astype("float32"))
         assert np.array_equal(one[0], found[3])
 
 

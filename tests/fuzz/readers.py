@@ -38,8 +38,9 @@ from kdloss.errors import DataError, UserError
 from kdloss.evaluation.evaluation import evaluate_predicted
 from kdloss.evaluation.predictions import load_predictions, save_predictions
 from kdloss.inference.box_calibration import read_calibration
+from kdloss.inference.landmarker import checked_boxes
 from kdloss.inference.metadata import read_metadata
-from kdloss.inference.sources import GivenBoxes, checked_boxes
+from kdloss.inference.sources import GivenBoxes
 from kdloss.models.card import CARD
 from kdloss.models.checkpoint import read_card, require_scheme
 from kdloss.models.published_student import load_published_student

@@ -1,4 +1,4 @@
-// What the server is asked. Every failure becomes an Error whose message can be shown.
+// Requests to the server. Every failure is an Error with a message for the user.
 
 async function answered(address, options) {
   let response;
@@ -17,7 +17,7 @@ export function fetchModels() {
   return answered("/api/models");
 }
 
-// Faces of a picture, a Blob. Boxes [[x, y, width, height], ...] spare the detection.
+// The faces of a picture, a Blob. Boxes [[x, y, width, height], ...] replace the detector.
 export function fetchLandmarks(model, picture, { boxes = null, signal } = {}) {
   const query = new URLSearchParams({ model });
   if (boxes) query.set("boxes", JSON.stringify(boxes));

@@ -1,19 +1,19 @@
-// The page: what is chosen, what is asked for, what is shown.
+// The page: the choices of the user, the requests to the server, and the results.
 
 import { fetchLandmarks, fetchModels } from "./api.js";
 import { Camera, Track } from "./camera.js";
 import { compare } from "./comparison.js";
 import { draw } from "./overlay.js";
 
-const LARGEST = 20e6; // bytes; the server takes no more
+const LARGEST = 20e6; // bytes, the server's limit
 const $ = id => document.getElementById(id);
 
-let models = []; // as the server describes them
+let models = []; // descriptions from the server
 let picture = null; // {name, blob, bitmap, width, height}
-let results = new Map(); // model's name -> the server's answer, or {error}
-let asking = new AbortController(); // what is asked about the picture
+let results = new Map(); // name of a model -> the server's answer, or {error}
+let asking = new AbortController(); // aborts the requests about the picture
 const camera = new Camera($("video"));
-const panels = new Map(); // model's name -> its elements
+const panels = new Map(); // name of a model -> its elements
 
 const chosen = () => models.filter(model => $("models").querySelector(`[value="${CSS.escape(model.name)}"]`).checked);
 const shown = () => Object.fromEntries([...$("shown").querySelectorAll("input")].map(box => [box.name, box.checked]));
@@ -31,7 +31,7 @@ function element(tag, { parent, ...properties }) {
   return made;
 }
 
-// ---- what is chosen
+// ---- choices
 
 function listModels() {
   for (const [i, model] of models.entries()) {
@@ -61,9 +61,9 @@ async function choose(file) {
   await ask();
 }
 
-// ---- what is asked for
+// ---- requests
 
-// One model after the other: side by side they would slow each other down, and their times would compare with nothing.
+// One model after the other: at the same time they would slow each other down, and their times would not compare.
 async function ask() {
   const { signal } = asking, { name, blob } = picture;
   const missing = chosen().filter(model => !results.has(model.name));
@@ -85,8 +85,8 @@ async function ask() {
   summarise();
 }
 
-// The server's size of the picture holds: it is what faces are given in, and the only one of a kind that the browser
-// cannot show. A picture that the browser turns another way than the server is not shown, but its faces are.
+// Faces are in pixels of the picture as the server reads it, so its size counts. If the browser turns the picture another
+// way than the server, or cannot show it, the faces are shown without it.
 function fit({ width, height }) {
   if (picture.bitmap && (picture.bitmap.width !== width || picture.bitmap.height !== height)) picture.bitmap = null;
   Object.assign(picture, { width, height });
@@ -98,7 +98,7 @@ function summarise() {
     return error ?? `${name}: ${counted(faces.length).toLowerCase()} in ${milliseconds(times.total)}`;
   });
   const errors = [...results.values()].filter(result => result.error).length;
-  // The same picture fails everywhere for the same reason: said once.
+  // A picture fails for the same reason with every model: say it once.
   if (found.length) say(`${picture.name}: ${[...new Set(found)].join("; ")}.`.replace("..", "."), errors > 0);
 }
 
@@ -126,7 +126,7 @@ async function useCamera() {
   await watch(signal);
 }
 
-// Frames at the rate at which they are answered.
+// Sends the next frame when the last one is answered.
 async function watch(signal) {
   const tracks = new Map(models.map(model => [model.name, new Track()]));
   while (!signal.aborted) {
@@ -149,7 +149,7 @@ async function watch(signal) {
     picture = { name: "camera", ...frame };
     results = answers;
     render();
-    // Without a model to wait for: let the page draw.
+    // Lets the page draw, even if no model is chosen.
     await new Promise(requestAnimationFrame);
   }
 }
@@ -166,7 +166,7 @@ function stopCamera(text = "") {
   if (text) say(text);
 }
 
-// ---- what is shown
+// ---- results
 
 function panelOf(name) {
   if (!panels.has(name)) {
@@ -187,7 +187,7 @@ function render() {
     const { panel } = panelOf(model.name);
     if ($("panels").children[i] !== panel) $("panels").insertBefore(panel, $("panels").children[i] ?? null);
   });
-  // First all are in their places: how wide one is depends on how many there are.
+  // After all panels are in place, because their width depends on their number.
   for (const model of visible) renderPanel(model);
   const answers = visible.map(model => results.get(model.name)).filter(result => result && !result.error);
   renderComparison(answers);
@@ -242,13 +242,13 @@ function download() {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
-// ---- what happens
+// ---- events
 
 $("file").addEventListener("change", () => {
   if ($("file").files.length) choose($("file").files[0]);
 });
 for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
-  // All over the page, or a photograph that misses the zone would replace the page.
+  // Everywhere on the page: a photograph dropped beside the zone would replace the page.
   document.addEventListener(kind, event => {
     event.preventDefault();
     $("drop").classList.toggle("over", kind === "dragenter" || kind === "dragover");
@@ -262,7 +262,7 @@ document.addEventListener("paste", event => {
 $("models").addEventListener("change", () => {
   render();
   if (!picture || camera.running) return;
-  // What is being asked for is asked for anew, with what was chosen now.
+  // Starts again with the models that are chosen now.
   asking.abort();
   asking = new AbortController();
   ask();
@@ -276,7 +276,7 @@ document.addEventListener("visibilitychange", () => {
 });
 let width = innerWidth;
 addEventListener("resize", () => {
-  // Telephones send it for every move of the address bar.
+  // Phones send it whenever the address bar moves.
   if (innerWidth !== width) render();
   width = innerWidth;
 });

@@ -1,8 +1,8 @@
-// The camera's frames, one at a time, and where their faces were a moment ago.
+// The frames of the camera, one at a time, and the boxes in which the faces of the last one lay.
 
 const LONGEST = 640; // pixels of a frame's longer side
-const DETECT_EVERY = 10; // frames; in between a face is looked for where it was
-const LOST = 0.3; // mean confidence below which it is taken for lost
+const DETECT_EVERY = 10; // frames; in between, faces are read in the boxes of the last frame
+const LOST = 0.3; // a face with less mean confidence is lost
 
 export class Camera {
   #stream = null;
@@ -17,7 +17,7 @@ export class Camera {
   }
 
   async start() {
-    // Browsers hide it from pages that come neither from this machine nor through https.
+    // Browsers hide it from pages that come neither from this machine nor over https.
     if (!navigator.mediaDevices) throw new Error("The browser gives the camera only to localhost and to https pages.");
     const stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: LONGEST } } }).catch(error => {
       throw new Error(error.name === "NotAllowedError" ? "The camera may not be used: allow it in the browser."
@@ -33,7 +33,7 @@ export class Camera {
     this.#stream = this.#video.srcObject = null;
   }
 
-  // The frame that is to be seen now: {bitmap, width, height, blob}, small, the blob a JPEG.
+  // The current frame, scaled down: {bitmap, width, height, blob}. The blob is a JPEG file.
   async frame() {
     const { videoWidth, videoHeight } = this.#video;
     const factor = Math.min(1, LONGEST / Math.max(videoWidth, videoHeight));
@@ -46,12 +46,12 @@ export class Camera {
   }
 }
 
-// Where a model looks for the faces of the next frame.
+// The boxes in which a model looks for the faces of the next frame.
 export class Track {
   #boxes = null;
   #age = 0;
 
-  // Boxes to send with a frame, or null: then the detector looks.
+  // The boxes to send with a frame; null: the detector searches.
   next() {
     return this.#age < DETECT_EVERY ? this.#boxes : null;
   }
@@ -68,7 +68,7 @@ function seen({ confidence }) {
   return !confidence || confidence.reduce((sum, value) => sum + value, 0) / confidence.length >= LOST;
 }
 
-// The box around a face's landmarks, which is what models are trained in.
+// The box around a face's landmarks, as in the training of models.
 function box({ landmarks }) {
   const [x, y] = [0, 1].map(axis => landmarks.map(point => point[axis]));
   const low = [Math.min(...x), Math.min(...y)];

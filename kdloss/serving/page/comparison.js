@@ -1,4 +1,4 @@
-// How far two models' points lie apart.
+// The distance between the points of two models.
 
 import { side } from "./overlay.js";
 
@@ -10,7 +10,7 @@ function overlap([ax, ay, aw, ah], [bx, by, bw, bh]) {
   return shared / (aw * ah + bw * bh - shared);
 }
 
-// Faces that both found: each of the first with that of the second whose box it shares most of, each taken once.
+// The faces that both models found: each of the first with the best overlapping one of the second, each used once.
 function pairs(first, second) {
   const left = [...second], found = [];
   for (const face of first) {
@@ -21,8 +21,8 @@ function pairs(first, second) {
   return found;
 }
 
-// Of two models' faces: how many are the same, and the mean and the largest distance of their points in percent of the
-// side of the face box (of the mean side, where the boxes differ). null where they have other points.
+// The number of faces that both models found, and the mean and largest distance of their points in percent of the side
+// of the face box (the mean side of both boxes). null if the models read different points.
 export function compare(first, second) {
   const same = pairs(first, second);
   if (same.some(([a, b]) => a.landmarks.length !== b.landmarks.length)) return null;

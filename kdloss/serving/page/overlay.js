@@ -1,11 +1,11 @@
-// A picture with faces drawn on it. Pixel centres lie at integers: a picture begins half a pixel before the first.
+// Draws a picture and its faces. Pixel centres lie at integers, so a picture begins half a pixel before the first one.
 
 const style = getComputedStyle(document.documentElement);
 const colour = name => style.getPropertyValue(`--${name}`).trim();
 const RAMP = ["unsure", "middling", "sure"].map(colour);
 const OUTLINE = "#222";
 
-// Of a confidence, 0 to 1; null where it is not known.
+// The colour of a confidence from 0 to 1, or null if it is unknown.
 export function shade(confidence) {
   if (confidence === null) return colour("uncalibrated");
   const place = Math.min(Math.max(confidence, 0), 1) * (RAMP.length - 1);
@@ -16,7 +16,7 @@ export function shade(confidence) {
 
 export const side = face => Math.sqrt(face.box[2] * face.box[3]);
 
-// The part of the picture to show, x, y, width, height: all of it, or all that holds faces.
+// The part of the picture to show, as x, y, width, height: all of it, or the part around all faces.
 function view(picture, faces, close) {
   if (!close || !faces.length) return [0, 0, picture.width, picture.height];
   const low = [0, 1].map(axis => Math.min(...faces.map(face => face.box[axis] - 0.35 * side(face))));
@@ -27,8 +27,8 @@ function view(picture, faces, close) {
     : [left, top, right - left, bottom - top];
 }
 
-// Draws on a canvas, which becomes as large as fits into `room` CSS pixels and the window's height.
-//   picture: {width, height, bitmap}; without a bitmap, which not every browser has of every kind, the faces alone.
+// Draws on a canvas, which grows to `room` CSS pixels and the height of the window.
+//   picture: {width, height, bitmap}; without a bitmap only the faces are drawn.
 //   shown: {points, skeleton, box, close}, each true or false.
 export function draw(canvas, picture, faces, skeleton, shown, room) {
   const [left, top, width, height] = view(picture, faces, shown.close);
@@ -49,7 +49,7 @@ export function draw(canvas, picture, faces, skeleton, shown, room) {
 
 function drawFace(pen, face, skeleton, shown, at, scale, ratio) {
   const large = side(face) * scale, thick = Math.max(ratio, large / 260);
-  // Seen on bright and dark skin alike; outlines would hide a small face.
+  // Outlines make lines visible on bright and on dark skin; they would hide a small face.
   const strokes = [[colour("drawn"), thick]];
   if (large >= 150 * ratio) strokes.unshift([OUTLINE, 2.6 * thick]);
   const stroke = path => {

@@ -14,7 +14,7 @@ from kdloss.data.schemes import SCHEMES
 from kdloss.errors import ConfigError, DataError
 from kdloss.inference.detectors import LbpDetector, box_iou
 from kdloss.inference.landmarker import Landmarker
-from kdloss.inference.video import OverlayVideo
+from kdloss.inference.output import OverlayVideo
 from kdloss.models import build_model
 from kdloss.models.checkpoint import save_model
 from kdloss.models.regressors import REGRESSORS

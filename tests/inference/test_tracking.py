@@ -16,7 +16,7 @@ from kdloss.inference.tracking import (
     FaceTracker,
     OneEuroFilter,
 )
-from tests.deploy.scripted_landmarker import ScriptedLandmarker, landmarks_of
+from tests.inference.scripted_landmarker import ScriptedLandmarker, landmarks_of
 
 IMAGE = np.zeros((480, 640, 3), np.uint8)
 ONE, TWO = np.array([100.0, 100, 80, 90]), np.array([400.0, 200, 60, 60])
@@ -38,7 +38,7 @@ class Film:
         for _ in range(count):
             self.now += step
             self.found = self.tracker.update(IMAGE, self.now)
-        return [tracked.track_id for tracked in self.found]
+        return [track_id for track_id, _ in self.found]
 
 
 def test_detects_now_and_then_and_looks_where_the_face_was():
@@ -47,9 +47,9 @@ def test_detects_now_and_then_and_looks_where_the_face_was():
     for i in range(11):
         landmarker.faces = [moved(4 * i)]
         assert film.frames() == [0]
-        assert film.found[0].face.score == (None if i % 5 else 9.0)
-        assert np.array_equal(film.found[0].face.landmarks, landmarks_of(landmarker.faces[0]))
-        assert np.array_equal(film.found[0].face.box, landmarker.faces[0])
+        assert film.found[0][1].score == (None if i % 5 else 9.0)
+        assert np.array_equal(film.found[0][1].landmarks, landmarks_of(landmarker.faces[0]))
+        assert np.array_equal(film.found[0][1].box, landmarker.faces[0])
         if i:
             assert np.array_equal(landmarker.boxes, [moved(4 * i - 4)])
 
@@ -154,17 +154,15 @@ def test_smoothing_is_shown_but_not_fed_back():
     there = moved(8)
     landmarker.faces = [there]
     film.frames()
-    (tracked,) = film.found
-    assert 0 < tracked.face.landmarks[0, 0] - ONE[0] < 8
-    assert np.array_equal(tracked.face.box, landmark_box(tracked.face.landmarks))
+    ((_, face),) = film.found
+    assert 0 < face.landmarks[0, 0] - ONE[0] < 8
+    assert np.array_equal(face.box, landmark_box(face.landmarks))
     film.frames()
     assert np.array_equal(landmarker.boxes, [there])
 
 
 def test_models_and_numbers_that_do_not_fit():
     landmarker = ScriptedLandmarker(ONE)
-    with pytest.raises(ConfigError, match="--detect-every 0"):
-        FaceTracker(landmarker, detect_every=0)
     landmarker.policy = BoxPolicy.parse("dataset:1.1")
     with pytest.raises(ConfigError, match=r"found dataset:1\.1"):
         FaceTracker(landmarker)
@@ -193,8 +191,8 @@ def test_the_shipped_model_does_not_drift():
     tracker = FaceTracker(Landmarker.load("mobilenetv2-300w"), detect_every=1000, smooth=False)
     errors, reference = [], None
     for i in range(70):
-        (tracked,) = tracker.update(frame(i), i / 25)
-        on_photograph = transform_points(invert(view(i)), tracked.face.landmarks)
+        ((_, found),) = tracker.update(frame(i), i / 25)
+        on_photograph = transform_points(invert(view(i)), found.landmarks)
         reference = on_photograph if reference is None else reference
         errors.append(np.linalg.norm(on_photograph - reference, axis=1).mean() / 100)
     assert tracker.count == 1

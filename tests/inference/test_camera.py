@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from kdloss.errors import ConfigError
+from kdloss.inference.output import predict_video
 from kdloss.inference.video import Camera, CutShort
-from kdloss.inference.video_output import predict_video
-from tests.deploy.scripted_landmarker import ScriptedLandmarker
-from tests.deploy.small_videos import picture, read_frames
+from tests.inference.scripted_landmarker import ScriptedLandmarker
+from tests.inference.small_videos import picture, read_frames
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -93,8 +93,8 @@ def test_ctrl_c_ends_a_recording_in_order(tmp_path, address):
     code = """
 import sys
 from kdloss.inference.video import Camera
-from kdloss.inference.video_output import predict_video
-from tests.deploy.scripted_landmarker import ScriptedLandmarker
+from kdloss.inference.output import predict_video
+from tests.inference.scripted_landmarker import ScriptedLandmarker
 landmarker, camera = ScriptedLandmarker([20, 16, 40, 40]), Camera(sys.argv[1])
 summary = predict_video(landmarker, camera, sys.argv[2], progress=lambda *how: print(*how, flush=True))
 print("whole", summary.frames)
