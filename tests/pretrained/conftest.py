@@ -1,5 +1,0 @@
-"""Small prepared data sets."""
-
-from tests.evaluation.conftest import make_prepared
-
-__all__ = ["make_prepared"]
