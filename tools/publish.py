@@ -174,18 +174,12 @@ def write_model(work, name, loaded, described, prepared, facts):
 
 def model_card(card):
     """The Markdown text of a card, which is the dict of ``card.json``."""
-    environment = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
-    data, sizes = card["data"], [[f"`{file}`", f"{of['bytes'] / 1e6:.2f}"] for file, of in card["files"].items()]
-    extra = data["train_faces"] - data["prepared_train_faces"]
-    boxes = [[label, f"{value:.2f}"] for label, value in _errors_by_box(card["robustness"]).items()]
+    environment = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         card=card,
         crop=_crop(card["box"]),
-        sizes=_table(["file", "MB"], sizes),
-        extra_faces=f"{extra} faces more than that split has" if extra > 0 else "no extra faces",
         measured=_measured(card),
-        confidence=_confidence(card.get("confidence")),
-        boxes=_table(["box", "NME"], boxes),
+        errors_by_box=_errors_by_box(card["robustness"]),
         versions=", ".join(f"{of} {card['packages'][of]}" for of in ("tensorflow", "keras") if of in card["packages"]),
     )
 
@@ -204,26 +198,13 @@ def _measured(card):
 
 def numbers_table(card, split, subset):
     """A Markdown table of the size of each file and what it measures on a subset."""
-    sizes, rows = card["files"] | {"original": card["source"]}, []
+    sizes = card["files"] | {"original": card["source"]}
+    lines = [["file", "MB", *(heading for heading, _ in MEASURES.values())], ["---", *["---:"] * (1 + len(MEASURES))]]
     for label, found in card["numbers"].items():
         values = found[split][subset]
         cells = ["-" if values[key] is None else f"{values[key]:.{digits}f}" for key, (_, digits) in MEASURES.items()]
-        rows.append([label, f"{sizes[label]['bytes'] / 1e6:.2f}", *cells])
-    return _table(["file", "MB", *(heading for heading, _ in MEASURES.values())], rows)
-
-
-def _confidence(found):
-    """How reliable the confidences of each file are, for the template; None if they were not measured."""
-    if not found:
-        return None
-    columns = ["file", "within", "rank correlation", "mean gap", "AUC", "least confident tenth", "most confident tenth"]
-    rows, first = [], next(iter(found.values()))
-    for file, one in found.items():
-        tenths = [f"{of['confidence']:.2f}, {of['within']:.2f}, {of['error']:.2f}" for of in one["groups"]]
-        auc = "-" if one["auc"] is None else f"{one['auc']:.3f}"
-        of_all = [f"{one['share_within']:.3f}", f"{one['spearman']:.2f}", f"{one['calibration_error']:.3f}", auc]
-        rows.append([f"`{file}`", *of_all, tenths[0], tenths[-1]])
-    return {"percent": f"{100 * first['within']:g}", "faces": first["faces"], "table": _table(columns, rows)}
+        lines.append([label, f"{sizes[label]['bytes'] / 1e6:.2f}", *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _crop(box):
@@ -251,11 +232,6 @@ def _errors_by_box(found):
         two = [plain[turn["rotations"].index(sign * degrees)] for sign in (1, -1)]
         rows[f"turned by {degrees:g} degrees (mean of both ways)"] = sum(two) / 2
     return rows
-
-
-def _table(columns, rows):
-    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 if __name__ == "__main__":
