@@ -45,11 +45,6 @@ def spread(values):
     return {"median": statistics.median(values), "low": min(values), "high": max(values)}
 
 
-def ratios(values, first):
-    """Each value divided by that of the same round."""
-    return [one / other for one, other in zip(values, first, strict=True)]
-
-
 def main(parser, ways, unit, describe):
     """Runs a script: measures its ways, and prints and writes the table.
 
@@ -76,12 +71,12 @@ def main(parser, ways, unit, describe):
     if not all((folder / "kdloss").is_dir() for folder in checkouts.values()):
         parser.error(f"--against {args.against}: expected the folder of a checkout, which holds kdloss")
     rates = _measure([(name, title) for name in args.way for title in checkouts], checkouts, args.rounds, unit)
-    here = machine()
+    here, script = machine(), Path(sys.argv[0])
     notes = [
         describe(args),
         f"median, least and most of {args.rounds} rounds in turns, {args.clock} time, after one; x: within a round",
         f"{here['processor'] or here['platform']}, {here['cores']} cores",
-        f"`python tools/{Path(sys.argv[0]).name} {shlex.join(sys.argv[1:])}`, {time.strftime('%Y-%m-%d')}",
+        f"`python tools/{script.name} {shlex.join(sys.argv[1:])}`, {time.strftime('%Y-%m-%d')}",
     ]
     columns = ["way", "checkout", f"{unit}/s", "least", "most", "beside", "x", "least", "most"]
     rows = [_row(name, title, rates, ways) for name, title in rates]
@@ -89,7 +84,7 @@ def main(parser, ways, unit, describe):
     if args.json:
         table = {"title": parser.description, "columns": columns, "rows": rows, "notes": notes}
         rounds = [{"way": name, "checkout": title, "rates": found} for (name, title), found in rates.items()]
-        record = {"rounds": rounds, "machine": here, "tables": {Path(sys.argv[0]).stem: table}}
+        record = {"rounds": rounds, "machine": here, "tables": {script.stem: table}}
         args.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
@@ -100,7 +95,8 @@ def _row(name, title, rates, ways):
     if beside not in rates or beside == (name, title):
         return [*cells, "-", "-", "-", "-"]
     label = "other checkout" if beside[1] != title else beside[0]
-    return [*cells, label, *(f"{value:.3f}" for value in spread(ratios(found, rates[beside])).values())]
+    ratios = [one / other for one, other in zip(found, rates[beside], strict=True)]
+    return [*cells, label, *(f"{value:.3f}" for value in spread(ratios).values())]
 
 
 def _measure(turns, checkouts, rounds, unit):

@@ -106,16 +106,17 @@ def _of_measurements(path, table):
     if missing:
         sys.exit(f"error: {path}: no measurement {', '.join(missing)}: expected it there or in a file of from")
     rows = [known[row] for row in table["rows"]]
-    labels = [row.get("label") or row.get("method") or row["what"] for row in rows]
-    fields = [[_cell(row, heading) for heading in table["columns"][1:]] for row in rows]
-    cells = [[label, *values] for label, values in zip(labels, fields, strict=True)]
+    cells = [[_label(row), *(_cell(row, heading) for heading in table["columns"][1:])] for row in rows]
     partial = any(str(cell).endswith("*") for row in cells for cell in row)
     notes = [*table.get("notes", ()), *["* of a partial set, not comparable with numbers of the whole one"] * partial]
-    remarks = [("method" in row, label, _remarks(row, meanings)) for label, row in zip(labels, rows, strict=True)]
     for published in (False, True):
-        notes += _owned([(label, own) for kind, label, own in remarks if kind == published])
+        notes += _owned([(_label(row), _remarks(row, meanings)) for row in rows if ("method" in row) == published])
     notes += _owned([(row["of"], [_source(row)]) for row in rows if "value" in row])
     return table | {"rows": cells, "notes": notes}
+
+
+def _label(row):
+    return row.get("label") or row.get("method") or row["what"]
 
 
 def _cell(row, heading):
