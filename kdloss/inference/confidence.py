@@ -80,12 +80,8 @@ def second_view(box, size):
 
 
 def views_signal(crops, units, second_crops, second_units):
-    """How far points move from one view of their faces to another: (k, N) float64, in sides of the first crop.
-
-    Args:
-        crops, second_crops: the `FaceCrop`\\ s of both views.
-        units, second_units: (k, N, 2) unit points that were read in them.
-    """
+    """How far points move between two views, given their `FaceCrop`\\ s and unit points (k, N, 2): (k, N) float64, in
+    sides of the first crop."""
     views = zip(crops, second_crops, second_units, strict=True)
     moved = [crop.unit_points(second.inverse_unit(unit)) for crop, second, unit in views]
     return np.linalg.norm(np.stack(moved) - units, axis=-1)

@@ -13,13 +13,7 @@ _SLOPE_FACTOR = 3.0  # of the slope's feature, so that the slope is regularised 
 
 
 def measure_confidence(reader, prepared, policy, split="val"):
-    """The `Confidence` of a reader, fitted on the faces of a split.
-
-    Args:
-        reader: see `kdloss.inference.readers`.
-        prepared: a `PreparedDataset`.
-        policy: the `BoxPolicy` of the crops.
-        split: of the prepared faces.
+    """The `Confidence` of a reader, fitted on a split of a `PreparedDataset`, in crops of a `BoxPolicy`.
 
     Raises:
         ConfigError: the split has no faces, or all or none of the points on them are right.
@@ -29,12 +23,7 @@ def measure_confidence(reader, prepared, policy, split="val"):
 
 
 def fit_confidence(signal, errors, name):
-    """The `Confidence` that fits signals and errors.
-
-    Args:
-        signal: (m, N) of the points of m faces, in sides of the crop.
-        errors: (m, N), see `point_errors`.
-        name: of the signal.
+    """The `Confidence` that fits signals (m, N), in sides of the crop, and errors (m, N), see `point_errors`.
 
     Raises:
         ConfigError: no faces, or all or none of the points are within `WITHIN`.
@@ -61,11 +50,7 @@ def fit_confidence(signal, errors, name):
 
 
 def reliability(reader, confidence, prepared, policy, split="test"):
-    """How confidences and errors go together on a split: a dict for JSON.
-
-    Args:
-        reader, prepared, policy: see `measure_confidence`.
-        confidence: the reader's `Confidence`.
+    """How the `Confidence` of a reader and its errors go together on a split: a dict for JSON.
 
     Returns:
         ``groups``: `GROUPS` groups of equally many points, from the least to the most confident, each with its mean

@@ -21,7 +21,7 @@ MINIMUM_IOU = 0.3
 
 
 class Detector(ABC):
-    """Finds faces in an image."""
+    """Finds faces."""
 
     name: str  # in tables and records
     sure = 0.0  # a detection with this score is a face, even if the network states no confidence
@@ -54,8 +54,7 @@ class LbpDetector(Detector):
         smallest: side of the smallest face searched for, a share of the image's shorter side.
         fewest: windows in a group that counts as a face. 1 is right where there certainly is a face.
 
-    Reference:
-        Liao, Zhu, Lei, Zhang and Li, "Learning multi-scale block local binary patterns for face recognition", ICB 2007.
+    Reference: Liao et al., "Learning multi-scale block local binary patterns for face recognition", ICB 2007.
     """
 
     name = "lbp"
@@ -111,11 +110,9 @@ class LbpDetector(Detector):
 class YunetDetector(Detector):
     """YuNet, a small convolutional network that OpenCV runs from a model file, which the user brings.
 
-    Args:
-        model: the file; None: the one that the environment variable ``KDLOSS_YUNET`` names.
+    ``model`` is the file; None: the one that the environment variable ``KDLOSS_YUNET`` names.
 
-    Reference:
-        Wu, Peng and Yu, "YuNet: a tiny millisecond-level face detector", Machine Intelligence Research 20, 2023.
+    Reference: Wu et al., "YuNet: a tiny millisecond-level face detector", Machine Intelligence Research 20, 2023.
     """
 
     name = "yunet"
@@ -198,8 +195,7 @@ def detected_boxes(prepared, rows, detector, announce=None):
     the one with the highest IoU with the true landmark box counts, if that is at least `MINIMUM_IOU`.
 
     Args:
-        prepared: a `PreparedDataset`.
-        rows: (m,) row numbers.
+        prepared, rows: a `PreparedDataset`, and m row numbers.
         detector: a `Detector`.
         announce: called with a line of progress now and then.
 

@@ -40,12 +40,11 @@ class Face:
 
     Args:
         box: (4,) float64 x, y, width, height, pixels of the image: the landmark box that was estimated or given, or the
-            whole image. The network saw more around it, as much as in its training.
+            whole image. The network saw more around it, as in its training.
         score: the detector's, which compares with no other detector's; None without detector.
         landmarks: (N, 2) float64 x, y, pixels of the image, pixel centres at integers. May lie outside of it.
-        confidence: (N,) float64 from 0 to 1: the estimated probability that a landmark lies within 3 % of the face
-            box's side of where people would annotate it, see `kdloss.inference.confidence`; None if that was never
-            measured for the model.
+        confidence: (N,) float64: the estimated probability that a landmark lies within 3 % of the face box's side of
+            its annotation, see `kdloss.inference.confidence`; None if that was never measured for the model.
     """
 
     box: np.ndarray

@@ -9,18 +9,7 @@ from kdloss.errors import ConfigError
 
 
 def predict_dataset(model, prepared, rows, policy, batch_size=64, *, flip=False):
-    """Predicts the landmarks of prepared faces, each in the box of a `BoxPolicy`.
-
-    Args:
-        model: images (B, S, S, 3) -> (B, N, 2) unit points.
-        prepared: a `PreparedDataset`.
-        rows: (m,) row numbers.
-        policy: the `BoxPolicy` of the crops.
-        batch_size, flip: see `predict_crops`.
-
-    Returns:
-        (m, N, 2) float64 points in pixels of each face's source image.
-    """
+    """`predict_crops` of faces in the boxes of a `BoxPolicy`."""
     size, boxes = model.input_shape[1], prepared.boxes(policy)
     crops = [FaceCrop.from_box(boxes[row], size) for row in rows]
     return predict_crops(model, prepared, rows, crops, batch_size, flip=flip)
@@ -64,13 +53,7 @@ def predict_crops(model, prepared, rows, crops, batch_size=64, *, flip=False):
 
 
 def cut_faces(faces, rows, crops):
-    """The crops (m, S, S, 3) uint8 of m > 0 faces.
-
-    Args:
-        faces: the `RowFile` of a prepared data set.
-        rows: (m,) row numbers.
-        crops: m `FaceCrop`\\ s of side S.
-    """
+    """The crops (m, S, S, 3) uint8 of m > 0 prepared faces, by row numbers and `FaceCrop`\\ s of side S."""
     images = np.empty((len(rows), crops[0].size, crops[0].size, 3), np.uint8)
     for row, crop, image in zip(rows, crops, images, strict=True):
         crop.image(faces[row], image)

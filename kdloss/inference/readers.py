@@ -29,13 +29,8 @@ _NO_GPU = "--device gpu: Keras sees none here: leave --device out, or install a 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model that was found and checked, and not loaded yet where that takes Keras.
-
-    Args:
-        path: its file.
-        card: what the file says of itself, and the confidence that was measured for it.
-        load: a function without arguments that returns the reader.
-    """
+    """A model that was found and checked: its file, its card with the measured confidence, and a function that returns
+    its reader."""
 
     path: Path
     card: dict

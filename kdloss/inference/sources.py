@@ -82,11 +82,7 @@ def _file(path, name, ambiguous):
 
 
 class GivenBoxes:
-    """Boxes of faces in a JSON file: image name -> list of [x, y, width, height].
-
-    Raises:
-        DataError: no such file, or not of that form.
-    """
+    """Boxes of faces in a JSON file: image name -> list of [x, y, width, height]; another file is a `DataError`."""
 
     def __init__(self, path):
         self.path = Path(path)
@@ -104,13 +100,8 @@ class GivenBoxes:
                 raise DataError(f"--boxes {path}: {name}: {_EXPECTED}, widths and heights above zero")
 
     def of(self, name):
-        """(k, 4) float64 boxes of an image; k is 0 if the file lists none for it.
-
-        The file may name it by its path, as the command does, or by the last part of that.
-
-        Raises:
-            DataError: the file does not name it.
-        """
+        """(k, 4) float64 boxes of an image, which the file names by its path, as the command does, or the last part of
+        that; `DataError` if it does not."""
         for key in (name, Path(name).name):
             if key in self._boxes:
                 return self._boxes[key]

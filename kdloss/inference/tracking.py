@@ -156,41 +156,33 @@ def _share_inside(box, shape):
 
 class OneEuroFilter:
     """A low-pass filter whose cutoff grows with the speed: still landmarks lose their jitter, moving ones hardly lag.
+    It starts again after `LONGEST_GAP` without values.
 
     Args:
         min_cutoff: Hz, the cutoff at rest. A lower one leaves less jitter.
         beta: Hz by units a second, how much the cutoff grows with the speed. A larger one leaves less lag.
-        longest_gap: seconds without values after which the filter starts again.
 
-    Reference:
-        Casiez, Roussel and Vogel, "1 Euro filter: a simple speed-based low-pass filter for noisy input in interactive
-        systems", CHI 2012, algorithm 1.
+    Reference: Casiez, Roussel and Vogel, "1 Euro filter: a simple speed-based low-pass filter for noisy input in
+    interactive systems", CHI 2012, algorithm 1.
     """
 
     _SPEED_CUTOFF = 1.0  # Hz, for the filter of the speed, as in the paper
 
-    def __init__(self, min_cutoff=MIN_CUTOFF, beta=BETA, longest_gap=LONGEST_GAP):
-        self.min_cutoff, self.beta, self.longest_gap = min_cutoff, beta, longest_gap
-        self._time = None
+    def __init__(self, min_cutoff=MIN_CUTOFF, beta=BETA):
+        self.min_cutoff, self.beta, self._time = min_cutoff, beta, None
 
     def filter(self, values, time, unit=1.0):
-        """Filters each number by itself.
+        """Filters each number by itself -> float64.
 
         Args:
             values: an array, always of the same shape.
-            time: seconds, later than that of the last call.
+            time: seconds, later than that of the last call, else a `ValueError` is raised.
             unit: of lengths in speeds: the side of the face, so that one ``beta`` suits all sizes.
-
-        Returns:
-            The filtered values, float64.
-
-        Raises:
-            ValueError: the time is not later.
         """
         values = np.asarray(values, np.float64)
         if self._time is not None and time <= self._time:
             raise ValueError(f"time {time} s: expected one after {self._time} s")
-        if self._time is None or time - self._time > self.longest_gap:
+        if self._time is None or time - self._time > LONGEST_GAP:
             self._values, self._speed = values, np.zeros_like(values)
         else:
             passed = time - self._time

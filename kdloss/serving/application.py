@@ -2,9 +2,11 @@
 
 import asyncio
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -15,15 +17,26 @@ from starlette.staticfiles import StaticFiles
 
 from kdloss.errors import DataError
 from kdloss.serving.models import parse_boxes
-from kdloss.serving.protection import Protection
 
 PAGE = Path(__file__).parent / "page"
 LARGEST_BODY = 20 * 10**6  # bytes
 MOST_WAITING = 16  # requests for one model; each may hold a whole body
 PATIENCE = 30  # seconds for a body to arrive
+HEADERS = {
+    # No inline script or style, so that text inserted into the page stays text.
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' blob: data:; media-src blob:; object-src 'none'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
 
 
-def application(models, hosts, *, largest_body=LARGEST_BODY, most_waiting=MOST_WAITING):
+def application(models, hosts, *, most_waiting=MOST_WAITING):
     """The ASGI application.
 
     It writes nothing to disk, and reads only the files in ``page/``.
@@ -32,7 +45,6 @@ def application(models, hosts, *, largest_body=LARGEST_BODY, most_waiting=MOST_W
         models: `ServedModel`\\ s of different names. The page begins with the first one.
         hosts: names of this host that requests may use in their ``Host`` header, without the port; ``*``: any. This
             refuses a foreign page that points its own name here (DNS rebinding).
-        largest_body: bytes of a picture's file.
         most_waiting: how many requests may wait for one model.
     """
     models = {model.name: model for model in models}
@@ -55,7 +67,7 @@ def application(models, hosts, *, largest_body=LARGEST_BODY, most_waiting=MOST_W
         # Counted before its body is read, so that no more bodies than that are in memory.
         model.waiting += 1
         try:
-            body = await _body(request, largest_body)
+            body = await _body(request)
             async with model.lock:
                 return JSONResponse(await run_in_threadpool(model.answer, body, boxes))
         finally:
@@ -85,18 +97,60 @@ def _refusal(status, text, headers=None):
     return JSONResponse({"error": " ".join(text.split())}, status, headers)
 
 
-async def _body(request, largest):
+async def _body(request):
     """The body of a request; raises `HTTPException` if it is larger than allowed, or does not arrive."""
-    too_large = HTTPException(413, f"image: expected a file of {largest / 1e6:g} MB at most: scale it down")
-    if int(request.headers.get("content-length", 0)) > largest:
+    too_large = HTTPException(413, f"image: expected a file of {LARGEST_BODY / 1e6:g} MB at most: scale it down")
+    if int(request.headers.get("content-length", 0)) > LARGEST_BODY:
         raise too_large
     body = bytearray()
     try:
         async with asyncio.timeout(PATIENCE):
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > largest:
+                if len(body) > LARGEST_BODY:
                     raise too_large
     except TimeoutError:
         raise HTTPException(408, f"image: did not arrive within {PATIENCE} seconds") from None
     return bytes(body)
+
+
+class Protection:
+    """ASGI middleware that adds `HEADERS` to every response, and refuses POST and the like from pages of other origins.
+
+    Programs other than browsers state no origin, and are served.
+    """
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_with_headers(message):
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(HEADERS)
+                # The page of a new version must not use cached files of an old one; answers are private.
+                headers["Cache-Control"] = "no-store" if scope["path"].startswith("/api/") else "no-cache"
+            await send(message)
+
+        if scope["method"] not in ("GET", "HEAD") and _is_foreign(Headers(scope=scope), scope["scheme"]):
+            refusal = JSONResponse({"error": "a page of another origin may not ask this one"}, 403)
+            await refusal(scope, receive, send_with_headers)
+            return
+        await self.app(scope, receive, send_with_headers)
+
+
+def _is_foreign(headers, scheme):
+    if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return True
+    origin = headers.get("origin")
+    if origin is None:
+        return False
+    try:
+        found = urlsplit(origin)
+    except ValueError:
+        return True
+    return (found.scheme, found.netloc.lower()) != (scheme, headers.get("host", "").lower())

@@ -83,7 +83,7 @@ class _TimedDetector:
     """A detector that keeps the ``seconds`` of its last call."""
 
     def __init__(self, detector):
-        self.name, self.seconds, self._detector = detector.name, None, detector
+        self.name, self.sure, self.seconds, self._detector = detector.name, detector.sure, None, detector
 
     def detect(self, image):
         started = time.perf_counter()

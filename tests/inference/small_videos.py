@@ -1,4 +1,9 @@
-"""Small videos of real encoders, and their frames."""
+"""Small videos of real encoders, their frames, and programs in processes of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -6,6 +11,7 @@ import numpy as np
 from kdloss.inference.video import VideoFile
 
 SIZE = (96, 64)
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
 
 
 def picture(i, size=SIZE):
@@ -33,3 +39,8 @@ def cut(path, share):
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     return path
+
+
+def run(code, *arguments):
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False)

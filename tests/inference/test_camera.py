@@ -2,13 +2,11 @@
 
 import http.server
 import json
-import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,15 +15,7 @@ import pytest
 from kdloss.errors import ConfigError
 from kdloss.inference.output import predict_video
 from kdloss.inference.video import Camera, CutShort
-from tests.inference.scripted_landmarker import ScriptedLandmarker
-from tests.inference.small_videos import picture, read_frames
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def landmarker():
-    return ScriptedLandmarker(np.array([20.0, 16, 40, 40]))
+from tests.inference.small_videos import ENVIRONMENT, picture, read_frames
 
 
 class Stream(http.server.BaseHTTPRequestHandler):
@@ -79,7 +69,7 @@ def test_a_camera_that_goes_away(tmp_path, address, landmarker):
     assert json.loads(next(tmp_path.glob("*.json")).read_text())["cut_short"] is True
 
 
-def test_of_frames_that_come_meanwhile_the_newest_is_next(address):
+def test_the_newest_frame_comes_next(address):
     with Camera(f"http://{address}/stream") as camera:
         frames = camera.frames()
         _, before = next(frames)
@@ -101,7 +91,7 @@ print("whole", summary.frames)
 """
     with subprocess.Popen(
         [sys.executable, "-c", code, f"camera:http://{address}/stream", str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         for _ in range(5):
             assert process.stdout.readline().endswith(" None\n")
@@ -116,18 +106,7 @@ print("whole", summary.frames)
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_second_ctrl_c_interrupts_at_once(tmp_path, address, landmarker):
-    def press(done, total):
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
-
-    with pytest.raises(KeyboardInterrupt):
-        predict_video(landmarker, Camera(f"http://{address}/stream"), tmp_path, progress=press)
-    assert list(tmp_path.iterdir()) == []
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
 @pytest.mark.parametrize("place", ["camera:", "camera:film.mp4", "camera:-1"])
-def test_what_is_no_camera(place):
+def test_places_that_are_no_camera(place):
     with pytest.raises(ConfigError, match=f"^{place}: expected camera:NUMBER"):
         Camera(place)

@@ -95,7 +95,7 @@ def test_a_photograph_becomes_a_record_a_table_and_an_overlay(checkpoint, capsys
     assert [[float(row[f"{axis}{i}"]) for axis in "xy"] for i in range(68)] == face["landmarks"]
 
 
-def test_what_cannot_be_read_does_not_stop_the_rest(checkpoint, capsys, monkeypatch):
+def test_unreadable_photographs_do_not_stop_the_others(checkpoint, capsys, monkeypatch):
     Path("in/deep").mkdir(parents=True)
     Path("in/deep/text.jpg").write_text("no picture")
     Path("in/notes.txt").write_text("not looked at")
@@ -112,19 +112,6 @@ def test_what_cannot_be_read_does_not_stop_the_rest(checkpoint, capsys, monkeypa
     assert written == ["faces.csv", "in/dot.json", "in/good.json"]
     assert found("predictions/in/dot.json")["faces"] == []
     assert len(found("predictions/in/good.json")["faces"]) == 1
-
-
-def test_pictures_are_turned_as_their_camera_was(checkpoint):
-    save("upright.png")
-    turned = Image.Exif()
-    turned[0x0112] = 6  # shown after a quarter turn clockwise
-    save("turned.png", np.rot90(astronaut()), exif=turned)
-    assert main(["upright.png", "turned.png", "--checkpoint", str(checkpoint)]) == 0
-    upright, other = found("predictions/upright.json"), found("predictions/turned.json")
-    assert len(upright["faces"]) == 1
-    assert upright["faces"] == other["faces"]
-    with Image.open("predictions/upright.png") as one, Image.open("predictions/turned.png") as two:
-        assert np.array_equal(np.array(one), np.array(two))
 
 
 def test_given_boxes(checkpoint, capsys):
@@ -149,7 +136,7 @@ def test_given_boxes(checkpoint, capsys):
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"a.png": [1, 2, 3, 4]}', '{"a.png": [[1, 2, 0, 4]]}'])
-def test_boxes_that_are_none(text, checkpoint, capsys):
+def test_bad_files_of_boxes(text, checkpoint, capsys):
     Path("boxes.json").write_text(text)
     save("a.png")
     assert main(["a.png", "--boxes", "boxes.json", "--checkpoint", str(checkpoint)]) == 2
@@ -168,22 +155,6 @@ def test_a_whole_image_is_the_crop(checkpoint):
     inner = [155.5 + 14, 59.5 + 14, 112, 112]
     (same,) = Landmarker.load(checkpoint, detector=None).in_boxes(astronaut(), [inner])
     assert np.add(face["landmarks"], (156, 60)) == pytest.approx(same.landmarks, abs=0.02)
-
-
-def test_names_do_not_collide(checkpoint):
-    small = np.zeros((20, 20, 3), np.uint8)
-    for name in ("one/a.jpg", "two/a.jpg", "two/deep/a.jpg", "two/deep/a.png"):
-        save(name, small)
-    how = ["--checkpoint", str(checkpoint), "--no-overlay", "--out", "two/found"]
-    for _ in range(2):  # results among the photographs are not read as photographs
-        assert main(["one", "two", "two/a.jpg", *how]) == 0
-        written = {path.relative_to("two/found").as_posix(): found(path) for path in Path("two/found").rglob("*.json")}
-        assert {name: record["image"] for name, record in written.items()} == {
-            "one/a.json": "one/a.jpg",
-            "two/a.json": "two/a.jpg",
-            "two/deep/a.jpg.json": "two/deep/a.jpg",
-            "two/deep/a.png.json": "two/deep/a.png",
-        }
 
 
 def test_a_model_of_other_points(tmp_path, capsys):
@@ -212,7 +183,7 @@ def test_boxes_of_large_photographs_are_in_their_own_pixels(checkpoint):
         (np.zeros((512, 512, 3), np.uint8), [np.nan, 0, 5, 5], r"box \["),
     ],
 )
-def test_what_is_no_image_or_box_is_told(checkpoint, image, box, words):
+def test_bad_images_and_boxes_are_data_errors(checkpoint, image, box, words):
     with pytest.raises(DataError, match=words):
         Landmarker.load(checkpoint, detector=None).in_boxes(image, [FACE, box])
 
@@ -227,7 +198,7 @@ def test_ctrl_c_keeps_what_was_found(checkpoint, monkeypatch):
 
 
 @pytest.mark.slow
-def test_smaller_faces_where_they_are_asked_for(checkpoint):
+def test_smaller_faces_are_found_on_request(checkpoint):
     """A face of a twentieth of the shorter side, which by default is not searched for."""
     small = Image.fromarray(astronaut()[60:220, 140:300]).resize((86, 86), Image.Resampling.LANCZOS)
     image = Image.new("RGB", (1280, 960), (150, 150, 150))
@@ -240,7 +211,7 @@ def test_smaller_faces_where_they_are_asked_for(checkpoint):
         Landmarker.load(checkpoint, smallest_face=0.01)
 
 
-def test_films_are_read_after_photographs_and_a_damaged_one_does_not_stop_the_rest(checkpoint, capsys):
+def test_videos_follow_photographs_and_a_damaged_one_does_not_stop_the_others(checkpoint, capsys):
     save("a.png")
     Path("damaged.mp4").write_bytes(b"no film")
     with OverlayVideo(Path("film.mp4"), 25) as film:
@@ -266,6 +237,7 @@ def test_films_are_read_after_photographs_and_a_damaged_one_does_not_stop_the_re
         (["a.png", "faces.mp4"], "faces.mp4: its table would be faces.csv"),
         (["predictions/a.png"], "the overlay of a.png would overwrite it"),
         (["a.png", "--detector", "boxes"], "--detector boxes: expected --boxes FILE beside it"),
+        (["a.mp4", "--detect-every", "0"], "--detect-every 0: expected 1 frame at least"),
         (["a.png", "--boxes", "boxes.json", "--detector", "lbp"], "--boxes boxes.json: with --detector lbp"),
     ],
 )

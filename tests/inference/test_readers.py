@@ -80,7 +80,7 @@ def test_devices_and_threads_that_a_file_cannot_have(form, options, words, files
         load_reader(files[form], **options)
 
 
-def test_the_device_that_is_asked_for_is_used(files, monkeypatch):
+def test_the_requested_device_is_used(files, monkeypatch):
     used = []
     monkeypatch.setattr(keras, "device", lambda name: used.append(name) or readers.contextlib.nullcontext())
     load_reader(files[0], device="cpu").predict_on_batch(np.zeros((1, SIZE, SIZE, 3), np.uint8))
@@ -89,7 +89,7 @@ def test_the_device_that_is_asked_for_is_used(files, monkeypatch):
         load_reader(file, threads=1, device="cpu")
 
 
-def test_cards_tell_the_confidence_of_the_file_or_of_what_lies_beside_it(student, files, tmp_path, monkeypatch):
+def test_cards_hold_the_confidence_of_the_file_or_of_the_one_beside_it(student, files, tmp_path, monkeypatch):
     assert "confidence" not in find_model(files[0]).card
     monkeypatch.setattr(readers, "stored_confidence", lambda path: {"slope": -2.0})
     assert find_model(files[0]).card == student[1] | {"confidence": {"slope": -2.0}}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kdloss.errors import ConfigError, DataError
+from kdloss.errors import DataError
 from kdloss.inference.sources import find_sources
 
 
@@ -37,15 +37,7 @@ def test_one_folder_is_the_root_of_its_names():
     assert [name for name, *_ in described(["in/deep"], skipped="in/deep")] == ["b.png"]
 
 
-def test_a_camera_alone():
-    (camera,) = find_sources(["camera:rtsp://user:secret@10.0.0.7/stream"])
-    assert camera.kind == "camera"
-    assert "secret" not in camera.name + camera.result
-
-
-def test_what_is_none():
+def test_an_empty_folder_is_refused():
     Path("empty").mkdir()
     with pytest.raises(DataError, match="empty: holds no photographs or videos"):
         find_sources(["empty"])
-    with pytest.raises(ConfigError, match="camera:: expected camera:NUMBER"):
-        find_sources(["camera:"])

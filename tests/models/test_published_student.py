@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from kdloss.data.geometry import from_unit
+from kdloss.data.schemes import SCHEMES
 from kdloss.errors import CheckpointError
+from kdloss.inference.readers import find_model, load_reader
 from kdloss.models import build_model, count_parameters
 from kdloss.models.locate import is_published_student
 from kdloss.models.published_student import load_published_student, published_card
@@ -139,6 +141,9 @@ def test_weights_come_by_name_and_the_last_layer_takes_up_the_convention_of_the_
     assert model.input_shape == (None, 224, 224, 3)
     card = published_card(path)
     assert (card["image_size"], card["box"], len(card["scheme"]["names"])) == (224, "paper", 5)
+    assert find_model(path).card == load_reader(path).card == card
+    with pytest.raises(CheckpointError, match="reads 5 points, expected the 68 of scheme 68"):
+        find_model(path, scheme=SCHEMES["68"])
     kernel, bias = model.get_layer(HEAD).get_weights()
     with h5py.File(path) as file:
         np.testing.assert_array_equal(model.get_layer("Conv1").kernel, file["Conv1/Conv1_2/kernel:0"])

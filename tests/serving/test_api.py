@@ -87,15 +87,13 @@ def header_only(width, height):
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"", "empty file"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", "not an image of a known format"),
-        (file_of(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))[:900], "damaged or cut short"),
         (header_only(10000, 10000), "10000 x 10000 is too large"),
         (header_only(40000, 1), "40000 x 1 is too large"),
     ],
-    ids=["empty", "eps", "cut", "large", "long"],
+    ids=["eps", "large", "long"],
 )
-def test_what_is_no_picture_is_refused_in_one_line(server, body, words):
+def test_bad_pictures_are_refused_in_one_line(server, body, words):
     status, answer = server.landmarks(body)
     assert status == 400
     assert list(answer) == ["error"]
@@ -103,7 +101,7 @@ def test_what_is_no_picture_is_refused_in_one_line(server, body, words):
     assert "\n" not in answer["error"]
 
 
-def test_boxes_that_are_none_are_refused(server, photograph):
+def test_bad_boxes_are_refused(server, photograph):
     for boxes in ("", "{}", "[[1, 2, NaN, 4]]", "[" * 9000, "[[600, 0, 9, 9]]", json.dumps([[1, 1, 9, 9]] * 33)):
         status, answer = server.landmarks(photograph, boxes=boxes)
         assert (status, answer["error"][:3]) == (400, "box"), boxes
@@ -118,7 +116,7 @@ def test_a_body_over_the_limit_is_refused(server):
     assert server.landmarks(parts[:-1], {"Transfer-Encoding": "chunked"})[0] == 400
 
 
-def test_what_there_is_not_is_told_as_json(server, photograph):
+def test_unknown_models_and_paths_are_json_errors(server, photograph):
     status, answer = server.landmarks(photograph, model="nobody")
     assert (status, answer) == (404, {"error": f"model nobody: expected one of {', '.join(MODELS)}"})
     missing = [("GET", path, 404) for path in ("/api/nothing", "/static/nothing.js", "/static/")]
@@ -147,7 +145,7 @@ def test_the_page_and_its_files_come_with_their_protection(server):
         assert headers["Referrer-Policy"] == "no-referrer"
 
 
-def test_nothing_of_the_page_comes_from_elsewhere():
+def test_the_page_names_no_other_server():
     for file in PAGE.iterdir():
         text = file.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
         assert "http://" not in text, file
@@ -184,7 +182,7 @@ def test_many_at_once_are_answered_as_one_is(server, photograph):
     assert list(server.folder.iterdir()) == []  # nothing is written
 
 
-def test_the_port_in_use_is_told_in_one_line(server):
+def test_a_port_in_use_is_one_line(server):
     command = [sys.executable, "-m", "kdloss.serve", "--port", str(server.port)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (finished.returncode, finished.stdout) == (2, "")

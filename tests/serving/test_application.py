@@ -82,7 +82,7 @@ def test_a_body_that_does_not_arrive_holds_no_place(monkeypatch, messages, statu
     assert model.waiting == 0
 
 
-def test_a_failure_of_ours_tells_nothing_of_the_inside():
+def test_internal_errors_reveal_nothing():
     model = StandIn(fails=True)
     model.may.set()
     status, body, _ = asyncio.run(post(application([model], ["localhost"]), WHOLE))

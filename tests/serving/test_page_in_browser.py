@@ -92,7 +92,7 @@ def toggle(browser, name):
     browser.run(f"document.querySelector('#shown [name={name}]').click()")
 
 
-def test_the_page_opens_without_complaint_and_asks_nobody_else(page, server):
+def test_the_page_opens_without_warnings_and_other_servers(page, server):
     browser = page()
     assert browser.complaints == []
     assert all(address.startswith(server.address) for address in browser.requested)
@@ -187,7 +187,7 @@ def test_points_are_drawn_where_they_are(page, file, server, photograph):
     assert np.abs(np.mean(np.stack([columns, rows], axis=1) - nearest, axis=0)).max() < 0.15
 
 
-def test_no_face_and_no_picture_are_said(page, tmp_path):
+def test_messages_for_no_face_and_no_picture(page, tmp_path):
     (tmp_path / "grey.png").write_bytes(file_of(np.full((60, 90, 3), 128, np.uint8), "PNG"))
     (tmp_path / "words.jpg").write_bytes(b"no picture")
     (tmp_path / "large.jpg").write_bytes(bytes(20_000_001))
@@ -205,7 +205,7 @@ def test_no_face_and_no_picture_are_said(page, tmp_path):
     assert browser.run("document.getElementById('download').disabled")
 
 
-def test_a_telephone_shows_all_without_scrolling_sideways(page, file):
+def test_a_phone_shows_all_without_horizontal_scrolling(page, file):
     browser = page(360, dark=True)
     compare_both(browser, file)
     assert browser.run("document.documentElement.scrollWidth") == 360

@@ -1,0 +1,28 @@
+"""The models of the page: their names, and faces without a confidence."""
+
+import pytest
+
+from kdloss.errors import ConfigError
+from kdloss.inference.landmarker import Landmarker
+from kdloss.serving.models import ServedModel, shown_names
+
+
+def test_without_confidence_the_score_of_the_detector_decides(photograph):
+    landmarker = Landmarker("mobilenetv2-300w/int8.tflite", threads=1)
+    landmarker.confidence = None
+    (face,) = ServedModel("any", landmarker).answer(photograph)["faces"]
+    assert face["confidence"] is None
+    assert face["score"] >= landmarker.detector.sure
+
+
+def test_names_are_short_and_different(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in ("runs/a/best.keras", "runs/b/best.keras", "other/runs/a/best.keras", "one.onnx"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    asked = ["mobilenetv2-300w", "mobilenetv2-300w/int8.tflite", "runs/a/best.keras", "runs/b/best.keras", "one.onnx"]
+    expected = ["mobilenetv2-300w", "mobilenetv2-300w/int8.tflite", "a/best.keras", "b/best.keras", "one.onnx"]
+    assert shown_names(asked) == expected
+    assert shown_names(["runs/a", str(tmp_path / "other/runs/a")]) == [f"{tmp_path.name}/runs/a", "other/runs/a"]
+    with pytest.raises(ConfigError, match="named 2 times"):
+        shown_names(["runs/a", str(tmp_path / "runs/a")])
