@@ -23,9 +23,9 @@ import sys
 import time
 from pathlib import Path
 
+from data_prep.find import find_prepared
 from kdloss.data.datasets import DATASETS
-from kdloss.deploy.runtimes import RUNTIMES, USUAL
-from kdloss.deploy.timing_tables import folder_tables, inference_tables
+from kdloss.deploy.runtimes import RUNTIMES, USUAL, not_installed
 from kdloss.errors import ConfigError, exits_on_user_error
 from kdloss.evaluation.evaluation import check_checkpoint
 from kdloss.evaluation.tables import json_table, text_table
@@ -47,7 +47,10 @@ def main(argv=None):
     _check(args)
     command, date = f"python -m kdloss.benchmark {shlex.join(typed)}", time.strftime("%Y-%m-%d")
     record = args.run(args) | {"command": command, "date": date, "machine": environment()}
-    tables = args.tables(record)
+    from kdloss.deploy.timing_report import accuracy_figure, record_tables
+    from kdloss.evaluation.plots import figure_bytes
+
+    tables = record_tables(record)
     print("\n\n".join(map(text_table, tables.values())))
     if args.json:
         name, last = list(tables.items())[-1]
@@ -56,16 +59,13 @@ def main(argv=None):
         write_whole(args.json, json.dumps(record, indent=1, allow_nan=False) + "\n")
         print(f"wrote {args.json}")
     if args.plot:
-        from kdloss.deploy.accuracy_plot import accuracy_figure
-        from kdloss.evaluation.plots import figure_bytes
-
         write_whole(args.plot, figure_bytes(accuracy_figure(record), dpi=150))
         print(f"wrote {args.plot}")
     return 0
 
 
 def _check(args):
-    """What can be told before a network library is imported."""
+    """Refuses what can be found wrong before a network library is imported."""
     for name, least in _LEAST.items():
         values = getattr(args, name, None)
         for value in values if isinstance(values, list) else [values]:
@@ -77,14 +77,16 @@ def _check(args):
         raise ConfigError("--plot: accuracy needs trained networks and faces: give --checkpoint and --dataset")
     if args.plot and args.plot.suffix != ".png":
         raise ConfigError(f"--plot {args.plot}: expected a name that ends in .png")
+    missing = {name: not_installed(runtime.form, runtime.precision) for name, runtime in RUNTIMES.items()}
     if args.runtime is None:
-        args.runtime = [name for name in USUAL if not RUNTIMES[name].absent()]
+        args.runtime = [name for name in USUAL if not missing[name]]
         for name in set(USUAL).difference(args.runtime):
-            _print(f"left out: {RUNTIMES[name].title}: {RUNTIMES[name].absent()}")
+            _print(f"left out: {RUNTIMES[name].title}: {missing[name]}")
     args.runtime = list(dict.fromkeys(args.runtime))
     for name in args.runtime:
-        RUNTIMES[name].check()
-    # It exports, and the number of its threads can be set.
+        if missing[name]:
+            raise ConfigError(f"{missing[name]}, or leave it out of --runtime")
+    # Networks are exported, and TensorFlow's number of threads can be set.
     if (backend := keras_backend()) != "tensorflow":
         raise ConfigError(f"KERAS_BACKEND={backend}: kdloss.benchmark needs tensorflow: unset it")
     for path in args.checkpoint if isinstance(args.checkpoint, list) else [args.checkpoint]:
@@ -95,7 +97,7 @@ def _check(args):
 
 
 def _thread_counts(texts):
-    """Numbers of threads without repetitions; ``all``: as many as cores that this process may use."""
+    """Numbers of threads without repetitions; ``all``: as many as this process may use cores."""
     try:
         return list(dict.fromkeys(usable_cores() if text == "all" else int(text) for text in texts))
     except ValueError:
@@ -104,30 +106,25 @@ def _thread_counts(texts):
 
 def _inference(args):
     """The record of networks in runtimes."""
-    from data_prep.find import find_prepared
-
     prepared = find_prepared(args.dataset, args.data) if args.dataset else None
-    from kdloss.deploy.networks import find_networks
-    from kdloss.deploy.timing import measure_inference
+    from kdloss.deploy.networks import find_networks, measure_networks
 
     archs = args.arch or ([] if args.checkpoint else ARCHITECTURES)
     networks = find_networks(archs, args.points, args.image_size, args.checkpoint, prepared and prepared.scheme)
     names = ("split", "threads", "rounds", "images", "batch_size", "processes")
     settings = {name: getattr(args, name) for name in names}
-    return measure_inference(networks, args.runtime, prepared, **settings, announce=_print)
+    return measure_networks(networks, args.runtime, prepared, **settings, announce=_print)
 
 
 def _predict(args):
     """The record of faces read from a folder."""
-    from data_prep.find import find_prepared
-
     if (given := checkpoint_path(args.checkpoint)).suffix in EXPORTED:
         raise ConfigError(f"--checkpoint {given}: is an exported file: give the Keras model that it is made from")
     prepared = find_prepared(args.dataset, args.data)
-    from kdloss.deploy.folder import measure_folder
+    from kdloss.deploy.photographs import measure_photographs
 
     settings = {name: getattr(args, name) for name in ("split", "threads", "rounds", "faces")}
-    return measure_folder(args.checkpoint, prepared, **settings, announce=_print)
+    return measure_photographs(args.checkpoint, prepared, **settings, announce=_print)
 
 
 def _parser():
@@ -135,7 +132,7 @@ def _parser():
     commands = parser.add_subparsers(required=True, metavar="WHAT")
 
     costs = commands.add_parser("inference", help="parameters, MACs, file size, memory, latency, throughput, accuracy")
-    costs.set_defaults(run=_inference, tables=inference_tables)
+    costs.set_defaults(run=_inference)
     costs.add_argument("--arch", nargs="+", help=f"of random weights, or all (default: {' '.join(ARCHITECTURES)})")
     costs.add_argument("--points", type=int, default=68, help="of --arch")
     costs.add_argument("--image-size", type=int, nargs="+", default=[224], help="of --arch: sides in pixels")
@@ -150,7 +147,7 @@ def _parser():
     costs.add_argument("--dataset", choices=DATASETS, help="measures the accuracy of --checkpoint on its faces")
 
     folder = commands.add_parser("predict", help="faces a second over a folder, beside a loop over model.predict")
-    folder.set_defaults(run=_predict, tables=folder_tables, runtime=["keras", "litert", "litert-int8"], plot=None)
+    folder.set_defaults(run=_predict, runtime=["keras", "litert", "litert-int8"], plot=None)
     folder.add_argument("--checkpoint", default=MODEL, help="run folder, .keras file, or (default) %(default)s")
     folder.add_argument("--faces", type=int, help="how many (default: all of the split)")
     folder.add_argument("--dataset", choices=DATASETS, required=True, help="whose faces are written as photographs")

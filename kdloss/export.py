@@ -4,34 +4,38 @@
     python -m kdloss.export --checkpoint runs/student --format litert --precision fp16 --out student.tflite
     python -m kdloss.export --checkpoint mobilenetv2-300w --format litert --precision int8 --dataset 300w
 
-The file takes crops of faces, RGB 0..255, and yields their points and how far heatmaps spread; its own card, inside the
-file, says the rest. It is read back at once, and compared with the network that it was made from.
+The file takes crops of faces, RGB 0..255, and yields their points, and the spread of their heatmaps if it has some. Its
+card, inside the file, describes the rest. The file is read back at once and compared with the network.
 """
 
 import argparse
-import importlib.util
 from pathlib import Path
+
+import numpy as np
 
 from data_prep.find import check_data, find_prepared
 from kdloss.data.datasets import DATASETS
 from kdloss.data.schemes import LandmarkScheme
+from kdloss.deploy.exported_files import PRECISIONS
+from kdloss.deploy.litert import export_litert
+from kdloss.deploy.onnx import export_onnx
+from kdloss.deploy.runtimes import not_installed
+from kdloss.deploy.savedmodel import export_savedmodel, read_savedmodel
 from kdloss.errors import CheckpointError, ConfigError, exits_on_user_error
 from kdloss.evaluation.evaluation import load_checkpoint, name_of
 from kdloss.files import require_place
-from kdloss.inference.metadata import read_metadata
+from kdloss.inference.litert_reader import LiteRTModel
+from kdloss.inference.metadata import LITERT, ONNX, read_metadata
+from kdloss.inference.onnx_reader import OnnxModel
 from kdloss.inference.readers import find_model
 from kdloss.machine import keras_backend
 from kdloss.models.checkpoint import require_scheme
 from kdloss.models.locate import checkpoint_path
 from kdloss.pretrained import describe
 
-# Format -> its suffix, and the precisions that it knows.
-FORMATS = {
-    "litert": (".tflite", ("fp32", "fp16", "int8")),
-    "onnx": (".onnx", ("fp32", "fp16", "int8")),
-    "savedmodel": ("", ("fp32",)),
-}
-CHECKED = 16  # faces on which what was written is compared with the network
+# Format -> the suffix of its files, and its precisions.
+FORMATS = {"litert": (LITERT, PRECISIONS), "onnx": (ONNX, PRECISIONS), "savedmodel": ("", ("fp32",))}
+COMPARED = 16  # faces on which the file is compared with the network
 
 
 @exits_on_user_error
@@ -59,42 +63,24 @@ def main(argv=None):
         require_scheme(card, prepared.scheme, args.checkpoint)
     if args.precision == "int8":
         card |= {"calibrated_on": prepared.manifest["content"]}
-    made = _check_existing(out, card, args)
-    _check_installed(args)
-    loaded = load_checkpoint(args.checkpoint, LandmarkScheme.from_json(card["scheme"]))
-    crops, faces = _crops(prepared, loaded)
-    if not made:
-        _write(args, loaded.model, out, crops, card)
-    done = "made before" if made else "wrote"
+    if exists := out.exists():
+        _require_same_export(out, card, args)
+    if missing := not_installed(args.format, args.precision):
+        raise ConfigError(f"--precision {args.precision}: {missing}")
+    if keras_backend() != "tensorflow":
+        raise ConfigError(f"KERAS_BACKEND={keras_backend()}: export needs tensorflow: unset it")
+    model, crops, faces = _load(args.checkpoint, LandmarkScheme.from_json(card["scheme"]), prepared)
+    if not exists:
+        _write(args, model, out, crops, card)
+    done = "made before" if exists else "wrote"
     print(f"{done} {out}: {_bytes(out) / 1e6:.2f} MB (the checkpoint: {_bytes(file) / 1e6:.2f} MB)", flush=True)
-    for line in _differences(args.format, loaded.model, out, crops[:: -(-len(crops) // CHECKED)], faces):
+    for line in _differences(args.format, model, out, crops[:: -(-len(crops) // COMPARED)], faces):
         print(line)
     return 0
 
 
-def _check_installed(args):
-    """
-    Raises:
-        ConfigError: a package that such files need is missing, or Keras has another back end than TensorFlow.
-    """
-    needs = {"litert": ["ai-edge-litert"], "onnx": ["onnx", "onnxruntime", "tf2onnx"]}.get(args.format, [])
-    if args.format == "litert" and args.precision == "int8":
-        needs.append("ai-edge-quantizer")
-    for name in needs:
-        if importlib.util.find_spec(name.replace("-", "_")) is None:
-            raise ConfigError(f"--precision {args.precision}: {name} is not installed: pip install '.[{args.format}]'")
-    if keras_backend() != "tensorflow":
-        raise ConfigError(f"KERAS_BACKEND={keras_backend()}: export needs tensorflow: unset it")
-
-
-def _check_existing(out, card, args):
-    """True if ``out`` is what this command makes: a run of it was cut off after the writing, or is repeated.
-
-    Raises:
-        ConfigError: something else is there.
-    """
-    if not out.exists():
-        return False
+def _require_same_export(out, card, args):
+    """Refuses to go on unless ``out`` is what this command writes: an earlier run was cut off, or is repeated."""
     try:
         found = read_metadata(out) or {}
     except (CheckpointError, ImportError):
@@ -103,61 +89,46 @@ def _check_existing(out, card, args):
     same = (export.get("format"), export.get("precision")) == (args.format, args.precision)
     if not same or any(found.get(fact) != card.get(fact) for fact in ("source_sha256", "calibrated_on", "confidence")):
         raise ConfigError(f"{out}: exists already: remove it, or give another --out")
-    return True
 
 
-def _crops(prepared, loaded):
-    """(n, S, S, 3) uint8 crops to export with, and what they are."""
-    import numpy as np
+def _load(checkpoint, scheme, prepared):
+    """The network, crops (n, S, S, 3) uint8 to export with, and what faces these show."""
+    from kdloss.deploy.representative import rendered_crops, representative_crops  # the renderer takes long to import
 
-    from kdloss.deploy.representative import rendered_crops, representative_crops
-
+    loaded = load_checkpoint(checkpoint, scheme)
     if prepared is None:
-        return np.concatenate(list(rendered_crops(loaded, CHECKED))), "rendered"
-    return np.concatenate(list(representative_crops(prepared, loaded))), f"{prepared.dataset} training"
+        return loaded.model, np.concatenate(list(rendered_crops(loaded, COMPARED))), "rendered"
+    crops = np.concatenate(list(representative_crops(prepared, loaded)))
+    return loaded.model, crops, f"{prepared.dataset} training"
 
 
 def _write(args, model, out, crops, card):
     if args.format == "savedmodel":
-        from kdloss.deploy.savedmodel import export_savedmodel
-
         export_savedmodel(model, out, card)
-        return
-    if args.format == "litert":
-        from kdloss.deploy.litert import export_litert as export
     else:
-        from kdloss.deploy.onnx import export_onnx as export
-    export(model, out, args.precision, [crops] if args.precision == "int8" else None, card)
-
-
-def _differences(form, model, out, crops, faces):
-    """Lines about what the written file yields of crops, beside what the network does."""
-    import numpy as np
-
-    from kdloss.models import deployed
-
-    expected = deployed(model).predict_on_batch(crops.astype(np.float32))
-    for name, found in zip(("points", "spread"), _read(form, out, crops), strict=True):
-        if found is not None:
-            # Of a point its distance, of a spread the difference.
-            error = model.input_shape[1] * np.abs(found - expected[name])
-            error = np.linalg.norm(error, axis=-1) if name == "points" else error
-            yield (
-                f"{name}: {error.mean():.4f} px from the network's on average, {error.max():.4f} px at most, of "
-                f"{model.input_shape[1]} (on {len(crops)} {faces} faces)"
-            )
+        export = export_litert if args.format == "litert" else export_onnx
+        export(model, out, args.precision, [crops] if args.precision == "int8" else None, card)
 
 
 def _read(form, out, crops):
     if form == "savedmodel":
-        from kdloss.deploy.savedmodel import read_savedmodel
-
         return read_savedmodel(out, crops)
-    if form == "litert":
-        from kdloss.inference.litert_reader import LiteRTModel as Model
-    else:
-        from kdloss.inference.onnx_reader import OnnxModel as Model
-    return Model(out).read(crops)
+    return (LiteRTModel if form == "litert" else OnnxModel)(out).read(crops)
+
+
+def _differences(form, model, out, crops, faces):
+    """Lines about the differences between what the file and the network yield for crops."""
+    from kdloss.models import deployed
+
+    expected, side = deployed(model).predict_on_batch(crops.astype(np.float32)), model.input_shape[1]
+    for name, found in zip(("points", "spread"), _read(form, out, crops), strict=True):
+        if found is not None:
+            error = side * np.abs(found - expected[name])
+            error = np.linalg.norm(error, axis=-1) if name == "points" else error
+            yield (
+                f"{name}: {error.mean():.4f} px from the network's on average, {error.max():.4f} px at most, of {side} "
+                f"(on {len(crops)} {faces} faces)"
+            )
 
 
 def _bytes(path):

@@ -1,4 +1,4 @@
-"""Faces a second that a model reads in known boxes, one face after the other, as ``kdloss.Landmarker`` does.
+"""Faces a second that ``kdloss.Landmarker`` reads from known boxes, one face after the other.
 
 python tools/face_speed.py --data data/300w
 python tools/face_speed.py --data data/300w --against ../other-checkout

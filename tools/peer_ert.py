@@ -1,12 +1,12 @@
-"""A peer for every student: dlib's ensemble of regression trees on the same faces, boxes and mirror images.
+"""A classical method beside the students: dlib's regression trees on the same faces, boxes and mirror images.
 
     python tools/peer_ert.py train --dataset 300w --data RAW --out runs/peer-ert
     python tools/peer_ert.py time --dataset 300w --data RAW --out runs/peer-ert --checkpoint runs/student ...
 
 ``train`` fits the trees (Kazemi and Sullivan, One Millisecond Face Alignment with an Ensemble of Regression Trees, CVPR
-2014; dlib's implementation, package ``dlib-bin``) on the training faces and their mirror images, predicts the test
-faces and writes ``trees.dat``, ``predictions.npz`` and ``peer.json``. ``time`` writes ``timing.json``: the trees and
-checkpoints (as LiteRT files in 32 bits), face by face in turns, on one thread, from a cut face to its points.
+2014; package ``dlib-bin``) on the training faces and their mirror images, predicts the test faces and writes
+``trees.dat``, ``predictions.npz`` and ``peer.json``. ``time`` measures the trees and checkpoints (as LiteRT files in 32
+bits) face by face in turns, on one thread, from a cut face to its points, and writes ``timing.json``.
 """
 
 import argparse
@@ -31,14 +31,14 @@ from kdloss.files import replacing, write_whole
 from kdloss.inference.litert_reader import LiteRTModel
 from kdloss.machine import machine
 
-# dlib's landmarks are whole pixels: in a picture twice as large as the stored one that costs 0.3 % of the eyes'
-# distance, which hardly shows beside errors of 3 % and more.
+# dlib rounds landmarks to whole pixels. In a picture twice as large as the stored one, this costs 0.3 % of the eyes'
+# distance, little beside errors of 3 % and more.
 SIDE = 512
 METHOD, TREES, FACTS = "dlib regression trees", "trees.dat", "peer.json"
 
 
 def picture(prepared, row, box):
-    """The stored crop of a face in grey, (SIDE, SIDE) uint8, its box as dlib's, and the `FaceCrop` that made it."""
+    """The stored crop of a face as a grey picture (SIDE, SIDE) uint8, dlib's box of the face, and the `FaceCrop`."""
     crop = FaceCrop.from_box((-0.5, -0.5, prepared.size, prepared.size), SIDE)
     (left, top), (right, bottom) = crop.points(np.array([box[:2], box[:2] + box[2:]])).round().astype(int).tolist()
     grey = cv2.cvtColor(crop.image(prepared.faces[row]), cv2.COLOR_RGB2GRAY)
@@ -46,7 +46,7 @@ def picture(prepared, row, box):
 
 
 def examples(prepared, boxes):
-    """Pictures and annotated boxes of the training faces, each followed by its mirror image."""
+    """The pictures and annotated boxes of the training faces, each followed by its mirror image."""
     pictures, objects = [], []
     for row in prepared.indices("train"):
         grey, box, crop = picture(prepared, row, boxes[row])
@@ -85,15 +85,10 @@ def train(args, prepared):
     points, truth = np.stack(points), prepared.source_points[rows]
     save_predictions(args.out / "predictions.npz", prepared.table["name"][rows], points, truth)
     megabytes = round((args.out / TREES).stat().st_size / 1e6, 2)
-    facts = {name: getattr(args, name) for name in ("box", "cascades", "depth", "oversampling", "seed")} | {
-        "method": METHOD,
-        **{name: getattr(prepared, name) for name in ("dataset", "synthetic")},
-        "content": prepared.manifest["content"],
-        "training_faces": len(pictures) // 2,
-        "trees_per_cascade": options.num_trees_per_cascade_level,
-        "seconds": seconds,
-        "megabytes": megabytes,
-    }
+    facts = {name: getattr(args, name) for name in ("box", "cascades", "depth", "oversampling", "seed")}
+    facts |= {"method": METHOD, "dataset": prepared.dataset, "synthetic": prepared.synthetic}
+    facts |= {"content": prepared.manifest["content"], "training_faces": len(pictures) // 2}
+    facts |= {"trees_per_cascade": options.num_trees_per_cascade_level, "seconds": seconds, "megabytes": megabytes}
     facts |= {"date": time.strftime("%Y-%m-%d"), "machine": machine()}
     write_whole(args.out / FACTS, json.dumps(facts, indent=1))
     errors = metrics.image_errors(points, truth, prepared.scheme, "interocular")
@@ -101,7 +96,7 @@ def train(args, prepared):
 
 
 def measure(args, prepared):
-    """Times the trees and the checkpoints in turns; prints and writes what it found."""
+    """Measures the time of the trees and the checkpoints in turns, prints and writes it."""
     rows, trees = prepared.indices("test")[: args.faces], dlib.shape_predictor(str(args.out / TREES))
     boxes = prepared.boxes(BoxPolicy.parse(json.loads((args.out / FACTS).read_text(encoding="utf-8"))["box"]))
     inputs = [picture(prepared, row, boxes[row])[:2] for row in rows]

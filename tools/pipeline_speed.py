@@ -9,7 +9,7 @@ import itertools
 
 import rounds
 
-LEAD_IN = 8  # batches: those that are drawn before the clock runs are used up
+LEAD_IN = 8  # batches drawn before the clock starts, so that batches drawn ahead do not count
 
 
 def _batches(args):
@@ -26,7 +26,7 @@ def _batches(args):
 
 
 def _timed(args, feed):
-    """``feed(first, last)`` iterates over the batches of steps [first, last)."""
+    """A round of a way; ``feed(first, last)`` iterates over the batches of steps [first, last)."""
     starts, count = itertools.count(step=LEAD_IN + args.steps), args.steps
 
     def work():

@@ -1,4 +1,4 @@
-"""Makes a model to ship of a trained network.
+"""Makes a model to ship from a trained network.
 
     python tools/publish.py --checkpoint runs/student --name mobilenetv2-300w --dataset 300w \\
         --start "ImageNet weights (imagenet-lite0)"
@@ -17,6 +17,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import jinja2
+
 from data_prep.find import find_prepared
 from kdloss.data.datasets import DATASETS, dataset_spec
 from kdloss.deploy.half_precision import save_half
@@ -34,31 +36,22 @@ from kdloss.models.checkpoint import read_card
 from kdloss.pretrained import CARD, FILES, HALF, INT8, MODEL, describe
 from kdloss.training.runs import FINISHED
 
+TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 ROBUSTNESS = 100  # test faces; each costs 78 predictions
 SPLITS = {"test": "Test split", "val": "Validation split"}
 TEACHERS = ("tough", "tolerant", "feature_teacher")
+# Measure -> its heading and its decimals.
 MEASURES = {
-    "nme_interocular": "NME ocular",
-    "nme_interpupil": "NME pupil",
-    "nme_box": "NME box",
-    "fr10": "FR10",
-    "auc10": "AUC10",
+    "nme_interocular": ("NME ocular", 2),
+    "nme_interpupil": ("NME pupil", 2),
+    "nme_box": ("NME box", 2),
+    "fr10": ("FR10", 2),
+    "auc10": ("AUC10", 3),
 }
 NUMBERS = ("n", "official_n", "complete", *MEASURES)
-OF_PROTOCOL = (
+PROTOCOL = (
     "scheme", "normaliser", "box", "thresholds", "flip_test", "occluded_points", "missing", "synthetic", "content",
 )  # fmt: skip
-# What is known of a data set that no measurement here tells.
-LIMITS = {
-    "300w": "300-W's faces are near frontal for the most part. Profiles, heavy occlusion and very small faces are rare "
-    "in it, and nothing is known of the model there beyond the numbers above."
-}
-BIAS = {
-    "300w": "300-W was collected from the web: mostly adults, mostly of light skin, many of them celebrities or posed "
-    "photographs. It comes without demographic labels, so how errors differ between groups of people was not measured. "
-    "Expect more of them on people whom it shows rarely, and measure on your own faces before relying on the model."
-}
-UNKNOWN = "Without demographic labels at hand, how errors differ between groups of people was not measured."
 
 
 @exits_on_user_error
@@ -89,7 +82,7 @@ def main(argv=None):
 
 
 def training_facts(run, prepared, starts):
-    """Seed, configuration and data of the training, from its run folder; of files the names alone."""
+    """Seed, configuration and data of a training, from its run folder."""
     if run is None or not (run / FINISHED).is_file():
         raise ConfigError(f"the checkpoint lies in no run folder of a finished training: found no {FINISHED} beside it")
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
@@ -116,7 +109,7 @@ def training_facts(run, prepared, starts):
 
 
 def _portable(value):
-    """Of an absolute path the last part alone: the rest is one machine's."""
+    """The last part of an absolute path: the rest names folders of one machine. Other values as they are."""
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
@@ -124,14 +117,14 @@ def write_model(work, name, loaded, described, prepared, facts):
     """Writes the files into a folder, measures each of them, and returns the card."""
     try:
         confidence = measure_confidence(KerasReader(loaded.model), prepared, loaded.box)
-    except ConfigError as error:  # of this network nothing can be measured
+        described = described | {"confidence": confidence.to_json()}
+    except ConfigError as error:  # the confidence of this network cannot be measured
         print(f"no confidence: {error}")
         confidence = None
-    described = described | ({"confidence": confidence.to_json()} if confidence else {})
     save_half(work / MODEL, loaded.model, described)
-    of_exports = described | {"source_sha256": describe(loaded.record["path"])["sha256"]}
-    export_litert(loaded.model, work / HALF, "fp16", card=of_exports)
-    export_litert(loaded.model, work / INT8, "int8", representative_crops(prepared, loaded), card=of_exports)
+    export_card = described | {"source_sha256": describe(loaded.record["path"])["sha256"]}
+    export_litert(loaded.model, work / HALF, "fp16", card=export_card)
+    export_litert(loaded.model, work / INT8, "int8", representative_crops(prepared, loaded), card=export_card)
     models = {"original": loaded, MODEL: load_checkpoint(work / MODEL, prepared.scheme)}
     models |= {file: replace(loaded, model=LiteRTModel(work / file)) for file in (HALF, INT8)}
     numbers = {}
@@ -165,7 +158,7 @@ def write_model(work, name, loaded, described, prepared, facts):
             "sha256": loaded.record["sha256"],
             "bytes": Path(loaded.record["path"]).stat().st_size,
         },
-        "protocol": {key: found["test"]["protocol"][key] for key in OF_PROTOCOL} | {"notes": found["test"]["notes"]},
+        "protocol": {key: found["test"]["protocol"][key] for key in PROTOCOL} | {"notes": found["test"]["notes"]},
         "numbers": numbers,
         "robustness": measure_robustness(models[MODEL].model, prepared, rows, loaded.box, announce=print),
         "licence": {"weights": f"{terms}, whose faces the weights were trained on", "code": "MIT"},
@@ -180,154 +173,50 @@ def write_model(work, name, loaded, described, prepared, facts):
 
 
 def model_card(card):
-    """The Markdown text of a card, the dict of ``card.json``."""
-    name, size, data, source = card["name"], card["image_size"], card["data"], card["source"]
-    sizes = _table(
-        ["file", "MB"], [[f"`{file}`", f"{held['bytes'] / 1e6:.2f}"] for file, held in card["files"].items()]
-    )
-    synthetic = "\n\n**Trained and measured on SYNTHETIC faces: a test, of no use for real ones.**" * data["synthetic"]
-    versions = ", ".join(f"{of} {card['packages'][of]}" for of in ("tensorflow", "keras") if of in card["packages"])
-    robust, known = card["robustness"], LIMITS.get(data["dataset"])
-    boxes = _table(["box", "NME"], [[label, f"{value:.2f}"] for label, value in _boxes(robust).items()])
-    return f"""# {name}
-
-Facial landmarks: the crop of a face, {size} x {size} pixels, to the {card["points"]} points of scheme \
-{card["scheme"]}. A {card["arch"]} of {card["parameters"]:,} parameters, trained on {data["title"]}.{synthetic}
-
-## Use
-
-```python
-import kdloss
-
-model = kdloss.load("{name}")
-points = (model.predict(crops) + 0.5) * {size} - 0.5  # (B, {size}, {size}, 3) RGB 0..255 -> (B, {card["points"]}, 2) \
-pixels of the crop
-```
-
-```sh
-python -m kdloss.evaluate --dataset {data["dataset"]} --checkpoint {name}
-```
-
-The LiteRT files take and yield the same, one face at a time, in any LiteRT runtime or by \
-`kdloss.inference.litert_reader.LiteRTModel(kdloss.pretrained.path("{name}", "int8.tflite"))`.
-
-{sizes}
-
-## Training
-
-{_training(card)}
-
-## Numbers
-
-{_numbers(card)}
-{_confidence(card["confidence"]) if card.get("confidence") else ""}
-## Limits
-
-It finds no faces, and yields points for a crop without one too. It expects the crop it was trained on: {_crop(card)}. \
-In looser, tighter, shifted or turned boxes `model.keras` errs by (NME in percent of the {robust["normaliser"]} \
-distance, {robust["n"]} evenly spaced test faces):
-
-{boxes}{f"{chr(10)}{chr(10)}{known}" if known else ""}
-
-## Bias
-
-{BIAS.get(data["dataset"], UNKNOWN)}
-
-## Licence
-
-Weights: {card["licence"]["weights"]}. Code: {card["licence"]["code"]}.
-
-## Origin
-
-From run {source["run"]} (checkpoint {source["sha256"]}), {card["date"]}, {card["machine"]}, {versions}:
-
-```sh
-{card["command"]}
-```
-
-All of it for machines, with the SHA-256 of each file: `card.json`.
-"""
-
-
-def _training(card):
-    data, epoch = card["data"], card["source"]["epoch"]
-    faces, own, official = data["train_faces"], data["prepared_train_faces"], data["official_train_faces"]
-    of = f" of {official} official ones" if official and not data["synthetic"] else ""
-    more = f"{faces - own} faces more than that split has" if faces > own else "no extra faces"
-    trained = f"{faces} training faces; the training split here has {own}{of}; {more}"
-    trained += f"; {data['val_faces']} others chose the epoch" if data["val_faces"] is not None else ""
-    roles = ", ".join(f"{name} ({role.replace('_', ' ')})" for role, name in data["teachers"].items())
-    return _list(
-        f"{data['title']}: {trained}",
-        f"first weights: {' <- '.join(data['starts']) or 'random, no ImageNet weights'}",
-        f"distilled from: {roles}" if roles else "no teacher",
-        f"seed {card['seed']}, one run" + (f", the weights of epoch {epoch}" if epoch is not None else ""),
+    """The Markdown text of a card, which is the dict of ``card.json``."""
+    environment = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True)
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        card=card,
+        crop=_crop(card["box"]),
+        measured=_measured(card),
+        errors_by_box=_errors_by_box(card["robustness"]),
+        versions=", ".join(f"{of} {card['packages'][of]}" for of in ("tensorflow", "keras") if of in card["packages"]),
     )
 
 
-def _numbers(card):
-    protocol = card["protocol"]
-    terms = _list(
-        "NME and FR in percent; each file was measured as it is shipped, `original` is the checkpoint it was made from",
-        f"crop {protocol['box']}: {_crop(card)}",
-        f"FR10 and AUC10: failure rate and area under the curve at 10 % of the {protocol['normaliser']} distance",
-        f"{'with' if protocol['flip_test'] else 'no'} mirror test; occluded points {protocol['occluded_points']}; "
-        f"faces without prediction: {protocol['missing']['counted']}",
-        *protocol["notes"],
-    )
-    parts = [terms]
+def _measured(card):
+    """(title, table) of each split and subset; the full set only if it differs from all others."""
     for split, title in SPLITS.items():
-        held = card["numbers"]["original"][split]
-        counts = [found["n"] for subset, found in held.items() if subset != "full"]
-        for subset, found in held.items():
-            if subset != "full" or found["n"] not in counts:
-                partial = found["official_n"] and not found["complete"] and not protocol["synthetic"]
-                faces = f"{found['n']} of {found['official_n']} official faces" if partial else f"{found['n']} faces"
-                parts.append(f"{title}, {subset}, {faces}:\n\n{numbers_table(card, split, subset)}")
-    return "\n\n".join(parts)
+        subsets = card["numbers"]["original"][split]
+        counts = [of["n"] for subset, of in subsets.items() if subset != "full"]
+        for subset, of in subsets.items():
+            if subset != "full" or of["n"] not in counts:
+                partial = of["official_n"] and not of["complete"] and not card["protocol"]["synthetic"]
+                faces = f"{of['n']} of {of['official_n']} official faces" if partial else f"{of['n']} faces"
+                yield f"{title}, {subset}, {faces}", numbers_table(card, split, subset)
 
 
 def numbers_table(card, split, subset):
-    """What each file measures on a subset, beside its size, in Markdown."""
-    sizes = {name: file["bytes"] for name, file in (card["files"] | {"original": card["source"]}).items()}
-    rows = []
+    """A Markdown table of the size of each file and what it measures on a subset."""
+    sizes = card["files"] | {"original": card["source"]}
+    lines = [["file", "MB", *(heading for heading, _ in MEASURES.values())], ["---", *["---:"] * (1 + len(MEASURES))]]
     for label, found in card["numbers"].items():
-        values = {key: found[split][subset][key] for key in MEASURES}
-        texts = ["-" if values[key] is None else f"{values[key]:.{3 if key == 'auc10' else 2}f}" for key in MEASURES]
-        rows.append([label, f"{sizes[label] / 1e6:.2f}", *texts])
-    return _table(["file", "MB", *MEASURES.values()], rows)
+        values = found[split][subset]
+        cells = ["-" if values[key] is None else f"{values[key]:.{digits}f}" for key, (_, digits) in MEASURES.items()]
+        lines.append([label, f"{sizes[label]['bytes'] / 1e6:.2f}", *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _confidence(found):
-    """What confidences are worth: the least and the most confident tenth of the points, and all."""
-    first = next(iter(found.values()))
-    columns = ["file", "within", "rank correlation", "mean gap", "AUC", "least confident tenth", "most confident tenth"]
-    rows = []
-    for file, one in found.items():
-        tenths = [f"{of['confidence']:.2f}, {of['within']:.2f}, {of['error']:.2f}" for of in one["groups"]]
-        auc = "-" if one["auc"] is None else f"{one['auc']:.3f}"
-        of_all = [f"{one['share_within']:.3f}", f"{one['spearman']:.2f}", f"{one['calibration_error']:.3f}", auc]
-        rows.append([f"`{file}`", *of_all, tenths[0], tenths[-1]])
-    return (
-        "\n## Confidence\n\nEach point comes with a confidence: the estimated probability that it lies within "
-        f"{100 * first['within']:g} % of the face box's side of where it was annotated, measured on validation faces. "
-        f"On the {first['faces']} faces of the test split: the share of points that do, the rank correlation of "
-        "confidence and error, the mean gap between confidence and that share over tenths of the points, the AUC, and "
-        "confidence, share and mean error (percent of the side) of the least and the most confident tenth.\n\n"
-        f"{_table(columns, rows)}\n"
-    )
-
-
-def _crop(card):
-    source, _, scale = card["box"].partition(":")
+def _crop(box):
+    source, _, scale = box.partition(":")
     if not scale:
         return "the box of the landmarks and 10 pixels more on each side, stretched to a square"
     around = "the box around the landmarks" if source == "gt" else "the data set's own box of the face"
     return f"a square on {around}, {scale} times its longer side"
 
 
-def _boxes(found):
-    """What was done to the box -> NME, from the dict of `measure_robustness`."""
+def _errors_by_box(found):
+    """How the box was changed -> NME, from the dict of `measure_robustness`."""
     shift, turn = found["shift"], found["scale_rotation"]
     upright, still = turn["rotations"].index(0.0), shift["shifts"].index(0.0)
     rows = {"its own": found["baseline_nme"]}
@@ -343,15 +232,6 @@ def _boxes(found):
         two = [plain[turn["rotations"].index(sign * degrees)] for sign in (1, -1)]
         rows[f"turned by {degrees:g} degrees (mean of both ways)"] = sum(two) / 2
     return rows
-
-
-def _list(*lines):
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def _table(columns, rows):
-    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 if __name__ == "__main__":

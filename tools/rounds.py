@@ -1,9 +1,9 @@
-"""Ways to do the same work, run in turns, each in a process of its own: of this checkout, or of two.
+"""Compares the speed of several ways to do the same work, in turns, each in a process of its own.
 
-A script has its ways and calls `main`. Machines are shared and noisy: in a round every way works once, one after the
-other, so that whatever else the machine does meets all, and a ratio is taken within the round. The first round warms
-up and does not count. With ``--against CHECKOUT`` each way also runs with the packages of another checkout, and the
-ratios are those of this checkout to the other.
+A script defines its ways and calls `main`. Machines are shared and noisy. So in a round, every way works once, one
+after the other: other load then meets them alike, and ratios are taken within the round. The first round warms up and
+does not count. With ``--against CHECKOUT`` each way also runs with the packages of another checkout of the project, and
+the ratios are those of this checkout to the other.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from tabulate import tabulate
 from kdloss.machine import machine
 
 HERE = Path(__file__).resolve().parents[1]
-# Where others use the machine too, the processor's time (of all threads) says more of two checkouts than the wall's.
+# On a busy machine, processor time (of all threads) compares two checkouts better than wall time.
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
@@ -31,9 +31,9 @@ class Way(NamedTuple):
     """One way to work.
 
     Args:
-        make: takes the arguments and prepares everything; returns a function that works for one round and returns how
-            many units a second it did, by the clock ``args.now()``.
-        beside: name of the way that it is compared with.
+        make: a function of the arguments that prepares everything. It returns a function that works for one round and
+            returns how many units a second it did, by the clock ``args.now()``.
+        beside: the name of the way that it is compared with.
     """
 
     make: object
@@ -41,23 +41,18 @@ class Way(NamedTuple):
 
 
 def spread(values):
-    """Median, least and most."""
+    """Median, least and largest."""
     return {"median": statistics.median(values), "low": min(values), "high": max(values)}
 
 
-def ratios(values, first):
-    """Each value divided by that of the same round."""
-    return [one / other for one, other in zip(values, first, strict=True)]
-
-
 def main(parser, ways, unit, describe):
-    """Runs a script: measures its ways, prints the table and writes it.
+    """Runs a script: measures its ways, and prints and writes the table.
 
     Args:
         parser: an `argparse.ArgumentParser` with the script's own flags.
         ways: name -> `Way`.
         unit: what the ways count, such as ``images``.
-        describe: takes the arguments; a line for the notes of the table.
+        describe: a function of the arguments; returns a line for the notes of the table.
     """
     parser.add_argument("--way", nargs="+", choices=list(ways), default=list(ways), help="default: all")
     parser.add_argument("--rounds", type=int, default=7, help="that count (default: %(default)s)")
@@ -76,12 +71,12 @@ def main(parser, ways, unit, describe):
     if not all((folder / "kdloss").is_dir() for folder in checkouts.values()):
         parser.error(f"--against {args.against}: expected the folder of a checkout, which holds kdloss")
     rates = _measure([(name, title) for name in args.way for title in checkouts], checkouts, args.rounds, unit)
-    here = machine()
+    here, script = machine(), Path(sys.argv[0])
     notes = [
         describe(args),
         f"median, least and most of {args.rounds} rounds in turns, {args.clock} time, after one; x: within a round",
         f"{here['processor'] or here['platform']}, {here['cores']} cores",
-        f"`python tools/{Path(sys.argv[0]).name} {shlex.join(sys.argv[1:])}`, {time.strftime('%Y-%m-%d')}",
+        f"`python tools/{script.name} {shlex.join(sys.argv[1:])}`, {time.strftime('%Y-%m-%d')}",
     ]
     columns = ["way", "checkout", f"{unit}/s", "least", "most", "beside", "x", "least", "most"]
     rows = [_row(name, title, rates, ways) for name, title in rates]
@@ -89,7 +84,7 @@ def main(parser, ways, unit, describe):
     if args.json:
         table = {"title": parser.description, "columns": columns, "rows": rows, "notes": notes}
         rounds = [{"way": name, "checkout": title, "rates": found} for (name, title), found in rates.items()]
-        record = {"rounds": rounds, "machine": here, "tables": {Path(sys.argv[0]).stem: table}}
+        record = {"rounds": rounds, "machine": here, "tables": {script.stem: table}}
         args.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
@@ -100,7 +95,8 @@ def _row(name, title, rates, ways):
     if beside not in rates or beside == (name, title):
         return [*cells, "-", "-", "-", "-"]
     label = "other checkout" if beside[1] != title else beside[0]
-    return [*cells, label, *(f"{value:.3f}" for value in spread(ratios(found, rates[beside])).values())]
+    ratios = [one / other for one, other in zip(found, rates[beside], strict=True)]
+    return [*cells, label, *(f"{value:.3f}" for value in spread(ratios).values())]
 
 
 def _measure(turns, checkouts, rounds, unit):
@@ -118,7 +114,7 @@ def _measure(turns, checkouts, rounds, unit):
 
 @contextlib.contextmanager
 def _worker(name, checkout):
-    """This script as a process that works for a round whenever a line comes."""
+    """A process of this script that works for one round for each line that it reads."""
     words = [sys.executable, *sys.argv, "--worker", name]
     environment = os.environ | {"PYTHONPATH": str(checkout), "TF_CPP_MIN_LOG_LEVEL": "3"}
     with subprocess.Popen(words, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -143,7 +139,7 @@ def _work(work):
     import kdloss
 
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever else is printed is no answer
+    os.dup2(2, 1)  # other output must not mix with the answers
     for number, _ in enumerate(sys.stdin):
         answer = work() if number else str(Path(kdloss.__file__).parents[1])
         print(json.dumps(answer), file=answers, flush=True)

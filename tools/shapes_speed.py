@@ -1,4 +1,4 @@
-"""Shapes a second that shape models fit and soften, beside the bare matrix products of that work.
+"""Shapes a second that shape models fit and soften, compared with the matrix products that this work needs.
 
     python tools/shapes_speed.py
     python tools/shapes_speed.py --data data/300w --align
@@ -16,9 +16,9 @@ VARIANCE = 0.90  # that the paper's public script keeps
 
 
 def _shapes(args):
-    """(n, N, 2) float64: those of a prepared set over and over, or drawn from a model with random modes.
+    """(n, N, 2) float64: the shapes of a prepared set, repeated, or shapes drawn from random modes.
 
-    As in faces, the variances of the modes fall by the square of their number: a few hold nine tenths of them all.
+    As for faces, variances fall with the square of a mode's number, and a few modes hold 90 % of the variance.
     """
     if args.data:
         from kdloss.data.prepared import PreparedDataset

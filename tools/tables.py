@@ -1,18 +1,18 @@
 """Tables of the documents, from JSON files beside them.
 
-    python tools/tables.py            # writes the tables of README.md and docs/**/*.md anew
-    python tools/tables.py --check    # ends with 1 and a line for each table that is not what its JSON says
+    python tools/tables.py            # writes the tables of README.md and docs/**/*.md
+    python tools/tables.py --check    # ends with 1, and a line for each table that differs from its JSON
 
-A table stands in a document between ``<!-- table: FILE.json NAME -->`` and ``<!-- end of table -->``; the path starts
-at the document. The JSON holds, beside whatever else a command wrote there, ``"tables": {NAME: TABLE}``. A TABLE is
+A table stands in a document between ``<!-- table: FILE.json NAME -->`` and ``<!-- end of table -->``; the path is
+relative to the document. The JSON holds ``"tables": {NAME: TABLE}`` beside whatever else a command wrote. A TABLE is
 
     {"title": text, "columns": [text, ...], "rows": [[cell, ...], ...], "notes": [text, ...]}
 
-with cells as they are to be shown, or its rows are ids of measurements: ``"rows": [id, ...]``, ``"from": [file, ...]``.
-Those stand in the lists ``measured``, ``differences``, ``quantities`` or ``published`` of the file itself and of the
-files that ``from`` names, so that each number has one place; one of ``measured`` is what ``metrics.json`` holds, with
-an id and a label. A column is then a subset (its NME), a subset and one of `MEASURES` (without a subset: of the full
-set), one of `FIELDS`, or a field of the measurement. Protocol, caveats and sources become notes.
+with cells as they are shown. Or its rows are ids of measurements: ``"rows": [id, ...]``, ``"from": [file, ...]``. They
+stand in the lists ``measured`` (each with an id, a label and what ``metrics.json`` holds), ``differences``,
+``quantities`` or ``published`` of the file itself and of the files in ``from``, so that each number has one place. A
+column is then a subset (its NME), a subset and one of `MEASURES` (without a subset: of the full set), one of `FIELDS`,
+or a field of the measurement. Protocol, caveats and sources become notes.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from kdloss.evaluation.tables import MEASURES
 BLOCK = re.compile(r"^<!-- table: (\S+) (\S+) -->\n(.*?)^<!-- end of table -->$", re.MULTILINE | re.DOTALL)
 MARKER = re.compile(r"^<!-- (table: .*|end of table) -->$", re.MULTILINE)
 
-# Heading of a column -> its cell, from a measurement; where there is no such field, the cell is absent.
+# Heading of a column -> its cell, from a measurement; the cell is absent if the field is.
 FIELDS = {
     "network": lambda row: row["protocol"]["checkpoint"]["arch"],
     "px": lambda row: row["protocol"]["checkpoint"]["image_size"],
@@ -48,7 +48,7 @@ FIELDS = {
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; end with 1 where a table differs")
+    parser.add_argument("--check", action="store_true", help="write nothing; end with 1 if a table differs")
     parser.add_argument("files", nargs="*", type=Path, help="default: README.md and all Markdown below docs/")
     args = parser.parse_args(argv)
     files = args.files or [Path("README.md"), *sorted(Path("docs").rglob("*.md"))]
@@ -68,7 +68,7 @@ def main(argv=None):
 
 
 def renewed(path, text):
-    """The text of a document with its tables as their JSON says."""
+    """The text of a document with its tables from their JSON."""
     if len(MARKER.findall(text)) != 2 * len(BLOCK.findall(text)):
         sys.exit(f"error: {path}: a marker of a table without its other half: found {', '.join(MARKER.findall(text))}")
     return BLOCK.sub(lambda found: _block(path.parent / found[1], found[1], found[2]), text)
@@ -87,7 +87,7 @@ def _block(path, file, name):
 
 
 def markdown(columns, rows):
-    """A table in Markdown; columns without a word of three letters stand to the right, the first always to the left."""
+    """A table in Markdown. The first column is aligned left, and so are those with a word of three letters."""
     rows = [["-" if cell is None else str(cell).replace("|", "\\|") for cell in row] for row in rows]
     words = [True, *(any(re.search("[A-Za-z]{3}", row[i]) for row in rows) for i in range(1, len(columns)))]
     sides = ["left" if word else "right" for word in words]
@@ -95,7 +95,7 @@ def markdown(columns, rows):
 
 
 def _of_measurements(path, table):
-    """The table with cells for rows that were ids, and with what there is to say of these measurements as notes."""
+    """A table whose rows are ids, with cells in their place, and notes about these measurements."""
     known, meanings = {}, {}
     for file in (path, *(path.parent / name for name in table.get("from", ()))):
         held = json.loads(_read(file)) if file.suffix == ".json" else yaml.safe_load(_read(file))
@@ -106,18 +106,19 @@ def _of_measurements(path, table):
     if missing:
         sys.exit(f"error: {path}: no measurement {', '.join(missing)}: expected it there or in a file of from")
     rows = [known[row] for row in table["rows"]]
-    labels = [row.get("label") or row.get("method") or row["what"] for row in rows]
-    fields = [[_cell(row, heading) for heading in table["columns"][1:]] for row in rows]
-    cells = [[label, *values] for label, values in zip(labels, fields, strict=True)]
+    cells = [[_label(row), *(_cell(row, heading) for heading in table["columns"][1:])] for row in rows]
     partial = any(str(cell).endswith("*") for row in cells for cell in row)
     notes = [*table.get("notes", ()), *["* of a partial set, not comparable with numbers of the whole one"] * partial]
     if not table.get("remarks", True):  # a short table, whose own notes say where the rest stands
         return table | {"rows": cells, "notes": notes}
-    remarks = [("method" in row, label, _remarks(row, meanings)) for label, row in zip(labels, rows, strict=True)]
     for published in (False, True):
-        notes += _owned([(label, own) for kind, label, own in remarks if kind == published])
+        notes += _owned([(_label(row), _remarks(row, meanings)) for row in rows if ("method" in row) == published])
     notes += _owned([(row["of"], [_source(row)]) for row in rows if "value" in row])
     return table | {"rows": cells, "notes": notes}
+
+
+def _label(row):
+    return row.get("label") or row.get("method") or row["what"]
 
 
 def _cell(row, heading):
@@ -130,7 +131,7 @@ def _cell(row, heading):
 
 
 def _of_subset(row, heading):
-    """A number of a subset of the faces; ``*`` where the subset is not all of the official one."""
+    """A measure of a subset of the faces; ``*`` if it is not the whole official one."""
     subset, _, word = heading.rpartition(" ")
     subset, (measure, digits) = (subset or "full", MEASURES[word]) if word in MEASURES else (heading, (None, 2))
     if "method" in row:  # published
@@ -142,7 +143,7 @@ def _of_subset(row, heading):
 
 
 def _remarks(row, meanings):
-    """What a reader must know of a row before comparing it: a list of sentences."""
+    """The sentences that a reader must know to compare a row."""
     remarks = [*row.get("caveats", ()), *filter(None, [row.get("note")])]
     if "method" in row:
         kinds = " and ".join(kind for kind in ("interocular", "interpupil") if f"nme_{kind}" in row)
@@ -170,7 +171,7 @@ def _protocol(row):
 
 
 def _owned(remarks):
-    """Each sentence once, behind the rows that it is about unless that is all of them; ``(label, sentences)`` each."""
+    """Each sentence once, after the labels of its rows unless it is of all; ``remarks``: (label, sentences) of rows."""
     notes = []
     for sentence in dict.fromkeys(sentence for _, own in remarks for sentence in own):
         owners = dict.fromkeys(label for label, own in remarks if sentence in own)

@@ -3,9 +3,9 @@
     python tools/training_speed.py --data data/300w
     python tools/training_speed.py --data data/300w --way cached --against ../other-checkout
 
-published: the loop of Fard and Mahoor (CVIU 2022), from its description: eager steps; crops augmented beforehand, each
-a picture and a file of its points, opened when their batch comes; both frozen teachers predict every batch; Adam.
-online: this project's training, both teachers in every step. cached: the same, teachers' points stored before.
+published: the loop of Fard and Mahoor (CVIU 2022) as they describe it: eager steps; crops are augmented beforehand, and
+each is a picture and a file of its points, opened with its batch; both frozen teachers predict every batch; Adam.
+online: this project's training, with both teachers in every step. cached: the same, with stored points of the teachers.
 """
 
 import argparse
@@ -21,7 +21,7 @@ TEACHERS = ("tough", "tolerant")
 
 
 class _Work:
-    """What all ways train alike: faces, views, and teachers in random weights."""
+    """What all ways share: faces, views, and teachers in random weights."""
 
     def __init__(self, args, folder, views=0):
         import keras

@@ -1,1 +1,1 @@
-"""From a trained network to files for other machines: LiteRT, 16 bits, model cards."""
+"""Trained networks as files for other runtimes, and the measurement of their costs."""

@@ -1,4 +1,4 @@
-"""What all exported files have in common: the network that is written, its signature, and the card inside."""
+"""What the writers of all formats share: the network to write, its signature, and the card inside the file."""
 
 import io
 import json
@@ -23,16 +23,14 @@ _OUTPUTS = {
 
 
 def prepare_export(model, runtime, precision="fp32", representative=None):
-    """The network to export, and the images that decide about 8 bits.
+    """The network to export, see `kdloss.models.deployed`, and the images (S, S, 3) float32 that decide the scales of
+    8 bits, a list.
 
     Args:
         model: images (B, S, S, 3) -> (B, N, 2) unit points.
-        runtime: for messages.
+        runtime: its name in messages.
         precision: one of `PRECISIONS`.
         representative: an iterable of batches of images, or None.
-
-    Returns:
-        The network as `kdloss.models.deployed` has it, and a list of images (S, S, 3) float32.
 
     Raises:
         ConfigError: an unknown precision, ``int8`` without images, or another back end than TensorFlow.
@@ -51,30 +49,26 @@ def prepare_export(model, runtime, precision="fp32", representative=None):
     network = deployed(model)
     for layer in network.layers:
         if isinstance(layer, keras.layers.Normalization):
-            # EfficientNet's, held as tensors, which tf2onnx would make inputs of the network; of arrays it makes
-            # constants.
+            # EfficientNet holds tensors here. tf2onnx makes them inputs of the network, but arrays it makes constants.
             layer.mean, layer.variance = np.asarray(layer.mean), np.asarray(layer.variance)
     return network, images
 
 
 def image_signature(model, batch=None):
-    """The signature of a network whose batches have ``batch`` images, or any number."""
+    """The input signature of a network for batches of ``batch`` images; None: of any number."""
     import keras
 
     return [keras.InputSpec(shape=(batch, *model.input_shape[1:]), dtype="float32", name=IMAGE)]
 
 
 def exported(card, model, form, precision):
-    """The card of a checkpoint as that of a file exported from it.
+    """The card of a file, a dict for JSON, from the card of the checkpoint that it is exported from.
 
     Args:
-        card: of the checkpoint; with ``source_sha256``, the hash of its file, the export says what it was made from.
-        model: what is exported, see `kdloss.models.deployed`.
+        card: of the checkpoint, with ``source_sha256``, the hash of its file, if that is known.
+        model: the exported network, see `prepare_export`.
         form: ``litert``, ``onnx`` or ``savedmodel``.
-        precision: ``fp32``, ``fp16`` or ``int8``.
-
-    Returns:
-        A dict for JSON.
+        precision: one of `PRECISIONS`.
     """
     shape = {"size": model.input_shape[1], "points": model.output[POINTS].shape[1]}
     return card | {
@@ -89,11 +83,9 @@ def exported(card, model, form, precision):
 
 
 def attach(path, card):
-    """Writes a card into an exported file or folder, in place of one that it holds.
+    """Writes a card, a dict for JSON, into an exported file or folder, and replaces the one that it holds.
 
-    Args:
-        path: of a file of `kdloss.deploy`; it is replaced whole or not at all.
-        card: a dict for JSON with the fields of a checkpoint's card.
+    The file is replaced whole or not at all.
     """
     path, text = Path(path), json.dumps(card, indent=1)
     if path.suffix == LITERT:
@@ -112,7 +104,7 @@ def attach(path, card):
 
 
 def _with_archive(content, text):
-    """The bytes of a LiteRT file with the card behind it, and whatever other associated files it has."""
+    """The bytes of a LiteRT file, with the card in the zip archive behind the network that holds associated files."""
     result, others = io.BytesIO(content), []
     if zipfile.is_zipfile(result):
         with zipfile.ZipFile(result) as archive:
@@ -124,6 +116,6 @@ def _with_archive(content, text):
         for info, member in others:
             if info.filename != CARD:
                 archive.writestr(info, member)
-        # Without the hour, so that the same export gives the same bytes.
+        # Without a date, so that the same export gives the same bytes.
         archive.writestr(zipfile.ZipInfo(CARD), text)
     return result.getvalue()

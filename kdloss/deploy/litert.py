@@ -1,4 +1,4 @@
-"""LiteRT, the runtime of phones: networks as its files."""
+"""LiteRT, the runtime of phones: writes networks as its files."""
 
 import io
 import re
@@ -11,24 +11,29 @@ from kdloss.files import replacing
 from kdloss.inference.metadata import IMAGE, POINTS, SPREAD
 from kdloss.machine import without_messages
 
+# Operations of the networks before their points; their weights and activations go into 8 bits.
+_QUANTISED = (
+    "CONV_2D", "DEPTHWISE_CONV_2D", "CONV_2D_TRANSPOSE", "ADD", "SUB", "MUL", "RELU", "LOGISTIC", "PAD",
+    "CONCATENATION",
+)  # fmt: skip
+
 
 def export_litert(model, path, precision="fp32", representative=None, card=None):
-    """Writes a Keras model as a LiteRT file for one image at a time, of LiteRT's own operations alone.
+    """Writes a Keras model as a LiteRT file for one image at a time. It uses LiteRT's built-in operations only.
 
-    The file takes ``image``, float32 RGB 0..255 (1, S, S, 3), and yields ``points``, float32 unit coordinates
-    (1, N, 2), and of a heatmap network ``spread``, float32 (1, N), whatever is inside: see `kdloss.models.deployed`.
+    The file takes ``image``, float32 RGB 0..255 (1, S, S, 3). It yields ``points``, float32 unit coordinates (1, N, 2),
+    and of a heatmap network ``spread``, float32 (1, N): see `kdloss.models.deployed`. This holds for every precision.
 
     Args:
         model: images (B, S, S, 3) -> (B, N, 2) unit points.
-        path: ends in ``.tflite``; appears whole or not at all.
-        precision: ``fp32``; ``fp16``: weights are stored in 16 bits and computed with in 32; ``int8``: weights (each
-            channel with its scale) and activations are whole numbers of 8 bits, up to what coordinates are made of:
-            8 bits over a crop would round a point to half a pixel, and over a heatmap's mass to far more. So a
-            heatmap network's read-out computes in float32, and so do a regressor's pooling and last layer, the latter
-            with weights in 8 bits.
-        representative: of ``int8``: an iterable of batches of images (B, S, S, 3), RGB 0..255, such as the network will
-            see. They decide the scales of the activations; some hundred images are enough.
-        card: of the checkpoint: the file then holds it, see `kdloss.inference.metadata`.
+        path: ends in ``.tflite``; the file appears whole or not at all.
+        precision: ``fp32``; ``fp16``: weights are stored in 16 bits, and computed with in 32; ``int8``: weights (with a
+            scale for each channel) and activations have 8 bits, except in the read-out: 8 bits over a crop would round
+            a point to half a pixel, and the mass of a heatmap is even finer. So the read-out of a heatmap network
+            computes in float32, and so do the pooling and the last layer of a regressor, whose weights have 8 bits.
+        representative: for ``int8``, an iterable of batches of images (B, S, S, 3), RGB 0..255, like those that the
+            network will see. They decide the scales of the activations; some hundred images are enough.
+        card: of the checkpoint, to be stored in the file, see `kdloss.inference.metadata`; None: none.
 
     Raises:
         ConfigError: an unknown precision, ``int8`` without images or without ai-edge-quantizer, or another back end
@@ -57,20 +62,20 @@ def _converter_options(precision):
 
 
 def _quantised(content, images):
-    """A LiteRT file in float32 as one in 8 bits, as `export_litert` says; both as bytes."""
+    """A float32 LiteRT file in 8 bits, see `export_litert`; both as bytes."""
     try:
         from ai_edge_quantizer.qtyping import TFLOperationName as Operation
         from ai_edge_quantizer.quantizer import Quantizer
     except ImportError:
         raise ConfigError("precision int8: ai-edge-quantizer is not installed: pip install ai-edge-quantizer") from None
     quantizer = Quantizer(content)
-    before_readout = f"^(?!.*({'|'.join(_readout(content))})).*$"
-    for name in _WHOLE_NUMBERS:
+    before_readout = f"^(?!.*({'|'.join(_readout_patterns(content))})).*$"
+    for name in _QUANTISED:
         quantizer.add_static_config(
             regex=before_readout, operation_name=Operation[name], activation_num_bits=8, weight_num_bits=8
         )
     quantizer.add_weight_only_config(regex=".*", operation_name=Operation.FULLY_CONNECTED, num_bits=8)
-    # It draws progress bars, and warns of the memory that it takes and of channels whose weights are all zero.
+    # The quantizer draws progress bars, and warns of its memory and of channels whose weights are all zero.
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), without_messages():
         warnings.filterwarnings("ignore", "Warning: Enabling `experimental_preserve_all_tensors`", UserWarning)
         warnings.filterwarnings("ignore", "invalid value encountered in", RuntimeWarning)
@@ -78,17 +83,10 @@ def _quantised(content, images):
         return bytes(quantizer.quantize(seen).quantized_model)
 
 
-def _readout(content):
-    """Patterns of the names of what a read-out's operators yield: they name the layer, but for the last results, which
-    the converter names as outputs of the file."""
+def _readout_patterns(content):
+    """Patterns of the names of the read-out's tensors: they hold the layer's name. The converter gives the last ones
+    the names of the file's outputs instead."""
     from ai_edge_litert.interpreter import Interpreter
 
     outputs = Interpreter(model_content=content, num_threads=1).get_output_details()
     return [f"/{POINTS}", f"/{SPREAD}", *(re.escape(output["name"]) for output in outputs)]
-
-
-# What networks here are made of before their points.
-_WHOLE_NUMBERS = (
-    "CONV_2D", "DEPTHWISE_CONV_2D", "CONV_2D_TRANSPOSE", "ADD", "SUB", "MUL", "RELU", "LOGISTIC", "PAD",
-    "CONCATENATION",
-)  # fmt: skip

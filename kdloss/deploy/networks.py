@@ -1,23 +1,29 @@
-"""The networks that are measured: fresh ones by name, trained ones by checkpoint or by exported file."""
+"""What networks cost and how accurate they are: parameters, MACs, and each file's size, memory, accuracy and time."""
 
 import itertools
-from dataclasses import dataclass
+import math
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
+import keras
 import numpy as np
+from keras import layers
 
-from kdloss.data.schemes import LandmarkScheme
+from kdloss.deploy.litert import export_litert
+from kdloss.deploy.onnx import export_onnx
 from kdloss.deploy.representative import representative_crops
-from kdloss.deploy.runtimes import RUNTIMES
-from kdloss.errors import CheckpointError
-from kdloss.evaluation.evaluation import LoadedModel, load_checkpoint
-from kdloss.inference.readers import load_reader
+from kdloss.deploy.runtimes import RUNTIMES, SUFFIXES
+from kdloss.deploy.timing import NetworkFile, measure_memory, time_in_turns
+from kdloss.errors import CheckpointError, ConfigError
+from kdloss.evaluation.comparison import distinct_labels
+from kdloss.evaluation.evaluation import LoadedModel, check_checkpoint, evaluate_loaded, load_checkpoint
+from kdloss.models import build_model
 from kdloss.models.architectures import architecture_names, require_side
-from kdloss.models.checkpoint import read_card, require_scheme
-from kdloss.models.locate import EXPORTED, checkpoint_path, is_published_student
+from kdloss.models.locate import EXPORTED, checkpoint_path
 
-PATTERNS = 8  # images of noise that stand for faces
+NOISE_IMAGES = 8  # stand for faces when there are none
 
 
 @dataclass(frozen=True)
@@ -25,104 +31,196 @@ class Network:
     """A network to measure.
 
     Args:
-        label, arch: what tables call it, and its architecture.
-        model: the Keras model; of an exported file its reader, see `kdloss.inference.readers`.
-        loaded: of a trained one, its `LoadedModel`; else None.
-        runtime, file: of an exported file, the name of the runtime that runs it, and its path; else None.
+        label, arch: its name in tables, and its architecture.
+        model: the Keras model, or the reader of an exported file (see `kdloss.inference.readers`).
+        loaded: the `LoadedModel` of a trained network, else None.
+        file: of an exported file, its `NetworkFile`; else None.
     """
 
     label: str
     arch: str
     model: object
     loaded: LoadedModel | None = None
-    runtime: str | None = None
-    file: Path | None = None
+    file: NetworkFile | None = None
 
     @property
     def image_size(self):
         """The side of its images in pixels."""
         return self.model.input_shape[1]
 
-    def describe(self):
-        """What it is: a dict for JSON."""
-        from kdloss.deploy.macs import count_macs
-
-        return {
-            "arch": self.arch,
-            "image_size": self.image_size,
-            "points": self.model.output_shape[1],
-            "parameters": None if self.file else int(self.model.count_params()),
-            "macs": None if self.file else count_macs(self.model),
-            "checkpoint": self.loaded.record if self.loaded else None,
-        }
-
-    def representative(self, prepared):
-        """Images (1, S, S, 3) that decide the scales of 8 bits: training faces of a `PreparedDataset` for a trained
-        network; patterns of noise, which will do for time, for random weights or without a data set (None)."""
-        if self.loaded and prepared:
-            return representative_crops(prepared, self.loaded)
-        coarse = np.random.default_rng(0).integers(0, 256, (PATTERNS, 8, 8, 3)).astype(np.uint8)
-        side = (self.image_size, self.image_size)
-        return [cv2.resize(image, side, interpolation=cv2.INTER_LINEAR)[None] for image in coarse]
-
 
 def find_networks(archs, points, sizes, checkpoints, scheme=None):
-    """Checks what is to be measured, and returns an iterator that makes each `Network` when its turn comes.
+    """Checks what is to be measured, and returns an iterator that builds or loads one `Network` after the other.
 
     Args:
-        archs, points, sizes: fresh networks of so many points, or ``all``, each at every side in pixels.
+        archs, points, sizes: architectures in random weights, or ``all``; their number of points; sides in pixels.
         checkpoints: run folders, ``.keras`` files, shipped models' names, published students' ``.h5``, LiteRT and ONNX
             files of `kdloss.export`.
-        scheme: the `LandmarkScheme` that these have to be trained for; None: any.
+        scheme: the `LandmarkScheme` that the checkpoints must be trained for; None: any.
 
     Raises:
         CheckpointError: no such file, damaged, or for another scheme.
         ConfigError: an unknown architecture, a side that it does not take, or a runtime that is not installed.
     """
-    fresh = list(itertools.product(architecture_names() if "all" in archs else archs, sizes))
-    for arch, size in fresh:
+    untrained = list(itertools.product(architecture_names() if "all" in archs else archs, sizes))
+    for arch, size in untrained:
         require_side(arch, size)
-    return _networks(fresh, points, [(path, _scheme_of(path, scheme)) for path in checkpoints])
+    for path in checkpoints:
+        check_checkpoint(path, scheme)
+
+    return _networks(untrained, points, checkpoints, scheme)
 
 
-def _networks(fresh, points, trained):
-    import keras
+def measure_networks(networks, runtimes, prepared, *, split, processes, announce, **timing):
+    """Writes the files of networks and measures them.
 
-    from kdloss.models import build_model
+    Args:
+        networks: an iterable of `Network`.
+        runtimes: keys of `RUNTIMES`. An exported file runs in its own runtime only.
+        prepared: a `PreparedDataset` or None. Trained networks are evaluated on its faces of ``split``, in every file,
+            and its training faces decide the scales of 8 bits.
+        split: ``test`` or ``val``.
+        processes: how many measure the peak memory of each file, see `measure_memory`; 0: it is not measured.
+        announce: called with a line of progress now and then.
+        timing: see `time_in_turns`.
 
-    for arch, size in fresh:
+    Returns:
+        For JSON: ``models`` (``parameters`` and ``macs`` of exported files are None), ``files`` (``model``,
+        ``runtime``, ``megabytes``, ``memory``, ``accuracy``: ``nme`` in percent, ``subsets`` and ``protocol`` as in
+        ``metrics.json``), ``rows`` (see `time_in_turns`), ``settings`` and ``runtimes`` (package -> version).
+    """
+    models, files, groups = [], [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, network in enumerate(networks):
+            label = distinct_labels([*(model["label"] for model in models), network.label])[-1]
+            network = replace(network, label=label)
+            written = _write_files(network, runtimes, Path(folder, str(number)), prepared, announce)
+            memory = [measure_memory(file, processes) if processes else None for file in written]
+            evaluated = prepared and network.loaded
+            if evaluated:
+                announce(f"{label}: evaluating its files")
+            groups.append(written)
+            models.append(
+                {
+                    "label": label,
+                    "arch": network.arch,
+                    "image_size": network.image_size,
+                    "points": network.model.output_shape[1],
+                    "parameters": None if network.file else int(network.model.count_params()),
+                    "macs": None if network.file else count_macs(network.model),
+                    "checkpoint": network.loaded.record if network.loaded else None,
+                }
+            )
+            for file, peak in zip(written, memory, strict=True):
+                accuracy = _accuracy(network, file, prepared, split, max(timing["threads"])) if evaluated else None
+                size = {"model": label, "runtime": file.runtime, "megabytes": file.path.stat().st_size / 1e6}
+                files.append(size | {"memory": peak, "accuracy": accuracy})
+        rows = time_in_turns(groups, **timing, announce=announce)
+    versions = {}
+    for file in files:
+        versions |= RUNTIMES[file["runtime"]].version
+    dataset = {"dataset": prepared.dataset, "split": split} if prepared else {"dataset": None, "split": None}
+    settings = timing | {"processes": processes} | dataset
+    return {"models": models, "files": files, "rows": rows, "settings": settings, "runtimes": versions}
+
+
+def count_macs(model) -> int:
+    """Multiply-accumulates of one image in a functional model.
+
+    By the usual convention, convolutions and dense layers count; biases and element-wise work (activations, sums,
+    pooling, scaling) do not. Batch normalisation counts 0, as it folds into the convolution before it. A layer that is
+    used twice counts twice.
+
+    Raises:
+        ConfigError: a layer with weights whose type is not known, or a shape that is not fixed.
+    """
+    nodes = itertools.chain.from_iterable(model._nodes_by_depth.values())  # Keras has no public list of all uses
+    return sum(_node_macs(node) for node in nodes if getattr(node.operation, "weights", None))
+
+
+def _node_macs(node):
+    layer = node.operation
+    if isinstance(layer, keras.Model):
+        return count_macs(layer)
+    if type(layer) not in _MACS:
+        raise ConfigError(
+            f"layer {layer.name}: multiply-accumulates of {type(layer).__name__} are not known: expected one of "
+            f"{', '.join(known.__name__ for known in _MACS)}"
+        )
+    inputs, outputs = node.input_tensors[0].shape[1:], node.outputs[0].shape[1:]
+    if None in (*inputs, *outputs):
+        raise ConfigError(f"layer {layer.name}: goes from {inputs} to {outputs}: give the model a fixed size")
+    return _MACS[type(layer)](layer, math.prod(inputs), math.prod(outputs))
+
+
+# (layer, input numbers of one image, output numbers) -> multiply-accumulates. Shapes of kernels: Conv2D (h, w, in /
+# groups, out), DepthwiseConv2D (h, w, in, multiplier), Conv2DTranspose (h, w, out, in), Dense (in, out). Each output
+# number takes one for each tap and channel; in a transposed convolution it is each input number.
+_MACS = {
+    layers.Conv2D: lambda layer, inputs, outputs: outputs * math.prod(layer.kernel.shape[:3]),
+    layers.DepthwiseConv2D: lambda layer, inputs, outputs: outputs * math.prod(layer.kernel.shape[:2]),
+    layers.Conv2DTranspose: lambda layer, inputs, outputs: inputs * math.prod(layer.kernel.shape[:3]),
+    layers.Dense: lambda layer, inputs, outputs: outputs * layer.kernel.shape[0],
+    layers.BatchNormalization: lambda layer, inputs, outputs: 0,
+    layers.Normalization: lambda layer, inputs, outputs: 0,
+}
+
+
+def _networks(untrained, points, checkpoints, scheme):
+    for arch, size in untrained:
         keras.utils.clear_session(free_memory=True)
         yield Network(f"{arch}, {size} px", arch, build_model(arch, points, size))
-    for path, scheme in trained:
+    for checkpoint in checkpoints:
         keras.utils.clear_session(free_memory=True)
-        yield _trained(path, scheme)
-
-
-def _trained(path, scheme):
-    loaded, file = load_checkpoint(path, scheme), checkpoint_path(path)
-    exported = (_runtime_of(path, loaded.model.card), file) if file.suffix in EXPORTED else ()
-    label = f"{loaded.label}, {loaded.model.input_shape[1]} px"
-    return Network(label, loaded.record["arch"], loaded.model, loaded, *exported)
-
-
-def _scheme_of(path, expected):
-    """The `LandmarkScheme` that a trained network reads."""
-    file = checkpoint_path(path)
-    if is_published_student(file):
-        from kdloss.models.published_student import load_published_student
-
-        own = LandmarkScheme.plain(load_published_student(file).output_shape[1])
-        return expected or own
-    card = load_reader(path, device="cpu", threads=1).card if file.suffix in EXPORTED else read_card(file)
-    if expected:
-        require_scheme(card, expected, path)
-    return LandmarkScheme.from_json(card["scheme"])
+        loaded, path = load_checkpoint(checkpoint, scheme), checkpoint_path(checkpoint)
+        label, file = f"{loaded.label}, {loaded.model.input_shape[1]} px", None
+        if path.suffix in EXPORTED:
+            file = NetworkFile(label, loaded.model.input_shape[1], _runtime_of(path, loaded.model.card), path)
+        yield Network(label, loaded.record["arch"], loaded.model, loaded, file)
 
 
 def _runtime_of(path, card):
-    """The name of the runtime that runs an exported file, which has a card."""
-    export = card.get("export")
+    """The key of the runtime that runs an exported file."""
+    export = card.get("export", {})
     for name, runtime in RUNTIMES.items():
-        if export == {**export, "format": runtime.form, "precision": runtime.precision}:
+        if (export.get("format"), export.get("precision")) == (runtime.form, runtime.precision):
             return name
     raise CheckpointError(f"{path}: does not say how it was exported: make it with python -m kdloss.export")
+
+
+def _write_files(network, runtimes, folder, prepared, announce):
+    """A `NetworkFile` for each runtime; an exported file stands for itself alone."""
+    if network.file:
+        return [replace(network.file, label=network.label)]
+    announce(f"{network.label}: writing {', '.join(RUNTIMES[runtime].title for runtime in runtimes)}")
+    folder.mkdir()
+    files = []
+    for name in runtimes:
+        form, precision = RUNTIMES[name].form, RUNTIMES[name].precision
+        path = folder / f"{name}{SUFFIXES[form]}"
+        if form == "keras":
+            network.model.save(path)
+        else:
+            export = export_litert if form == "litert" else export_onnx
+            export(network.model, path, precision, _calibration(network, prepared) if precision == "int8" else None)
+        files.append(NetworkFile(network.label, network.image_size, name, path))
+    return files
+
+
+def _calibration(network, prepared):
+    """Batches of images that decide the scales of 8 bits: training faces for a trained network; without them, and for
+    random weights, coarse noise, which is good enough to measure time."""
+    if network.loaded and prepared:
+        return representative_crops(prepared, network.loaded)
+    coarse = np.random.default_rng(0).integers(0, 256, (NOISE_IMAGES, 8, 8, 3)).astype(np.uint8)
+    side = (network.image_size, network.image_size)
+    return [cv2.resize(image, side, interpolation=cv2.INTER_LINEAR)[None] for image in coarse]
+
+
+def _accuracy(network, file, prepared, split, threads):
+    """What evaluation finds of a file of a trained network, in the network's own box."""
+    # TensorFlow has taken its threads in this process: Keras computes with the model that is open already.
+    model = network.model if file.runtime == "keras" else file.open(threads)
+    measured = evaluate_loaded(prepared, replace(network.loaded, model=model), split=split).metrics
+    protocol, subsets = measured["protocol"], measured["subsets"]
+    return {"nme": subsets["full"][f"nme_{protocol['normaliser']}"], "subsets": subsets, "protocol": protocol}

@@ -1,4 +1,4 @@
-"""ONNX, the format between frameworks: networks as its files."""
+"""ONNX, the format between frameworks: writes networks as its files."""
 
 import tempfile
 import warnings
@@ -13,23 +13,24 @@ from kdloss.files import replacing
 from kdloss.inference.metadata import IMAGE, POINTS, SPREAD
 from kdloss.inference.onnx_reader import INSTALL
 
-_BATCH = "batch"  # the symbolic size of the batch dimension
+_BATCH = "batch"  # the name of the batch dimension
+# Operators of the networks before their points; their weights and activations go into 8 bits.
+_QUANTISED = ("Conv", "ConvTranspose", "Add", "Mul", "Relu", "Clip", "Sigmoid", "Pad", "Concat")
 
 
 def export_onnx(model, path, precision="fp32", representative=None, card=None):
     """Writes a Keras model as an ONNX file for batches of any size.
 
-    The file takes ``image``, float32 RGB 0..255 (B, S, S, 3), and yields ``points``, float32 unit coordinates
-    (B, N, 2), and of a heatmap network ``spread``, float32 (B, N), whatever is inside: see `kdloss.models.deployed`.
+    The file takes ``image``, float32 RGB 0..255 (B, S, S, 3). It yields ``points``, float32 unit coordinates (B, N, 2),
+    and of a heatmap network ``spread``, float32 (B, N): see `kdloss.models.deployed`. This holds for every precision.
 
     Args:
         model: images (B, S, S, 3) -> (B, N, 2) unit points.
-        path: ends in ``.onnx``; appears whole or not at all.
-        precision: ``fp32``; ``fp16``: kernels are stored in 16 bits and computed with in 32; ``int8``: kernels (each
-            channel with its scale) and activations are whole numbers of 8 bits (QDQ), up to what coordinates are made
-            of, see `kdloss.deploy.litert.export_litert`.
-        representative: of ``int8``, see `kdloss.deploy.litert.export_litert`.
-        card: of the checkpoint: the file then holds it, see `kdloss.inference.metadata`.
+        path: ends in ``.onnx``; the file appears whole or not at all.
+        precision: ``fp32``; ``fp16``: kernels are stored in 16 bits, and computed with in 32; ``int8``: kernels (with a
+            scale for each channel) and activations have 8 bits (QDQ), except in the read-out, see
+            `kdloss.deploy.litert.export_litert`.
+        representative, card: see `kdloss.deploy.litert.export_litert`.
 
     Raises:
         ConfigError: an unknown precision, ``int8`` without images, another back end than TensorFlow, or a package is
@@ -46,85 +47,68 @@ def export_onnx(model, path, precision="fp32", representative=None, card=None):
             warnings.simplefilter("ignore")
             network.export(work, format="onnx", input_signature=image_signature(network), verbose=False)
         file = onnx.load(work)
-        _name_batch(file.graph)
+        # tf2onnx gives every unknown dimension a number of its own.
+        for value in (*file.graph.input, *file.graph.output):
+            value.type.tensor_type.shape.dim[0].dim_param = _BATCH
         if precision == "fp16":
-            file = halved(file)
+            _store_kernels(file, _halved)
         elif precision == "int8":
-            file = quantised(file, images)
+            file = _quantised(file, images)
         onnx.checker.check_model(file, full_check=True)
         onnx.save(file, work)
         if card is not None:
             attach(work, exported(card, network, "onnx", precision))
 
 
-def _name_batch(graph):
-    """tf2onnx numbers the unknown dimensions, each apart."""
-    for value in (*graph.input, *graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = _BATCH
-
-
-# What networks here are made of before their points.
-_WHOLE_NUMBERS = ("Conv", "ConvTranspose", "Add", "Mul", "Relu", "Clip", "Sigmoid", "Pad", "Concat")
-
-
-def halved(model):
-    """An ``onnx.ModelProto``, which is changed, with kernels stored in float16 where `half` allows it, and a conversion
-    to float32 behind each."""
+def _halved(tensor):
+    """A kernel in float16 where `half` allows it, and its conversion to float32; see `_store_kernels`."""
     from onnx import TensorProto, helper, numpy_helper
 
-    def stored(tensor):
-        array = numpy_helper.to_array(tensor)
-        rounded = half(array)
-        if rounded.dtype == array.dtype:
-            return None
-        name, kernel = tensor.name, numpy_helper.from_array(rounded, f"{tensor.name}_fp16")
-        return [kernel], helper.make_node("Cast", [kernel.name], [name], f"{name}_fp32", to=TensorProto.FLOAT)
-
-    return _store(model, stored)
+    array = numpy_helper.to_array(tensor)
+    rounded = half(array)
+    if rounded.dtype == array.dtype:
+        return None
+    name, kernel = tensor.name, numpy_helper.from_array(rounded, f"{tensor.name}_fp16")
+    return [kernel], helper.make_node("Cast", [kernel.name], [name], f"{name}_fp32", to=TensorProto.FLOAT)
 
 
-def quantised(model, images):
-    """An ONNX model in whole numbers of 8 bits, as `kdloss.deploy.onnx.export_onnx` says; another ``onnx.ModelProto``.
-
-    Args:
-        model: ``onnx.ModelProto``.
-        images: a list of (S, S, 3) float32.
-    """
+def _quantised(model, images):
+    """An ``onnx.ModelProto`` in 8 bits, see `export_onnx`, with scales of a list of images (S, S, 3) float32."""
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    class Crops(CalibrationDataReader):
-        def __init__(self):
-            self.left = iter(images)
+    inputs = ({IMAGE: image[None]} for image in images)
 
+    class Crops(CalibrationDataReader):
         def get_next(self):
-            image = next(self.left, None)
-            return None if image is None else {IMAGE: image[None]}
+            return next(inputs, None)
 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        plain, whole, small = (str(Path(folder) / f"{name}.onnx") for name in ("plain", "whole", "small"))
+        plain, folded, small = (str(Path(folder) / f"{name}.onnx") for name in ("plain", "folded", "small"))
         onnx.save(model, plain)
-        # Folds normalisation into convolutions. What it knows of shapes is enough without symbols.
-        quant_pre_process(plain, whole, skip_symbolic_shape=True)
+        # Folds normalisation into convolutions. The shapes are known well enough without symbols.
+        quant_pre_process(plain, folded, skip_symbolic_shape=True)
         quantize_static(
-            whole, small, Crops(), quant_format=QuantFormat.QDQ, per_channel=True,
+            folded, small, Crops(), quant_format=QuantFormat.QDQ, per_channel=True,
             activation_type=QuantType.QInt8, weight_type=QuantType.QInt8,
-            op_types_to_quantize=list(_WHOLE_NUMBERS), nodes_to_exclude=_in_float32(onnx.load(whole).graph),
+            op_types_to_quantize=list(_QUANTISED), nodes_to_exclude=_float_nodes(onnx.load(folded).graph),
         )  # fmt: skip
         found = onnx.load(small)
-    # The optimiser names every domain that it knows; other runtimes may not know them.
+    # The optimiser declares every domain that it knows; other runtimes may not know them.
     used = {node.domain for node in found.graph.node}
     domains = [entry for entry in found.opset_import if entry.domain in used]
     del found.opset_import[:]
     found.opset_import.extend(domains)
-    return _store(found, _last_layers(found.graph))
+    dense = {node.input[1]: node for node in found.graph.node if node.op_type in ("MatMul", "Gemm")}
+    _store_kernels(found, lambda tensor: _quantised_dense(tensor, dense.get(tensor.name)))
+    return found
 
 
-def _in_float32(graph):
-    """Names of the nodes of a read-out, and of sums and products with constants: what is left of normalisation, and the
-    bias of a last layer. Those cost little, and 8 bits more would only round."""
+def _float_nodes(graph):
+    """Names of the nodes that stay in float32: the read-out, and sums and products with constants, which are left of
+    normalisation or are the bias of a last layer. The latter cost little, and 8 bits would only add rounding."""
     constants = {tensor.name for tensor in graph.initializer}
     return [
         node.name
@@ -134,34 +118,30 @@ def _in_float32(graph):
     ]
 
 
-def _last_layers(graph):
-    """Stores the kernels (inputs, outputs) of dense layers, each output with a scale of its own; see `_store`."""
+def _quantised_dense(tensor, node):
+    """The kernel (inputs, outputs) of a dense layer's node in 8 bits, with a scale for each output; see
+    `_store_kernels`."""
     from onnx import helper, numpy_helper
 
-    kernels = {node.input[1]: node for node in graph.node if node.op_type in ("MatMul", "Gemm")}
-
-    def stored(tensor):
-        if tensor.name not in kernels:
-            return None
-        name, kernel = tensor.name, numpy_helper.to_array(tensor)
-        turned = any(field.name == "transB" and field.i for field in kernels[name].attribute)
-        scale = np.abs(kernel).max(axis=1 if turned else 0) / 127
-        scale = np.where(scale > 0, scale, 1).astype(np.float32)
-        whole = np.rint(kernel / (scale[:, None] if turned else scale)).astype(np.int8)
-        of_parts = {"int8": whole, "scale": scale, "zero_point": np.zeros(len(scale), np.int8)}
-        parts = [numpy_helper.from_array(part, f"{name}_{suffix}") for suffix, part in of_parts.items()]
-        inputs = [part.name for part in parts]
-        return parts, helper.make_node("DequantizeLinear", inputs, [name], f"{name}_fp32", axis=0 if turned else 1)
-
-    return stored
+    if node is None:
+        return None
+    name, kernel = tensor.name, numpy_helper.to_array(tensor)
+    transposed = any(field.name == "transB" and field.i for field in node.attribute)
+    scale = np.abs(kernel).max(axis=1 if transposed else 0) / 127
+    scale = np.where(scale > 0, scale, 1).astype(np.float32)
+    rounded = np.rint(kernel / (scale[:, None] if transposed else scale)).astype(np.int8)
+    arrays = {"int8": rounded, "scale": scale, "zero_point": np.zeros(len(scale), np.int8)}
+    parts = [numpy_helper.from_array(array, f"{name}_{suffix}") for suffix, array in arrays.items()]
+    inputs = [part.name for part in parts]
+    return parts, helper.make_node("DequantizeLinear", inputs, [name], f"{name}_fp32", axis=0 if transposed else 1)
 
 
-def _store(model, stored):
-    """Puts other tensors, and a node that makes the old one of them, in the place of a model's constants.
+def _store_kernels(model, stored):
+    """Replaces constants of an ``onnx.ModelProto`` by others, and by nodes that compute the old ones from them.
 
     Args:
-        model: ``onnx.ModelProto``; it is changed and returned.
-        stored: (constant) -> (list of tensors, node), or None to leave it.
+        model: is changed in place.
+        stored: called with each constant; returns a list of tensors and a node, or None to keep the constant.
     """
     tensors, nodes = [], []
     for tensor in model.graph.initializer:
@@ -172,4 +152,3 @@ def _store(model, stored):
     del model.graph.initializer[:], model.graph.node[:]
     model.graph.initializer.extend(tensors)
     model.graph.node.extend(nodes)
-    return model

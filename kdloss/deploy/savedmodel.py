@@ -11,7 +11,7 @@ from kdloss.inference.metadata import POINTS, SPREAD
 
 
 def export_savedmodel(model, path, card=None):
-    """Writes a Keras model as a SavedModel in 32 bits for batches of any size, the folder whole or not at all.
+    """Writes a Keras model as a SavedModel in 32 bits for batches of any size. The folder appears whole or not at all.
 
     Its signature ``serve`` takes ``image``, float32 RGB 0..255 (B, S, S, 3), and yields ``points``, float32 unit
     coordinates (B, N, 2), and of a heatmap network ``spread``, float32 (B, N): see `kdloss.models.deployed`.
@@ -19,10 +19,10 @@ def export_savedmodel(model, path, card=None):
     Args:
         model: images (B, S, S, 3) -> (B, N, 2) unit points.
         path: the folder to make.
-        card: of the checkpoint: the folder then holds it, see `kdloss.inference.metadata`.
+        card: of the checkpoint, to be stored in the folder, see `kdloss.inference.metadata`; None: none.
 
     Raises:
-        ConfigError: the folder exists, or another back end than TensorFlow.
+        ConfigError: the folder exists, or Keras has another back end than TensorFlow.
     """
     path, (network, _) = Path(path), prepare_export(model, "SavedModel")
     if path.exists():
@@ -34,9 +34,9 @@ def export_savedmodel(model, path, card=None):
 
 
 def read_savedmodel(path, images):
-    """What a SavedModel yields of images (B, S, S, 3) RGB 0..255: points (B, N, 2), and spread (B, N) or None."""
+    """The points (B, N, 2), and the spread (B, N) or None, of images (B, S, S, 3) RGB 0..255 in a SavedModel."""
     import tensorflow as tf
 
-    network = tf.saved_model.load(str(path))  # its variables live as long as it
+    network = tf.saved_model.load(str(path))  # keep it: its variables live as long as it does
     found = network.serve(np.asarray(images, np.float32))
     return found[POINTS].numpy(), found[SPREAD].numpy() if SPREAD in found else None

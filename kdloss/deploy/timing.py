@@ -1,101 +1,93 @@
-"""Networks in every runtime: size, memory, accuracy and time of each file, the times measured in turns."""
+"""Time and memory of networks, each measured in a process of its own, times in turns.
+
+Little is imported here: what a process imports counts in its measured memory.
+"""
 
 import contextlib
+import functools
 import itertools
-import tempfile
-from dataclasses import replace
+import multiprocessing
+import os
+import resource
+import signal
+import statistics
+import sys
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from pathlib import Path
 
-from kdloss.deploy.processes import Job, Process, close_files, measure_memory, spread, time_of
+import numpy as np
+
 from kdloss.deploy.runtimes import RUNTIMES
-from kdloss.evaluation.comparison import distinct_labels
-from kdloss.evaluation.evaluation import evaluate_loaded
+from kdloss.errors import ConfigError
+from kdloss.machine import quiet_libraries
+
+MEMORY_IMAGES = 3  # some runtimes allocate at the first image, some at the second
 
 
-def measure_inference(networks, runtimes, prepared, *, split, processes, announce, **timing):
-    """Writes the files of networks, and measures what they cost and what they are worth.
+@dataclass(frozen=True)
+class NetworkFile:
+    """The file of a network, by its label in tables, for a runtime (a key of `RUNTIMES`)."""
 
-    Args:
-        networks: an iterable of `kdloss.deploy.networks.Network`.
-        runtimes: names of `RUNTIMES`. An exported file runs in its own alone.
-        prepared: the `PreparedDataset` whose faces of ``split`` trained networks are evaluated on, in every file, and
-            whose training faces decide the scales of their 8 bits; or None.
-        split: ``test`` or ``val``.
-        processes: for the peak memory of each file, see `measure_memory`; 0: it is not measured.
-        announce: takes a line of progress now and then.
-        timing: see `time_in_turns`.
+    label: str
+    image_size: int  # pixels
+    runtime: str
+    path: Path
 
-    Returns:
-        For JSON: ``models`` (`Network.describe`), ``files`` (``model``, ``runtime``, ``megabytes``, ``memory``,
-        ``accuracy``: ``nme`` in percent, ``subsets`` and ``protocol`` as in ``metrics.json``), ``rows`` (see
-        `time_in_turns`), ``settings`` and ``runtimes`` (package -> version).
-    """
-    models, files, groups = [], [], []
-    with tempfile.TemporaryDirectory() as folder:
-        for number, network in enumerate(networks):
-            label = distinct_labels([*(model["label"] for model in models), network.label])[-1]
-            place = Path(folder, str(number))
-            place.mkdir()
-            if not network.file:
-                announce(f"{label}: writing {', '.join(RUNTIMES[runtime].title for runtime in runtimes)}")
-            jobs = _write_files(replace(network, label=label), runtimes, place, prepared)
-            memory = [measure_memory(job, processes) if processes else None for job in jobs]
-            accuracy = [None] * len(jobs)
-            if prepared and network.loaded:
-                announce(f"{label}: evaluating its files")
-                accuracy = [_accuracy(network, job, prepared, split, max(timing["threads"])) for job in jobs]
-            models.append({"label": label} | network.describe())
-            groups.append(jobs)
-            files += [
-                {"model": label, "runtime": job.runtime, "megabytes": job.file.stat().st_size / 1e6}
-                | {"memory": taken, "accuracy": found}
-                for job, taken, found in zip(jobs, memory, accuracy, strict=True)
-            ]
-        rows = time_in_turns(groups, **timing, announce=announce)
-    versions = {}
-    for file in files:
-        versions |= RUNTIMES[file["runtime"]].version
-    dataset = {"dataset": prepared.dataset, "split": split} if prepared else {"dataset": None, "split": None}
-    settings = timing | {"processes": processes} | dataset
-    return {"models": models, "files": files, "rows": rows, "settings": settings, "runtimes": versions}
+    def open(self, threads):
+        """A model with ``predict_on_batch``."""
+        return RUNTIMES[self.runtime].read(self.path, threads)
+
+    def noise(self, count):
+        """Images (count, S, S, 3) float32 of noise."""
+        shape = (count, self.image_size, self.image_size, 3)
+        return np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
 
 
-def _write_files(network, runtimes, folder, prepared):
-    """A `Job` for each runtime; of an exported file, itself alone."""
-    if network.file:
-        return [Job(network.label, network.image_size, network.runtime, network.file)]
-    jobs = []
-    for name in runtimes:
-        runtime = RUNTIMES[name]
-        file = folder / f"{name}{runtime.suffix}"
-        runtime.write(network.model, file, network.representative(prepared) if runtime.precision == "int8" else None)
-        jobs.append(Job(network.label, network.image_size, name, file))
-    return jobs
+class Worker:
+    """A process that runs functions, one at a time. Messages show its title, and the advice if memory is short."""
 
+    def __init__(self, title, advice):
+        self._title, self._advice = title, advice
+        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_start_worker)
 
-def _accuracy(network, job, prepared, split, threads):
-    """What a file of a trained network is worth on the faces of a split, in the network's own box."""
-    # Keras computes here as it did all along: TensorFlow has taken its threads.
-    model = network.model if job.runtime == "keras" else RUNTIMES[job.runtime].read(job.file, threads)
-    measured = evaluate_loaded(prepared, replace(network.loaded, model=model), split=split).metrics
-    protocol, subsets = measured["protocol"], measured["subsets"]
-    return {"nme": subsets["full"][f"nme_{protocol['normaliser']}"], "subsets": subsets, "protocol": protocol}
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._pool.shutdown()
+
+    def run(self, function, *arguments):
+        """The result of a module's function in the process.
+
+        Raises:
+            ConfigError: the system ended the process.
+        """
+        try:
+            return self._pool.submit(function, *arguments).result()
+        except BrokenProcessPool:
+            raise ConfigError(
+                f"{self._title} was ended by the system, most likely for want of memory: {self._advice}"
+            ) from None
 
 
 def time_in_turns(groups, *, threads, rounds, images, batch_size, announce):
     """Measures the time of every network's files with every number of threads.
 
-    Machines are shared and noisy: in a round all rows of a network and the first row of all run once, one after the
-    other, so that whatever else the machine does meets all, and ratios are taken within the round. A first round warms
-    up and does not count. One network at a time is in memory, besides the first.
+    Machines are shared and noisy. So in each round, all rows of a network and the first row of all run one after the
+    other: other load then meets them alike, and ratios are taken within the round. A first round warms up and does not
+    count. Besides the first file, only one network at a time is in memory.
 
     Args:
-        groups: a list of lists of `Job`\\ s, those of one network; the very first job is what others are compared with.
+        groups: for each network a list of its `NetworkFile`\\ s; the first file of all is the reference of the ratios.
         threads: a list of numbers.
         rounds: how many count.
-        images: run at batch 1, one after the other, in a round; their median is the round's latency.
-        batch_size: of the throughput, one batch a round.
-        announce: takes a line of progress now and then.
+        images: how many run in a round at batch 1; the round's latency is their median.
+        batch_size: of the throughput, one batch in a round.
+        announce: called with a line of progress now and then.
 
     Returns:
         A list of dicts for JSON: ``model`` (label), ``runtime``, ``threads``, ``ms``, ``ratio`` (ms to those of the
@@ -103,35 +95,110 @@ def time_in_turns(groups, *, threads, rounds, images, batch_size, announce):
         ``reference_ms_of_rounds``, ``images_per_second_of_rounds``.
     """
     rows, reference = [], (groups[0][0], threads[0])
+    advice = "measure smaller networks, or give a smaller --batch-size"
     with contextlib.ExitStack() as stack:
-        advice = "measure smaller networks, or give a smaller --batch-size"
-        workers = {
-            count: stack.enter_context(Process(f"the process with {count} threads", advice)) for count in threads
-        }
-        for jobs in groups:
-            announce(f"measuring {jobs[0].label}")
-            turns = list(itertools.product(jobs, threads))
+        workers = {n: stack.enter_context(Worker(f"the process with {n} threads", advice)) for n in threads}
+        for files in groups:
+            announce(f"measuring {files[0].label}")
+            turns = list(itertools.product(files, threads))
             found = {turn: ([], []) for turn in dict.fromkeys([reference, *turns])}
             for number in range(rounds + 1):
-                for (job, count), lists in found.items():
-                    values = workers[count].run(time_of, job, count, images, batch_size)
-                    for kept, value in zip(lists, values, strict=True):
-                        kept += [value] if number else []
+                for (file, count), (ms, rates) in found.items():
+                    one, rate = workers[count].run(_time, file, count, images, batch_size)
+                    if number:
+                        ms.append(one)
+                        rates.append(rate)
             for worker in workers.values():
-                worker.run(close_files)
+                worker.run(_close_files)
             rows += [_row(*turn, *found[turn], found[reference][0]) for turn in turns]
     return rows
 
 
-def _row(job, threads, ms, rates, first):
+def measure_memory(file, processes):
+    """Measures the peak memory of processes, one after the other, that open a `NetworkFile` and run `MEMORY_IMAGES`.
+
+    Returns:
+        For JSON, in MB (10^6 bytes): lists ``peak``, and ``above_runtime``, less what importing the runtime took.
+    """
+    title, found = f"{file.label}: the process that runs it in {RUNTIMES[file.runtime].title}", []
+    for _ in range(processes):
+        with Worker(title, "measure a smaller network") as worker:
+            found.append(worker.run(_peaks, file))
+    return {"peak": [peak for _, peak in found], "above_runtime": [peak - runtime for runtime, peak in found]}
+
+
+def peak_megabytes():
+    """The peak memory of this process, in MB (10^6 bytes) of resident pages."""
+    status = Path("/proc/self/status")
+    for line in status.read_text(encoding="ascii").splitlines() if status.is_file() else ():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    # On Linux ru_maxrss begins with the peak of the parent process, VmHWM does not.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def spread(values):
+    """Median, least and largest of numbers."""
+    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
+
+
+def _row(file, threads, ms, rates, reference_ms):
     return {
-        "model": job.label,
-        "runtime": job.runtime,
+        "model": file.label,
+        "runtime": file.runtime,
         "threads": threads,
         "ms": spread(ms),
-        "ratio": spread([one / reference for one, reference in zip(ms, first, strict=True)]),
+        "ratio": spread([one / reference for one, reference in zip(ms, reference_ms, strict=True)]),
         "images_per_second": spread(rates),
         "ms_of_rounds": ms,
-        "reference_ms_of_rounds": first,
+        "reference_ms_of_rounds": reference_ms,
         "images_per_second_of_rounds": rates,
     }
+
+
+# What runs in the processes.
+
+
+def _start_worker():
+    quiet_libraries()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent():
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+@functools.cache
+def _opened(file, threads):
+    return file.open(threads)
+
+
+def _close_files():
+    _opened.cache_clear()
+
+
+def _time(file, threads, images, batch_size):
+    """Milliseconds of one image (median), and images a second in a batch."""
+    model = _opened(file, threads)
+    seconds = [_seconds(model, file.noise(1)) for _ in range(images)]
+    batches = RUNTIMES[file.runtime].form != "litert"  # which runs one image after the other
+    rate = batch_size / _seconds(model, file.noise(batch_size)) if batches else images / sum(seconds)
+    return 1000 * statistics.median(seconds), rate
+
+
+def _seconds(model, batch):
+    started = time.perf_counter()
+    model.predict_on_batch(batch)
+    return time.perf_counter() - started
+
+
+def _peaks(file):
+    """Peak memory after importing the runtime, and after running images."""
+    RUNTIMES[file.runtime].load()
+    of_runtime, model = peak_megabytes(), file.open(1)
+    for _ in range(MEMORY_IMAGES):
+        model.predict_on_batch(file.noise(1))
+    return of_runtime, peak_megabytes()

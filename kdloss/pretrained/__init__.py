@@ -1,9 +1,9 @@
-"""The models that come with the package: each a folder here, made by ``tools/publish.py``.
+"""The models that come with the package. Each is a folder here, made by ``tools/publish.py``:
 
-model.keras    a checkpoint, its kernels in 16 bits
+model.keras    a checkpoint with kernels in 16 bits
 fp16.tflite    the same network for LiteRT, in 16 bits
-int8.tflite    the same in whole numbers of 8 bits
-card.json      what it is, what it was trained on, what was measured; size and SHA-256 of each file
+int8.tflite    the same in 8 bits
+card.json      the network, its training, its measured numbers, and the size and SHA-256 of each file
 README.md      the same for people
 """
 
@@ -24,7 +24,7 @@ def names():
 
 
 def card(name):
-    """What ``card.json`` of a shipped model says, a dict.
+    """The card of a shipped model, the dict of its ``card.json``.
 
     Raises:
         CheckpointError: no such model, or its card is damaged.
@@ -42,17 +42,14 @@ def card(name):
 
 
 def path(name, file=MODEL):
-    """A file of a shipped model, once its size and its SHA-256 are found to be those of its card.
+    """The path of a file of a shipped model, after a check that its size and its SHA-256 are those of the card.
 
     Args:
         name: one of `names`.
         file: one of `FILES`.
 
-    Returns:
-        Its `pathlib.Path`.
-
     Raises:
-        CheckpointError: no such model or file, or it was changed or cut short.
+        CheckpointError: no such model or file, or the file was changed or cut short.
     """
     files = card(name)["files"]
     if file not in files:
@@ -76,12 +73,12 @@ def path(name, file=MODEL):
 
 
 def describe(place):
-    """Size in bytes and SHA-256 of a file, as cards state them."""
+    """The size in bytes and the SHA-256 of a file, as cards hold them."""
     content = Path(place).read_bytes()
     return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
 
 
 def shipped():
-    """For messages: the names as a list in words."""
+    """The names of the shipped models in words, for messages."""
     found = names()
     return f"one of {', '.join(found)}" if found else "none, as this package ships no models"

@@ -1,4 +1,4 @@
-"""Rendered faces, a tiny student that was trained on them, in a run folder as training leaves it, and its exports."""
+"""Rendered faces, the run folder of a tiny student that was trained on them, and its exported files."""
 
 import functools
 
@@ -17,7 +17,7 @@ from tests.training.tiny_chain import SIZE, tiny_config, use_tiny_networks
 faces, tiny_networks = rendered_faces.faces, rendered_faces.tiny_networks
 
 BOX = BoxPolicy.parse("gt:1.25")
-# Format -> what writes it, and how its files are called.
+# Format -> its writer, and the name of its files.
 EXPORTS = {
     "litert": (export_litert, "a.tflite"),
     "onnx": (export_onnx, "a.onnx"),
@@ -32,7 +32,7 @@ def crops_of(faces, size):
 
 
 def export(form, model, folder, precision="fp32", crops=None, card=None):
-    """The file of a model in a new folder; of 8 bits measured on ``crops``."""
+    """The file of a model in a new folder; ``crops`` decide the scales of 8 bits."""
     write, name = EXPORTS[form]
     folder.mkdir()
     given = {"representative": iter(np.split(crops, 2))} if precision == "int8" else {}
@@ -61,7 +61,7 @@ def student(run):
 
 @pytest.fixture(scope="session")
 def exported(student, faces, tmp_path_factory):
-    """``exported(form, precision="fp32", card=False)``: the file of the student, which is written once."""
+    """``exported(form, precision="fp32", card=False)``: a file of the student; each is written once."""
     place, (model, facts) = tmp_path_factory.mktemp("exported"), student
 
     @functools.cache

@@ -1,4 +1,4 @@
-"""``python -m kdloss.export``: files that say what the network says, and one line where that cannot be."""
+"""``python -m kdloss.export``: files that yield what the network yields, and refusals in one line."""
 
 import re
 from pathlib import Path
@@ -61,8 +61,8 @@ def test_what_it_writes_and_prints(form, precision, file, most, run, student, fa
     assert card == read_card(run)
 
 
-def test_a_command_that_is_repeated_leaves_what_it_made(run, workplace, capsys):
-    """As one does that was killed between writing the file and comparing it."""
+def test_a_repeated_command_keeps_its_file(run, workplace, capsys):
+    """The first one may have been killed between the writing and the comparison."""
     words = ["--checkpoint", str(run), "--format", "onnx"]
     assert export.main(words) == 0
     before = Path("student-fp32.onnx").read_bytes()
@@ -78,13 +78,8 @@ def test_a_command_that_is_repeated_leaves_what_it_made(run, workplace, capsys):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"--format": "savedmodel", "--precision": "int8"}, "--precision int8: --format savedmodel knows fp32 alone"),
-        ({"--out": "a.bin"}, "--out a.bin: expected a name that ends in .onnx"),
         ({"--out": "there.onnx"}, "there.onnx: exists already: remove it, or give another --out"),
         ({}, "student-fp32.onnx: exists already"),
-        ({"--checkpoint": "absent"}, "absent: no such checkpoint"),
-        ({"--checkpoint": "there.onnx"}, "there.onnx: expected a .keras checkpoint"),
-        ({"--precision": "int8"}, "data/300w: no prepared 300w faces there"),
         ({"--precision": "int8", "--data": "absent"}, "--data absent: no such folder"),
         ({"--out": "there.onnx/a.onnx"}, "--out there.onnx/a.onnx: cannot be written (there.onnx is no folder)"),
     ],
@@ -107,6 +102,6 @@ def test_a_failure_leaves_nothing(run, workplace, monkeypatch):
     def fails(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kdloss.deploy.onnx.halved", fails)
+    monkeypatch.setattr("kdloss.deploy.onnx._halved", fails)
     assert export.main(["--checkpoint", str(run), "--format", "onnx", "--precision", "fp16"]) == 130
     assert not list(workplace.iterdir())

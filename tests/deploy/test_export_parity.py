@@ -1,4 +1,4 @@
-"""A network that was trained on real faces, and the files made of it: untrained ones say the same of every face."""
+"""A network that was trained on real faces agrees with its files. (Untrained ones yield the same for every face.)"""
 
 from dataclasses import replace
 
@@ -23,9 +23,9 @@ pytest.importorskip("onnxruntime")
 
 NAME = "mobilenetv2-300w"
 EXPORTS = {"litert": (export_litert, LiteRTModel, ".tflite"), "onnx": (export_onnx, OnnxModel, ".onnx")}
-SCALE = 224  # pixels of the crops in which bounds are
-SURE = 10  # pixels of spread: a wider heatmap has no one place, and its mean moves with every rounding
-# The mean and the largest distance of a coordinate and a spread from the network's; in 8 bits the largest of sure ones.
+SCALE = 224  # the bounds are in pixels of crops of this side
+SURE = 10  # pixels of spread: a wider heatmap has several peaks, and its mean moves with every rounding
+# The mean and the largest difference of coordinates and spreads from the network's; in 8 bits the largest of sure ones.
 BOUNDS = {"fp32": (1e-4, 1e-3), "fp16": (0.05, 0.5), "int8": (0.5, 5.0)}
 
 pytestmark = [
@@ -45,7 +45,7 @@ def crops(trained):
 
 
 def exported(form, precision, trained, representative, folder):
-    """The runner of a file: of the shipped one where there is one, else of one that is written now."""
+    """The reader of a file: of the shipped one if there is one, else of one that is written now."""
     write, runner, suffix = EXPORTS[form]
     if f"{precision}{suffix}" in pretrained.FILES:
         return runner(pretrained.path(NAME, f"{precision}{suffix}"))
@@ -71,7 +71,7 @@ def test_points_and_spread_on_rendered_faces(form, precision, trained, crops, tm
 
 @pytest.fixture(scope="module")
 def real_faces(raw_300w, tmp_path_factory):
-    """Real faces, prepared: 64 to train and 56 to test, evenly spaced over LFPW."""
+    """Prepared real faces: 64 to train and 56 to test, evenly spaced over LFPW."""
     folder = tmp_path_factory.mktemp("real")
     for part, count in (("trainset", 64), ("testset", 56)):
         (folder / "raw" / "lfpw" / part).mkdir(parents=True)

@@ -1,78 +1,135 @@
-"""The models that the package ships, whichever they are, and what works without any."""
+"""The models that the package ships: whole, described, and as accurate as their cards say."""
 
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from skimage import data
 
-from kdloss import evaluate, pretrained
+import kdloss
+from kdloss import Landmarker, export, pretrained
 from kdloss.errors import CheckpointError
 from kdloss.models.checkpoint import checkpoint_path, load_model
+from kdloss.predict import DEFAULT_MODEL
 from tools.publish import model_card
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 LARGEST = 16_000_000  # bytes of all models together
+models = pytest.mark.parametrize("name", pretrained.names())
 
 
-def test_they_are_whole_and_few():
-    total = 0
-    for name in pretrained.names():
-        folder = pretrained.ROOT / name
-        assert sorted(file.name for file in folder.iterdir()) == sorted([*pretrained.FILES, "README.md", "card.json"])
-        for file in pretrained.FILES:
-            assert pretrained.path(name, file) == folder / file
-        total += sum(file.stat().st_size for file in folder.iterdir())
-    assert total <= LARGEST
+def _run(words, folder):
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    words = [sys.executable, "-m", *words]
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
-def test_their_cards_say_what_the_files_are():
-    for name in pretrained.names():
-        card = pretrained.card(name)
-        assert card["name"] == name
-        assert card["data"]["synthetic"] is False
-        text = (pretrained.ROOT / name / "README.md").read_text(encoding="utf-8")
-        assert text == model_card(card)
-        assert not re.search(r"(?<![\w.])/(home|root|tmp|work|usr|mnt|Users)/", text + str(card))
+def test_they_are_small():
+    assert sum(file.stat().st_size for file in pretrained.ROOT.rglob("*") if file.is_file()) <= LARGEST
+
+
+@models
+def test_a_model_is_whole_and_its_card_describes_it(name):
+    folder, card = pretrained.ROOT / name, pretrained.card(name)
+    assert sorted(file.name for file in folder.iterdir()) == sorted([*pretrained.FILES, "README.md", "card.json"])
+    for file in pretrained.FILES:
+        assert pretrained.path(name, file) == folder / file
+    assert (card["name"], card["data"]["synthetic"]) == (name, False)
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert text == model_card(card)
+    assert not re.search(r"(?<![\w.])/(home|root|tmp|work|usr|mnt|Users)/", text + str(card))
+    model, of_file = load_model(name)
+    assert model.input_shape == (None, card["image_size"], card["image_size"], 3)
+    assert model.output_shape == (None, card["points"], 2)
+    assert (of_file["arch"], of_file["box"]) == (card["arch"], card["box"])
+
+
+def test_the_astronaut_has_one_face_with_its_points_on_it(tmp_path):
+    Image.fromarray(data.astronaut()).save(tmp_path / "astronaut.png")
+    _run(["kdloss.predict", "astronaut.png"], tmp_path)
+    record = json.loads((tmp_path / "predictions" / "astronaut.json").read_text())
+    (face,), (same,) = record["faces"], Landmarker.load(DEFAULT_MODEL).detect(data.astronaut())
+    points = np.array(face["landmarks"])
+    # Read off the photograph by eye, pixels: outer eye corners, tip of the nose, corners of the mouth, chin.
+    expected = {36: (195, 100), 45: (256, 104), 30: (225, 128), 48: (203, 140), 54: (244, 141), 8: (222, 178)}
+    for number, place in expected.items():
+        assert np.hypot(*(points[number] - place)) < 6, number
+    assert points == pytest.approx(same.landmarks, abs=0.01)  # the command and Python agree
 
 
 @pytest.mark.slow
-def test_they_load_and_are_evaluated_by_name(make_prepared, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    for name in pretrained.names():
-        card = pretrained.card(name)
-        model, of_file = load_model(name)
-        assert model.input_shape == (None, card["image_size"], card["image_size"], 3)
-        assert model.output_shape == (None, card["points"], 2)
-        assert (of_file["arch"], of_file["box"]) == (card["arch"], card["box"])
-        faces = make_prepared(card["data"]["dataset"], synthetic=True)
-        words = ["--dataset", card["data"]["dataset"], "--data", str(faces.path), "--checkpoint", name]
-        assert evaluate.main(words) == 0
-        assert (tmp_path / "evaluation" / f"{card['data']['dataset']}-{name}" / "metrics.json").is_file()
-        assert f"\n{name} " in capsys.readouterr().out
-        words[-1] = f"{name}/{pretrained.INT8}"
-        assert evaluate.main(words) == 0
-        assert (tmp_path / "evaluation" / f"{card['data']['dataset']}-{name}-{pretrained.INT8}").is_dir()
+@models
+def test_the_numbers_of_the_card_are_those_of_the_command(name, raw_300w, tmp_path):
+    words = ["kdloss.evaluate", "--dataset", "300w", "--data", str(raw_300w), "--checkpoint", name]
+    printed = _run(words, tmp_path)
+    found = json.loads((tmp_path / "evaluation" / f"300w-{name}" / "metrics.json").read_text())["subsets"]["common"]
+    card = pretrained.card(name)["numbers"]["model.keras"]["test"]["common"]
+    assert found["n"] == card["n"] == 554
+    assert found["nme_interocular"] == pytest.approx(card["nme_interocular"], abs=0.005)
+    assert f"{card['nme_interocular']:.2f}" in printed
 
 
-def test_an_unknown_name_is_one_clear_line():
-    with pytest.raises(CheckpointError, match=r"^mobilenetv9: no such shipped model: expected (one of|none)"):
-        pretrained.path("mobilenetv9")
-    with pytest.raises(CheckpointError, match=r"^mobilenetv9: no such checkpoint: .*the name of a shipped model"):
-        checkpoint_path("mobilenetv9")
-
-
-@pytest.mark.parametrize("name", ["", "..", "../pretrained", "/"])
-def test_no_name_leads_out_of_the_folder(name):
-    with pytest.raises(CheckpointError):
-        checkpoint_path(name)
-    with pytest.raises(CheckpointError):
+@pytest.mark.parametrize("name", ["mobilenetv9", "", "..", "../pretrained", "/"])
+def test_other_names_are_refused(name):
+    with pytest.raises(CheckpointError, match=rf"^{name}: no such shipped model: expected (one of|none)"):
         pretrained.path(name)
+    with pytest.raises(CheckpointError, match=r"no such checkpoint: .*the name of a shipped model"):
+        checkpoint_path(name)
 
 
-def test_no_other_file_of_a_model(monkeypatch, tmp_path):
-    (tmp_path / "a").mkdir()
-    files = {name: {"bytes": 1, "sha256": ""} for name in pretrained.FILES}
-    (tmp_path / "a" / "card.json").write_text(json.dumps({"files": files}))
-    monkeypatch.setattr(pretrained, "ROOT", tmp_path)
-    assert pretrained.shipped() == "one of a"
-    with pytest.raises(CheckpointError, match=r"a: holds no ../b: expected one of model.keras, fp16.tflite, int8"):
-        pretrained.path("a", "../b")
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """A copy of a shipped model, in the place of all shipped models; the working folder is empty."""
+    name = pretrained.names()[0]
+    shutil.copytree(pretrained.ROOT / name, tmp_path / "site-packages" / name)
+    monkeypatch.setattr(pretrained, "ROOT", tmp_path / "site-packages")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "site-packages" / name
+
+
+def test_other_files_of_a_model_are_refused(shipped):
+    assert pretrained.shipped() == f"one of {shipped.name}"
+    with pytest.raises(CheckpointError, match=r": holds no ../b: expected one of model.keras, fp16.tflite, int8"):
+        pretrained.path(shipped.name, "../b")
+
+
+def test_what_lies_in_the_working_folder_comes_first(shipped):
+    own = Path(shipped.name) / "best.keras"
+    own.parent.mkdir()
+    with pytest.raises(CheckpointError, match=f"no such checkpoint: .* name of a shipped model .one of {shipped.name}"):
+        checkpoint_path(shipped.name)
+    own.touch()
+    assert checkpoint_path(shipped.name) == own
+
+
+def test_a_file_that_changed(shipped, capsys):
+    file = shipped / "model.keras"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:1000] + bytes([whole[1000] ^ 1]) + whole[1001:])
+    with pytest.raises(CheckpointError, match=r"changed: found SHA-256 .*: install the package again"):
+        kdloss.load(shipped.name)
+    file.write_bytes(whole[:-1])
+    assert export.main(["--checkpoint", shipped.name, "--format", "onnx"]) == 2
+    errors = capsys.readouterr().err
+    assert f"cut short or changed: found {len(whole) - 1} bytes, expected" in errors
+    assert errors.count("\n") == 1
+    file.unlink()
+    with pytest.raises(CheckpointError, match="unreadable"):
+        pretrained.path(shipped.name)
+
+
+@pytest.mark.parametrize("content", ["", '{"files": {"model.keras": {}}}'])
+def test_a_damaged_card(shipped, content):
+    (shipped / "card.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"card\.json: damaged"):
+        kdloss.load(shipped.name)

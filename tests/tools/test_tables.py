@@ -68,7 +68,7 @@ def test_check_names_each_table_that_differs_and_writes_nothing(document):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("no table\n", "no table in these documents"),
         (f"{BEGIN}\n", "a marker of a table without its other half"),
@@ -77,16 +77,16 @@ def test_check_names_each_table_that_differs_and_writes_nothing(document):
         (f"{BEGIN.replace('numbers', 'other')}\n{END}\n", "other.json: cannot be read"),
     ],
 )
-def test_what_cannot_be_shown_ends_with_one_line(document, text, said):
+def test_mistakes_are_told_in_one_line(document, text, message):
     document.write_text(text)
     done = run("--check", document)
     assert done.returncode == 1
-    assert said in done.stderr
+    assert message in done.stderr
     assert done.stderr.count("\n") == 1
 
 
 def measured(label, **changes):
-    """A measurement of 554 of 689 faces, as evaluate tells it."""
+    """A measurement of 554 of 689 faces, as in metrics.json."""
     subset = {"n": 554, "official_n": 554, "complete": True, "nme_interocular": 3.1754, "nme_box": 1.905, "fr10": 0.0}
     protocol = {"normaliser": "interocular", "box": "gt:1.25", "thresholds": [0.1, 0.08], "flip_test": False}
     protocol |= {"occluded_points": "counted", "missing": {"n": 0, "counted": "none missing"}, "content": "572d"}

@@ -1,4 +1,4 @@
-"""``kdloss.benchmark predict``: the same faces, read in every way. How many a second is nobody's to assert."""
+"""``kdloss.benchmark predict``: every way reads the same faces. No test asserts how many a second."""
 
 import json
 import statistics
@@ -9,19 +9,18 @@ from PIL import Image
 
 from kdloss.benchmark import main
 from kdloss.data.geometry import landmark_box
-from kdloss.deploy.folder import write_photographs
-from kdloss.deploy.litert import export_litert
-from kdloss.deploy.timing_tables import folder_tables
+from kdloss.deploy.photographs import write_photographs
+from kdloss.deploy.timing_report import record_tables
 from kdloss.evaluation.tables import text_table
 from kdloss.inference.sources import GivenBoxes
 from kdloss.models import build_model
-from kdloss.models.checkpoint import load_model, read_card, save_model
+from kdloss.models.checkpoint import read_card, save_model
 from tests.training.tiny_chain import ARCH, SIZE
 
 
 @pytest.mark.slow
-def test_every_way_reads_the_same_faces(student, faces, tmp_path, capsys):
-    words = ["--checkpoint", str(student), "--dataset", "300w", "--data", str(faces.path), "--threads", "1"]
+def test_every_way_reads_the_same_faces(run, faces, tmp_path, capsys):
+    words = ["--checkpoint", str(run), "--dataset", "300w", "--data", str(faces.path), "--threads", "1"]
     words += ["--rounds", "5", "--faces", "4", "--json", str(tmp_path / "a.json")]
     assert main(["predict", *words]) == 0
     record = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
@@ -35,7 +34,7 @@ def test_every_way_reads_the_same_faces(student, faces, tmp_path, capsys):
     for row in record["rows"]:
         ratios = [a / b for a, b in zip(loop["seconds_of_rounds"], row["seconds_of_rounds"], strict=True)]
         assert row["ratio"] == {"median": statistics.median(ratios), "low": min(ratios), "high": max(ratios)}
-    text = text_table(folder_tables(record)["folder"])
+    text = text_table(record_tables(record)["folder"])
     assert text in capsys.readouterr().out
     assert "4 rendered test faces of 300w, each a JPEG file of 64 px" in text
     assert record["tables"]["folder"]["notes"][-1] == f"`{record['command']}`, {record['date']}"
@@ -53,15 +52,12 @@ def test_the_photographs_are_the_stored_crops(faces, tmp_path):
         np.testing.assert_allclose(boxes.of(file.name), landmark_box(faces.points[row])[None], rtol=1e-6)
 
 
-def test_what_cannot_be_measured(student, faces, tmp_path, capsys):
-    card = read_card(student)
-    save_model(tmp_path / "boxed.keras", build_model(ARCH, 68, SIZE), card | {"box": "dataset:1.1"})
-    export_litert(load_model(student)[0], tmp_path / "mine.tflite", card=card)
+def test_what_cannot_be_measured(run, exported, faces, tmp_path, capsys):
+    save_model(tmp_path / "boxed.keras", build_model(ARCH, 68, SIZE), read_card(run) | {"box": "dataset:1.1"})
     for words, message in (
         (["--faces", "0"], "--faces 0: expected 1 at least"),
-        (["--checkpoint", "absent"], "absent: no such checkpoint: "),
         (["--checkpoint", str(tmp_path / "boxed.keras")], "trained in dataset:1.1, expected"),
-        (["--checkpoint", str(tmp_path / "mine.tflite")], "is an exported file"),
+        (["--checkpoint", str(exported("litert", card=True))], "is an exported file"),
     ):
         assert main(["predict", "--dataset", "300w", "--data", str(faces.path), *words]) == 2
         assert message in capsys.readouterr().err.splitlines()[-1]

@@ -1,13 +1,13 @@
-"""Multiply-accumulates: by hand, and against the papers."""
+"""Multiply-accumulates of networks: by hand, and against the papers."""
 
 import keras
 import pytest
 from keras import Input, Model, layers
 
-from kdloss.deploy.macs import count_macs
+from kdloss.deploy.networks import count_macs
 from kdloss.errors import ConfigError
 
-# Layer, on an input of 8 x 8 x 4, and its multiply-accumulates: numbers out (or in) times taps times channels.
+# A layer on an input of 8 x 8 x 4, and its multiply-accumulates: output (or input) numbers times taps times channels.
 BY_HAND = {
     "convolution": (layers.Conv2D(6, 3, padding="same"), 8 * 8 * 6 * (3 * 3 * 4)),
     "strided": (layers.Conv2D(6, (3, 5), strides=2, padding="same"), 4 * 4 * 6 * (3 * 5 * 4)),
@@ -46,7 +46,7 @@ def test_published_numbers(name, size, published):
 
 
 @pytest.mark.parametrize("layer", [layers.PReLU(), layers.SeparableConv2D(4, 3)])
-def test_unknown_layers_with_weights_are_no_silent_zero(layer):
+def test_unknown_layers_with_weights_are_refused(layer):
     with pytest.raises(ConfigError, match=rf"{layer.name}: .* of {type(layer).__name__} are not known: .*Conv2D"):
         count_macs(_model(layer))
 

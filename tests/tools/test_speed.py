@@ -1,4 +1,4 @@
-"""The scripts of tools/ that measure speed, at their smallest. How fast anything is is nobody's to assert."""
+"""The scripts of tools/ that measure speed run, on very little work. No test asserts how fast anything is."""
 
 import json
 import subprocess

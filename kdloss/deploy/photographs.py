@@ -1,12 +1,12 @@
-"""Faces a second over a folder of photographs: `kdloss.predict`'s way beside the loop that a newcomer writes."""
+"""Faces a second over a folder of photographs: `kdloss.predict` beside the loop that a newcomer writes."""
 
 import contextlib
 import functools
 import json
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -15,24 +15,26 @@ from kdloss import pretrained
 from kdloss.data.geometry import BoxPolicy, FaceCrop, landmark_box
 from kdloss.data.images import read_photograph
 from kdloss.deploy.litert import export_litert
-from kdloss.deploy.processes import Process, spread
 from kdloss.deploy.representative import representative_crops, spread_rows
 from kdloss.deploy.runtimes import RUNTIMES
+from kdloss.deploy.timing import Worker, spread
 from kdloss.errors import ConfigError
 from kdloss.evaluation.evaluation import load_checkpoint
 from kdloss.inference.landmarker import Landmarker, find_faces
 from kdloss.inference.sources import GivenBoxes, find_sources
+from kdloss.models.checkpoint import read_card
 
 WARM_UP = 10  # faces
 QUALITY = 95  # of the JPEG files
 PHOTOGRAPHS, BOXES, KERAS = "photographs", "boxes.json", "model.keras"
-PRECISIONS = {"fp16": pretrained.HALF, "int8": pretrained.INT8}
+LITERT_FILES = {"fp16": pretrained.HALF, "int8": pretrained.INT8}
 
 
-@dataclass(frozen=True)
-class Way:
-    """One way to read faces: its title in tables, a model, the `BoxPolicy` that it was trained in, and threads of
-    LiteRT, which a `Landmarker` runs; None: the loop over ``model.predict`` of a Keras file."""
+class Way(NamedTuple):
+    """One way to read faces: a `Landmarker` with LiteRT on ``threads``, or if None, a loop over ``model.predict``.
+
+    ``model`` is a file or a shipped model's name; ``policy`` is the `BoxPolicy` of its crops.
+    """
 
     title: str
     model: str
@@ -40,23 +42,23 @@ class Way:
     threads: int | None = None
 
 
-def measure_folder(checkpoint, prepared, *, split, threads, rounds, faces=None, announce=lambda line: None):
-    """Writes stored crops as JPEG files and measures how fast the faces in them are read, in known boxes.
+def measure_photographs(checkpoint, prepared, *, split, threads, rounds, faces=None, announce=lambda line: None):
+    """Writes stored crops as JPEG files, and measures how fast the faces in them are read from known boxes.
 
-    In a round every way reads the whole folder once, one after the other, each in a process of its own; a first round
-    over a few faces warms up and does not count.
+    In a round, every way reads the whole folder once, one way after the other, each in a process of its own. A first
+    round over a few faces warms up and does not count.
 
     Args:
         checkpoint: a run folder, a ``.keras`` file or a shipped model's name.
         prepared, split: the faces: a `PreparedDataset`, and ``test`` or ``val``.
         threads: a list of numbers, of LiteRT.
         rounds: how many count.
-        faces: at most so many, evenly spaced; None: all.
-        announce: takes a line of progress now and then.
+        faces: how many at most, evenly spaced; None: all.
+        announce: called with a line of progress now and then.
 
     Returns:
-        For JSON: ``model``, ``faces``, ``settings``, ``runtimes`` and ``rows``. The ``ratio`` of a row is to the first
-        one in the same round; its ``difference`` is of the points from those of the first, in pixels of the files.
+        For JSON: ``model``, ``checkpoint``, ``faces``, ``settings``, ``runtimes`` and ``rows``. The first row is the
+        reference of each ``ratio`` (within a round) and ``difference`` (of the points, in pixels of the files).
 
     Raises:
         CheckpointError: damaged, or for another scheme.
@@ -71,42 +73,30 @@ def measure_folder(checkpoint, prepared, *, split, threads, rounds, faces=None, 
         announce(f"writing {len(rows)} photographs and the files of {loaded.label}")
         folder = Path(folder)
         write_photographs(prepared, rows, folder)
-        files = _litert_files(checkpoint, loaded, prepared, folder)
         loaded.model.save(folder / KERAS)
         ways = [Way("loop over model.predict", str(folder / KERAS), loaded.box)]
-        for precision, model in files.items():
+        for precision, model in _litert_files(checkpoint, loaded, prepared, folder).items():
             ways += [Way(f"kdloss.predict, LiteRT {precision}", model, loaded.box, count) for count in threads]
-        processes = [stack.enter_context(Process(f"the process of {way.title}", "give fewer --faces")) for way in ways]
+        workers = [stack.enter_context(Worker(f"the process of {way.title}", "give fewer --faces")) for way in ways]
         seconds, points = [[] for _ in ways], [None] * len(ways)
         for number in range(rounds + 1):
             announce(f"round {number} of {rounds}" if number else "warming up")
-            for i, (way, process) in enumerate(zip(ways, processes, strict=True)):
-                taken, points[i] = process.run(_read, way, folder, len(rows) if number else WARM_UP)
+            for i, (way, worker) in enumerate(zip(ways, workers, strict=True)):
+                taken, points[i] = worker.run(_read, way, folder, len(rows) if number else WARM_UP)
                 seconds[i] += [taken] if number else []
-    apart = [np.linalg.norm(found - points[0], axis=-1) for found in points]
-    facts = {"dataset": prepared.dataset, "split": split, "n": len(rows), "side": prepared.size}
+    about = {"dataset": prepared.dataset, "split": split, "n": len(rows), "side": prepared.size}
     return {
         "model": loaded.label,
         "checkpoint": loaded.record,
-        "faces": facts | {"synthetic": bool(prepared.synthetic), "content": prepared.manifest["content"]},
+        "faces": about | {"synthetic": bool(prepared.synthetic), "content": prepared.manifest["content"]},
         "settings": {"threads": threads, "rounds": rounds},
         "runtimes": RUNTIMES["keras"].version | RUNTIMES["litert"].version,
-        "rows": [
-            {
-                "way": way.title,
-                "threads": way.threads,
-                "faces_per_second": spread([len(rows) / taken for taken in seconds[i]]),
-                "ratio": spread([first / taken for first, taken in zip(seconds[0], seconds[i], strict=True)]),
-                "difference": {"median": float(np.median(apart[i])), "largest": float(apart[i].max())},
-                "seconds_of_rounds": seconds[i],
-            }
-            for i, way in enumerate(ways)
-        ],
+        "rows": [_row(way, len(rows), seconds[i], seconds[0], points[i], points[0]) for i, way in enumerate(ways)],
     }
 
 
 def write_photographs(prepared, rows, folder):
-    """Writes stored crops as JPEG files below a folder, and the file of their landmark boxes, for `GivenBoxes`."""
+    """Writes stored crops as JPEG files into a folder, and beside them the file of their boxes for `GivenBoxes`."""
     (folder / PHOTOGRAPHS).mkdir()
     boxes = {}
     for row in rows:
@@ -117,20 +107,32 @@ def write_photographs(prepared, rows, folder):
 
 
 def _litert_files(checkpoint, loaded, prepared, folder):
-    """Precision -> path of a LiteRT file, or the name of a shipped one."""
-    from kdloss.models.checkpoint import read_card
-
+    """Precision -> the path of a LiteRT file, or the name of a shipped one."""
     if str(checkpoint) in pretrained.names():
-        return {precision: f"{checkpoint}/{file}" for precision, file in PRECISIONS.items()}
-    files = {precision: folder / file for precision, file in PRECISIONS.items()}
-    for precision, file in files.items():
-        seen = representative_crops(prepared, loaded) if precision == "int8" else None
-        export_litert(loaded.model, file, precision, seen, card=read_card(checkpoint))
-    return {precision: str(file) for precision, file in files.items()}
+        return {precision: f"{checkpoint}/{file}" for precision, file in LITERT_FILES.items()}
+    for precision, file in LITERT_FILES.items():
+        crops = representative_crops(prepared, loaded) if precision == "int8" else None
+        export_litert(loaded.model, folder / file, precision, crops, card=read_card(checkpoint))
+    return {precision: str(folder / file) for precision, file in LITERT_FILES.items()}
+
+
+def _row(way, count, seconds, first_seconds, points, first_points):
+    distances = np.linalg.norm(points - first_points, axis=-1)
+    return {
+        "way": way.title,
+        "threads": way.threads,
+        "faces_per_second": spread([count / taken for taken in seconds]),
+        "ratio": spread([first / taken for first, taken in zip(first_seconds, seconds, strict=True)]),
+        "difference": {"median": float(np.median(distances)), "largest": float(distances.max())},
+        "seconds_of_rounds": seconds,
+    }
+
+
+# What runs in the processes.
 
 
 def _read(way, folder, count):
-    """In a process of its own: seconds for the first so many photographs, and the points (k, N, 2) of their faces."""
+    """Seconds for the first ``count`` photographs, and the points (count, N, 2) of their faces."""
     read = _reader(way, folder / BOXES)
     photographs = find_sources([folder / PHOTOGRAPHS])[:count]
     started = time.perf_counter()
@@ -150,15 +152,10 @@ def _reader(way, boxes):
     import kdloss.models  # noqa: F401 - registers the project's own layers
 
     model = keras.saving.load_model(way.model, compile=False, safe_mode=True)
-    size = model.input_shape[1]
 
-    def loop_over_predict(photographs):
-        points = []
-        for photograph in photographs:
-            (box,) = given.of(photograph.name)
-            crop = FaceCrop.from_box(way.policy.grow(box), size)
-            face = crop.image(read_photograph(photograph.path))
-            points.append(crop.inverse_unit(model.predict(face[None], verbose=0)[0]))
-        return points
+    def one_by_one(photograph):
+        crop = FaceCrop.from_box(way.policy.grow(given.of(photograph.name)[0]), model.input_shape[1])
+        face = crop.image(read_photograph(photograph.path))
+        return crop.inverse_unit(model.predict(face[None], verbose=0)[0])
 
-    return loop_over_predict
+    return lambda photographs: [one_by_one(photograph) for photograph in photographs]

@@ -1,23 +1,28 @@
-"""``kdloss.benchmark inference``: what it prints and writes. How long anything takes is nobody's to assert."""
+"""``kdloss.benchmark inference``: its record, tables and picture. No test asserts how long anything takes."""
 
 import json
+import signal
 import statistics
+import subprocess
 import sys
+import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from kdloss.__main__ import main as kdloss
 from kdloss.benchmark import main
 from kdloss.data.schemes import SCHEMES
-from kdloss.deploy.accuracy_plot import MARKERS, accuracy_figure
 from kdloss.deploy.litert import export_litert
 from kdloss.deploy.runtimes import RUNTIMES
-from kdloss.deploy.timing_tables import inference_tables
+from kdloss.deploy.timing import Worker, peak_megabytes
+from kdloss.deploy.timing_report import MARKERS, accuracy_figure, record_tables
+from kdloss.errors import ConfigError
 from kdloss.evaluation.evaluation import evaluate_checkpoint
 from kdloss.evaluation.tables import json_table, text_table
 from kdloss.models import build_model
-from kdloss.models.checkpoint import load_model
 from tests.training.tiny_chain import ARCH, SIZE
 
 QUICK = ["--rounds", "5", "--images", "2", "--batch-size", "3", "--processes", "0", "--threads", "1"]
@@ -32,10 +37,10 @@ def _run(words, folder, *more):
 
 
 @pytest.fixture(scope="module")
-def record(student, faces, tmp_path_factory):
-    """Of the trained student and a network with random weights in every runtime."""
+def record(run, faces, tmp_path_factory):
+    """The record of the trained student and of a network with random weights, in every runtime."""
     folder = tmp_path_factory.mktemp("record")
-    words = ["--checkpoint", student, "--arch", ARCH, "--image-size", SIZE, "--runtime", *ALL]
+    words = ["--checkpoint", run, "--arch", ARCH, "--image-size", SIZE, "--runtime", *ALL]
     record = _run([*words, "--dataset", "300w", "--data", faces.path, "--plot", folder / "a.png"], folder)
     with Image.open(folder / "a.png") as picture:
         assert picture.format == "PNG"
@@ -43,29 +48,20 @@ def record(student, faces, tmp_path_factory):
     return record
 
 
-@pytest.fixture(scope="module")
-def exported(student, tmp_path_factory):
-    """A LiteRT file in 16 bits of the student."""
-    model, card = load_model(student)
-    file = tmp_path_factory.mktemp("exported") / "mine.tflite"
-    export_litert(model, file, "fp16", card=card)
-    return file
-
-
 def _macs(side, points):
-    """Of the tiny network: two convolutions of stride 2, from 3 channels to 8 to 16, and the head."""
+    """MACs of the tiny network: two convolutions of stride 2, from 3 channels to 8 to 16, and the head."""
     return (side // 2) ** 2 * 8 * (9 * 3) + (side // 4) ** 2 * 16 * (9 * 8) + 16 * 2 * points
 
 
-def test_networks_threads_memory_and_tables(student, tmp_path, capsys):
-    words = ["--arch", ARCH, "--image-size", "32", "32", "--points", "5", "--checkpoint", student]
+def test_networks_threads_memory_and_tables(run, tmp_path, capsys):
+    words = ["--arch", ARCH, "--image-size", "32", "32", "--points", "5", "--checkpoint", run]
     record = _run(words, tmp_path, "--runtime", "litert", "--threads", "1", "2", "1", "--processes", "1")
     labels, parameters = ["tiny, 32 px", "tiny, 32 px (2)", "student, 32 px"], build_model(ARCH, 5, 32).count_params()
     assert [model["label"] for model in record["models"]] == labels
     described = {"arch": ARCH, "image_size": 32, "points": 5, "parameters": parameters, "macs": _macs(32, 5)}
     assert record["models"][0] == {"label": labels[0], "checkpoint": None} | described
     checkpoint = record["models"][2]["checkpoint"]
-    assert (checkpoint["path"], len(checkpoint["sha256"])) == (str(student / "best.keras"), 16)
+    assert (checkpoint["path"], len(checkpoint["sha256"])) == (str(run / "best.keras"), 16)
     assert [(row["model"], row["threads"]) for row in record["rows"]] == [(name, n) for name in labels for n in (1, 2)]
     for file in record["files"]:
         assert 3.9 * parameters < 1e6 * file["megabytes"] < 4 * parameters + 100_000
@@ -80,41 +76,41 @@ def test_networks_threads_memory_and_tables(student, tmp_path, capsys):
     timed = {"threads": [1, 2], "rounds": 5, "images": 2, "batch_size": 3, "processes": 1}
     assert record["settings"] == timed | {"dataset": None, "split": None}
     assert set(record["runtimes"]) == {"ai-edge-litert"}
-    printed, tables = capsys.readouterr().out, inference_tables(record)
+    printed, tables = capsys.readouterr().out, record_tables(record)
     assert "\n\n".join(map(text_table, tables.values())) in printed
     assert checkpoint["sha256"][:8] in printed
-    # What documents show: the same, and the command.
+    # The JSON holds the tables for documents: the same ones, with the command.
     notes = [*tables["times"].notes, f"`{record['command']}`, {record['date']}"]
     assert record["command"].startswith("python -m kdloss.benchmark inference --rounds 5")
     shown = {name: json_table(table) for name, table in tables.items()}
     assert record["tables"] == shown | {"times": shown["times"] | {"notes": notes}}
 
 
-def test_an_exported_file_is_measured_as_it_is(exported, student, faces, tmp_path):
-    words = ["--checkpoint", exported, "--runtime", "keras", "--dataset", "300w", "--data", faces.path]
-    record = _run(words, tmp_path)
+def test_an_exported_file_is_measured_as_it_is(exported, run, faces, tmp_path):
+    file = exported("litert", "fp16", card=True)
+    record = _run(["--checkpoint", file, "--runtime", "keras", "--dataset", "300w", "--data", faces.path], tmp_path)
     (described,), (measured,), (row,) = record["models"], record["files"], record["rows"]
     assert (described["arch"], described["image_size"], described["points"]) == (ARCH, SIZE, 68)
-    assert (described["parameters"], described["checkpoint"]["path"]) == (None, str(exported))
+    assert (described["parameters"], described["checkpoint"]["path"]) == (None, str(file))
     assert row["runtime"] == measured["runtime"] == "litert-fp16"
-    assert 1e6 * measured["megabytes"] == exported.stat().st_size
-    expected = evaluate_checkpoint(faces, student).metrics["subsets"]["full"]["nme_interocular"]
+    assert 1e6 * measured["megabytes"] == file.stat().st_size
+    expected = evaluate_checkpoint(faces, run).metrics["subsets"]["full"]["nme_interocular"]
     assert measured["accuracy"]["nme"] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.slow
-def test_every_file_of_a_trained_network_is_measured_by_the_protocol(record, student, faces):
+def test_every_file_of_a_trained_network_is_evaluated(record, run, faces):
     assert [(file["model"], file["runtime"]) for file in record["files"]] == [
         (name, runtime) for name in ("tiny, 32 px", "student, 32 px") for runtime in ALL
     ]
-    expected = evaluate_checkpoint(faces, student).metrics["subsets"]["full"]["nme_interocular"]
+    expected = evaluate_checkpoint(faces, run).metrics["subsets"]["full"]["nme_interocular"]
     for file in record["files"]:
         if file["model"] == "tiny, 32 px":
             assert file["accuracy"] is None
         else:
             near = pytest.approx(expected, rel=1e-4 if "int8" not in file["runtime"] else 0.05)
             assert file["accuracy"]["nme"] == near
-    texts = {name: text_table(table) for name, table in inference_tables(record).items()}
+    texts = {name: text_table(table) for name, table in record_tables(record).items()}
     assert "NME: 300w, 6 rendered test faces, interocular" in texts["files"]
     assert "int8 of random weights" in texts["files"]
     assert "random weights: good for costs" in texts["networks"]
@@ -122,7 +118,7 @@ def test_every_file_of_a_trained_network_is_measured_by_the_protocol(record, stu
 
 
 @pytest.mark.slow
-def test_the_picture_holds_each_trained_file_at_its_place(record):
+def test_the_picture_shows_each_trained_file_at_its_place(record):
     figure = accuracy_figure(record)
     (axes,) = figure.axes
     drawn = [container.lines[0] for container in axes.containers]
@@ -139,12 +135,10 @@ def test_the_picture_holds_each_trained_file_at_its_place(record):
     [
         (["--arch", "resnet"], "unknown architecture 'resnet': expected one of mobilenetv2, "),
         (["--arch", ARCH, "--image-size", "31"], "image size is 31: expected an even number"),
-        (["--checkpoint", "absent"], "absent: no such checkpoint: "),
         (["--threads", "1", "two"], "--threads 1 two: expected numbers, or all"),
         (["--data", "faces"], "--data faces: of which data set?"),
         (["--plot", "a.png", "--dataset", "300w"], "--plot: accuracy needs trained networks and faces: "),
         (["--dataset", "300w", "--data", "nowhere"], "--data nowhere: no such folder: "),
-        (["--rounds", "4"], "--rounds 4: expected 5 at least"),
     ],
 )
 def test_wrong_options(words, message, capsys, tmp_path, monkeypatch):
@@ -155,15 +149,15 @@ def test_wrong_options(words, message, capsys, tmp_path, monkeypatch):
     assert errors.count("\n") == 1
 
 
-def test_files_that_do_not_fit(student, exported, faces, tmp_path, capsys):
-    model, card = load_model(student)
-    export_litert(model, tmp_path / "silent.tflite")
+def test_files_that_do_not_fit(student, run, exported, faces, tmp_path, capsys):
+    model, card = student
     export_litert(model, tmp_path / "other.tflite", card=card | {"scheme": SCHEMES["29"].to_json()})
-    (tmp_path / "damaged.keras").write_bytes((student / "best.keras").read_bytes()[:500])
+    (tmp_path / "silent.tflite").write_bytes(exported("litert").read_bytes())
+    (tmp_path / "damaged.keras").write_bytes((run / "best.keras").read_bytes()[:500])
     (tmp_path / "published.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     messages = {"silent.tflite": "does not say which landmarks it reads", "other.tflite": "trained for the 29 points"}
     for name in ("silent.tflite", "other.tflite", "damaged.keras", "published.h5"):
-        words = ["--checkpoint", str(exported), str(tmp_path / name), "--dataset", "300w", "--data", str(faces.path)]
+        words = ["--checkpoint", str(run), str(tmp_path / name), "--dataset", "300w", "--data", str(faces.path)]
         assert main(["inference", *words, *QUICK]) == 2
         captured = capsys.readouterr()
         assert f"{tmp_path / name}: {messages.get(name, 'damaged')}" in captured.err.splitlines()[-1]
@@ -177,7 +171,40 @@ def test_files_that_do_not_fit(student, exported, faces, tmp_path, capsys):
         ("onnx-int8", "tf2onnx", "tf2onnx is not installed: pip install '.[onnx]'"),
     ],
 )
-def test_what_is_not_installed_says_what_to_type(runtime, module, error, monkeypatch, capsys):
+def test_a_missing_package_is_named(runtime, module, error, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, module, None)
     assert main(["inference", "--runtime", "keras", runtime]) == 2
     assert capsys.readouterr().err == f"error: {error}, or leave it out of --runtime\n"
+
+
+def test_a_process_that_the_system_ends_is_one_clear_line():
+    with (
+        Worker("the process with 2 threads", "give a smaller --batch-size") as worker,
+        pytest.raises(ConfigError, match=r"^the process with 2 threads was ended by the system, .*: give a smaller"),
+    ):
+        worker.run(signal.raise_signal, signal.SIGKILL)
+
+
+def test_the_peak_keeps_freed_memory_and_leaves_out_that_of_the_parent():
+    before, kept = peak_megabytes(), np.ones(60_000_000)  # 480 MB, as TensorFlow and some networks take
+    assert peak_megabytes() >= max(before, kept.nbytes / 1e6)
+    del kept
+    assert peak_megabytes() >= 480
+    with Worker("one", "") as worker:
+        assert worker.run(peak_megabytes) < 300
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for a process as Linux shows it")
+def test_no_process_is_left_when_the_command_is_killed():
+    code = "import os; from kdloss.deploy.timing import Worker; worker = Worker('one', '')\n"
+    code += "print(worker.run(os.getpid), flush=True); input()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as parent:
+        child = Path("/proc", parent.stdout.readline().strip())
+        assert child.name.isdigit()
+        parent.kill()
+    deadline = time.monotonic() + 20
+    while child.exists() and "State:\tZ" not in (child / "status").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
