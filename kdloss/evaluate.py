@@ -20,7 +20,6 @@ import numpy as np
 
 from data_prep.find import check_data, find_prepared
 from kdloss import pretrained
-from kdloss.data.datasets import DATASETS
 from kdloss.data.geometry import BoxPolicy
 from kdloss.errors import ConfigError, DataError, UserError, exits_on_user_error
 from kdloss.evaluation.comparison import compare, comparison_lines, comparison_tables, distinct_labels
@@ -36,11 +35,12 @@ from kdloss.evaluation.evaluation import (
 from kdloss.evaluation.predictions import SUFFIXES, holds_predictions, load_predictions, mean_offset
 from kdloss.evaluation.protocol import MISSING
 from kdloss.evaluation.tables import Result, parts_table, results_table, text_table
+from kdloss.experiments.flags import add_checkpoint_flag, add_data_flags, add_out_flag
 from kdloss.files import require_place, write_whole
 from kdloss.inference.detectors import DETECTORS, detector
 from kdloss.inference.prediction import predict_crops
 from kdloss.machine import environment, machine
-from kdloss.training.runs import find_checkpoint
+from kdloss.training.runs import find_checkpoint, runs_root
 
 DEFAULT_BOX = "gt:1.25"
 DETECTOR = "lbp"
@@ -56,7 +56,7 @@ def main(argv=None):
     entries = [_labelled(entry) for entry in _entries(args)]
     for _, path in entries:
         _check_model(args, prepared, path)
-    require_place(args.out or ".")
+    require_place(args.out or runs_root())
     args.finder = detector(args.detector, model=args.detector_model) if args.detector else None
     prepared = prepared or find_prepared(args.dataset, args.data)
     measured = [_measure(args, prepared, *entry) for entry in entries]
@@ -248,7 +248,7 @@ def _configurations(labels, models):
 
 
 def _place(args, loaded):
-    """Default folder: in the run of the checkpoint if it lies in one, else below ``evaluation``.
+    """Default folder: in the run of the checkpoint if it lies in one, else below ``runs/evaluation``.
 
     What changes the numbers is part of the name, so that no measurement replaces another.
     """
@@ -263,19 +263,14 @@ def _place(args, loaded):
         words.append(str(args.box).replace(":", "-"))
     name = "-".join(word for word in words if word)
     run = loaded.run if loaded and not args.compare else None
-    return run / f"evaluation-{name}" if run else Path("evaluation") / name
+    return run / f"evaluation-{name}" if run else runs_root() / "evaluation" / name
 
 
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m kdloss.evaluate", description=__doc__.split("\n")[0])
-    parser.add_argument("--dataset", required=True, choices=list(DATASETS))
-    parser.add_argument("--data", help="prepared or official folder (default: KDLOSS_DATA/DATASET, data/DATASET)")
+    add_data_flags(parser, about="whose faces are measured", required=True)
     source = parser.add_mutually_exclusive_group()
-    source.add_argument(
-        "--checkpoint",
-        help=".keras file, run folder, name of a shipped model, or a published student's .h5 (default: the newest "
-        "finished student)",
-    )
+    add_checkpoint_flag(source, "network to measure (default: the newest finished student), a published .h5 too")
     source.add_argument("--predictions", help=".npz or .csv of any model's points, see docs/predictions.md")
     source.add_argument(
         "--compare",
@@ -322,9 +317,7 @@ def _parser():
     )
     parser.add_argument("--report", action="store_true", help="also report.html: tables, curves, faces, in one file")
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument(
-        "--out", type=Path, help="folder for the results (default: in the run folder, or below evaluation/)"
-    )
+    add_out_flag(parser, "folder of the results (default: in the run folder, else below runs/evaluation/)")
     return parser
 
 
