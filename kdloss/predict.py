@@ -115,8 +115,8 @@ def main(argv=None):
     landmarker = load()
     if landmarker.confidence is None:
         print(
-            f"{args.checkpoint}: its confidence was never measured, so none is stated: python -m kdloss.confidence "
-            "measures it",
+            f"{args.checkpoint}: its confidence was never measured, so none is stated: python -m kdloss.calibrate "
+            "confidence measures it",
             file=sys.stderr,
         )
     finder = Finder(landmarker, boxes, args.detector == WHOLE)

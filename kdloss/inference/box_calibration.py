@@ -1,15 +1,12 @@
 """From a detector's boxes to the boxes that a model was trained in: measured on training faces, stored, read.
 
-    python -m kdloss.inference.box_calibration --dataset 300w --detector lbp
-    python -m kdloss.inference.box_calibration --dataset 300w --detector yunet --detector-model FILE --out yunet-68.json
-
 Where the two boxes differ the same way on all faces, a `BoxCalibration` takes the difference out. What it leaves, the
 scatter, is what a model has to bear. A stored calibration lets a photograph be read without a data set. It leads to
 landmark boxes, which just hold the landmarks and so depend on which points are annotated: it belongs to one detector
-and one landmark scheme. The command prints it, and ``--out`` keeps it for detectors and schemes that have none here.
+and one landmark scheme. ``python -m kdloss.calibrate detector`` measures it, for detectors and schemes that have none
+here too.
 """
 
-import argparse
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -17,12 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.find import check_data, find_prepared
 from kdloss.data.datasets import DATASETS
 from kdloss.data.geometry import BoxPolicy
-from kdloss.errors import ConfigError, DataError, exits_on_user_error
-from kdloss.files import require_place, write_whole
-from kdloss.inference.detectors import DETECTORS, detected_boxes, detector
+from kdloss.errors import ConfigError, DataError
+from kdloss.files import write_whole
+from kdloss.inference.detectors import DETECTORS, detected_boxes
 
 # The landmark box itself, widened to a square: what `BoxPolicy.grow` then makes any training crop of.
 LANDMARK_BOX = BoxPolicy("gt", 1.0)
@@ -50,8 +46,7 @@ class BoxCalibration:
         return asdict(self) | {"scatter": list(self.scatter)}
 
 
-# (detector, scheme) -> calibration to `LANDMARK_BOX`. Measured on 2026-11-27 by the command above: `calibrate` on 300
-# real 300-W training faces, evenly spaced among 1811; ``faces`` is how many of them the detector found.
+# (detector, scheme) -> calibration to `LANDMARK_BOX`. Measured on 2026-11-27 by the command above on 300 real 300-W training faces, evenly spaced among 1811; ``faces`` is how many of them the detector found.
 # The settings for photographs change it by less than faces scatter: on 222 training images as they are (faces a half of
 # the side) dy is 0.149 and scale 0.873, on 1421 faces of 452 pictures of 640 x 480 pixels, each put together of four
 # training images, 0.134 and 0.856. YuNet has none: its file was not at hand.
@@ -151,7 +146,7 @@ def _command(detector_name, scheme):
     dataset = next((spec.name for spec in DATASETS.values() if spec.scheme == scheme.name), "folder")
     model = " --detector-model FILE" if detector_name in DETECTORS and DETECTORS[detector_name].takes_model else ""
     return (
-        f"python -m kdloss.inference.box_calibration --dataset {dataset} --detector {detector_name}{model} "
+        f"python -m kdloss.calibrate detector --dataset {dataset} --detector {detector_name}{model} "
         "--out calibration.json"
     )
 
@@ -160,40 +155,3 @@ def _centre_and_side(boxes):
     """Boxes (..., 4) -> their centres (..., 2) and sides sqrt(width height) (..., 1)."""
     boxes = np.asarray(boxes, np.float64)
     return boxes[..., :2] + boxes[..., 2:] / 2, np.sqrt(np.prod(boxes[..., 2:], axis=-1, keepdims=True))
-
-
-@exits_on_user_error
-def main(argv=None):
-    args = _parser().parse_args(argv)
-    check_data(args.dataset, args.data)
-    if args.out:
-        require_place(args.out, folder=False)
-    finder = detector(args.detector, model=args.detector_model)
-    prepared = find_prepared(args.dataset, args.data)
-    found = calibrate(prepared, prepared.indices("train"), finder, LANDMARK_BOX, announce=print)
-    dx, dy, log_scale = found.scatter
-    print(
-        f"detector {finder.name} to landmark boxes of scheme {prepared.scheme.name}, {found.faces} faces (median, "
-        f"interquartile range): dx {found.dx:.4f} ({dx:.4f}) and dy {found.dy:.4f} ({dy:.4f}) sides of its box, scale "
-        f"{found.scale:.4f} (its logarithm {log_scale:.4f})"
-    )
-    if args.out:
-        write_calibration(args.out, found, finder, prepared.scheme)
-        print(f"wrote {args.out}")
-    return 0
-
-
-def _parser():
-    parser = argparse.ArgumentParser(
-        prog="python -m kdloss.inference.box_calibration", description=__doc__.split("\n")[0]
-    )
-    parser.add_argument("--dataset", required=True, choices=list(DATASETS), help="its training faces are measured")
-    parser.add_argument("--data", help="prepared or official folder (default: KDLOSS_DATA/DATASET, data/DATASET)")
-    parser.add_argument("--detector", required=True, choices=list(DETECTORS))
-    parser.add_argument("--detector-model", metavar="FILE", help="of a detector that needs one (yunet)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="keep the calibration in a JSON file")
-    return parser
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -67,7 +67,7 @@ class Confidence:
         if not sound or made.signal not in (SPREAD, VIEWS):
             raise CheckpointError(
                 f"confidence: expected slope below zero and {num_points} offsets, found {str(found)[:80]}: measure it "
-                "again with python -m kdloss.confidence"
+                "again with python -m kdloss.calibrate confidence"
             )
         return made
 
@@ -153,7 +153,7 @@ def stored_confidence(checkpoint):
         of = found.pop("sha256")
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise CheckpointError(
-            f"{file}: damaged ({error}): measure it again with python -m kdloss.confidence"
+            f"{file}: damaged ({error}): measure it again with python -m kdloss.calibrate confidence"
         ) from error
     return found if of == _sha256(checkpoint) else None
 

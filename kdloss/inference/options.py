@@ -19,7 +19,7 @@ def add_landmarker_options(parser, detectors, detector_help):
     parser.add_argument(
         "--detector-calibration",
         metavar="FILE",
-        help="of python -m kdloss.inference.box_calibration --out, where the package knows none",
+        help="of python -m kdloss.calibrate detector --out, where the package knows none",
     )
     parser.add_argument(
         "--smallest-face",

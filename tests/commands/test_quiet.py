@@ -10,7 +10,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = "--arch mobilenetv2-0.35 --image-size 32 --epochs 1 --batch-size 8 --recipe smoke"
-UNMEASURED = "its confidence was never measured, so none is stated: python -m kdloss.confidence measures it"
+UNMEASURED = "its confidence was never measured, so none is stated: python -m kdloss.calibrate confidence measures it"
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_every_command(said, photo):
     for checkpoint in ("run", "fp16.tflite", "fp32.onnx"):
         line = f"predict {photo} --checkpoint {checkpoint} --detector whole"
         assert said(line) == f"{checkpoint}: {UNMEASURED}\n"
-    assert said("confidence --checkpoint mobilenetv2-300w --dataset 300w --plot confidence.png") == ""
+    assert said("calibrate confidence --checkpoint mobilenetv2-300w --dataset 300w --plot confidence.png") == ""
     assert said("benchmark inference --arch mobilenetv2-0.35 --image-size 32 --rounds 5 --images 1") == ""
 
 

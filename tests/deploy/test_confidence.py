@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.find import find_prepared
-from kdloss import confidence as command
-from kdloss import pretrained
+from kdloss import calibrate, pretrained
 from kdloss.data.geometry import BoxPolicy
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.inference.confidence import (
@@ -93,7 +92,7 @@ def test_the_command_on_a_regressor(run, faces, tmp_path, capsys):
     shutil.copytree(run, tmp_path / "student")
     words = ["--checkpoint", str(tmp_path / "student"), "--dataset", "300w", "--data", str(faces.path)]
     files = ["--json", str(tmp_path / "found.json"), "--plot", str(tmp_path / "found.png")]
-    assert command.main([*words, "--split", "val", *files]) == 0
+    assert calibrate.main(["confidence", *words, "--split", "val", *files]) == 0
     out = capsys.readouterr().out
     assert "measured on 3 validation faces" in out
     found = json.loads((tmp_path / "found.json").read_text())

@@ -9,6 +9,7 @@ import pytest
 from data_prep.prepare import write_prepared
 from data_prep.raw import RawDataset
 from data_prep.w300 import read_300w
+from kdloss import calibrate as calibrate_command
 from kdloss.data.datasets import DATASETS
 from kdloss.data.geometry import BoxPolicy
 from kdloss.data.prepared import PreparedDataset
@@ -19,7 +20,6 @@ from kdloss.inference.box_calibration import (
     LANDMARK_BOX,
     BoxCalibration,
     calibrate,
-    main,
     read_calibration,
     stored_calibration,
     write_calibration,
@@ -102,9 +102,9 @@ def test_the_command_measures_and_keeps_it(faces, monkeypatch, tmp_path, capsys)
     monkeypatch.setitem(DETECTORS, "centred", Centred)
     out = tmp_path / "new" / "calibration.json"
     what = ["--dataset", "cofw", "--data", str(faces.path), "--detector", "centred", "--detector-model", "cd"]
-    assert main(what) == 0
+    assert calibrate_command.main(["detector", *what]) == 0
     assert not out.exists()
-    assert main([*what, "--out", str(out)]) == 0
+    assert calibrate_command.main(["detector", *what, "--out", str(out)]) == 0
     measured = calibrate(faces, faces.indices("train"), Centred(), LANDMARK_BOX)
     text = capsys.readouterr().out
     assert f"scheme 29, {measured.faces} faces" in text
