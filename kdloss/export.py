@@ -10,7 +10,6 @@ file, says the rest. It is read back at once, and compared with the network that
 
 import argparse
 import importlib.util
-from pathlib import Path
 
 from data_prep.find import check_data, find_prepared
 from kdloss.data.schemes import LandmarkScheme
