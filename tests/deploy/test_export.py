@@ -65,13 +65,14 @@ def test_a_command_that_is_repeated_leaves_what_it_made(run, workplace, capsys):
     """As one does that was killed between writing the file and comparing it."""
     words = ["--checkpoint", str(run), "--format", "onnx"]
     assert export.main(words) == 0
-    before = Path("student-fp32.onnx").read_bytes()
+    made = Path("runs/exported/student-fp32.onnx")
+    before = made.read_bytes()
     first = capsys.readouterr().out.splitlines()
-    assert export.main([*words, "--out", "student-fp32.onnx"]) == 0
+    assert export.main([*words, "--out", str(made)]) == 0
     again = capsys.readouterr().out.splitlines()
     assert again == ["made before " + first[0].removeprefix("wrote "), first[1]]
-    assert Path("student-fp32.onnx").read_bytes() == before
-    assert export.main([*words, "--precision", "fp16", "--out", "student-fp32.onnx"]) == 2
+    assert made.read_bytes() == before
+    assert export.main([*words, "--precision", "fp16", "--out", str(made)]) == 2
     assert "student-fp32.onnx: exists already" in capsys.readouterr().err
 
 

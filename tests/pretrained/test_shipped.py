@@ -46,11 +46,11 @@ def test_they_load_and_are_evaluated_by_name(make_prepared, tmp_path, monkeypatc
         faces = make_prepared(card["data"]["dataset"], synthetic=True)
         words = ["--dataset", card["data"]["dataset"], "--data", str(faces.path), "--checkpoint", name]
         assert evaluate.main(words) == 0
-        assert (tmp_path / "evaluation" / f"{card['data']['dataset']}-{name}" / "metrics.json").is_file()
+        assert (tmp_path / "runs" / "evaluation" / f"{card['data']['dataset']}-{name}" / "metrics.json").is_file()
         assert f"\n{name} " in capsys.readouterr().out
         words[-1] = f"{name}/{pretrained.INT8}"
         assert evaluate.main(words) == 0
-        assert (tmp_path / "evaluation" / f"{card['data']['dataset']}-{name}-{pretrained.INT8}").is_dir()
+        assert (tmp_path / "runs" / "evaluation" / f"{card['data']['dataset']}-{name}-{pretrained.INT8}").is_dir()
 
 
 def test_an_unknown_name_is_one_clear_line():
