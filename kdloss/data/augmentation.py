@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from kdloss.errors import ConfigError
 from kdloss.data.geometry import FaceCrop
+from kdloss.errors import ConfigError
 
 _RAMP = np.linspace(0, 1, 256, dtype=np.float32)
 

@@ -9,10 +9,10 @@ import cv2
 import keras
 import numpy as np
 
-from kdloss.machine import usable_cores
 from kdloss.data.augmentation import AugmentConfig, draw_crop, vary_pixels, view_rng
-from kdloss.errors import ConfigError
 from kdloss.data.geometry import BoxPolicy, to_unit, transform_each
+from kdloss.errors import ConfigError
+from kdloss.machine import usable_cores
 
 
 class ViewBatches:

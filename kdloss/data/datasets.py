@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from kdloss.errors import ConfigError
 from kdloss.data.schemes import SCHEMES
+from kdloss.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -11,25 +11,22 @@ table.csv       name, split, source, group, dataset box in source pixels, one co
 
 import csv
 import functools
+import hashlib
 import itertools
+import json
 import math
 import os
+import sys
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
+
 import numpy as np
-from kdloss.files import npy_header, read_npy
-from kdloss.errors import DataError
+
 from kdloss.data.geometry import invert, landmark_box, transform_each
 from kdloss.data.schemes import LandmarkScheme
-import hashlib
-import json
-import sys
-from pathlib import Path
-import numpy as np
-from kdloss.files import write_whole
 from kdloss.errors import DataError
-
+from kdloss.files import npy_header, read_npy, write_whole
 
 VERSION = 2
 NAME = "manifest.json"

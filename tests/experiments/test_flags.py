@@ -24,10 +24,8 @@ OLD_NAMES = {
 @pytest.mark.parametrize("words", OLD_NAMES)
 def test_an_old_name_works_and_names_the_new_one(words, capsys):
     said, wrong = OLD_NAMES[words]
-    try:
-        assert main(words.split()) == 2
-    except SystemExit as stopped:
-        assert stopped.code == 2
+    with pytest.raises(SystemExit, match="2"):
+        raise SystemExit(main(words.split()))
     error = capsys.readouterr().err
     assert error.startswith(f"{said}\n" if said else "usage: ")
     assert wrong in error

@@ -113,9 +113,8 @@ def test_rows_of_a_recipe_compare_like_with_like(system, name, tmp_path):
 
 
 def test_heatmap_settings_are_for_heatmap_networks():
-    heatmaps, points = (
-        KD_LOSS["cpu-long"].config("student", "300w", arch=arch) for arch in ("mobilefan", "mobilenetv2")
-    )
+    archs = ("mobilefan", "mobilenetv2")
+    heatmaps, points = (KD_LOSS["cpu-long"].config("student", "300w", arch=arch) for arch in archs)
     assert (heatmaps.heatmap_loss, points.heatmap_loss) == ("cross-entropy", "none")
     assert set(heatmaps.differences(points)) == {"arch", "heatmap_loss", "heatmap_weight", "weights"}
     # ImageNet weights that are selected for the recipe's own network fit few others.

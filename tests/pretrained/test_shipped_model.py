@@ -43,9 +43,8 @@ def test_the_astronaut_has_one_face_with_its_points_on_it(tmp_path):
 def test_the_numbers_of_the_card_are_those_of_the_command(name, raw_300w, tmp_path):
     words = ["kdloss.evaluate", "--dataset", "300w", "--data", str(raw_300w), "--checkpoint", name]
     printed = _run(words, tmp_path)
-    found = json.loads((tmp_path / "runs" / "evaluation" / f"300w-{name}" / "metrics.json").read_text())["subsets"][
-        "common"
-    ]
+    record = json.loads((tmp_path / "runs" / "evaluation" / f"300w-{name}" / "metrics.json").read_text())
+    found = record["subsets"]["common"]
     card = pretrained.card(name)["numbers"]["model.keras"]["test"]["common"]
     assert found["n"] == card["n"] == 554
     assert found["nme_interocular"] == pytest.approx(card["nme_interocular"], abs=0.005)

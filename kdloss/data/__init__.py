@@ -1,0 +1,1 @@
+"""The data: landmark schemes, data sets, prepared folders, geometry, views and batches."""
