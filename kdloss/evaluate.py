@@ -270,7 +270,7 @@ def _parser():
     parser = argparse.ArgumentParser(prog="python -m kdloss.evaluate", description=__doc__.split("\n")[0])
     add_data_flags(parser, about="whose faces are measured", required=True)
     source = parser.add_mutually_exclusive_group()
-    add_checkpoint_flag(source, "network to measure (default: the newest finished student), a published .h5 too")
+    add_checkpoint_flag(source, "network to measure (default: the newest finished student; a published .h5 works too)")
     source.add_argument("--predictions", help=".npz or .csv of any model's points, see docs/predictions.md")
     source.add_argument(
         "--compare",

@@ -26,13 +26,12 @@ from kdloss.training.state import Deadline, OutOfTime
 OUT_OF_TIME = 75  # exit status: run the same command again (EX_TEMPFAIL)
 
 
-def reproduce(system, name, settings, runs, prepared, folder, deadline=None):
+def reproduce(system, name, plan, prepared, folder, deadline=None):
     """Trains a system's chain on prepared faces, evaluates it and writes the report.
 
     Args:
-        system: its name, of `kdloss.experiments.systems.SYSTEMS`.
-        name, settings: of its `Recipe`, and itself.
-        runs: the `Run`\\ s of the chain.
+        system, name: of the `System` and of its `Recipe`, for the report.
+        plan: pairs of a `Run` and its `TrainConfig`, in order.
         prepared: the `PreparedDataset`.
         folder: where everything goes (`pathlib.Path`).
         deadline: a `Deadline` of the training.
@@ -48,11 +47,11 @@ def reproduce(system, name, settings, runs, prepared, folder, deadline=None):
     from kdloss.evaluation.report import write_evaluation
     from kdloss.experiments.report import write_chain_report
 
-    trained = run_chain(runs, settings, prepared, folder, deadline=deadline)
+    trained = run_chain(plan, prepared, folder, deadline)
     # Runs of this call and runs of earlier ones are measured alike.
     keras.config.set_dtype_policy("float32")
     evaluations = {}
-    for run in runs:
+    for run, _ in plan:
         evaluations[run.name] = evaluate_checkpoint(prepared, folder / run.name, label=run.title)
         write_evaluation(folder / run.name / f"evaluation-{prepared.dataset}", evaluations[run.name])
     policy = BoxPolicy.parse(evaluations["none"].metrics["protocol"]["box"])
@@ -61,7 +60,7 @@ def reproduce(system, name, settings, runs, prepared, folder, deadline=None):
     for key, (run, config, _) in trained.items():
         results.append(Result(run.title, evaluations[key].metrics, extra=_settings(config)))
     table = results_table(results)
-    write_chain_report(folder, system, name, settings, prepared, trained, evaluations, baseline, table)
+    write_chain_report(folder, system, name, prepared, trained, evaluations, baseline, table)
     return text_table(table)
 
 
@@ -78,27 +77,27 @@ def main(argv=None):
     if args.epochs is not None and args.epochs < 1:
         raise ConfigError(f"--epochs {args.epochs}: expected 1 at least")
     system, folder = SYSTEMS[args.system], args.out or _folder(args)
-    deadline, settings = Deadline(args.minutes), recipe(args.recipe, system.recipes).adapted(args.seed, args.epochs)
-    runs = system.runs(settings, not args.no_ablation)
-    configs = {run.name: run.config(settings, args.dataset, folder) for run in runs}
-    for config in configs.values():
+    deadline, settings = Deadline(args.minutes), recipe(args.recipe, system.recipes)
+    how = (settings, args.dataset, folder, args.seed, args.epochs)
+    plan = [(run, run.config(*how)) for run in system.runs(settings, not args.no_ablation)]
+    for _, config in plan:
         check_settings(config)
     require_backend()
     prepared = check_data(args.dataset, args.data)
     require_place(folder)
-    for run in runs:
+    for run, config in plan:
         if prepared:
-            check_faces(configs[run.name], prepared)
+            check_faces(config, prepared)
         if run.start is None:
-            check_weights(configs[run.name])
-        check_run_folder(folder / run.name, configs[run.name], resume=True)
+            check_weights(config)
+        check_run_folder(folder / run.name, config, resume=True)
     prepared = prepared or find_prepared(args.dataset, args.data)
     faces = "SYNTHETIC faces" if prepared.synthetic else "real faces"
     about = f"{system.title}, recipe {args.recipe}: {settings.about}"
     print(f"{DATASETS[args.dataset].title}: {len(prepared)} {faces}; {about}")
     print(f"on record: {settings.record}")
     try:
-        table = reproduce(args.system, args.recipe, settings, runs, prepared, folder, deadline)
+        table = reproduce(args.system, args.recipe, plan, prepared, folder, deadline)
     except OutOfTime as pause:
         print(f"{args.minutes:g} minutes are over; {pause}: run the same command again to go on")
         return OUT_OF_TIME

@@ -1,1 +1,1 @@
-"""The data: landmark schemes, data sets, prepared folders, geometry, views and batches."""
+"""Faces: schemes, data sets, geometry, prepared folders, views and batches of them."""

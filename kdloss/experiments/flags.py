@@ -6,9 +6,6 @@ from pathlib import Path
 
 from kdloss.data.datasets import DATASETS
 
-DATA = "prepared folder, or one in the official layout"
-CHECKPOINT = "run folder, file, or name of a shipped model"
-
 
 def add_data_flags(parser, *, about="data set", default=None, required=False, choices=tuple(DATASETS)):
     """Adds ``--dataset NAME`` and ``--data FOLDER``, which `data_prep.find.find_prepared` takes.
@@ -20,9 +17,8 @@ def add_data_flags(parser, *, about="data set", default=None, required=False, ch
     """
     usual = f" (default: {default})" if default else ""
     parser.add_argument("--dataset", default=default, required=required, choices=choices, help=f"{about}{usual}")
-    parser.add_argument(
-        "--data", metavar="FOLDER", help=f"{DATA}, of --dataset (default: KDLOSS_DATA/DATASET, else data/DATASET)"
-    )
+    text = "prepared or official folder of --dataset (default: KDLOSS_DATA/DATASET, else data/DATASET)"
+    parser.add_argument("--data", metavar="FOLDER", help=text)
 
 
 def add_checkpoint_flag(parser, about, *, default=None, required=False, several=False):
@@ -36,8 +32,8 @@ def add_checkpoint_flag(parser, about, *, default=None, required=False, several=
     """
     usual = f" (default: {default})" if isinstance(default, str) else ""
     form = {"action": "extend", "nargs": "+"} if several else {}
-    told = f"{about}: {CHECKPOINT}{usual}"
-    parser.add_argument("--checkpoint", metavar="CHECKPOINT", default=default, required=required, help=told, **form)
+    text = f"{about}: run folder, file, or name of a shipped model{usual}"
+    parser.add_argument("--checkpoint", metavar="CHECKPOINT", default=default, required=required, help=text, **form)
 
 
 def add_out_flag(parser, about, *, default=None, required=False):

@@ -113,7 +113,10 @@ def run_training(args, name, config_of, find_teachers=dict, shape=None):
             config = config_of("auto", fields)
         with group.first_alone():
             prepared = find_prepared(config.dataset, args.data)
-        folder = Path(group.share(str(args.out or _folder_of(config, name.format(**vars(config))))))
+        # Below runs/: a new folder, or that of a run of the same command that was cut off.
+        folders = run_folders(name.format(**vars(config)))
+        folder = args.out or next(place for place in folders if not place.exists() or is_cut_off(place, config))
+        folder = Path(group.share(str(folder)))
         if group.is_first:
             _announce(config, prepared, folder, group.devices)
         verbose = None if group.is_first else 0
@@ -133,11 +136,6 @@ def _check_flags(args, config):
         raise ConfigError("--heatmap-weight: this run has no heatmap loss: leave it out, or give --heatmap-loss")
     distribution_flags.check_flags(args.distribute, args.processes, args.process)
     require_backend()
-
-
-def _folder_of(config, name):
-    """A new folder, or that of a run of the same command that was cut off."""
-    return next(folder for folder in run_folders(name) if not folder.exists() or is_cut_off(folder, config))
 
 
 def _announce(config, prepared, folder, devices):

@@ -1,12 +1,9 @@
 """Recipes: how long, how large and from where each network of a system is trained, for a kind of machine.
 
 `kdloss.reproduce --recipe NAME` trains and measures a whole system (`kdloss.experiments.systems`); ``--recipe NAME`` of
-the training commands trains one network of it. A recipe says what was measured with it: NME in percent by the distance
-of the outer eye corners on the 554 common test faces of 300-W, after training on the 1811 faces at hand, in crops
-gt:1.25, without mirror test, one seed. The challenging faces were not at hand, so the full set is the common one.
+the training commands trains one network of it.
 """
 
-import dataclasses
 from dataclasses import dataclass
 
 from kdloss.errors import ConfigError
@@ -17,7 +14,7 @@ from kdloss.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of a chain. All but ``about``, ``record`` and ``most_epochs`` are fields of `TrainConfig`.
+    """Settings of a chain. All but ``about`` and ``record`` are fields of `TrainConfig`.
 
     Args:
         about: one line for reports.
@@ -34,7 +31,6 @@ class Recipe:
         regressor: ``student``, and ``teacher`` where one is trained -> of a regressor that takes the place of the
             system's own heatmap network; None in systems of regressors.
         record: the command that was run on real faces, what it took, and what came of it.
-        most_epochs: of any run; None: no limit.
     """
 
     about: str
@@ -46,7 +42,6 @@ class Recipe:
     finish: dict | None = None
     regressor: dict | None = None
     record: str = "never run on real faces"
-    most_epochs: int | None = None
 
     def config(self, kind, dataset, *, distilled=False, start=None, regressor=False, **changes):
         """The `TrainConfig` of a network of the chain.
@@ -79,14 +74,11 @@ class Recipe:
             fields.pop("stages", None)
         if not predicts_heatmaps((fields | changes)["arch"]):
             fields = {name: value for name, value in fields.items() if not name.startswith("heatmap_")}
-        config = TrainConfig(**fields | changes)
-        return dataclasses.replace(config, epochs=min(config.epochs, self.most_epochs or config.epochs))
-
-    def adapted(self, seed, epochs=None):
-        """The same recipe under a seed, with this many epochs a run at most; None: no limit."""
-        return dataclasses.replace(self, common=self.common | {"seed": seed}, most_epochs=epochs)
+        return TrainConfig(**fields | changes)
 
 
+# What the numbers on record are. The challenging faces of 300-W were not at hand, so its full set is the common one.
+_NME = "common NME (interocular, gt:1.25, 554 of 554 common, 0 of 135 challenging, 554 of 689 full faces, one seed)"
 # The losses of heatmap networks.
 _HEATMAPS = {"loss": "l1", "heatmap_loss": "cross-entropy", "heatmap_weight": 0.05}
 
@@ -115,13 +107,11 @@ KD_LOSS = {
         teacher={"arch": "efficientfan-lite0", "augment": "light", "epochs": 6},
         student={"arch": "efficientfan-lite0", "augment": "none", "epochs": 2},
         distilled={"augment": "light", "teacher_views": 3, "kd_preset": "dev2020"},
-        warm={
-            "tolerant": {"epochs": 2, "learning_rate": 1e-3},
-            "student": {"epochs": 3, "learning_rate": 1e-3},
-        },
+        warm={"tolerant": {"epochs": 2, "learning_rate": 1e-3}, "student": {"epochs": 3, "learning_rate": 1e-3}},
         record="kdloss reproduce --dataset 300w --data RAW/300w --recipe cpu: ten minutes on two AMD EPYC cores that "
-        "other jobs kept busy, on 2026-11-27; NME 5.36 without distillation, 4.70 trained on without teachers, 4.71 by "
-        "KD-Loss; teachers 4.39 (tough) and 5.23 (tolerant) (docs/results/300w-96.md)",
+        "other jobs kept busy, 1811 training faces, 2026-11-27; "
+        f"{_NME} 5.36 without distillation, 4.70 trained on without teachers, 4.71 by KD-Loss; teachers 4.39 (tough) "
+        "and 5.23 (tolerant) (docs/results/300w-96.md)",
     ),
     "cpu-long": Recipe(
         about="two cores, some three hours on 1800 faces; 128 px, heatmap networks from ImageNet weights of "
@@ -139,9 +129,9 @@ KD_LOSS = {
         },
         finish={"image_size": 192, "epochs": 8, "learning_rate": 4e-4},
         record="kdloss reproduce --dataset 300w --data RAW/300w --recipe cpu-long (then named cpu): 2.8 hours, summed "
-        "over runs that were trained two at a time, an AMD EPYC core each, on 2026-11-27; NME 3.92 without "
-        "distillation, 3.83 trained on without teachers, 3.81 by KD-Loss, 3.69 after the last run; teachers 3.62 "
-        "(tough) and 4.70 (tolerant) (docs/results/300w-128.md)",
+        "over runs that were trained two at a time, an AMD EPYC core each, 1811 training faces, 2026-11-27; "
+        f"{_NME} 3.92 without distillation, 3.83 trained on without teachers, 3.81 by KD-Loss, 3.69 after the last "
+        "run; teachers 3.62 (tough) and 4.70 (tolerant) (docs/results/300w-128.md)",
     ),
     "gpu": Recipe(
         about="one accelerator, bfloat16; 224 px, heatmap networks from ImageNet weights, long schedules with EMA",
@@ -157,8 +147,8 @@ KD_LOSS = {
             "student": {"epochs": 60, "learning_rate": 4e-4, "warmup_epochs": 1.0},
         },
         record="kdloss reproduce --dataset 300w --data RAW/300w --recipe gpu: its teachers and its student without "
-        "distillation alone, in 53, 15 and 63 epochs, 6 minutes of training on an NVIDIA H200 on 2026-11-27; NME 3.18 "
-        "without distillation; teachers 3.09 (tough) and 3.22 (tolerant) (docs/results/300w-224.md)",
+        "distillation alone, in 53, 15 and 63 epochs, 6 minutes on an NVIDIA H200, 1811 training faces, 2026-11-27; "
+        f"{_NME} 3.18 without distillation; teachers 3.09 (tough) and 3.22 (tolerant) (docs/results/300w-224.md)",
     ),
     "paper": Recipe(
         about="the published settings: 224 px, gt box + 10 px stretched, L2, batch 70, from scratch; 600 epochs of new "
@@ -200,8 +190,9 @@ EFFICIENTFAN = {
         # No regressor as teacher: EfficientNet-B3 from scratch learns far too slowly on two cores.
         regressor={"student": {"arch": "mobilenetv2"}},
         record="kdloss reproduce --dataset 300w --data RAW/300w --system crossed --recipe cpu: two hours on two AMD "
-        "EPYC cores, on 2026-11-23; NME 7.12 without distillation, 6.90 by FA, 7.12 by PS, 6.85 by both, 7.09 by "
-        "KD-Loss, 7.10 by all three; teachers 5.89 (tough) and 6.01 (tolerant); regressor 8.29 without distillation, "
+        "EPYC cores, 1811 training faces, 2026-11-23; "
+        f"{_NME} 7.12 without distillation, 6.90 by FA, 7.12 by PS, 6.85 by both, 7.09 by KD-Loss, 7.10 by all three; "
+        "teachers 5.89 (tough) and 6.01 (tolerant); regressor 8.29 without distillation, "
         "7.58 by FA and PS, 7.54 by all three (docs/results/300w-crossed-cpu.md)",
     ),
     "gpu": Recipe(

@@ -20,13 +20,12 @@ from kdloss.files import write_whole
 from kdloss.machine import environment
 
 
-def write_chain_report(folder, system, name, recipe, prepared, trained, evaluations, baseline, table):
+def write_chain_report(folder, system, name, prepared, trained, evaluations, baseline, table):
     """Writes the report of a finished chain.
 
     Args:
         folder: of the chain (`pathlib.Path`).
-        system: name of the `System`.
-        name, recipe: of the `Recipe`, and itself.
+        system, name: of the `System` and of its `Recipe`.
         prepared: the `PreparedDataset`.
         trained: name of run -> (run, config, training results), from `kdloss.experiments.systems.run_chain`.
         evaluations: name of run -> `kdloss.evaluation.evaluation.Evaluation`, of the test split.
@@ -36,7 +35,7 @@ def write_chain_report(folder, system, name, recipe, prepared, trained, evaluati
     spec = dataset_spec(prepared.dataset)
     title, best = SYSTEMS[system].title, SYSTEMS[system].best
     comparisons = compare_with_controls(trained, evaluations)
-    facts = _facts(system, name, recipe, prepared, trained)
+    facts = _facts(system, name, prepared, trained)
     record = {
         "facts": facts,
         "protocol": evaluations[best].metrics["protocol"],
@@ -83,14 +82,14 @@ def compare_with_controls(trained, evaluations):
     ]
 
 
-def _facts(system, name, recipe, prepared, trained):
+def _facts(system, name, prepared, trained):
     machine, configs = environment(), [config for _, config, _ in trained.values()]
     hours = sum(results["seconds"] for _, _, results in trained.values()) / 3600
     chosen = "" if system == DEFAULT_SYSTEM else f" --system {system}"
     facts = {
         "command": f"python -m kdloss.reproduce --dataset {prepared.dataset}{chosen} --recipe {name}",
         "system": SYSTEMS[system].title,
-        "preset": f"{name}: {recipe.about}",  # its name in files since the first ones
+        "preset": f"{name}: {SYSTEMS[system].recipes[name].about}",  # its name in files since the first ones
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{machine['processor']}, {machine['cores']} cores",
         "accelerators": ", ".join(machine["accelerators"]) or "none",

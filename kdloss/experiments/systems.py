@@ -5,6 +5,7 @@ and patch-similarity (PS) distillation. ``crossed``: these, and each method on t
 has.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -42,12 +43,13 @@ class Run:
     control: str | None = None
     regressor: bool = False
 
-    def config(self, recipe, dataset, folder):
+    def config(self, recipe, dataset, folder, seed=0, most_epochs=None):
         """Its `TrainConfig` by a `Recipe`, where the chain lies in ``folder`` (`pathlib.Path`)."""
         changes = {name: str(folder / run / "best.keras") for name, run in self.teachers.items()}
         start = folder / self.start / "best.keras" if self.start else None
         how = {"distilled": self.distilled, "start": start, "regressor": self.regressor}
-        return recipe.config(self.kind, dataset, **how, method=self.method, **changes)
+        config = recipe.config(self.kind, dataset, **how, method=self.method, seed=seed, **changes)
+        return dataclasses.replace(config, epochs=min(config.epochs, most_epochs or config.epochs))
 
 
 @dataclass(frozen=True)
@@ -105,11 +107,11 @@ def efficientfan_runs(recipe, ablation=True):
         recipe: a `Recipe`.
         ablation: train the students by FA and by PS alone too.
     """
-    methods = ("fa", "ps", "fa-ps") if ablation else ("fa-ps",)
+    methods = ({"fa": "FA", "ps": "PS"} if ablation else {}) | {"fa-ps": "FA + PS"}
     return [
         Run("none", "heatmap student, no distillation", "student"),
         Run("teacher", "heatmap teacher", "tough"),
-        *(_student(method, method, {"feature_teacher": "teacher"}) for method in methods),
+        *(_student(method, method, title, {"feature_teacher": "teacher"}) for method, title in methods.items()),
     ]
 
 
@@ -125,34 +127,26 @@ def crossed_runs(recipe, ablation=True):
         ablation: see `efficientfan_runs`.
     """
     points, features = {"tough": "teacher", "tolerant": "tolerant"}, {"feature_teacher": "teacher"}
+    both = ("kd-loss+fa-ps", "KD-Loss + FA + PS", points | features)
     runs = [
         *efficientfan_runs(recipe, ablation),
         Run("tolerant", "tolerant heatmap teacher", "tolerant", start="teacher" if recipe.warm else None),
-        _student("kd-loss", "kd-loss", points),
-        _student("kd-loss+fa-ps", "kd-loss+fa-ps", points | features),
+        _student("kd-loss", "kd-loss", "KD-Loss", points),
+        _student("kd-loss+fa-ps", *both),
         Run("regressor-none", "regressor, no distillation", "student", regressor=True),
-        _student("regressor-fa-ps", "fa-ps", features, regressor=True),
-        _student("regressor-kd-loss+fa-ps", "kd-loss+fa-ps", points | features, regressor=True),
+        _student("regressor-fa-ps", "fa-ps", "FA + PS", features, regressor=True),
+        _student("regressor-kd-loss+fa-ps", *both, regressor=True),
     ]
     if "teacher" in recipe.regressor:
-        by_regressor = {"feature_teacher": "regressor-teacher"}
+        name, teacher = "regressor-fa-ps-regressor", {"feature_teacher": "regressor-teacher"}
         runs.append(Run("regressor-teacher", "regressor as teacher", "tough", regressor=True))
-        runs.append(_student("regressor-fa-ps-regressor", "fa-ps", by_regressor, regressor=True, of=" of a regressor"))
+        runs.append(_student(name, "fa-ps", "FA + PS of a regressor", teacher, regressor=True))
     return runs
 
 
-_METHOD_TITLES = {
-    "kd-loss": "KD-Loss",
-    "fa": "FA",
-    "ps": "PS",
-    "fa-ps": "FA + PS",
-    "kd-loss+fa-ps": "KD-Loss + FA + PS",
-}
-
-
-def _student(name, method, teachers, regressor=False, of=""):
-    """A student from scratch; ``of``: what its title says of the teacher."""
-    title = f"{'regressor' if regressor else 'heatmap student'}, {_METHOD_TITLES[method]}{of}"
+def _student(name, method, title, teachers, regressor=False):
+    """A student from scratch; ``title``: of its method."""
+    title = f"{'regressor' if regressor else 'heatmap student'}, {title}"
     control = "regressor-none" if regressor else "none"
     return Run(name, title, "student", method, teachers, distilled=True, control=control, regressor=regressor)
 
@@ -165,15 +159,13 @@ SYSTEMS = {
 DEFAULT_SYSTEM = "kd-loss"
 
 
-def run_chain(runs, recipe, prepared, folder, announce=print, deadline=None):
-    """Trains every run that is not finished yet, and resumes one that was cut off.
+def run_chain(plan, prepared, folder, deadline=None):
+    """Trains every run that is not finished yet, and resumes one that was cut off. Prints a line before each run.
 
     Args:
-        runs: `Run`\\ s of a `System`.
-        recipe: a `Recipe`.
+        plan: pairs of a `Run` of a `System` and its `TrainConfig`, in order.
         prepared: the `PreparedDataset`.
         folder: of the chain (`pathlib.Path`), with a folder for each run.
-        announce: called with one line before each run.
         deadline: a `kdloss.training.state.Deadline`: work stops before it, and the same call goes on.
 
     Returns:
@@ -185,10 +177,10 @@ def run_chain(runs, recipe, prepared, folder, announce=print, deadline=None):
     from kdloss.training.fit import train
 
     done, worked, deadline = {}, False, deadline or Deadline()
-    for number, run in enumerate(runs, start=1):
-        config, place = run.config(recipe, prepared.dataset, folder), folder / run.name
+    for number, (run, config) in enumerate(plan, start=1):
+        place = folder / run.name
         state = "done before" if finished(place) else f"{config.arch}, {config.epochs} epochs"
-        announce(f"[{number}/{len(runs)}] {run.title}: {state}")
+        print(f"[{number}/{len(plan)}] {run.title}: {state}")
         if not finished(place):
             # Each call trains an epoch at least, however short its time; it begins no second run late.
             if worked and not deadline.leaves(0):

@@ -214,4 +214,4 @@ def test_where_each_system_is_kept(data, tmp_path, monkeypatch, capsys):
         assert reproduce.main(["--recipe", "smoke", *flags]) == 0
         assert f"report: {tmp_path / 'runs' / name / 'report.html'}" in capsys.readouterr().out
         system = flags[1] if "--system" in flags else DEFAULT_SYSTEM
-        assert (asked[-1][0], asked[-1][5]) == (system, tmp_path / "runs" / name)
+        assert (asked[-1][0], asked[-1][4]) == (system, tmp_path / "runs" / name)

@@ -53,9 +53,9 @@ def test_every_recipe_is_a_chain_in_order(system, name, tmp_path):
     for number, run in enumerate(runs):
         before = names[:number]
         assert {*run.teachers.values(), run.start, run.control} <= {None, *before}
-        config = run.config(chosen.adapted(seed=3), "300w", tmp_path)
+        config = run.config(chosen, "300w", tmp_path, seed=3)
         cut_short = dataclasses.replace(config, epochs=min(3, config.epochs))
-        assert run.config(chosen.adapted(seed=3, epochs=3), "300w", tmp_path) == cut_short
+        assert run.config(chosen, "300w", tmp_path, 3, most_epochs=3) == cut_short
         assert config.arch in architecture_names()
         assert (config.seed, config.kind, config.method) == (3, run.kind, run.method)
         taught = {field: path for field in TEACHERS if (path := getattr(config, field))}
