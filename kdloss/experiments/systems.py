@@ -69,7 +69,7 @@ class System:
     best: str
 
 
-def kd_loss_runs(recipe, ablation=True):
+def kd_loss_runs(recipe, ablation):
     """The runs of the KD-Loss paper; the student with both teachers comes last, but for the recipe's last run.
 
     Args:
@@ -100,7 +100,7 @@ def kd_loss_runs(recipe, ablation=True):
     return runs
 
 
-def efficientfan_runs(recipe, ablation=True):
+def efficientfan_runs(recipe, ablation):
     """A heatmap teacher, a student without it, and students that follow its feature maps, all from scratch.
 
     Args:
@@ -115,7 +115,7 @@ def efficientfan_runs(recipe, ablation=True):
     ]
 
 
-def crossed_runs(recipe, ablation=True):
+def crossed_runs(recipe, ablation):
     """`efficientfan_runs`, KD-Loss on the heatmap student, and both methods on a regressor.
 
     The regressor learns from the heatmap teachers: by FA and PS from their maps of the same sides, by KD-Loss from

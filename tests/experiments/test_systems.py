@@ -10,17 +10,31 @@ from kdloss.experiments.recipes import EFFICIENTFAN, KD_LOSS, RECIPES, recipe
 from kdloss.experiments.systems import CONTINUED, SYSTEMS
 from kdloss.models import architecture_names, predicts_heatmaps
 
-KD_LOSS_RUNS = ["none", "tough", "tolerant", CONTINUED, "kd-tough", "kd-tolerant", "kd-both", "finished"]
-FAN_RUNS = ["none", "teacher", "fa", "ps", "fa-ps"]
-CROSSED_RUNS = [
-    *FAN_RUNS,
-    *("tolerant", "kd-loss", "kd-loss+fa-ps"),
-    *("regressor-none", "regressor-fa-ps", "regressor-kd-loss+fa-ps"),
-    *("regressor-teacher", "regressor-fa-ps-regressor"),
-]
-# Where the recipe has a regressor as teacher.
-BY_REGRESSOR = {"regressor-teacher", "regressor-fa-ps-regressor"}
-CHAINS = {"kd-loss": KD_LOSS_RUNS, "efficientfan": FAN_RUNS, "crossed": CROSSED_RUNS}
+POINTS, FEATURES = {"tough": "teacher", "tolerant": "tolerant"}, {"feature_teacher": "teacher"}
+# Run: where it starts if the recipe is warm, what it is compared with, its teachers.
+KD_LOSS_CHAIN = {
+    "none": (None, None, {}),
+    "tough": (None, None, {}),
+    "tolerant": ("tough", None, {}),
+    CONTINUED: ("none", None, {}),
+    "kd-tough": ("none", CONTINUED, {"tough": "tough"}),
+    "kd-tolerant": ("none", CONTINUED, {"tolerant": "tolerant"}),
+    "kd-both": ("none", CONTINUED, {"tough": "tough", "tolerant": "tolerant"}),
+    "finished": ("kd-both", None, {}),
+}
+FAN_CHAIN = {"none": (None, None, {}), "teacher": (None, None, {})}
+FAN_CHAIN |= dict.fromkeys(("fa", "ps", "fa-ps"), (None, "none", FEATURES))
+CROSSED_CHAIN = FAN_CHAIN | {
+    "tolerant": ("teacher", None, {}),
+    "kd-loss": (None, "none", POINTS),
+    "kd-loss+fa-ps": (None, "none", POINTS | FEATURES),
+    "regressor-none": (None, None, {}),
+    "regressor-fa-ps": (None, "regressor-none", FEATURES),
+    "regressor-kd-loss+fa-ps": (None, "regressor-none", POINTS | FEATURES),
+    "regressor-teacher": (None, None, {}),
+    "regressor-fa-ps-regressor": (None, "regressor-none", {"feature_teacher": "regressor-teacher"}),
+}
+CHAINS = {"kd-loss": KD_LOSS_CHAIN, "efficientfan": FAN_CHAIN, "crossed": CROSSED_CHAIN}
 # Runs without which the table has holes, but the chain still holds.
 ABLATION = {CONTINUED, "kd-tough", "kd-tolerant", "fa", "ps"}
 TEACHERS = ("tough", "tolerant", "feature_teacher")
@@ -32,73 +46,41 @@ every_chain = pytest.mark.parametrize(
 )
 
 
-def runs_of(system, name, ablation=True):
-    chosen = SYSTEMS[system].recipes[name]
-    return SYSTEMS[system].runs(chosen, ablation), chosen
-
-
 @every_chain
-def test_every_recipe_is_a_chain_in_order(system, name, tmp_path):
-    runs, chosen = runs_of(system, name)
+@pytest.mark.parametrize("ablation", [True, False], ids=["ablation", "short"])
+def test_every_recipe_is_a_chain_in_order(system, name, ablation, tmp_path):
+    chosen, chain = SYSTEMS[system].recipes[name], CHAINS[system]
+    runs = SYSTEMS[system].runs(chosen, ablation)
     names = [run.name for run in runs]
-    absent = set() if chosen.warm else {CONTINUED}
+    absent = set() if ablation else set(ABLATION)
+    absent |= set() if chosen.warm else {CONTINUED}
     absent |= set() if chosen.finish else {"finished"}
-    absent |= set() if "teacher" in (chosen.regressor or {}) else BY_REGRESSOR
-    assert names == [run for run in CHAINS[system] if run not in absent]
-    assert [run.name for run in runs_of(system, name, ablation=False)[0]] == [
-        run for run in names if run not in ABLATION
-    ]
+    absent |= set() if "teacher" in (chosen.regressor or {}) else {"regressor-teacher", "regressor-fa-ps-regressor"}
+    assert names == [run for run in chain if run not in absent]
     assert len({run.title for run in runs}) == len(runs)
     assert SYSTEMS[system].best in names
     for number, run in enumerate(runs):
-        before = names[:number]
-        assert {*run.teachers.values(), run.start, run.control} <= {None, *before}
+        start, control, teachers = chain[run.name]
+        control = "none" if control in absent else control
+        assert (run.start, run.control, run.teachers) == (start if chosen.warm else None, control, teachers)
+        assert {*run.teachers.values(), run.start, run.control} <= {None, *names[:number]}
         config = run.config(chosen, "300w", tmp_path, seed=3)
         cut_short = dataclasses.replace(config, epochs=min(3, config.epochs))
         assert run.config(chosen, "300w", tmp_path, 3, most_epochs=3) == cut_short
         assert config.arch in architecture_names()
+        assert predicts_heatmaps(config.arch) or config.heatmap_loss == "none"
+        assert system == "kd-loss" or predicts_heatmaps(config.arch) is not run.name.startswith("regressor-")
         assert (config.seed, config.kind, config.method) == (3, run.kind, run.method)
         taught = {field: path for field in TEACHERS if (path := getattr(config, field))}
-        assert taught == {field: str(tmp_path / name / "best.keras") for field, name in run.teachers.items()}
+        assert taught == {field: str(tmp_path / name / "best.keras") for field, name in teachers.items()}
         first = {"none", "imagenet"} | (set() if config.kind in ("tough", "tolerant") else {"imagenet-lite0"})
         assert config.weights in ({str(tmp_path / run.start / "best.keras")} if run.start else first)
-        # A student of a teacher is compared with one that has none, and nothing else is.
-        assert (run.control is None) == (run.method == "none")
-
-
-def test_what_starts_from_what_and_is_compared_with_what():
-    def fields(field, system, name, ablation=True):
-        return {run.name: value for run in runs_of(system, name, ablation)[0] if (value := getattr(run, field))}
-
-    students = dict.fromkeys((CONTINUED, "kd-tough", "kd-tolerant", "kd-both"), "none")
-    assert fields("start", "kd-loss", "cpu") == students | {"tolerant": "tough"}
-    assert fields("start", "kd-loss", "cpu-long") == students | {"tolerant": "tough", "finished": "kd-both"}
-    assert fields("start", "kd-loss", "paper") == fields("start", "efficientfan", "cpu") == {}
-    assert fields("start", "crossed", "cpu") == {"tolerant": "teacher"}
-    assert set(fields("control", "kd-loss", "cpu").values()) == {CONTINUED}
-    assert set(fields("control", "kd-loss", "cpu", ablation=False).values()) == {"none"}
-    assert set(fields("control", "kd-loss", "paper").values()) == {"none"}
-    for name, control in fields("control", "crossed", "cpu").items():
-        assert control == ("regressor-none" if name.startswith("regressor-") else "none")
-
-
-@pytest.mark.parametrize("name", EFFICIENTFAN)
-def test_which_network_teaches_which(name, tmp_path):
-    runs, chosen = runs_of("crossed", name)
-    for run in runs:
-        config, is_regressor = run.config(chosen, "300w", tmp_path), run.name.startswith("regressor-")
-        assert predicts_heatmaps(config.arch) is not is_regressor
-        assert (config.heatmap_loss == "none") is is_regressor
-        expected = {"tough": "teacher", "tolerant": "tolerant"} if config.by_points else {}
-        if config.by_features:
-            by_regressor = run.name == "regressor-fa-ps-regressor"
-            expected["feature_teacher"] = "regressor-teacher" if by_regressor else "teacher"
-        assert run.teachers == expected
 
 
 @every_chain
 def test_rows_of_a_recipe_compare_like_with_like(system, name, tmp_path):
-    runs, chosen = runs_of(system, name)
+    chosen = SYSTEMS[system].recipes[name]
+    runs = SYSTEMS[system].runs(chosen, True)
     configs = {run.name: run.config(chosen, "300w", tmp_path) for run in runs}
     # Teachers see the student's views; the last run has no teacher and is compared with none.
     assert len({(config.image_size, config.box) for name, config in configs.items() if name != "finished"}) == 1
