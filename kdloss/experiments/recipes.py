@@ -14,22 +14,22 @@ from kdloss.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of a chain. All but ``about`` and ``record`` are fields of `TrainConfig`.
+    """Settings of a chain: fields of `TrainConfig`, by the runs that have them.
 
     Args:
         about: one line for reports.
-        common: of every run.
-        teacher: of both teachers.
-        student: of every student.
-        distilled: besides, of students with teachers, and of their control without.
-        warm: kind (``tolerant``, ``student``) -> of runs that start from another run, or None: every run starts
-            from scratch. The tolerant teacher starts from the tough one and distilled students from the student without
+        common: every run.
+        teacher: both teachers.
+        student: every student.
+        distilled: students with teachers, and their control without.
+        warm: kind (``tolerant``, ``student``) -> its runs that start from another run; None: every run starts from
+            scratch. The tolerant teacher starts from the tough one and distilled students from the student without
             teachers, as the authors did in development. A control without teachers is then trained on for the same
             epochs, so that the rows compare like with like.
-        finish: of a last run, which trains the student with both teachers on without them, such as at a larger size
-            than teachers and comparisons can afford; None: there is none.
-        regressor: ``student``, and ``teacher`` where one is trained -> of a regressor that takes the place of the
-            system's own heatmap network; None in systems of regressors.
+        finish: a last run, which trains the student with both teachers on without them, such as at a larger size than
+            teachers and comparisons can afford; None: there is none.
+        regressor: ``student``, and ``teacher`` where one is trained -> a regressor that takes the place of the system's
+            own heatmap network; None in systems of regressors.
         record: the command that was run on real faces, what it took, and what came of it.
     """
 

@@ -44,10 +44,6 @@ print(json.dumps(found))
 LINES = {
     # Flags before data, teachers and all else.
     "train_teacher --epochs 0": "--epochs 0: expected 1 at least",
-    "train_teacher --seed -1": "--seed -1: expected 0 at least",
-    "train_teacher --batch-size 0": "--batch-size 0: expected 1 at least",
-    "train_teacher --learning-rate -1": "--learning-rate -1.0: expected a number above 0",
-    "train_teacher --ema 1": "--ema 1.0: expected 0",
     "train_teacher --box eyes": "--box eyes",
     "train_teacher --arch resnet": "unknown architecture 'resnet'",
     "train_teacher --arch tiny --image-size 33": "image size is 33: expected an even number",
@@ -62,14 +58,10 @@ LINES = {
     "train_teacher --kind tolerant --variance 0.9 --shape a.npz": "give one of the two",
     "train_teacher --resume": "--resume: which run? name its folder with --out",
     "train_teacher --recipe huge": "--recipe: invalid choice: 'huge'",
-    "train_teacher --epochs many": "--epochs: invalid int value",
     "train_teacher --distribute nowhere": "--distribute nowhere: expected devices, or HOST:PORT",
-    "train_student --epochs 0": "--epochs 0: expected 1 at least",
-    "train_student --method dance": "--method: invalid choice: 'dance'",
     "train_student --method none --unit pixel": "--unit belongs to --method kd-loss",
     "train_student --method fa --ps-weight 1": "--ps-weight belongs to --method ps",
     "train_student --method none --tough a": "--method none: learns no teacher's points",
-    "train_student --method fa --tough a --feature-teacher a": "--method fa: learns no teacher's points",
     "train_student --method fa --arch tiny --image-size 48": "--image-size 48: expected a multiple of 32",
     "reproduce --epochs 0": "--epochs 0: expected 1 at least",
     "reproduce --minutes 0": "--minutes 0.0: expected a number above 0",
@@ -87,7 +79,6 @@ LINES = {
     "prepare dance": "invalid choice: 'dance'",
     # Data.
     "train_teacher --data nix": "--data nix: no such folder: give a prepared or an official 300w folder",
-    "train_student --data nix": "--data nix: no such folder: give a prepared or an official 300w folder",
     "train_student --tough nix --dataset wflw": "no prepared wflw faces there: run make demo",
     "train_student --dataset wflw": "python -m data_prep wflw --source RAW --out",
     "train_teacher --data empty": "empty: ",
