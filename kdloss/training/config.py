@@ -166,12 +166,12 @@ class TrainConfig:
 
     @property
     def teachers(self):
-        """kind -> checkpoint of the teachers whose points this run distils."""
+        """Kind -> checkpoint of the teachers whose points this run distils."""
         return {kind: path for kind in ("tough", "tolerant") if (path := getattr(self, kind))}
 
     @property
     def teacher_paths(self):
-        """The same of all teachers; the teacher of feature maps is ``feature-teacher``."""
+        """Name -> checkpoint of all teachers; the teacher of feature maps is ``feature-teacher``."""
         return self.teachers | ({"feature-teacher": self.feature_teacher} if self.by_features else {})
 
     @property
