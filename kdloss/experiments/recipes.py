@@ -92,7 +92,7 @@ KD_LOSS = {
         teacher={"arch": "mobilenetv2", "epochs": 12},
         student={"arch": "mobilenetv2-0.75", "epochs": 20},
         distilled={"teacher_views": 3, "kd_preset": "dev2020"},
-        warm=dict.fromkeys(("tolerant", "student"), {"epochs": 3, "learning_rate": 5e-4, "warmup_epochs": 0.5}),
+        warm={kind: {"epochs": 3, "learning_rate": 5e-4, "warmup_epochs": 0.5} for kind in ("tolerant", "student")},
     ),
     "cpu": Recipe(
         about="two cores, minutes on 1800 faces; 96 px, heatmap networks on the encoder of EfficientNet-Lite0, whose "
