@@ -44,17 +44,17 @@ def workplace(tmp_path, monkeypatch):
 def test_what_it_writes_and_prints(form, precision, file, most, run, student, faces, workplace, capsys):
     words = ["--checkpoint", str(run), "--format", form, "--precision", precision]
     assert export.main(words + ["--data", str(faces.path)] * (precision == "int8")) == 0
-    assert [path.name for path in workplace.iterdir()] == [file]
+    assert [path.name for path in (workplace / "runs" / "exported").iterdir()] == [file]
     wrote, points = capsys.readouterr().out.splitlines()
-    assert wrote.startswith(f"wrote {file}: ")
+    assert wrote.startswith(f"wrote runs/exported/{file}: ")
     mean, largest, count, which = DIFFERENCE.fullmatch(points).groups()
     assert float(mean) <= float(largest) < most
     assert (int(count), which) == ((9, "300w training") if precision == "int8" else (16, "rendered"))
-    images = np.asarray(faces.faces[:4][:, :SIZE, :SIZE])
-    found, _ = READ[form](file, images)
+    images, made = np.asarray(faces.faces[:4][:, :SIZE, :SIZE]), f"runs/exported/{file}"
+    found, _ = READ[form](made, images)
     expected = student[0].predict_on_batch(images.astype("float32"))
     assert SIZE * np.abs(found - expected).max() < 2 * most
-    card = read_metadata(file)
+    card = read_metadata(made)
     assert card.pop("source_sha256") == pretrained.describe(run / "best.keras")["sha256"]
     assert (card["export"]["format"], card.pop("export")["precision"]) == (form, precision)
     assert card.pop("calibrated_on", None) == (faces.manifest["content"] if precision == "int8" else None)
@@ -82,7 +82,7 @@ def test_a_command_that_is_repeated_leaves_what_it_made(run, workplace, capsys):
         ({"--format": "savedmodel", "--precision": "int8"}, "--precision int8: --format savedmodel knows fp32 alone"),
         ({"--out": "a.bin"}, "--out a.bin: expected a name that ends in .onnx"),
         ({"--out": "there.onnx"}, "there.onnx: exists already: remove it, or give another --out"),
-        ({}, "student-fp32.onnx: exists already"),
+        ({}, "runs/exported/student-fp32.onnx: exists already"),
         ({"--checkpoint": "absent"}, "absent: no such checkpoint"),
         ({"--checkpoint": "there.onnx"}, "there.onnx: expected a .keras checkpoint"),
         ({"--precision": "int8"}, "data/300w: no prepared 300w faces there"),
@@ -91,17 +91,16 @@ def test_a_command_that_is_repeated_leaves_what_it_made(run, workplace, capsys):
     ],
 )
 def test_refused(changes, message, run, workplace, capsys):
-    for name in ("there.onnx", "student-fp32.onnx"):
+    (workplace / "runs" / "exported").mkdir(parents=True)
+    for name in ("there.onnx", "runs/exported/student-fp32.onnx"):
         Path(name).write_text("mine")
     options = {"--checkpoint": str(run), "--format": "onnx"} | changes
     assert export.main([word for option in options.items() for word in option]) == 2
     errors = capsys.readouterr().err
     assert errors.startswith(f"error: {message}")
     assert errors.count("\n") == 1
-    assert {path.name: path.read_text() for path in workplace.iterdir()} == {
-        "there.onnx": "mine",
-        "student-fp32.onnx": "mine",
-    }
+    found = {path.name: path.read_text() for path in workplace.rglob("*.*")}
+    assert found == {"there.onnx": "mine", "student-fp32.onnx": "mine"}
 
 
 def test_a_failure_leaves_nothing(run, workplace, monkeypatch):
@@ -109,5 +108,6 @@ def test_a_failure_leaves_nothing(run, workplace, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("kdloss.deploy.onnx.halved", fails)
-    assert export.main(["--checkpoint", str(run), "--format", "onnx", "--precision", "fp16"]) == 130
+    words = ["--checkpoint", str(run), "--format", "onnx", "--precision", "fp16", "--out", "student.onnx"]
+    assert export.main(words) == 130
     assert not list(workplace.iterdir())
