@@ -22,8 +22,8 @@ data/%/manifest.json: | $(INSTALLED)
 	$(BIN)/python -m data_prep $* --source data/raw/synthetic-$* --out data/$*
 
 demo: $(INSTALLED) data/300w/manifest.json data/cofw/manifest.json
-	$(BIN)/python -m kdloss.reproduce --dataset cofw --preset smoke --no-ablation
-	$(BIN)/python -m kdloss.reproduce --dataset 300w --preset smoke --no-ablation
+	$(BIN)/python -m kdloss.reproduce --dataset cofw --recipe smoke --no-ablation
+	$(BIN)/python -m kdloss.reproduce --dataset 300w --recipe smoke --no-ablation
 
 # One process a core, each on one thread: small networks gain little from a second.
 ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1
@@ -88,7 +88,7 @@ $(MINIATURE)/runs/reproduce-300w-smoke/report.html: $(wildcard asm/*.py data_pre
 	$(BIN)/python -m data_prep synthetic --layout 300w --count 120 --test-count 40 --seed 0 --out $(MINIATURE)/raw
 	$(BIN)/python -m data_prep 300w --source $(MINIATURE)/raw --out $(MINIATURE)/data/300w
 	KDLOSS_RUNS=$(MINIATURE)/runs $(BIN)/python -m kdloss.reproduce --dataset 300w --data $(MINIATURE)/data/300w \
-	  --preset smoke --no-ablation --epochs 2
+	  --recipe smoke --no-ablation --epochs 2
 
 notebooks: $(MINIATURE)/runs/reproduce-300w-smoke/report.html
 	KDLOSS_DATA=$(CURDIR)/$(MINIATURE)/data KDLOSS_RUNS=$(CURDIR)/$(MINIATURE)/runs $(ONE_THREAD) \

@@ -13,6 +13,7 @@ import numpy as np
 
 from asm.shape_model import ShapeModel
 from kdloss.errors import UserError, exits_on_user_error
+from kdloss.experiments.flags import add_out_flag
 from kdloss.files import read_npy, replacing
 
 # Shapes of a prepared folder are in units of a crop whose side is this many times the longer side of the landmark box.
@@ -118,17 +119,19 @@ def _parser():
 
     fit = verbs.add_parser("fit", help="fit a model to training shapes")
     fit.set_defaults(run=_fit)
-    fit.add_argument("--data", required=True, help="prepared folder (its train split), or a .npy of points (n, N, 2)")
+    shapes = fit.add_mutually_exclusive_group(required=True)
+    shapes.add_argument("--data", metavar="FOLDER", help="prepared folder: the shapes of its training faces")
+    shapes.add_argument("--points", dest="data", metavar="FILE", help=".npy of points (n, N, 2)")
     kept = fit.add_mutually_exclusive_group()
     kept.add_argument("--variance", type=float, help="share of the variance to keep, in (0, 1] (default 0.90)")
     kept.add_argument("--modes", type=int, help="number of modes to keep, instead of a share")
     fit.add_argument("--align", action="store_true", help="align the shapes first (the paper does not)")
-    fit.add_argument("--out", required=True, help="the .npz to write")
+    add_out_flag(fit, "the .npz to write", required=True)
 
     plot = verbs.add_parser("plot", help="draw the modes of a model")
     plot.set_defaults(run=_plot)
     plot.add_argument("model", help="a .npz that fit wrote")
-    plot.add_argument("--out", required=True, help="picture of the modes: .png, .svg or .pdf")
+    add_out_flag(plot, "picture of the modes: .png, .svg or .pdf", required=True)
     plot.add_argument("--rows", type=int, default=4, help="how many modes to draw (default 4)")
     plot.add_argument("--curve", help="also draw the share of variance over the number of modes into this file")
 
@@ -137,7 +140,7 @@ def _parser():
     soften.add_argument("model", help="a .npz that fit wrote")
     soften.add_argument("--points", required=True, help=".npy of points (..., N, 2), in the model's unit")
     soften.add_argument("--limit", type=float, default=3.0, help="standard deviations allowed a mode (default 3)")
-    soften.add_argument("--out", required=True, help="the .npy to write")
+    add_out_flag(soften, "the .npy to write", required=True)
     return parser
 
 

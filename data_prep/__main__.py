@@ -14,6 +14,7 @@ from data_prep.archives import unpack
 from data_prep.check import check_prepared
 from data_prep.prepare import READERS, prepare, print_progress
 from kdloss.errors import ConfigError, exits_on_user_error
+from kdloss.experiments.flags import add_out_flag
 
 LAYOUTS = ("300w", "cofw", "wflw")
 
@@ -25,7 +26,7 @@ def parser():
     for name in READERS:
         command = commands.add_parser(name, help=f"prepare a {name} data set")
         command.add_argument("--source", required=True, help="folder of the raw data set")
-        command.add_argument("--out", required=True, help="prepared folder to make")
+        add_out_flag(command, "prepared folder to make", required=True)
         command.add_argument("--size", type=int, default=256, help="side of the stored crops, pixels (256)")
         command.add_argument(
             "--crop-scale", type=float, default=2.0, help="side of a crop over the longer side of its landmarks (2.0)"
@@ -42,10 +43,10 @@ def parser():
     synthetic.add_argument("--count", type=int, required=True, help="training faces")
     synthetic.add_argument("--test-count", type=int, help="test faces (a quarter of --count)")
     synthetic.add_argument("--seed", type=int, default=0)
-    synthetic.add_argument("--out", required=True, help="folder to make")
+    add_out_flag(synthetic, "folder to make", required=True)
     unpacked = commands.add_parser("unpack", help="unpack archives of a data set into a new folder, and nowhere else")
     unpacked.add_argument("archives", nargs="+", metavar="ARCHIVE", help=".zip, .tar, .tar.gz or .tgz")
-    unpacked.add_argument("--out", required=True, help="folder to make")
+    add_out_flag(unpacked, "folder to make", required=True)
     unpacked.add_argument("--most-gb", type=float, default=100.0, help="largest size together, unpacked, in GB (100)")
     return top
 

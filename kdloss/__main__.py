@@ -15,9 +15,11 @@ VERBS = {
     "predict": ("kdloss.predict", "faces and landmarks of photographs, videos and camera pictures"),
     "serve": ("kdloss.serve", "landmarks in the browser, of photographs and the camera"),
     "export": ("kdloss.export", "a trained network as a file for LiteRT, ONNX or TensorFlow"),
-    "calibrate": ("kdloss.calibrate", "a network's confidence in its points, or a detector's face boxes"),
+    "calibrate": ("kdloss.calibrate", "how sure a network is of its points, and how a detector frames faces"),
     "reproduce": ("kdloss.reproduce", "the whole chain, from faces to a report"),
 }
+# Old verb -> the words that took its place. They work for one release.
+OLD_VERBS = {"confidence": ("calibrate", "confidence")}
 
 
 @exits_on_user_error
@@ -29,7 +31,11 @@ def main(argv=None):
         print("usage: kdloss VERB ...  (kdloss VERB --help tells more)\n")
         print("\n".join(f"  {verb:<{width}}  {about}" for verb, (_, about) in VERBS.items()))
         return 0
-    verb, *rest = ["calibrate", *words] if words[0] == "confidence" else words  # the old name, for one release
+    if words[0] in OLD_VERBS:
+        new = OLD_VERBS[words[0]]
+        print(f"kdloss {words[0]} is now kdloss {' '.join(new)}", file=sys.stderr)
+        words[:1] = new
+    verb, *rest = words
     if verb not in VERBS:
         print(f"error: kdloss {verb}: no such verb: expected one of {', '.join(VERBS)}", file=sys.stderr)
         return 2

@@ -24,11 +24,11 @@ import time
 from pathlib import Path
 
 from data_prep.find import find_prepared
-from kdloss.data.datasets import DATASETS
 from kdloss.deploy.runtimes import RUNTIMES, USUAL, not_installed
 from kdloss.errors import ConfigError, exits_on_user_error
 from kdloss.evaluation.evaluation import check_checkpoint
 from kdloss.evaluation.tables import json_table, text_table
+from kdloss.experiments.flags import add_checkpoint_flag, add_data_flags
 from kdloss.files import require_place, write_whole
 from kdloss.machine import environment, keras_backend, usable_cores
 from kdloss.models.locate import EXPORTED, checkpoint_path
@@ -136,24 +136,22 @@ def _parser():
     costs.add_argument("--arch", nargs="+", help=f"of random weights, or all (default: {' '.join(ARCHITECTURES)})")
     costs.add_argument("--points", type=int, default=68, help="of --arch")
     costs.add_argument("--image-size", type=int, nargs="+", default=[224], help="of --arch: sides in pixels")
-    kinds = "run folders, shipped names, .keras, .tflite and .onnx files"
-    costs.add_argument("--checkpoint", nargs="+", default=[], help=f"trained networks: {kinds}")
+    add_checkpoint_flag(costs, "trained networks", default=[], several=True)
     usual = f"default: those of {', '.join(USUAL)} that are installed"
     costs.add_argument("--runtime", nargs="+", choices=list(RUNTIMES), help=usual)
     costs.add_argument("--images", type=int, default=10, help="run at batch 1, in a round")
     costs.add_argument("--batch-size", type=int, default=16, help="of the throughput")
     costs.add_argument("--processes", type=int, default=3, help="for the peak memory of each file; 0: not measured")
     costs.add_argument("--plot", type=Path, metavar="FILE.png", help="accuracy against latency")
-    costs.add_argument("--dataset", choices=DATASETS, help="measures the accuracy of --checkpoint on its faces")
+    add_data_flags(costs, about="whose faces the accuracy of --checkpoint is measured on")
 
     folder = commands.add_parser("predict", help="faces a second over a folder, beside a loop over model.predict")
     folder.set_defaults(run=_predict, runtime=["keras", "litert", "litert-int8"], plot=None)
-    folder.add_argument("--checkpoint", default=MODEL, help="run folder, .keras file, or (default) %(default)s")
+    add_checkpoint_flag(folder, "network that reads the faces", default=MODEL)
     folder.add_argument("--faces", type=int, help="how many (default: all of the split)")
-    folder.add_argument("--dataset", choices=DATASETS, required=True, help="whose faces are written as photographs")
+    add_data_flags(folder, about="whose faces are written as photographs", required=True)
 
     for one in (costs, folder):
-        one.add_argument("--data", metavar="FOLDER", help="prepared or official folder of --dataset")
         one.add_argument("--split", choices=("val", "test"), default="test", help="of --dataset")
         one.add_argument("--threads", nargs="+", default=["1", "all"], help="numbers, or all (default: 1 all)")
         one.add_argument("--rounds", type=int, default=7, help="5 at least, to see the spread (default: %(default)s)")

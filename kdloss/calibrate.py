@@ -20,10 +20,10 @@ from pathlib import Path
 
 from data_prep.find import check_data, find_prepared
 from kdloss import pretrained
-from kdloss.data.datasets import DATASETS
 from kdloss.data.geometry import BoxPolicy
 from kdloss.errors import ConfigError, exits_on_user_error
 from kdloss.evaluation.tables import json_table, reliability_table, text_table
+from kdloss.experiments.flags import add_checkpoint_flag, add_data_flags, add_out_flag
 from kdloss.files import require_place, write_whole
 from kdloss.inference.box_calibration import LANDMARK_BOX, calibrate, write_calibration
 from kdloss.inference.confidence import Confidence, store_confidence
@@ -116,9 +116,8 @@ def _parser():
 
     confidence = verbs.add_parser("confidence", help="how sure a network is of its points, and whether that is right")
     confidence.set_defaults(run=calibrate_confidence)
-    confidence.add_argument(
-        "--checkpoint", required=True, metavar="PATH_OR_NAME", help="run folder, .keras, .tflite, .onnx, shipped name"
-    )
+    add_data_flags(confidence, about="whose faces are measured", required=True)
+    add_checkpoint_flag(confidence, "network to measure", required=True)
     confidence.add_argument("--split", choices=("test", "val"), default="test", help="faces that show how good it is")
     confidence.add_argument("--json", type=Path, help="file for all numbers")
     confidence.add_argument("--plot", type=Path, metavar="PNG", help="file for the picture")
@@ -127,11 +126,8 @@ def _parser():
     boxes.set_defaults(run=calibrate_detector)
     boxes.add_argument("--detector", required=True, choices=list(DETECTORS))
     boxes.add_argument("--detector-model", metavar="FILE", help="file of a detector that needs one (yunet)")
-    boxes.add_argument("--out", type=Path, metavar="FILE", help="write the calibration to a JSON file")
-
-    for verb in (confidence, boxes):
-        verb.add_argument("--dataset", required=True, choices=list(DATASETS))
-        verb.add_argument("--data", help="prepared or official folder (default: KDLOSS_DATA/DATASET, data/DATASET)")
+    add_data_flags(boxes, about="whose training faces are measured", required=True)
+    add_out_flag(boxes, "JSON file for the calibration")
     return parser
 
 

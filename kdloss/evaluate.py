@@ -20,7 +20,6 @@ import numpy as np
 
 from data_prep.find import check_data, find_prepared
 from kdloss import pretrained
-from kdloss.data.datasets import DATASETS
 from kdloss.data.geometry import BoxPolicy
 from kdloss.errors import ConfigError, DataError, UserError, exits_on_user_error
 from kdloss.evaluation import detector_boxes
@@ -37,12 +36,13 @@ from kdloss.evaluation.predictions import SUFFIXES, holds_predictions, load_pred
 from kdloss.evaluation.protocol import MISSING
 from kdloss.evaluation.robustness import measure_robustness, robustness_lines
 from kdloss.evaluation.tables import Result, parts_table, results_table, text_table
+from kdloss.experiments.flags import add_checkpoint_flag, add_data_flags, add_out_flag
 from kdloss.files import require_place
 from kdloss.inference.detectors import DETECTORS, detector
 from kdloss.inference.prediction import predict_crops
 from kdloss.machine import environment, machine
 from kdloss.models.locate import checkpoint_path
-from kdloss.training.runs import find_checkpoint
+from kdloss.training.runs import find_checkpoint, runs_root
 
 DEFAULT_BOX = "gt:1.25"
 DETECTOR = "lbp"
@@ -105,7 +105,7 @@ def _check(args):
     models = models or [(None, find_checkpoint(args.dataset))]
     for _, path in models:
         _check_model(args, prepared, path)
-    require_place(args.out or ".")
+    require_place(args.out or runs_root())
     finder = detector(args.detector, model=args.detector_model) if args.detector else None
     return prepared or find_prepared(args.dataset, args.data), models, finder
 
@@ -234,7 +234,7 @@ def _robustness(args, prepared, finder, loaded):
 
 
 def _default_folder(args, loaded):
-    """In the run folder of the checkpoint if it lies in one, else below ``evaluation``.
+    """In the run folder of the checkpoint if it lies in one, else below ``runs/evaluation``.
 
     What changes the numbers is part of the name, so that no measurement replaces another.
     """
@@ -249,21 +249,16 @@ def _default_folder(args, loaded):
         words.append(str(args.box).replace(":", "-"))
     name = "-".join(word for word in words if word)
     run = loaded.run if loaded and not args.compare else None
-    return run / f"evaluation-{name}" if run else Path("evaluation") / name
+    return run / f"evaluation-{name}" if run else runs_root() / "evaluation" / name
 
 
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m kdloss.evaluate", description=__doc__.split("\n")[0])
     add = parser.add_argument
-    add("--dataset", required=True, choices=list(DATASETS))
-    add("--data", help="prepared or official folder (default: KDLOSS_DATA/DATASET, data/DATASET)")
+    add_data_flags(parser, about="whose faces are measured", required=True)
     source = parser.add_mutually_exclusive_group()
-    checkpoint_help = (
-        ".keras file, run folder, name of a shipped model, exported file, or a published student's .h5 (default: the "
-        "newest finished student)"
-    )
-    source.add_argument("--checkpoint", help=checkpoint_help)
-    source.add_argument("--predictions", help=".npz or .csv of any model's points, see docs/predictions.md")
+    add_checkpoint_flag(source, "network to measure (default: the newest finished student; a published .h5 works too)")
+    source.add_argument("--predictions", help=".npz or .csv of any model's points, see docs/evaluation.md")
     compare_help = "checkpoints and predictions files, measured on the same faces; the first is the reference"
     source.add_argument("--compare", nargs="+", metavar="[LABEL=]PATH", help=compare_help)
     box_help = "gt:SCALE, dataset:SCALE or paper (default: as the network was trained); predictions: as they were made"
@@ -287,7 +282,7 @@ def _parser():
     add("--robustness", type=int, nargs="?", const=200, metavar="FACES", help=robustness_help)
     add("--report", action="store_true", help="also report.html: tables, curves, faces, in one file")
     add("--batch-size", type=int, default=64)
-    add("--out", type=Path, help="folder for the results (default: in the run folder, or below evaluation/)")
+    add_out_flag(parser, "folder of the results (default: in the run folder, else below runs/evaluation/)")
     return parser
 
 

@@ -9,12 +9,10 @@ card, inside the file, describes the rest. The file is read back at once and com
 """
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 
 from data_prep.find import check_data, find_prepared
-from kdloss.data.datasets import DATASETS
 from kdloss.data.schemes import LandmarkScheme
 from kdloss.deploy.exported_files import PRECISIONS
 from kdloss.deploy.litert import export_litert
@@ -23,6 +21,7 @@ from kdloss.deploy.runtimes import not_installed
 from kdloss.deploy.savedmodel import export_savedmodel, read_savedmodel
 from kdloss.errors import CheckpointError, ConfigError, exits_on_user_error
 from kdloss.evaluation.evaluation import load_checkpoint, name_of
+from kdloss.experiments.flags import add_checkpoint_flag, add_data_flags, add_out_flag
 from kdloss.files import require_place
 from kdloss.inference.litert_reader import LiteRTModel
 from kdloss.inference.metadata import LITERT, ONNX, read_metadata
@@ -32,6 +31,7 @@ from kdloss.machine import keras_backend
 from kdloss.models.checkpoint import require_scheme
 from kdloss.models.locate import checkpoint_path
 from kdloss.pretrained import describe
+from kdloss.training.runs import runs_root
 
 # Format -> the suffix of its files, and its precisions.
 FORMATS = {"litert": (LITERT, PRECISIONS), "onnx": (ONNX, PRECISIONS), "savedmodel": ("", ("fp32",))}
@@ -55,7 +55,8 @@ def main(argv=None):
     if file.suffix != ".keras":
         raise CheckpointError(f"{file}: expected a .keras checkpoint, or a run folder: others are not exported")
     card = find_model(args.checkpoint).card | {"source_sha256": describe(file)["sha256"]}
-    out = args.out or Path(f"{name_of(args.checkpoint)[0]}-{args.precision if suffix else args.format}{suffix}")
+    name = f"{name_of(args.checkpoint)[0]}-{args.precision if suffix else args.format}{suffix}"
+    out = args.out or runs_root() / "exported" / name
     require_place(out, folder=not suffix)
     prepared = None
     if args.dataset or args.data or args.precision == "int8":
@@ -137,17 +138,14 @@ def _bytes(path):
 
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m kdloss.export", description=__doc__.split("\n")[0])
-    parser.add_argument(
-        "--checkpoint", required=True, metavar="PATH_OR_NAME", help="run folder, .keras file or shipped model's name"
-    )
+    add_checkpoint_flag(parser, "network to export", required=True)
     parser.add_argument("--format", required=True, choices=list(FORMATS))
     parser.add_argument(
         "--precision", choices=("fp32", "fp16", "int8"), default="fp32",
         help="of weights; int8: of weights and activations, by training faces (default: fp32)",
     )  # fmt: skip
-    parser.add_argument("--dataset", choices=list(DATASETS), help="whose faces int8 and the comparison take")
-    parser.add_argument("--data", help="prepared or official folder (default: KDLOSS_DATA/DATASET, data/DATASET)")
-    parser.add_argument("--out", type=Path, help="file or folder to make (default: by the checkpoint's name, here)")
+    add_data_flags(parser, about="whose faces int8 and the comparison take")
+    add_out_flag(parser, "file or folder to make (default: by the checkpoint's name, below runs/exported/)")
     return parser
 
 

@@ -14,12 +14,12 @@ import argparse
 import csv
 import json
 import sys
-from pathlib import Path
 
 from PIL import Image
 from tqdm import tqdm
 
 from kdloss.errors import ConfigError, DataError, deferred_interrupt, exits_on_user_error
+from kdloss.experiments.flags import add_checkpoint_flag, add_out_flag
 from kdloss.files import replacing, require_place, write_whole
 from kdloss.inference.detectors import DETECTORS
 from kdloss.inference.landmarker import find_faces
@@ -27,6 +27,7 @@ from kdloss.inference.options import add_landmarker_options, chosen_landmarker
 from kdloss.inference.output import csv_header, csv_row, draw_faces, face_record, predict_video
 from kdloss.inference.sources import GivenBoxes, find_sources
 from kdloss.inference.tracking import DETECT_EVERY
+from kdloss.training.runs import runs_root
 
 DEFAULT_MODEL = "mobilenetv2-300w"
 BOXES, WHOLE = "boxes", "whole"
@@ -185,12 +186,7 @@ def _parser():
         metavar="IMAGE|FOLDER|VIDEO|CAMERA",
         help="folders are searched with all below them; cameras by number, device or address: camera:0",
     )
-    parser.add_argument(
-        "--checkpoint",
-        default=DEFAULT_MODEL,
-        metavar="PATH_OR_NAME",
-        help="run folder, .keras, .tflite or .onnx file, or the name of a shipped model (default: %(default)s)",
-    )
+    add_checkpoint_flag(parser, "network that reads the faces", default=DEFAULT_MODEL)
     how = "what finds the faces; whole: each image is one face, cut as the model's crops"
     add_landmarker_options(parser, [*DETECTORS, BOXES, WHOLE], how)
     parser.add_argument(
@@ -198,7 +194,7 @@ def _parser():
         metavar="FILE",
         help="known landmark boxes: JSON, image name -> list of [x, y, width, height]",
     )
-    parser.add_argument("--out", type=Path, default=Path("predictions"), help="folder (default: %(default)s)")
+    add_out_flag(parser, "folder of the results (default: runs/predictions)", default=runs_root() / "predictions")
     parser.add_argument("--no-overlay", action="store_true", help="JSON and CSV alone, no pictures and videos")
     film = parser.add_argument_group("videos and cameras")
     film.add_argument("--frames", type=int, help="stop after so many; cameras go on until Ctrl-C otherwise")

@@ -14,6 +14,7 @@ import socket
 import sys
 
 from kdloss.errors import ConfigError, exits_on_user_error
+from kdloss.experiments.flags import add_checkpoint_flag
 from kdloss.inference.detectors import DETECTORS
 from kdloss.inference.options import add_landmarker_options, chosen_landmarker
 from kdloss.serving.models import ServedModel, shown_names
@@ -105,12 +106,7 @@ def _port(text):
 
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m kdloss.serve", description=__doc__.split("\n")[0])
-    parser.add_argument(
-        "--checkpoint",
-        action="append",
-        metavar="NAME_OR_PATH",
-        help="a model to show; several: give it several times (default: the shipped one in 16 and in 8 bits)",
-    )
+    add_checkpoint_flag(parser, "networks to show (default: the shipped one in 16 and in 8 bits)", several=True)
     add_landmarker_options(parser, list(DETECTORS), "what finds the faces")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s, this machine)")
     parser.add_argument("--port", type=_port, default=8000, help="0: any that is free (default: %(default)s)")

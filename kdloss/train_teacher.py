@@ -7,25 +7,22 @@ network can teach: ``--arch efficientnetb3`` regresses points, ``--arch efficien
 import argparse
 
 from kdloss.errors import exits_on_user_error
-from kdloss.experiments.flags import add_training_flags, overrides, recipe_for, run_training
+from kdloss.experiments.launch import add_training_flags, overrides, recipe_for, run_training
 
 
 @exits_on_user_error
 def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m kdloss.train_teacher", description=__doc__.split("\n")[0])
-    parser.add_argument("--kind", default="tough", choices=["tough", "tolerant"], help="default: tough")
     parser.add_argument("--shape", help="shape model of python -m asm fit (default: fitted on the training faces)")
-    parser.add_argument("--variance", type=float, help="share of shape variance that soft landmarks keep (0.90)")
-    add_training_flags(parser)
+    add_training_flags(parser, "teacher", kind={"default": "tough", "choices": ("tough", "tolerant")})
     args = parser.parse_args(argv)
     if args.kind == "tough" and (args.shape or args.variance):
         parser.error("--shape and --variance make soft landmarks, which only --kind tolerant learns")
     if args.shape and args.variance:
         parser.error("--variance: the model of --shape has its own; give one of the two")
-    changes = overrides(args) | {"variance": args.variance}
 
-    def config_of(preset, _):
-        return recipe_for(preset, args.arch).config(args.kind, args.dataset, **changes)
+    def config_of(name, _):
+        return recipe_for(name, args.arch).config(args.kind, args.dataset, **overrides(args))
 
     return run_training(args, "{dataset}-{kind}-{arch}", config_of, shape=args.shape)
 

@@ -17,7 +17,7 @@ from kdloss.data.datasets import DATASETS, DatasetSpec
 from kdloss.data.schemes import SCHEMES
 from kdloss.errors import ConfigError, DataError
 from kdloss.experiments import recipes
-from kdloss.experiments.systems import SYSTEMS, link_config
+from kdloss.experiments.systems import SYSTEMS
 from kdloss.losses import KD_PRESETS, heatmap_loss, point_loss
 from kdloss.losses import point_losses as points
 from kdloss.losses.feature_distillation import FeatureDistillation
@@ -39,14 +39,14 @@ def data_sets(capsys, tmp_path):
 
 
 def losses(capsys, tmp_path):
-    for field, find, place in (("loss", point_loss, "points"), ("heatmap-loss", heatmap_loss, "heatmap")):
+    for field, find, place in (("loss", point_loss, "point"), ("heatmap-loss", heatmap_loss, "heatmap")):
         for name in sorted({*_accepted(field), *_choices(train_teacher.main, f"--{field}", capsys)} - {"none"}):
             try:
                 find(name)
             except ConfigError:
-                yield f"--{field} {name}: no such loss: add it to the table in kdloss/losses/{place}.py"
-    for name in {*_accepted("kd_preset"), *_choices(train_student.main, "--preset", capsys)} - set(KD_PRESETS):
-        yield f"KD-Loss preset {name}: no constants: add a KDLossConfig to KD_PRESETS in kdloss/losses/kd_presets.py"
+                yield f"--{field} {name}: no such loss: add it to the table in kdloss/losses/{place}_losses.py"
+    for name in {*_accepted("kd_preset"), *_choices(train_student.main, "--kd-preset", capsys)} - set(KD_PRESETS):
+        yield f"--kd-preset {name}: no constants: add a KDLossConfig to KD_PRESETS in kdloss/losses/kd_presets.py"
     fields = {field.name for field in dataclasses.fields(configuration.TrainConfig)}
     known = fields & set(inspect.signature(FeatureDistillation).parameters)
     for method in {*_accepted("method"), *_choices(train_student.main, "--method", capsys)}:
@@ -88,16 +88,16 @@ def systems(capsys, tmp_path):
         if dataset not in DATASETS:
             yield f"reproduce --dataset {dataset}: no such data set: add a DatasetSpec to kdloss/data/datasets.py"
         for title, system in SYSTEMS.items():
-            for preset, recipe in system.recipes.items():
-                for link in system.links(recipe, True):
+            for name, recipe in system.recipes.items():
+                for run in system.runs(recipe, True):
                     try:
-                        run = link_config(link, recipe, dataset, tmp_path)
-                        assert term_names(run)
-                        assert run.arch in architecture_names()
+                        config = run.config(recipe, dataset, tmp_path)
+                        assert term_names(config)
+                        assert config.arch in architecture_names()
                     except Exception as error:
                         yield (
-                            f"reproduce --dataset {dataset} --system {title} --preset {preset}: no recipe for "
-                            f"{link.name} ({error!r}): add it to kdloss/experiments/recipes.py"
+                            f"reproduce --dataset {dataset} --system {title} --recipe {name}: no settings for "
+                            f"{run.name} ({error!r}): add them to kdloss/experiments/recipes.py"
                         )
 
 
@@ -132,13 +132,21 @@ def test_every_network_can_be_built(capsys, tmp_path):
 
 NEW = DatasetSpec("aflw", "AFLW", "19")
 BROKEN = dataclasses.replace(recipes.KD_LOSS["smoke"], distilled={"kd_preset": "new", "teacher_views": 3})
+
+
+def _also_accept(patch, name, value):
+    """Adds a choice to a field of `TrainConfig`."""
+    field = configuration.TrainConfig.__dataclass_fields__[name]
+    patch.setattr(field, "metadata", field.metadata | {"choices": (*field.metadata["choices"], value)})
+
+
 HALFWAY = {
     "data set aflw: no reader: .* READERS": lambda patch: patch.setitem(DATASETS, "aflw", NEW),
     "data set aflw: no landmark scheme '19': .*schemes": lambda patch: patch.setitem(DATASETS, "aflw", NEW),
     "data set wflw: no read: write": lambda patch: patch.setitem(READERS, "wflw", ("data_prep.wflw", "read")),
-    "--loss wing: no such loss: .*losses/points": lambda patch: patch.delitem(points._POINT_LOSSES, "wing"),
-    "--heatmap-loss kl: no such loss": lambda patch: patch.setattr(configuration, "HEATMAP_LOSSES", ("kl",)),
-    "KD-Loss preset new: no constants": lambda patch: patch.setattr(train_student, "KD_PRESETS", ("new",)),
+    "--loss wing: no such loss: .*losses/point_losses": lambda patch: patch.delitem(points._POINT_LOSSES, "wing"),
+    "--heatmap-loss kl: no such loss": lambda patch: _also_accept(patch, "heatmap_loss", "kl"),
+    "--kd-preset new: no constants": lambda patch: _also_accept(patch, "kd_preset", "new"),
     "--method rkd: no term 'rkd': .*FeatureDist": lambda patch: patch.setitem(configuration.METHODS, "rkd", ("rkd",)),
     "--arch new: no trunk": lambda patch: patch.setitem(REGRESSORS, "new", dataclasses.replace(TINY, trunk=None)),
     "--arch new: no first": lambda patch: patch.setitem(REGRESSORS, "new", dataclasses.replace(TINY, imagenet=None)),
@@ -146,7 +154,7 @@ HALFWAY = {
     "--format coreml: no writer": lambda patch: patch.setitem(export.FORMATS, "coreml", (".mlmodel", ("fp32",))),
     "--format coreml: no reader": lambda patch: patch.setitem(export.FORMATS, "coreml", (".mlmodel", ("fp32",))),
     "reproduce --dataset wflw: no such data set": lambda patch: patch.delitem(DATASETS, "wflw"),
-    "--preset smoke: no recipe for kd-both .*new.*recipes": lambda patch: patch.setitem(
+    "--recipe smoke: no settings for kd-both .*new.*recipes": lambda patch: patch.setitem(
         recipes.KD_LOSS, "smoke", BROKEN
     ),
 }

@@ -34,8 +34,8 @@ def _describe(args):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", required=True, help="folder of prepared faces")
-    parser.add_argument("--checkpoint", default="mobilenetv2-300w", help="default: %(default)s")
+    parser.add_argument("--data", required=True, metavar="FOLDER", help="prepared folder")
+    parser.add_argument("--checkpoint", default="mobilenetv2-300w", metavar="CHECKPOINT", help="default: %(default)s")
     parser.add_argument("--faces", type=int, default=100, help="of a round, at most (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="default: %(default)s")
     rounds.main(parser, {"Landmarker": rounds.Way(_landmarker, "Landmarker")}, "faces", _describe)

@@ -20,13 +20,13 @@ import dlib
 import numpy as np
 
 from data_prep.find import find_prepared
-from kdloss.data.datasets import DATASETS
 from kdloss.data.geometry import BoxPolicy, FaceCrop, mirror_points, transform_points
 from kdloss.deploy.litert import export_litert
 from kdloss.errors import exits_on_user_error
 from kdloss.evaluation import metrics
 from kdloss.evaluation.evaluation import load_checkpoint
 from kdloss.evaluation.predictions import save_predictions
+from kdloss.experiments.flags import add_checkpoint_flag, add_data_flags, add_out_flag
 from kdloss.files import replacing, write_whole
 from kdloss.inference.litert_reader import LiteRTModel
 from kdloss.machine import machine
@@ -131,11 +131,10 @@ def measure(args, prepared):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("command", choices=["train", "time"])
-    parser.add_argument("--dataset", default="300w", choices=list(DATASETS))
-    parser.add_argument("--data", help="prepared or official folder (default: data/DATASET)")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the trees")
+    add_data_flags(parser, default="300w")
+    add_out_flag(parser, "folder of the trees", required=True)
     parser.add_argument("--box", default="gt:1.25", help="gt:SCALE, dataset:SCALE or paper")
-    parser.add_argument("--checkpoint", nargs="*", default=[], help="run folders or .keras files to time beside it")
+    add_checkpoint_flag(parser, "networks to time beside it", default=[], several=True)
     defaults = {"cascades": 15, "depth": 4, "oversampling": 20, "threads": 0, "seed": 0, "faces": 100, "repeats": 7}
     for name, default in defaults.items():
         parser.add_argument(f"--{name}", type=int, default=default)

@@ -79,7 +79,7 @@ def _describe(args):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", required=True, help="folder of prepared faces")
+    parser.add_argument("--data", required=True, metavar="FOLDER", help="prepared folder")
     parser.add_argument("--image-size", type=int, default=112, help="pixels (default: %(default)s)")
     parser.add_argument("--augment", default="strong", help="default: %(default)s")
     parser.add_argument("--batch-size", type=int, default=32, help="default: %(default)s")

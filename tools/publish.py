@@ -20,13 +20,14 @@ from pathlib import Path
 import jinja2
 
 from data_prep.find import find_prepared
-from kdloss.data.datasets import DATASETS, dataset_spec
+from kdloss.data.datasets import dataset_spec
 from kdloss.deploy.half_precision import save_half
 from kdloss.deploy.litert import export_litert
 from kdloss.deploy.representative import representative_crops, spread_rows
 from kdloss.errors import ConfigError, exits_on_user_error
 from kdloss.evaluation.evaluation import evaluate_loaded, load_checkpoint
 from kdloss.evaluation.robustness import measure_robustness
+from kdloss.experiments.flags import add_checkpoint_flag, add_data_flags, add_out_flag
 from kdloss.files import new_folder, write_whole
 from kdloss.inference.confidence_fit import measure_confidence, reliability
 from kdloss.inference.litert_reader import LiteRTModel
@@ -57,12 +58,11 @@ PROTOCOL = (
 @exits_on_user_error
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--checkpoint", required=True, metavar="RUN", help="run folder, or the .keras file in one")
+    add_checkpoint_flag(parser, "network to publish, in its run folder", required=True)
     parser.add_argument("--name", required=True, help="of the model, such as mobilenetv2-300w")
-    parser.add_argument("--dataset", required=True, choices=list(DATASETS))
-    parser.add_argument("--data", help="prepared or official folder (default: KDLOSS_DATA/DATASET, data/DATASET)")
+    add_data_flags(parser, about="whose faces are measured", required=True)
     parser.add_argument("--start", nargs="*", default=[], help="first weights, the newest first (default: random)")
-    parser.add_argument("--out", type=Path, help="default: kdloss/pretrained/NAME")
+    add_out_flag(parser, "folder to make (default: kdloss/pretrained/NAME)")
     args = parser.parse_args(argv)
     out = args.out or Path("kdloss") / "pretrained" / args.name
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", args.name):

@@ -85,7 +85,7 @@ def _describe(args):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", help="folder of prepared faces (default: shapes are drawn)")
+    parser.add_argument("--data", metavar="FOLDER", help="prepared folder (default: shapes are drawn)")
     parser.add_argument("--shapes", type=int, default=50_000, help="default: %(default)s")
     parser.add_argument("--points", type=int, default=98, help="of a drawn shape (default: %(default)s)")
     parser.add_argument("--align", action="store_true", help="align the shapes to their mean first")

@@ -135,7 +135,7 @@ def _describe(args):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", required=True, help="folder of prepared faces")
+    parser.add_argument("--data", required=True, metavar="FOLDER", help="prepared folder")
     parser.add_argument("--student", default="mobilenetv2", help="architecture (default: %(default)s)")
     parser.add_argument("--teacher", default="efficientnetb3", help="architecture (default: %(default)s)")
     for flag, value in {"image-size": 112, "batch-size": 32, "faces": 512, "teacher-views": 2, "steps": 10}.items():

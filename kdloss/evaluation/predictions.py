@@ -1,7 +1,7 @@
 """Predictions files: any model's points, in pixels of the source images, by the names of the faces.
 
 ``.npz``: ``names`` (n,) text as in the prepared table, ``points`` (n, N, 2), and optionally ``truth`` (n, N, 2).
-``.csv``: a header ``name,x0,y0,x1,y1,...`` and one line per face. docs/predictions.md explains it to owners of other
+``.csv``: a header ``name,x0,y0,x1,y1,...`` and one line per face. docs/evaluation.md explains it to owners of other
 models.
 """
 

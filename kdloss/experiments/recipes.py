@@ -1,11 +1,10 @@
 """Recipes: how long, how large and from where each network of a system is trained, for a kind of machine.
 
-`kdloss.reproduce --preset NAME` trains and measures a whole system (`kdloss.experiments.systems`);
-``--recipe NAME`` of the training commands one part of it.
+`kdloss.reproduce --recipe NAME` trains and measures a whole system (`kdloss.experiments.systems`); ``--recipe NAME`` of
+the training commands trains one network of it.
 """
 
-import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from kdloss.errors import ConfigError
 from kdloss.machine import environment, may_have_accelerator
@@ -15,25 +14,23 @@ from kdloss.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of a chain, as fields of `TrainConfig`.
+    """Settings of a chain: fields of `TrainConfig`, by the runs that have them.
 
     Args:
         about: one line for reports.
-        common: fields of every run.
-        teacher: fields of both teachers.
-        student: fields of every student.
-        distilled: what students with teachers, and their control without, have besides.
-        finish: fields of a last run, which trains the student with both teachers on without them, such as at a larger
-            size than teachers and comparisons can afford; None: there is none.
-        regressor: fields of both, where a regressor takes the place of the system's own heatmap network, by part:
-            ``student``, and ``teacher`` where one is trained; None in systems of regressors.
-        warm: fields of runs that start from another run, or None: every run starts from scratch. With it the tolerant
-            teacher starts from the tough one, and distilled students from the student without teachers, as the authors
-            did in development; a control without teachers is then trained on for the same epochs, so that the rows
-            compare like with like.
-        tolerant: in place of those of ``warm``, fields of the tolerant teacher that starts from the tough one.
-        record: the command that ran it on real faces, what that took, and what came of it.
-        most_epochs: that any run takes; None: as many as it says.
+        common: every run.
+        teacher: both teachers.
+        student: every student.
+        distilled: students with teachers, and their control without.
+        warm: kind (``tolerant``, ``student``) -> its runs that start from another run; None: every run starts from
+            scratch. The tolerant teacher starts from the tough one and distilled students from the student without
+            teachers, as the authors did in development. A control without teachers is then trained on for the same
+            epochs, so that the rows compare like with like.
+        finish: a last run, which trains the student with both teachers on without them, such as at a larger size than
+            teachers and comparisons can afford; None: there is none.
+        regressor: ``student``, and ``teacher`` where one is trained -> a regressor that takes the place of the system's
+            own heatmap network; None in systems of regressors.
+        record: the command that was run on real faces, what it took, and what came of it.
     """
 
     about: str
@@ -42,35 +39,32 @@ class Recipe:
     student: dict
     distilled: dict
     warm: dict | None = None
-    tolerant: dict = field(default_factory=dict)
     finish: dict | None = None
     regressor: dict | None = None
-    record: str = ""
-    most_epochs: int | None = None
+    record: str = "never run on real faces"
 
-    def config(self, part, dataset, *, start=None, regressor=False, **changes):
-        """The `TrainConfig` of a part of the chain.
+    def config(self, kind, dataset, *, distilled=False, start=None, regressor=False, **changes):
+        """The `TrainConfig` of a network of the chain.
 
         Args:
-            part: ``tough``, ``tolerant``, ``student`` (no teachers), ``distilled`` or ``finish``.
+            kind: ``tough``, ``tolerant`` or ``student``.
             dataset: name of the data set.
-            start: checkpoint of the run that it starts from, or None.
-            regressor: take the regressor of the part, not the system's own network.
-            changes: fields that replace the recipe's; those that are None are left alone. Another network starts from
-                random weights unless they say otherwise, of which none are frozen; stages are for the recipe's own
-                network and size.
+            distilled: whether it is a student with teachers, or the control of these.
+            start: checkpoint of the run that it starts from, or None. A student that is not distilled is the last run.
+            regressor: take the regressor of the recipe, not the system's own network.
+            changes: fields that replace the recipe's; None leaves a field alone. Another network starts from random
+                weights unless they say otherwise, of which none are frozen; stages are for the recipe's own network and
+                size.
         """
-        teacher = part in ("tough", "tolerant")
-        fields = {"kind": part if teacher else "student", "dataset": dataset} | self.common
-        fields |= self.teacher if teacher else self.student
-        if part == "distilled":
+        group = "student" if kind == "student" else "teacher"
+        fields = {"kind": kind, "dataset": dataset} | self.common | getattr(self, group)
+        if distilled:
             fields |= self.distilled
         if regressor:
-            fields |= self.regressor["teacher" if teacher else "student"]
-        if part == "finish":
-            fields |= {"weights": str(start)} | self.finish
-        elif start:
-            fields |= {"weights": str(start)} | self.warm | (self.tolerant if part == "tolerant" else {})
+            fields |= self.regressor[group]
+        if start:
+            last = kind == "student" and not distilled
+            fields |= {"weights": str(start)} | (self.finish if last else self.warm[kind])
         changes = {name: value for name, value in changes.items() if value is not None}
         if changes.get("arch", fields["arch"]) != fields["arch"]:
             fields.pop("weights", None)  # a recipe's first weights are for its own network
@@ -80,167 +74,166 @@ class Recipe:
             fields.pop("stages", None)
         if not predicts_heatmaps((fields | changes)["arch"]):
             fields = {name: value for name, value in fields.items() if not name.startswith("heatmap_")}
-        config = TrainConfig(**fields | changes)
-        return dataclasses.replace(config, epochs=min(config.epochs, self.most_epochs or config.epochs))
-
-    def seeded(self, seed):
-        """The same recipe under another seed."""
-        return dataclasses.replace(self, common=self.common | {"seed": seed})
-
-    def capped(self, epochs):
-        """The same recipe with this many epochs a run at most; shorter runs stay as they are."""
-        return dataclasses.replace(self, most_epochs=min(epochs, self.most_epochs or epochs))
+        return TrainConfig(**fields | changes)
 
 
+# What the numbers on record are. The challenging faces of 300-W were not at hand, so its full set is the common one.
+_NME = "common NME (interocular, gt:1.25, 554 of 554 common, 0 of 135 challenging, 554 of 689 full faces, one seed)"
+# The losses of heatmap networks.
 _HEATMAPS = {"loss": "l1", "heatmap_loss": "cross-entropy", "heatmap_weight": 0.05}
-_GPU = {"augment": "strong", "learning_rate": 1e-3, "weight_decay": 0.02, "ema": 0.998, "precision": "mixed_bfloat16"}
-
-
-def _at(image_size, batch_size, **fields):
-    """Fields of every run: side of the views in pixels, faces a batch, and others."""
-    return {"image_size": image_size, "batch_size": batch_size} | fields
-
 
 KD_LOSS = {
     "smoke": Recipe(
         about="minutes on two cores; shows that the chain works, not how well",
-        common=_at(64, 16, augment="light", loss="l1", learning_rate=2e-3, weight_decay=1e-3),
+        common={
+            "image_size": 64, "batch_size": 16, "augment": "light", "loss": "l1", "learning_rate": 2e-3,
+            "weight_decay": 1e-3,
+        },
         teacher={"arch": "mobilenetv2", "epochs": 12},
         student={"arch": "mobilenetv2-0.75", "epochs": 20},
         distilled={"teacher_views": 3, "kd_preset": "dev2020"},
-        warm={"epochs": 3, "learning_rate": 5e-4, "warmup_epochs": 0.5},
+        warm={kind: {"epochs": 3, "learning_rate": 5e-4, "warmup_epochs": 0.5} for kind in ("tolerant", "student")},
     ),
     "cpu": Recipe(
         about="two cores, minutes on 1800 faces; 96 px, heatmap networks on the encoder of EfficientNet-Lite0, whose "
         "first blocks keep their ImageNet weights, small batches, a few epochs",
-        common=_HEATMAPS
-        | _at(96, 16, weights="imagenet", frozen=8, learning_rate=3e-3, weight_decay=1e-3, warmup_epochs=0.3),
+        common=_HEATMAPS | {
+            "image_size": 96, "batch_size": 16, "weights": "imagenet", "frozen": 8, "learning_rate": 3e-3,
+            "weight_decay": 1e-3, "warmup_epochs": 0.3,
+        },
         teacher={"arch": "efficientfan-lite0", "augment": "light", "epochs": 6},
         student={"arch": "efficientfan-lite0", "augment": "none", "epochs": 2},
         distilled={"augment": "light", "teacher_views": 3, "kd_preset": "dev2020"},
-        warm={"epochs": 3, "learning_rate": 1e-3},
-        tolerant={"epochs": 2},
-        record="python -m kdloss.reproduce --dataset 300w --data RAW/300w --preset cpu: ten minutes on two AMD EPYC "
-        "cores that other jobs kept busy, on 2026-11-27; 1811 faces; common test NME 5.36 % without distillation, 4.71 "
-        "% by KD-Loss, 4.70 % trained on without teachers, 4.39 % of the tough teacher (docs/results/300w-96.md)",
+        warm={"tolerant": {"epochs": 2, "learning_rate": 1e-3}, "student": {"epochs": 3, "learning_rate": 1e-3}},
+        record="kdloss reproduce --dataset 300w --data RAW/300w --recipe cpu: ten minutes on two AMD EPYC cores that "
+        "other jobs kept busy, 1811 training faces, 2026-11-27; "
+        f"{_NME} 5.36 without distillation, 4.70 trained on without teachers, 4.71 by KD-Loss; teachers 4.39 (tough) "
+        "and 5.23 (tolerant) (docs/results/300w.md)",
     ),
     "cpu-long": Recipe(
         about="two cores, some three hours on 1800 faces; 128 px, heatmap networks from ImageNet weights of "
         "EfficientNet-Lite0, warm starts, the student at 192 px in the end",
-        common=_HEATMAPS | _at(128, 32, augment="strong", learning_rate=1e-3, weight_decay=1e-3, warmup_epochs=1.0),
+        common=_HEATMAPS | {
+            "image_size": 128, "batch_size": 32, "augment": "strong", "learning_rate": 1e-3, "weight_decay": 1e-3,
+            "warmup_epochs": 1.0,
+        },
         teacher={"arch": "efficientfan-lite0", "weights": "imagenet", "epochs": 34},
         student={"arch": "mobilefan", "weights": "imagenet-lite0", "epochs": 24},
         distilled={"teacher_views": 5, "kd_preset": "dev2020"},
-        warm={"epochs": 15, "learning_rate": 4e-4, "warmup_epochs": 0.5},
-        tolerant={"epochs": 4},
+        warm={
+            "tolerant": {"epochs": 4, "learning_rate": 4e-4, "warmup_epochs": 0.5},
+            "student": {"epochs": 15, "learning_rate": 4e-4, "warmup_epochs": 0.5},
+        },
         finish={"image_size": 192, "epochs": 8, "learning_rate": 4e-4},
-        record="python -m kdloss.reproduce --dataset 300w --data RAW/300w --preset cpu-long (then named cpu): 2.8 "
-        "hours, summed over runs that were trained two at a time, an AMD EPYC core each, on 2026-11-27; 1811 faces; "
-        "common test NME 3.92 % without distillation, 3.81 % by KD-Loss, 3.69 % after the last run "
-        "(docs/results/300w-128.md)",
+        record="kdloss reproduce --dataset 300w --data RAW/300w --recipe cpu-long (then named cpu): 2.8 hours, summed "
+        "over runs that were trained two at a time, an AMD EPYC core each, 1811 training faces, 2026-11-27; "
+        f"{_NME} 3.92 without distillation, 3.83 trained on without teachers, 3.81 by KD-Loss, 3.69 after the last "
+        "run; teachers 3.62 (tough) and 4.70 (tolerant) (docs/results/300w.md)",
     ),
     "gpu": Recipe(
         about="one accelerator, bfloat16; 224 px, heatmap networks from ImageNet weights, long schedules with EMA",
-        common=_HEATMAPS | _GPU | _at(224, 32, warmup_epochs=3.0),
+        common=_HEATMAPS | {
+            "image_size": 224, "batch_size": 32, "augment": "strong", "learning_rate": 1e-3, "weight_decay": 0.02,
+            "warmup_epochs": 3.0, "ema": 0.998, "precision": "mixed_bfloat16",
+        },
         teacher={"arch": "efficientfan-lite2", "weights": "imagenet", "epochs": 150},
         student={"arch": "mobilefan", "weights": "imagenet-lite0", "epochs": 150},
         distilled={"teacher_views": 20, "kd_preset": "dev2020"},
-        warm={"epochs": 60, "learning_rate": 4e-4, "warmup_epochs": 1.0},
-        tolerant={"epochs": 20},
-        record="python -m kdloss.reproduce --dataset 300w --data RAW/300w --preset gpu: its teachers and its student "
-        "without distillation alone, in 53, 15 and 63 epochs, 6 minutes of training on an NVIDIA H200 on 2026-11-27; "
-        "1811 faces; common test NME 3.18 % of that student, 3.09 % of the tough teacher (docs/results/300w-224.md)",
+        warm={
+            "tolerant": {"epochs": 20, "learning_rate": 4e-4, "warmup_epochs": 1.0},
+            "student": {"epochs": 60, "learning_rate": 4e-4, "warmup_epochs": 1.0},
+        },
+        record="kdloss reproduce --dataset 300w --data RAW/300w --recipe gpu: its teachers and its student without "
+        "distillation alone, in 53, 15 and 63 epochs, 6 minutes on an NVIDIA H200, 1811 training faces, 2026-11-27; "
+        f"{_NME} 3.18 without distillation; teachers 3.09 (tough) and 3.22 (tolerant) (docs/results/300w.md)",
     ),
     "paper": Recipe(
         about="the published settings: 224 px, gt box + 10 px stretched, L2, batch 70, from scratch; 600 epochs of new "
         "views for the paper's 150 epochs over four stored copies of each 300-W face",
-        common=_at(
-            224,
-            70,
-            box="paper",
-            augment="paper",
-            loss="l2",
-            learning_rate=1e-3,
-            weight_decay=0.0,
-            schedule="inverse-time",
-        ),
+        common={
+            "image_size": 224, "batch_size": 70, "box": "paper", "augment": "paper", "loss": "l2",
+            "learning_rate": 1e-3, "weight_decay": 0.0, "schedule": "inverse-time",
+        },
         teacher={"arch": "efficientnetb3", "epochs": 600},
         student={"arch": "mobilenetv2", "epochs": 600},
         distilled={"kd_preset": "public"},
     ),
-}
+}  # fmt: skip
 
+# FA and PS start from scratch; only the tolerant teacher of the system ``crossed`` starts from the tough one.
 EFFICIENTFAN = {
     "smoke": Recipe(
         about="minutes on two cores; shows that the chain works, not how well",
-        common=_HEATMAPS | _at(64, 16, augment="light", learning_rate=1e-3, weight_decay=1e-3),
+        common=_HEATMAPS | {
+            "image_size": 64, "batch_size": 16, "augment": "light", "learning_rate": 1e-3, "weight_decay": 1e-3,
+        },
         teacher={"arch": "efficientfan-b0", "epochs": 8},
         student={"arch": "efficientfan-b0", "epochs": 4},
         distilled={"kd_preset": "dev2020", "fa_weight": 0.01, "ps_weight": 0.1},
-        warm={"epochs": 2, "learning_rate": 4e-4, "warmup_epochs": 0.5},
+        warm={"tolerant": {"epochs": 2, "learning_rate": 4e-4, "warmup_epochs": 0.5}},
         regressor={"teacher": {"arch": "efficientnetb0"}, "student": {"arch": "mobilenetv2"}},
     ),
     "cpu": Recipe(
         about="two cores; 64 px, from scratch, the teacher is the student's own network trained two and a half times "
         "as long",
-        common=_HEATMAPS | _at(64, 16, augment="paper", learning_rate=1e-3, weight_decay=1e-3, warmup_epochs=1.0),
+        common=_HEATMAPS | {
+            "image_size": 64, "batch_size": 16, "augment": "paper", "learning_rate": 1e-3, "weight_decay": 1e-3,
+            "warmup_epochs": 1.0,
+        },
         teacher={"arch": "efficientfan-b0", "epochs": 30},
         student={"arch": "efficientfan-b0", "epochs": 12},
         distilled={"kd_preset": "dev2020", "fa_weight": 0.01, "ps_weight": 0.1},
-        warm={"epochs": 4, "learning_rate": 4e-4, "warmup_epochs": 0.5},
+        warm={"tolerant": {"epochs": 4, "learning_rate": 4e-4, "warmup_epochs": 0.5}},
         # No regressor as teacher: EfficientNet-B3 from scratch learns far too slowly on two cores.
         regressor={"student": {"arch": "mobilenetv2"}},
+        record="kdloss reproduce --dataset 300w --data RAW/300w --system crossed --recipe cpu: two hours on two AMD "
+        "EPYC cores, 1811 training faces, 2026-11-23; "
+        f"{_NME} 7.12 without distillation, 6.90 by FA, 7.12 by PS, 6.85 by both, 7.09 by KD-Loss, 7.10 by all three; "
+        "teachers 5.89 (tough) and 6.01 (tolerant); regressor 8.29 without distillation, "
+        "7.58 by FA and PS, 7.54 by all three (docs/results/300w-crossed.md)",
     ),
     "gpu": Recipe(
         about="one accelerator, bfloat16; 256 px, an EfficientNet-B3 encoder as teacher, long schedules with EMA",
-        common=_HEATMAPS | _GPU | _at(256, 32, warmup_epochs=5.0),
+        common=_HEATMAPS | {
+            "image_size": 256, "batch_size": 32, "augment": "strong", "learning_rate": 1e-3, "weight_decay": 0.02,
+            "warmup_epochs": 5.0, "ema": 0.998, "precision": "mixed_bfloat16",
+        },
         teacher={"arch": "efficientfan-b3", "epochs": 200},
         student={"arch": "efficientfan-b0", "epochs": 200},
         distilled={"kd_preset": "dev2020", "fa_weight": 0.01, "ps_weight": 0.1},
-        warm={"epochs": 50, "learning_rate": 3e-4, "warmup_epochs": 1.0},
+        warm={"tolerant": {"epochs": 50, "learning_rate": 3e-4, "warmup_epochs": 1.0}},
         regressor={"teacher": {"arch": "efficientnetb3"}, "student": {"arch": "mobilenetv2"}},
     ),
     "paper": Recipe(
         about="reconstructed: 256 px, gt box x 1.25, heatmap MSE and Wing loss, an EfficientNet-B7 encoder as teacher, "
         "Adam's rate and steps of its ancestor MobileFAN; the weights of the terms are not known",
-        common=_at(
-            256,
-            8,
-            augment="strong",
-            loss="wing",
-            heatmap_loss="mse",
-            heatmap_weight=1000.0,
-            learning_rate=1e-3,
-            weight_decay=0.0,
-            warmup_epochs=0.0,
-            schedule="steps",
-        ),
+        common={
+            "image_size": 256, "batch_size": 8, "augment": "strong", "loss": "wing", "heatmap_loss": "mse",
+            "heatmap_weight": 1000.0, "learning_rate": 1e-3, "weight_decay": 0.0, "warmup_epochs": 0.0,
+            "schedule": "steps",
+        },
         teacher={"arch": "efficientfan-b7", "epochs": 80},
         student={"arch": "efficientfan-b0", "epochs": 80},
         distilled={"kd_preset": "public"},
         regressor={"teacher": {"arch": "efficientnetb3"}, "student": {"arch": "mobilenetv2"}},
     ),
-}
+}  # fmt: skip
 
-PRESETS = tuple(KD_LOSS)
+RECIPES = tuple(KD_LOSS)
 
 
 def recipe(name="auto", recipes=KD_LOSS):
     """The recipe called ``name``; ``auto`` is ``gpu`` where the back end sees an accelerator, else ``cpu``.
 
     Args:
-        name: one of `PRESETS`, or ``auto``.
+        name: one of `RECIPES`, or ``auto``.
         recipes: `KD_LOSS` or `EFFICIENTFAN`.
 
     Raises:
         ConfigError: no such recipe.
     """
     if name == "auto":
-        name = "gpu" if _has_accelerator() else "cpu"
+        name = "gpu" if may_have_accelerator() and environment()["accelerators"] else "cpu"
     if name not in recipes:
         raise ConfigError(f"recipe {name}: expected one of {', '.join(recipes)}, or auto")
     return recipes[name]
-
-
-def _has_accelerator():
-    return may_have_accelerator() and bool(environment()["accelerators"])

@@ -20,75 +20,61 @@ from kdloss.files import write_whole
 from kdloss.machine import environment
 
 
-def write_chain_report(folder, system, preset, recipe, prepared, runs, evaluations, baseline, table):
-    """Writes them into ``folder``.
+def write_chain_report(folder, system, name, prepared, trained, evaluations, baseline, table):
+    """Writes the report of a finished chain.
 
     Args:
         folder: of the chain (`pathlib.Path`).
-        system: name of the `System`.
-        preset, recipe: name and `Recipe`.
+        system, name: of the `System` and of its `Recipe`.
         prepared: the `PreparedDataset`.
-        runs: name -> (link, config, training results), from `kdloss.experiments.systems.run_chain`.
-        evaluations: name -> `kdloss.evaluate.Evaluation`, of the test split.
+        trained: name of run -> (run, config, training results), from `kdloss.experiments.systems.run_chain`.
+        evaluations: name of run -> `kdloss.evaluation.evaluation.Evaluation`, of the test split.
         baseline: the `Evaluation` of the mean shape.
         table: the `Table` of all of them.
     """
     spec = dataset_spec(prepared.dataset)
     title, best = SYSTEMS[system].title, SYSTEMS[system].best
-    comparisons = compare_with_controls(runs, evaluations)
-    chosen = "" if system == DEFAULT_SYSTEM else f" --system {system}"
-    machine = environment()
-    hours = sum(results["seconds"] for _, _, results in runs.values()) / 3600
-    facts = {
-        "command": f"python -m kdloss.reproduce --dataset {prepared.dataset}{chosen} --preset {preset}",
-        "system": title,
-        "preset": f"{preset}: {recipe.about}",
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{machine['processor']}, {machine['cores']} cores",
-        "accelerators": ", ".join(machine["accelerators"]) or "none",
-        "software": ", ".join(f"{name} {found}" for name, found in machine["packages"].items()),
-        "back end": machine["backend"],
-        "training time": f"{hours:.2f} hours of wall clock in all",
-        "seed": next(iter(runs.values()))[1].seed,
-        "training faces": f"{len(prepared.indices('train'))} (validation: {len(prepared.indices('val'))})",
-        "official training faces": spec.official("train"),
-        "images": "SYNTHETIC" if prepared.synthetic else "real",
-    }
-    if any(config.by_features for _, config, _ in runs.values()):
-        facts["formulas"] = "those of FA and PS are reconstructed, the text of EfficientFAN was not at hand"
+    comparisons = compare_with_controls(trained, evaluations)
+    facts = _facts(system, name, prepared, trained)
     record = {
         "facts": facts,
         "protocol": evaluations[best].metrics["protocol"],
         "runs": {
-            name: {
-                "title": link.title,
+            key: {
+                "title": run.title,
                 "config": dataclasses.asdict(config),
                 "training": results,
-                "protocol": evaluations[name].metrics["protocol"],
-                "subsets": evaluations[name].metrics["subsets"],
+                "protocol": evaluations[key].metrics["protocol"],
+                "subsets": evaluations[key].metrics["subsets"],
             }
-            for name, (link, config, results) in runs.items()
+            for key, (run, config, results) in trained.items()
         },
         "mean_shape": baseline.metrics["subsets"],
         "tables": {"results": json_table(table)},
         "differences": [{"title": pair["model"]} | pair for comparison in comparisons for pair in comparison["pairs"]],
     }
     write_whole(folder / "results.json", json.dumps(record, indent=1))
+    configs = {run.title: dataclasses.asdict(config) for run, config, _ in trained.values()}
     write_report(
         folder / "report.html",
-        title=f"{title} on {spec.title}, preset {preset}",
-        summary=_summary(runs, evaluations, baseline, best),
+        title=f"{title} on {spec.title}, recipe {name}",
+        summary=_summary(trained, evaluations, baseline, best),
         notices=(faces_notice(spec, prepared.synthetic),),
-        sections=_sections(folder, prepared, runs, evaluations, baseline, best, table, comparisons, facts, machine),
+        sections=[
+            *_result_sections(folder, prepared, trained, evaluations, baseline, best, table, comparisons),
+            Section("Protocol", [PIECES.facts(record["protocol"])]),
+            Section("Run", [PIECES.facts(facts | {"typed": " ".join(sys.argv[1:])}), PIECES.facts(environment())]),
+            Section("Configuration", [PIECES.facts(configs)]),
+        ],
     )
 
 
-def compare_with_controls(runs, evaluations):
-    """A comparison (see `compare`) for each control, of every student with it, and of none with each other."""
+def compare_with_controls(trained, evaluations):
+    """For each control a comparison (see `compare`) of its students with it, but not of students with each other."""
     students = {}
-    for name, (link, _, _) in runs.items():
-        if link.control:
-            students.setdefault(link.control, []).append(name)
+    for name, (run, _, _) in trained.items():
+        if run.control:
+            students.setdefault(run.control, []).append(name)
     comparisons = [compare([evaluations[name] for name in (control, *names)]) for control, names in students.items()]
     return [
         found | {"pairs": [pair for pair in found["pairs"] if pair["against"] == found["reference"]]}
@@ -96,28 +82,53 @@ def compare_with_controls(runs, evaluations):
     ]
 
 
-def _summary(runs, evaluations, baseline, best):
-    kind, control = evaluations[best].metrics["protocol"]["normaliser"], runs[best][0].control
+def _facts(system, name, prepared, trained):
+    machine, configs = environment(), [config for _, config, _ in trained.values()]
+    hours = sum(results["seconds"] for _, _, results in trained.values()) / 3600
+    chosen = "" if system == DEFAULT_SYSTEM else f" --system {system}"
+    facts = {
+        "command": f"python -m kdloss.reproduce --dataset {prepared.dataset}{chosen} --recipe {name}",
+        "system": SYSTEMS[system].title,
+        "preset": f"{name}: {SYSTEMS[system].recipes[name].about}",  # its name in files since the first ones
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": f"{machine['processor']}, {machine['cores']} cores",
+        "accelerators": ", ".join(machine["accelerators"]) or "none",
+        "software": ", ".join(f"{package} {found}" for package, found in machine["packages"].items()),
+        "back end": machine["backend"],
+        "training time": f"{hours:.2f} hours of wall clock in all",
+        "seed": configs[0].seed,
+        "training faces": f"{len(prepared.indices('train'))} (validation: {len(prepared.indices('val'))})",
+        "official training faces": dataset_spec(prepared.dataset).official("train"),
+        "images": "SYNTHETIC" if prepared.synthetic else "real",
+    }
+    if any(config.by_features for config in configs):
+        facts["formulas"] = "those of FA and PS are reconstructed, the text of EfficientFAN was not at hand"
+    return facts
+
+
+def _summary(trained, evaluations, baseline, best):
+    normaliser, control = evaluations[best].metrics["protocol"]["normaliser"], trained[best][0].control
     full = [one.metrics["subsets"]["full"] for one in (evaluations[best], evaluations[control], baseline)]
-    student, alone, mean_shape = (f"{found[f'nme_{kind}']:.2f} %" for found in full)
+    student, alone, mean_shape = (f"{values[f'nme_{normaliser}']:.2f} %" for values in full)
     return (
-        f"{_sentence(runs[best][0].title)}: NME {student} ({kind}, {full[0]['n']} test faces); "
-        f"{runs[control][0].title}: {alone}; mean shape: {mean_shape}."
+        f"{_capitalised(trained[best][0].title)}: NME {student} ({normaliser}, {full[0]['n']} test faces); "
+        f"{trained[control][0].title}: {alone}; mean shape: {mean_shape}."
     )
 
 
-def _sentence(title):
+def _capitalised(title):
     return title[0].upper() + title[1:]
 
 
-def _sections(folder, prepared, runs, evaluations, baseline, best, table, comparisons, facts, machine):
+def _result_sections(folder, prepared, trained, evaluations, baseline, best, table, comparisons):
     def drawn(name, figure, caption):
         """A picture of the page that is also a file."""
         image = plots.figure_bytes(figure)
         write_whole(folder / "pictures" / name, image)
         return [picture(image, caption)]
 
-    shown_model, titles = evaluations[best], {name: link.title for name, (link, _, _) in runs.items()}
+    titles = {name: run.title for name, (run, _, _) in trained.items()}
+    shown_model = evaluations[best]
     shown = plots.spread_by_error(shown_model.errors, 12)
     grid = plots.figure_bytes(plots.face_grid(shown_model, shown), "jpeg")
     write_whole(folder / "pictures" / "faces.jpg", grid)
@@ -125,7 +136,7 @@ def _sections(folder, prepared, runs, evaluations, baseline, best, table, compar
     parts = parts_table([Result(titles[name], evaluation.metrics) for name, evaluation in evaluations.items()])
     ced = overlaid_ced([*evaluations.values()], baseline)
     faces = [
-        PIECES.paragraph(f"{_sentence(titles[best])}: evenly spaced from its best to its worst face."),
+        PIECES.paragraph(f"{_capitalised(titles[best])}: evenly spaced from its best to its worst face."),
         PIECES.colour_key({"truth": plots.TRUTH, "prediction": plots.PREDICTION}),
         face_gallery(shown_model, shown),
     ]
@@ -134,22 +145,15 @@ def _sections(folder, prepared, runs, evaluations, baseline, best, table, compar
         Section("Cumulative error", drawn("ced.png", ced, "Share of test faces below each error.")),
         Section("Faces", faces),
     ]
-    for name, (link, _, _) in runs.items():
-        if link.part == "tolerant":
-            # The shape model that this teacher learnt from.
+    for name, (run, _, _) in trained.items():
+        if run.kind == "tolerant":
             shape = ShapeModel.load(folder / name / "shape.npz")
             caption = (
-                f"First modes of the shape model ({len(shape.modes)} modes keep {100 * shape.explained:.1f} % of the "
-                f"variance of {int(np.sum(prepared.table['split'] == 'train'))} training shapes)."
+                f"First modes of the tolerant teacher's shape model ({len(shape.modes)} modes keep "
+                f"{100 * shape.explained:.1f} % of the variance of {int(np.sum(prepared.table['split'] == 'train'))} "
+                "training shapes)."
             )
             sections.append(Section("Shape model", drawn("modes.png", modes_figure(shape), caption)))
-    curves = plots.training_curves({titles[name]: plots.read_history(folder / name / "metrics.jsonl") for name in runs})
-    configs = {titles[name]: dataclasses.asdict(config) for name, (_, config, _) in runs.items()}
-    run = facts | {"typed": " ".join(sys.argv[1:])}
-    return [
-        *sections,
-        Section("Training", drawn("curves.png", curves, "Validation NME and loss terms, epoch by epoch.")),
-        Section("Protocol", [PIECES.facts(shown_model.metrics["protocol"])]),
-        Section("Run", [PIECES.facts(run), PIECES.facts(machine)]),
-        Section("Configuration", [PIECES.facts(configs)]),
-    ]
+    history = {title: plots.read_history(folder / name / "metrics.jsonl") for name, title in titles.items()}
+    curves = drawn("curves.png", plots.training_curves(history), "Validation NME and loss terms, epoch by epoch.")
+    return [*sections, Section("Training", curves)]

@@ -5,6 +5,7 @@ and patch-similarity (PS) distillation. ``crossed``: these, and each method on t
 has.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -18,28 +19,37 @@ CONTINUED = "none-continued"
 
 
 @dataclass(frozen=True)
-class Link:
+class Run:
     """One training run of a chain.
 
     Args:
-        name: of its run folder.
+        name: of its folder.
         title: of its row in tables.
-        part: of the recipe, see `Recipe.config`.
-        method: of a student, see `TrainConfig`.
-        teachers: role (a field of `TrainConfig`) -> name of the run that is this teacher.
+        kind, method: see `TrainConfig`.
+        teachers: field of `TrainConfig` -> name of the run that is this teacher.
+        distilled: of a student: whether it has teachers, or is the control of those that have.
         start: name of the run whose weights it starts from, or None.
         control: name of the run that it is compared with, or None.
-        regressor: see `Recipe.config`.
+        regressor: whether a regressor takes the place of the system's own heatmap network.
     """
 
     name: str
     title: str
-    part: str
+    kind: str
     method: str = "none"
     teachers: dict[str, str] = field(default_factory=dict)
+    distilled: bool = False
     start: str | None = None
     control: str | None = None
     regressor: bool = False
+
+    def config(self, recipe, dataset, folder, seed=0, most_epochs=None):
+        """Its `TrainConfig` by a `Recipe`, where the chain lies in ``folder`` (`pathlib.Path`)."""
+        changes = {name: str(folder / run / "best.keras") for name, run in self.teachers.items()}
+        start = folder / self.start / "best.keras" if self.start else None
+        how = {"distilled": self.distilled, "start": start, "regressor": self.regressor}
+        config = recipe.config(self.kind, dataset, **how, method=self.method, seed=seed, **changes)
+        return dataclasses.replace(config, epochs=min(config.epochs, most_epochs or config.epochs))
 
 
 @dataclass(frozen=True)
@@ -48,19 +58,19 @@ class System:
 
     Args:
         title: of its reports.
-        recipes: preset -> `Recipe`.
-        links: (recipe, ablation) -> its `Link`\\ s, each after those that it needs.
-        best: name of the link whose faces the report shows.
+        recipes: name -> `Recipe`.
+        runs: (recipe, ablation) -> its `Run`\\ s, each after those that it needs.
+        best: name of the run whose faces the report shows.
     """
 
     title: str
     recipes: dict
-    links: Callable
+    runs: Callable
     best: str
 
 
-def kd_loss_links(recipe, ablation=True):
-    """The runs of the KD-Loss paper, the student with both teachers after all others; then its last run, if any.
+def kd_loss_runs(recipe, ablation):
+    """The runs of the KD-Loss paper; the student with both teachers comes last, but for the recipe's last run.
 
     Args:
         recipe: a `Recipe`.
@@ -68,116 +78,98 @@ def kd_loss_links(recipe, ablation=True):
     """
     base = "none" if recipe.warm else None
     control = CONTINUED if ablation and recipe.warm else "none"
-    links = [
-        Link("none", "student, no distillation", "student"),
-        Link("tough", "tough teacher", "tough"),
-        Link("tolerant", "tolerant teacher", "tolerant", start="tough" if recipe.warm else None),
+    runs = [
+        Run("none", "student, no distillation", "student"),
+        Run("tough", "tough teacher", "tough"),
+        Run("tolerant", "tolerant teacher", "tolerant", start="tough" if recipe.warm else None),
     ]
     if control == CONTINUED:
-        links.append(Link(CONTINUED, "student, no distillation, trained on", "distilled", start=base))
+        runs.append(Run(CONTINUED, "student, no distillation, trained on", "student", distilled=True, start=base))
 
-    def distilled(name, title, *roles):
-        teachers = {role: role for role in roles}
-        return Link(name, title, "distilled", "kd-loss", teachers, start=base, control=control)
+    def student(name, title, *kinds):
+        teachers = {kind: kind for kind in kinds}
+        return Run(name, title, "student", "kd-loss", teachers, distilled=True, start=base, control=control)
 
     if ablation:
-        links.append(distilled("kd-tough", "student, tough teacher only", "tough"))
-        links.append(distilled("kd-tolerant", "student, tolerant teacher only", "tolerant"))
-    links.append(distilled("kd-both", "student, KD-Loss (both)", "tough", "tolerant"))
+        runs.append(student("kd-tough", "student, tough teacher only", "tough"))
+        runs.append(student("kd-tolerant", "student, tolerant teacher only", "tolerant"))
+    runs.append(student("kd-both", "student, KD-Loss (both)", "tough", "tolerant"))
     if recipe.finish:
         title = f"student, KD-Loss (both), trained on at {recipe.finish['image_size']} px"
-        links.append(Link("finished", title, "finish", start="kd-both"))
-    return links
+        runs.append(Run("finished", title, "student", start="kd-both"))
+    return runs
 
 
-def efficientfan_links(recipe, ablation=True):
+def efficientfan_runs(recipe, ablation):
     """A heatmap teacher, a student without it, and students that follow its feature maps, all from scratch.
 
     Args:
         recipe: a `Recipe`.
         ablation: train the students by FA and by PS alone too.
     """
-    methods = ("fa", "ps", "fa-ps") if ablation else ("fa-ps",)
+    methods = ({"fa": "FA", "ps": "PS"} if ablation else {}) | {"fa-ps": "FA + PS"}
     return [
-        Link("none", "heatmap student, no distillation", "student"),
-        Link("teacher", "heatmap teacher", "tough"),
-        *(_student(method, method, {"feature_teacher": "teacher"}) for method in methods),
+        Run("none", "heatmap student, no distillation", "student"),
+        Run("teacher", "heatmap teacher", "tough"),
+        *(_student(method, method, title, {"feature_teacher": "teacher"}) for method, title in methods.items()),
     ]
 
 
-def crossed_links(recipe, ablation=True):
-    """`efficientfan_links`, KD-Loss on the heatmap student, and both methods on a regressor.
+def crossed_runs(recipe, ablation):
+    """`efficientfan_runs`, KD-Loss on the heatmap student, and both methods on a regressor.
 
-    The regressor learns from the heatmap teachers: their maps of the same sides for FA and PS, their points for
-    KD-Loss (by that alone it is a student of the system ``kd-loss``). Where the recipe has a regressor as teacher, it
-    teaches by FA and PS too, from one trunk to the other.
+    The regressor learns from the heatmap teachers: by FA and PS from their maps of the same sides, by KD-Loss from
+    their points (by that alone it is a student of the system ``kd-loss``). Where the recipe has a regressor as teacher,
+    that one teaches by FA and PS too, from one trunk to the other.
 
     Args:
         recipe: a `Recipe`.
-        ablation: see `efficientfan_links`.
+        ablation: see `efficientfan_runs`.
     """
     points, features = {"tough": "teacher", "tolerant": "tolerant"}, {"feature_teacher": "teacher"}
-    links = [
-        *efficientfan_links(recipe, ablation),
-        Link("tolerant", "tolerant heatmap teacher", "tolerant", start="teacher" if recipe.warm else None),
-        _student("kd-loss", "kd-loss", points),
-        _student("kd-loss+fa-ps", "kd-loss+fa-ps", points | features),
-        Link("regressor-none", "regressor, no distillation", "student", regressor=True),
-        _student("regressor-fa-ps", "fa-ps", features, regressor=True),
-        _student("regressor-kd-loss+fa-ps", "kd-loss+fa-ps", points | features, regressor=True),
+    both = ("kd-loss+fa-ps", "KD-Loss + FA + PS", points | features)
+    runs = [
+        *efficientfan_runs(recipe, ablation),
+        Run("tolerant", "tolerant heatmap teacher", "tolerant", start="teacher" if recipe.warm else None),
+        _student("kd-loss", "kd-loss", "KD-Loss", points),
+        _student("kd-loss+fa-ps", *both),
+        Run("regressor-none", "regressor, no distillation", "student", regressor=True),
+        _student("regressor-fa-ps", "fa-ps", "FA + PS", features, regressor=True),
+        _student("regressor-kd-loss+fa-ps", *both, regressor=True),
     ]
     if "teacher" in recipe.regressor:
-        by_regressor = {"feature_teacher": "regressor-teacher"}
-        links.append(Link("regressor-teacher", "regressor as teacher", "tough", regressor=True))
-        links.append(_student("regressor-fa-ps-regressor", "fa-ps", by_regressor, regressor=True, of=" of a regressor"))
-    return links
+        name, teacher = "regressor-fa-ps-regressor", {"feature_teacher": "regressor-teacher"}
+        runs.append(Run("regressor-teacher", "regressor as teacher", "tough", regressor=True))
+        runs.append(_student(name, "fa-ps", "FA + PS of a regressor", teacher, regressor=True))
+    return runs
 
 
-_METHOD_TITLES = {
-    "kd-loss": "KD-Loss",
-    "fa": "FA",
-    "ps": "PS",
-    "fa-ps": "FA + PS",
-    "kd-loss+fa-ps": "KD-Loss + FA + PS",
-}
-
-
-def _student(name, method, teachers, regressor=False, of=""):
-    title = f"{'regressor' if regressor else 'heatmap student'}, {_METHOD_TITLES[method]}{of}"
+def _student(name, method, title, teachers, regressor=False):
+    """A student from scratch; ``title``: of its method."""
+    title = f"{'regressor' if regressor else 'heatmap student'}, {title}"
     control = "regressor-none" if regressor else "none"
-    return Link(name, title, "distilled", method, teachers, control=control, regressor=regressor)
+    return Run(name, title, "student", method, teachers, distilled=True, control=control, regressor=regressor)
 
 
 SYSTEMS = {
-    "kd-loss": System("KD-Loss", KD_LOSS, kd_loss_links, "kd-both"),
-    "efficientfan": System("EfficientFAN", EFFICIENTFAN, efficientfan_links, "fa-ps"),
-    "crossed": System("KD-Loss x EfficientFAN", EFFICIENTFAN, crossed_links, "kd-loss+fa-ps"),
+    "kd-loss": System("KD-Loss", KD_LOSS, kd_loss_runs, "kd-both"),
+    "efficientfan": System("EfficientFAN", EFFICIENTFAN, efficientfan_runs, "fa-ps"),
+    "crossed": System("KD-Loss x EfficientFAN", EFFICIENTFAN, crossed_runs, "kd-loss+fa-ps"),
 }
 DEFAULT_SYSTEM = "kd-loss"
 
 
-def link_config(link, recipe, dataset, folder):
-    """The `TrainConfig` of a link whose chain lies in ``folder``."""
-    changes = {role: str(folder / name / "best.keras") for role, name in link.teachers.items()}
-    if link.part in ("student", "distilled", "finish"):
-        changes["method"] = link.method
-    start = folder / link.start / "best.keras" if link.start else None
-    return recipe.config(link.part, dataset, start=start, regressor=link.regressor, **changes)
-
-
-def run_chain(links, recipe, prepared, folder, announce=print, deadline=None):
-    """Trains every link that is not finished yet, resuming one that was cut off.
+def run_chain(plan, prepared, folder, deadline=None):
+    """Trains every run that is not finished yet, and resumes one that was cut off. Prints a line before each run.
 
     Args:
-        links: of a `System`.
-        recipe: a `Recipe`.
+        plan: pairs of a `Run` of a `System` and its `TrainConfig`, in order.
         prepared: the `PreparedDataset`.
-        folder: of the chain (`pathlib.Path`); each link is a run folder in it.
-        announce: called with one line before each link.
+        folder: of the chain (`pathlib.Path`), with a folder for each run.
         deadline: a `kdloss.training.state.Deadline`: work stops before it, and the same call goes on.
 
     Returns:
-        Name of link -> (link, config, results of its training).
+        Name of run -> (run, config, results of its training).
 
     Raises:
         OutOfTime: the deadline came first.
@@ -185,18 +177,17 @@ def run_chain(links, recipe, prepared, folder, announce=print, deadline=None):
     from kdloss.training.fit import train
 
     done, worked, deadline = {}, False, deadline or Deadline()
-    for number, link in enumerate(links, start=1):
-        config = link_config(link, recipe, prepared.dataset, folder)
-        place = folder / link.name
+    for number, (run, config) in enumerate(plan, start=1):
+        place = folder / run.name
         state = "done before" if finished(place) else f"{config.arch}, {config.epochs} epochs"
-        announce(f"[{number}/{len(links)}] {link.title}: {state}")
+        print(f"[{number}/{len(plan)}] {run.title}: {state}")
         if not finished(place):
-            # Each call does an epoch at least, however short its time; it begins no second run late.
+            # Each call trains an epoch at least, however short its time; it begins no second run late.
             if worked and not deadline.leaves(0):
                 raise OutOfTime(f"{place}: is the next run")
             worked = True
         shape = None
-        if link.part == "tolerant":
+        if run.kind == "tolerant":
             shape = fit_shape_model(prepared, BoxPolicy.parse(config.box), config.variance)
-        done[link.name] = (link, config, train(config, prepared, place, resume=True, shape=shape, deadline=deadline))
+        done[run.name] = (run, config, train(config, prepared, place, resume=True, shape=shape, deadline=deadline))
     return done

@@ -5,7 +5,7 @@ import json
 import math
 from dataclasses import dataclass
 
-from kdloss.data.augmentation import augmentation
+from kdloss.data.augmentation import AUGMENTATIONS
 from kdloss.data.geometry import BoxPolicy
 from kdloss.errors import ConfigError
 from kdloss.losses.kd_presets import KD_PRESETS
@@ -23,94 +23,104 @@ METHODS = {
     "kd-loss+ps": ("kd-loss", "ps"),
     "kd-loss+fa-ps": ("kd-loss", "fa", "ps"),
 }
-HEATMAP_LOSSES = ("none", "mse", "adaptive-wing", "cross-entropy")
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+def flag(name):
+    """The flag of the training commands that sets a field of `TrainConfig`."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _field(help, default=dataclasses.MISSING, **more):
+    """A field of `TrainConfig`, and what the flag that sets it says.
+
+    Args:
+        help: what it is.
+        default: its value where nothing is said, if it may be left out.
+        more: ``choices`` or ``at_least``: the values it may have; ``metavar`` of the flag; ``command``: the kind of
+            network, teacher or student, whose training command alone has the flag; ``term``: the term of `METHODS`
+            without which a student has no use for it.
+    """
+    return dataclasses.field(default=default, metadata={"help": help} | more)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run.
+    """One training run. The metadata of each field says what it is and what it may be; flags are made from them."""
 
-    Args:
-        kind: ``tough`` (teacher on hard landmarks), ``tolerant`` (teacher on soft landmarks) or ``student``.
-        dataset: name of the data set.
-        arch: name of the network.
-        method: of a student: ``none``, or what it distils by: ``kd-loss`` (points of a tough and a tolerant teacher),
-            ``fa``, ``ps`` or ``fa-ps`` (feature maps of one teacher), or both, such as ``kd-loss+fa-ps``.
-        loss: point loss of teachers and of students without ``kd-loss``: ``l2`` (that of KD-Loss' teachers), ``l1`` or
-            ``wing``.
-        heatmap_loss: of heatmap networks, beside the point loss: ``none``, ``mse`` (EfficientFAN's, reconstructed),
-            ``adaptive-wing`` or ``cross-entropy``.
-        heatmap_weight: of that loss.
-        kd_preset, unit: preset of the KD-Loss, and the unit of its errors: ``normalised`` or ``pixel``.
-        tough, tolerant: checkpoints of the frozen teachers of ``kd-loss``, or None.
-        feature_teacher: checkpoint of the frozen teacher of ``fa`` and ``ps``, or None.
-        fa_weight, ps_weight: of their terms.
-        teacher_views: how many drawings of each face are stored with the teachers' points and used in turn; 0 runs the
-            teachers online on ever new views. A feature teacher runs online always.
-        variance: share of shape variance that the soft landmarks keep.
-        image_size, box, augment: side of the views in pixels, their crop, and how they vary.
-        stages: ``none``, or smaller sides for the first epochs, each with its share of them: ``64:0.5,96:0.25``. One
-            schedule and one optimizer go through all; each epoch is validated at its own side, and what is kept in the
-            end is the best of those at image_size.
-        weights: ``none``, ``imagenet`` or a file to start from.
-        frozen: layers up to the last map at this stride stay as the weights to start from have them; 0 trains all.
-        epochs, batch_size, learning_rate, warmup_epochs, weight_decay: of AdamW.
-        schedule: ``cosine`` after the warm-up; ``inverse-time``: learning_rate / (1 + 1e-4 step), KD-Loss' own;
-            ``steps``: a tenth after 3/8 of the epochs and again after 5/8, MobileFAN's.
-        ema: momentum of the moving average of the weights that is validated and kept; 0 keeps the weights.
-        precision: Keras dtype policy.
-        seed: of weights, order and views.
-    """
-
-    kind: str
-    dataset: str
-    arch: str
-    method: str = "none"
-    loss: str = "l2"
-    heatmap_loss: str = "none"
-    heatmap_weight: float = 1.0
-    kd_preset: str = "public"
-    unit: str = "normalised"
-    tough: str | None = None
-    tolerant: str | None = None
-    feature_teacher: str | None = None
-    fa_weight: float = 0.01
-    ps_weight: float = 0.01
-    teacher_views: int = 0
-    variance: float = 0.90
-    image_size: int = 224
-    box: str = "gt:1.25"
-    augment: str = "strong"
-    stages: str = NONE
-    weights: str = "none"
-    frozen: int = 0
-    epochs: int = 150
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    warmup_epochs: float = 1.0
-    weight_decay: float = 1e-4
-    schedule: str = "cosine"
-    ema: float = 0.0
-    precision: str = "float32"
-    seed: int = 0
+    # fmt: off
+    kind: str = _field(
+        "tough: a teacher on annotated (hard) landmarks; tolerant: one on the soft landmarks of a shape model",
+        choices=KINDS, command="teacher",
+    )
+    dataset: str = _field("name of the data set")
+    arch: str = _field("network, such as mobilenetv2-0.5, efficientnetb3 or efficientfan-b0")
+    method: str = _field(
+        "how to distil: kd-loss: the points of a tough and a tolerant teacher; fa, ps: the feature maps of one teacher",
+        "none", choices=METHODS, command="student",
+    )
+    loss: str = _field("point loss of teachers and of students without kd-loss", "l2", choices=("l2", "l1", "wing"))
+    heatmap_loss: str = _field(
+        "of heatmap networks, besides the point loss; mse: EfficientFAN's, reconstructed",
+        "none", choices=("none", "mse", "adaptive-wing", "cross-entropy"),
+    )
+    heatmap_weight: float = _field("of the heatmap loss", 1.0, at_least=0)
+    kd_preset: str = _field("constants of the KD-Loss", "public", choices=KD_PRESETS, term="kd-loss")
+    unit: str = _field(
+        "of the errors in the KD-Loss", "normalised", choices=("normalised", "pixel"), term="kd-loss"
+    )
+    tough: str | None = _field("tough teacher of kd-loss", None, metavar="CHECKPOINT", command="student")
+    tolerant: str | None = _field(
+        "tolerant teacher of kd-loss (default of both: the newest pair below runs/)",
+        None, metavar="CHECKPOINT", command="student",
+    )
+    feature_teacher: str | None = _field(
+        "teacher of fa and ps (default: that of --tough or --tolerant, else the newest tough one)",
+        None, metavar="CHECKPOINT", command="student",
+    )
+    fa_weight: float = _field("of the feature-aligned term", 0.01, at_least=0, term="fa")
+    ps_weight: float = _field("of the patch-similarity term", 0.01, at_least=0, term="ps")
+    teacher_views: int = _field(
+        "store the teachers' points on so many views of each face and use these in turn; 0: run the teachers on ever "
+        "new views (a feature teacher always runs)",
+        0, at_least=0, term="kd-loss",
+    )
+    variance: float = _field("share of the shape variance that soft landmarks keep", 0.90, command="teacher")
+    image_size: int = _field("side of the views in pixels", 224)
+    box: str = _field("crop of the views: gt:SCALE, dataset:SCALE or paper", "gt:1.25")
+    augment: str = _field("how views vary", "strong", choices=AUGMENTATIONS)
+    # One schedule and one optimizer go through all stages. Each epoch is validated at its own side; the best of those
+    # at image_size is kept.
+    stages: str = _field(
+        "smaller sides for the first epochs, each with its share of them, such as 64:0.5,96:0.25; none: one side",
+        NONE, metavar="SIDE:SHARE,...",
+    )
+    weights: str = _field("none, imagenet, or a file or checkpoint to start from", "none")
+    frozen: int = _field(
+        "stride, such as 8: layers up to the last map at it keep the weights they start from; 0: all are trained", 0
+    )
+    epochs: int = _field("how often each face is seen", 150, at_least=1)
+    batch_size: int = _field("faces a step", 32, at_least=1)
+    learning_rate: float = _field("of AdamW", 1e-3)
+    warmup_epochs: float = _field("epochs in which the learning rate rises", 1.0, at_least=0)
+    weight_decay: float = _field("of AdamW", 1e-4, at_least=0)
+    schedule: str = _field(
+        "of the learning rate after the warm-up; inverse-time: over 1 + 1e-4 step, KD-Loss' own; steps: a tenth after "
+        "3/8 of the epochs and again after 5/8, MobileFAN's",
+        "cosine", choices=("cosine", "inverse-time", "steps"),
+    )
+    ema: float = _field("momentum of the weights' moving average, which is validated and kept; 0: off", 0.0)
+    precision: str = _field("Keras dtype policy", "float32", choices=("float32", "mixed_bfloat16", "mixed_float16"))
+    seed: int = _field("of weights, order and views", 0, at_least=0)
+    # fmt: on
 
     def __post_init__(self):
-        self._one_of("kind", KINDS)
-        self._one_of("method", METHODS)
-        self._one_of("loss", ("l2", "l1", "wing"))
-        self._one_of("heatmap_loss", HEATMAP_LOSSES)
-        self._one_of("kd_preset", KD_PRESETS)
-        self._one_of("unit", ("normalised", "pixel"))
-        self._one_of("schedule", ("cosine", "inverse-time", "steps"))
-        self._one_of("precision", PRECISIONS)
-        augmentation(self.augment)
+        for field in dataclasses.fields(self):
+            value, choices, low = getattr(self, field.name), *map(field.metadata.get, ("choices", "at_least"))
+            if choices and value not in choices:
+                raise ConfigError(f"{flag(field.name)} {value}: expected one of {', '.join(choices)}")
+            if low is not None and not value >= low:
+                raise ConfigError(f"{flag(field.name)} {value}: expected {low} at least")
         BoxPolicy.parse(self.box)
-        for name in ("epochs", "batch_size"):
-            self._at_least(name, 1)
-        weights = ("weight_decay", "heatmap_weight", "fa_weight", "ps_weight")
-        for name in ("teacher_views", "warmup_epochs", *weights, "seed"):
-            self._at_least(name, 0)
         if self.seed >= 1 << 32:
             raise ConfigError(f"--seed {self.seed}: expected a number below {1 << 32}")
         if not 0 < self.learning_rate < math.inf:
@@ -154,24 +164,14 @@ class TrainConfig:
         if self.feature_teacher and not self.by_features:
             raise ConfigError(f"--method {self.method}: follows no feature maps: leave out --feature-teacher")
 
-    def _one_of(self, name, known):
-        value = getattr(self, name)
-        if value not in known:
-            raise ConfigError(f"--{name.replace('_', '-')} {value}: expected one of {', '.join(known)}")
-
-    def _at_least(self, name, low):
-        value = getattr(self, name)
-        if not value >= low:
-            raise ConfigError(f"--{name.replace('_', '-')} {value}: expected {low} at least")
-
     @property
     def teachers(self):
-        """Role -> checkpoint, of the teachers that this run distils from."""
-        return {role: path for role in ("tough", "tolerant") if (path := getattr(self, role))}
+        """Kind -> checkpoint of the teachers whose points this run distils."""
+        return {kind: path for kind in ("tough", "tolerant") if (path := getattr(self, kind))}
 
     @property
     def teacher_paths(self):
-        """Role -> checkpoint of all teachers, the teacher of feature maps as ``feature-teacher``."""
+        """Name -> checkpoint of all teachers; the teacher of feature maps is ``feature-teacher``."""
         return self.teachers | ({"feature-teacher": self.feature_teacher} if self.by_features else {})
 
     @property

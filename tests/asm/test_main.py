@@ -57,7 +57,7 @@ def test_fit_plot_soften(tmp_path, capsys):
     faces, model, soft = tmp_path / "faces.npy", tmp_path / "shape.npz", tmp_path / "soft.npy"
     modes, curve = tmp_path / "modes.png", tmp_path / "curve.png"
     np.save(faces, shapes(50))
-    assert main(["fit", "--data", str(faces), "--align", "--out", str(model)]) == 0
+    assert main(["fit", "--points", str(faces), "--align", "--out", str(model)]) == 0
     fitted = ShapeModel.load(model)
     assert fitted.reference is not None
     assert fitted.explained >= 0.90 > fitted.explained - fitted.shares[-1]

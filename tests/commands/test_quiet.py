@@ -44,7 +44,8 @@ def test_a_training(said):
 @pytest.mark.slow
 def test_every_command(said, photo):
     assert said(f"train_teacher {SMALL} --out run") == ""
-    assert "oneDNN" in said(f"train_teacher {SMALL} --out loud", TF_CPP_MIN_LOG_LEVEL="0")  # as it was asked for
+    loud = said(f"train_teacher {SMALL} --out loud", TF_CPP_MIN_LOG_LEVEL="0")  # as it was asked for
+    assert "absl" in loud or "oneDNN" in loud  # which, depends on the processor
     assert said("evaluate --dataset 300w --checkpoint run --flip-test --report --out evaluation") == ""
     for form, precision, file in (
         *(("litert", precision, f"{precision}.tflite") for precision in ("fp16", "int8")),

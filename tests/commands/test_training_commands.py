@@ -41,8 +41,8 @@ def test_each_command_leaves_a_run_that_the_next_one_finds(chain):
 
 def test_one_teacher_a_preset_and_the_unit(at_work, tmp_path, capsys):
     tough = at_work / "300w-tough-tiny"
-    options = ["--tough", str(tough), "--preset", "public", "--unit", "pixel", "--teacher-views", "0", "--ema", "0.5"]
-    assert train_student.main([*SMALL, *options, "--out", str(tmp_path / "run")]) == 0
+    options = ["--tough", str(tough), "--kd-preset", "public", "--unit", "pixel", "--teacher-views", "0"]
+    assert train_student.main([*SMALL, *options, "--ema", "0.5", "--out", str(tmp_path / "run")]) == 0
     config = config_of(tmp_path / "run")
     assert (config["kd_preset"], config["unit"], config["ema"], config["tolerant"]) == ("public", "pixel", 0.5, None)
     row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
@@ -101,14 +101,6 @@ def test_students_of_feature_maps(at_work, monkeypatch, capsys):
     assert (heatmaps.heatmap_loss, heatmaps.ps_weight) == ("cross-entropy", 0.1)
 
 
-def test_the_loss_that_diverges(at_work, tmp_path, capsys):
-    options = ["--method", "none", "--image-size", "32", "--learning-rate", "1e30", "--out", str(tmp_path / "run")]
-    assert train_student.main([*SMALL, *options, "--epochs", "3"]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    for part in ("in epoch ", ", batch ", "a lower --learning-rate"):
-        assert part in line
-
-
 def test_a_finished_run_is_neither_repeated_nor_overwritten(at_work, capsys):
     command = [*SMALL, "--kind", "tough", "--image-size", "32", "--out", str(at_work / "300w-tough-tiny")]
     for resume in ([], ["--resume"]):
@@ -122,7 +114,7 @@ def test_a_finished_run_is_neither_repeated_nor_overwritten(at_work, capsys):
     ("accelerators", "recipe"), [([], "cpu"), (["GPU:0"], "gpu")], ids=["without", "with an accelerator"]
 )
 def test_the_recipe_is_by_the_machine(accelerators, recipe, at_work, monkeypatch, capsys):
-    for module in ("kdloss.experiments.recipes", "kdloss.experiments.flags"):
+    for module in ("kdloss.experiments.recipes", "kdloss.experiments.launch"):
         monkeypatch.setattr(f"{module}.may_have_accelerator", lambda: True)
     monkeypatch.setattr("kdloss.experiments.recipes.environment", lambda: {"accelerators": accelerators})
     config = asked(monkeypatch, ["--method", "none", "--arch", ARCH, "--batch-size", "8"])

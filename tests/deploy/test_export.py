@@ -44,17 +44,17 @@ def workplace(tmp_path, monkeypatch):
 def test_what_it_writes_and_prints(form, precision, file, most, run, student, faces, workplace, capsys):
     words = ["--checkpoint", str(run), "--format", form, "--precision", precision]
     assert export.main(words + ["--data", str(faces.path)] * (precision == "int8")) == 0
-    assert [path.name for path in workplace.iterdir()] == [file]
+    assert [path.name for path in (workplace / "runs" / "exported").iterdir()] == [file]
     wrote, points = capsys.readouterr().out.splitlines()
-    assert wrote.startswith(f"wrote {file}: ")
+    assert wrote.startswith(f"wrote runs/exported/{file}: ")
     mean, largest, count, which = DIFFERENCE.fullmatch(points).groups()
     assert float(mean) <= float(largest) < most
     assert (int(count), which) == ((9, "300w training") if precision == "int8" else (16, "rendered"))
-    images = np.asarray(faces.faces[:4][:, :SIZE, :SIZE])
-    found, _ = READ[form](file, images)
+    images, made = np.asarray(faces.faces[:4][:, :SIZE, :SIZE]), f"runs/exported/{file}"
+    found, _ = READ[form](made, images)
     expected = student[0].predict_on_batch(images.astype("float32"))
     assert SIZE * np.abs(found - expected).max() < 2 * most
-    card = read_metadata(file)
+    card = read_metadata(made)
     assert card.pop("source_sha256") == pretrained.describe(run / "best.keras")["sha256"]
     assert (card["export"]["format"], card.pop("export")["precision"]) == (form, precision)
     assert card.pop("calibrated_on", None) == (faces.manifest["content"] if precision == "int8" else None)
@@ -65,13 +65,14 @@ def test_a_repeated_command_keeps_its_file(run, workplace, capsys):
     """The first one may have been killed between the writing and the comparison."""
     words = ["--checkpoint", str(run), "--format", "onnx"]
     assert export.main(words) == 0
-    before = Path("student-fp32.onnx").read_bytes()
+    made = Path("runs/exported/student-fp32.onnx")
+    before = made.read_bytes()
     first = capsys.readouterr().out.splitlines()
-    assert export.main([*words, "--out", "student-fp32.onnx"]) == 0
+    assert export.main([*words, "--out", str(made)]) == 0
     again = capsys.readouterr().out.splitlines()
     assert again == ["made before " + first[0].removeprefix("wrote "), first[1]]
-    assert Path("student-fp32.onnx").read_bytes() == before
-    assert export.main([*words, "--precision", "fp16", "--out", "student-fp32.onnx"]) == 2
+    assert made.read_bytes() == before
+    assert export.main([*words, "--precision", "fp16", "--out", str(made)]) == 2
     assert "student-fp32.onnx: exists already" in capsys.readouterr().err
 
 
@@ -79,23 +80,22 @@ def test_a_repeated_command_keeps_its_file(run, workplace, capsys):
     ("changes", "message"),
     [
         ({"--out": "there.onnx"}, "there.onnx: exists already: remove it, or give another --out"),
-        ({}, "student-fp32.onnx: exists already"),
+        ({}, "runs/exported/student-fp32.onnx: exists already"),
         ({"--precision": "int8", "--data": "absent"}, "--data absent: no such folder"),
         ({"--out": "there.onnx/a.onnx"}, "--out there.onnx/a.onnx: cannot be written (there.onnx is no folder)"),
     ],
 )
 def test_refused(changes, message, run, workplace, capsys):
-    for name in ("there.onnx", "student-fp32.onnx"):
+    (workplace / "runs" / "exported").mkdir(parents=True)
+    for name in ("there.onnx", "runs/exported/student-fp32.onnx"):
         Path(name).write_text("mine")
     options = {"--checkpoint": str(run), "--format": "onnx"} | changes
     assert export.main([word for option in options.items() for word in option]) == 2
     errors = capsys.readouterr().err
     assert errors.startswith(f"error: {message}")
     assert errors.count("\n") == 1
-    assert {path.name: path.read_text() for path in workplace.iterdir()} == {
-        "there.onnx": "mine",
-        "student-fp32.onnx": "mine",
-    }
+    found = {path.name: path.read_text() for path in workplace.rglob("*.*")}
+    assert found == {"there.onnx": "mine", "student-fp32.onnx": "mine"}
 
 
 def test_a_failure_leaves_nothing(run, workplace, monkeypatch):
@@ -103,5 +103,6 @@ def test_a_failure_leaves_nothing(run, workplace, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("kdloss.deploy.onnx._halved", fails)
-    assert export.main(["--checkpoint", str(run), "--format", "onnx", "--precision", "fp16"]) == 130
+    words = ["--checkpoint", str(run), "--format", "onnx", "--precision", "fp16", "--out", "student.onnx"]
+    assert export.main(words) == 130
     assert not list(workplace.iterdir())

@@ -81,7 +81,7 @@ def test_predictions_file(faces_300w, tmp_path, capsys):
     path = predictions_file(faces_300w, tmp_path / "mine.npz")
     data = ["--dataset", "300w", "--data", str(faces_300w.path)]
     assert evaluate.main([*data, "--predictions", str(path), "--box", "gt:1.1"]) == 0
-    out = tmp_path / "evaluation" / "300w-mine"
+    out = tmp_path / "runs" / "evaluation" / "300w-mine"
     assert sorted(file.name for file in out.iterdir()) == FILES
     record = json.loads((out / "metrics.json").read_text())
     rows = faces_300w.indices("test")
@@ -135,7 +135,7 @@ def test_comparison_of_a_checkpoint_and_a_file(faces_cofw, run_folder, tmp_path,
     path = predictions_file(faces_cofw, tmp_path / "mine.npz")
     data = ["--dataset", "cofw", "--data", str(faces_cofw.path), "--report"]
     assert evaluate.main([*data, "--compare", f"network={run_folder}", str(path)]) == 0
-    out = tmp_path / "evaluation" / "cofw-compared"
+    out = tmp_path / "runs" / "evaluation" / "cofw-compared"
     assert sorted(file.name for file in out.iterdir()) == ["ced.png", "comparison.json", "report.html"]
     record = json.loads((out / "comparison.json").read_text())
     assert list(record["models"]) == ["network", "mine.npz"]
@@ -209,7 +209,7 @@ def test_user_errors_are_one_line(words, parts, faces_300w, faces_cofw, run_fold
     predictions_file(faces_300w, tmp_path / "mine.npz")
     data = ["--dataset", "300w", "--data", str(faces_300w.path)]
     fails(capsys, [*data, *(str(run_folder) if word == "RUN" else word for word in words)], *parts)
-    assert not (tmp_path / "evaluation").exists()
+    assert not (tmp_path / "runs" / "evaluation").exists()
 
 
 def test_without_training_faces_there_is_no_baseline(make_prepared, tmp_path, capsys):
@@ -217,7 +217,7 @@ def test_without_training_faces_there_is_no_baseline(make_prepared, tmp_path, ca
     path = predictions_file(prepared, tmp_path / "mine.npz")
     assert evaluate.main(["--dataset", "cofw", "--data", str(prepared.path), "--predictions", str(path)]) == 0
     assert "no mean-shape baseline" in capsys.readouterr().out
-    assert "mean_shape" not in json.loads((tmp_path / "evaluation" / "cofw-mine" / "metrics.json").read_text())
+    assert "mean_shape" not in json.loads((tmp_path / "runs" / "evaluation" / "cofw-mine" / "metrics.json").read_text())
 
 
 def test_a_predictions_file_needs_no_network_library_and_no_window(faces_300w, tmp_path):

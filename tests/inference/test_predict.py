@@ -72,9 +72,9 @@ def test_a_photograph_becomes_a_record_a_table_and_an_overlay(checkpoint, capsys
     save("astronaut.png")
     assert main(["astronaut.png", "--checkpoint", str(checkpoint)]) == 0
     out, err = capsys.readouterr()
-    assert out == "astronaut.png: 1 face -> predictions/astronaut.json\n"
+    assert out == "astronaut.png: 1 face -> runs/predictions/astronaut.json\n"
     assert "tiny.keras: its confidence was never measured" in err
-    record = found("predictions/astronaut.json")
+    record = found("runs/predictions/astronaut.json")
     assert list(record) == ["image", "model", "detector", "faces"]
     assert (record["image"], record["model"], record["detector"]) == ("astronaut.png", str(checkpoint), "lbp")
     (face,) = record["faces"]
@@ -84,10 +84,11 @@ def test_a_photograph_becomes_a_record_a_table_and_an_overlay(checkpoint, capsys
     assert face["box"][2] == pytest.approx(FACE[2], rel=0.25)
     assert face["score"] >= LbpDetector.FEWEST_IN_PHOTOGRAPHS
     assert np.shape(face["landmarks"]) == (68, 2)
-    with Image.open("predictions/astronaut.png") as overlay:
+    with Image.open("runs/predictions/astronaut.png") as overlay:
         assert (np.array(overlay) != astronaut()).any(axis=2).sum() > 100
-    assert {path.name for path in Path("predictions").iterdir()} == {"astronaut.json", "astronaut.png", "faces.csv"}
-    with open("predictions/faces.csv", newline="", encoding="utf-8") as table:
+    written = {path.name for path in Path("runs/predictions").iterdir()}
+    assert written == {"astronaut.json", "astronaut.png", "faces.csv"}
+    with open("runs/predictions/faces.csv", newline="", encoding="utf-8") as table:
         (row,) = csv.DictReader(table)
     assert (row["image"], row["face"], row["c0"]) == ("astronaut.png", "0", "")
     numbers = [float(row[name]) for name in ("box_x", "box_y", "box_width", "box_height", "score")]
@@ -108,10 +109,10 @@ def test_unreadable_photographs_do_not_stop_the_others(checkpoint, capsys, monke
     assert "text.jpg: not an image" in text
     assert "huge.png: 700 x 700 is too large, expected 0.4 million pixels" in huge
     assert "absent.jpg: cannot be" in absent
-    written = [path.relative_to("predictions").as_posix() for path in sorted(Path("predictions").rglob("*.*"))]
-    assert written == ["faces.csv", "in/dot.json", "in/good.json"]
-    assert found("predictions/in/dot.json")["faces"] == []
-    assert len(found("predictions/in/good.json")["faces"]) == 1
+    written = [path.as_posix() for path in sorted(Path("runs/predictions").rglob("*.*"))]
+    assert written == [f"runs/predictions/{name}" for name in ("faces.csv", "in/dot.json", "in/good.json")]
+    assert found("runs/predictions/in/dot.json")["faces"] == []
+    assert len(found("runs/predictions/in/good.json")["faces"]) == 1
 
 
 def test_given_boxes(checkpoint, capsys):
@@ -124,11 +125,11 @@ def test_given_boxes(checkpoint, capsys):
     assert outside.startswith("error: b/outside.png: box [")
     assert "lies in the image, 512 x 512 pixels" in outside
     assert "b/unnamed.png: not named" in unnamed
-    record = found("predictions/a.json")
+    record = found("runs/predictions/a.json")
     assert record["detector"] == "boxes"
     assert [face["box"] for face in record["faces"]] == two
     assert [face["score"] for face in record["faces"]] == [None, None]
-    assert found("predictions/b/none.json")["faces"] == []
+    assert found("runs/predictions/b/none.json")["faces"] == []
     # Each face is read as it is alone.
     alone = Landmarker.load(checkpoint, detector=None).in_boxes(astronaut(), [FACE])
     assert np.array(record["faces"][0]["landmarks"]) == pytest.approx(alone[0].landmarks, abs=0.02)
@@ -148,7 +149,7 @@ def test_a_whole_image_is_the_crop(checkpoint):
     crop = astronaut()[60:200, 156:296]  # reduced by 4 before it is cut: begins at a multiple of 4
     save("crop.png", crop)
     assert main(["crop.png", "--detector", "whole", "--checkpoint", str(checkpoint)]) == 0
-    record = found("predictions/crop.json")
+    record = found("runs/predictions/crop.json")
     (face,) = record["faces"]
     assert (record["detector"], face["box"], face["score"]) == ("whole", [-0.5, -0.5, 140, 140], None)
     # The same crop, cut out of the photograph by the landmark box that grows to it.
@@ -193,8 +194,8 @@ def test_ctrl_c_keeps_what_was_found(checkpoint, monkeypatch):
         save(f"in/{name}.png")
     monkeypatch.setattr("kdloss.predict._say", lambda line: signal.raise_signal(signal.SIGINT))
     assert main(["in", "--checkpoint", str(checkpoint), "--no-overlay"]) == 130
-    assert sorted(path.name for path in Path("predictions").iterdir()) == ["a.json", "faces.csv"]
-    assert len(Path("predictions/faces.csv").read_text().splitlines()) == 2
+    assert sorted(path.name for path in Path("runs/predictions").iterdir()) == ["a.json", "faces.csv"]
+    assert len(Path("runs/predictions/faces.csv").read_text().splitlines()) == 2
 
 
 @pytest.mark.slow
@@ -220,12 +221,12 @@ def test_videos_follow_photographs_and_a_damaged_one_does_not_stop_the_others(ch
     assert main(["damaged.mp4", "a.png", "film.mp4", "--frames", "3", "--checkpoint", str(checkpoint)]) == 2
     captured = capsys.readouterr()
     photograph, film = captured.out.splitlines()
-    assert photograph == "a.png: 1 face -> predictions/a.json"
+    assert photograph == "a.png: 1 face -> runs/predictions/a.json"
     assert film.startswith("film.mp4: 3 frames, ")
-    assert film.endswith(" -> predictions/film.json")
+    assert film.endswith(" -> runs/predictions/film.json")
     (line,) = (line for line in captured.err.splitlines() if line.startswith("error: "))
     assert "damaged.mp4" in line
-    frames = found("predictions/film.json")["frames"]
+    frames = found("runs/predictions/film.json")["frames"]
     assert len(frames) == 3
     assert any(holds(face["box"], EYES_AND_MOUTH) for face in frames[0]["faces"])
 
@@ -235,15 +236,15 @@ def test_videos_follow_photographs_and_a_damaged_one_does_not_stop_the_others(ch
     [
         (["a.mp4", "--detector", "whole"], "a.mp4: whole are of photographs"),
         (["a.png", "faces.mp4"], "faces.mp4: its table would be faces.csv"),
-        (["predictions/a.png"], "the overlay of a.png would overwrite it"),
+        (["runs/predictions/a.png"], "the overlay of a.png would overwrite it"),
         (["a.png", "--detector", "boxes"], "--detector boxes: expected --boxes FILE beside it"),
         (["a.mp4", "--detect-every", "0"], "--detect-every 0: expected 1 frame at least"),
         (["a.png", "--boxes", "boxes.json", "--detector", "lbp"], "--boxes boxes.json: with --detector lbp"),
     ],
 )
 def test_options_that_do_not_go_together(words, message, capsys):
-    for name in ("a.png", "a.mp4", "faces.mp4", "predictions/a.png", "boxes.json"):
-        Path(name).parent.mkdir(exist_ok=True)
+    for name in ("a.png", "a.mp4", "faces.mp4", "runs/predictions/a.png", "boxes.json"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
     assert main(words) == 2
     (line,) = errors(capsys)

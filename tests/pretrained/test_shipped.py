@@ -56,7 +56,7 @@ def test_a_model_is_whole_and_its_card_describes_it(name):
 def test_the_astronaut_has_one_face_with_its_points_on_it(tmp_path):
     Image.fromarray(data.astronaut()).save(tmp_path / "astronaut.png")
     _run(["kdloss.predict", "astronaut.png"], tmp_path)
-    record = json.loads((tmp_path / "predictions" / "astronaut.json").read_text())
+    record = json.loads((tmp_path / "runs" / "predictions" / "astronaut.json").read_text())
     (face,), (same,) = record["faces"], Landmarker.load(DEFAULT_MODEL).detect(data.astronaut())
     points = np.array(face["landmarks"])
     # Read off the photograph by eye, pixels: outer eye corners, tip of the nose, corners of the mouth, chin.
@@ -71,7 +71,9 @@ def test_the_astronaut_has_one_face_with_its_points_on_it(tmp_path):
 def test_the_numbers_of_the_card_are_those_of_the_command(name, raw_300w, tmp_path):
     words = ["kdloss.evaluate", "--dataset", "300w", "--data", str(raw_300w), "--checkpoint", name]
     printed = _run(words, tmp_path)
-    found = json.loads((tmp_path / "evaluation" / f"300w-{name}" / "metrics.json").read_text())["subsets"]["common"]
+    found = json.loads((tmp_path / "runs" / "evaluation" / f"300w-{name}" / "metrics.json").read_text())["subsets"][
+        "common"
+    ]
     card = pretrained.card(name)["numbers"]["model.keras"]["test"]["common"]
     assert found["n"] == card["n"] == 554
     assert found["nme_interocular"] == pytest.approx(card["nme_interocular"], abs=0.005)

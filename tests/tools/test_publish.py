@@ -104,10 +104,10 @@ def test_a_shipped_name_is_a_checkpoint(shipped, run, faces, tmp_path, capsys):
     words = ["--dataset", "300w", "--data", str(faces.path)]
     for name, folder in ((NAME, NAME), (f"{NAME}/{pretrained.INT8}", f"{NAME}-{pretrained.INT8}")):
         assert evaluate.main([*words, "--checkpoint", name]) == 0
-        record = json.loads((tmp_path / "evaluation" / f"300w-{folder}" / "metrics.json").read_text())
+        record = json.loads((tmp_path / "runs" / "evaluation" / f"300w-{folder}" / "metrics.json").read_text())
         assert record["protocol"]["checkpoint"]["path"] == name
     assert evaluate.main([*words, "--report", "--compare", f"ours={NAME}", str(run)]) == 0
-    report = (tmp_path / "evaluation" / "300w-compared" / "report.html").read_text(encoding="utf-8")
+    report = (tmp_path / "runs" / "evaluation" / "300w-compared" / "report.html").read_text(encoding="utf-8")
     assert NAME in report
     assert str(pretrained.ROOT) not in report + capsys.readouterr().out
     assert sorted(pretrained.ROOT.rglob("*")) == before

@@ -1,0 +1,148 @@
+"""What both training commands do: from the flags of `TrainConfig` to a trained network."""
+
+import dataclasses
+from pathlib import Path
+
+from asm import ShapeModel
+from data_prep.find import check_data, find_prepared
+from kdloss.errors import ConfigError
+from kdloss.experiments.flags import add_data_flags, add_out_flag
+from kdloss.experiments.recipes import EFFICIENTFAN, KD_LOSS, RECIPES, recipe
+from kdloss.files import require_place
+from kdloss.machine import may_have_accelerator
+from kdloss.models.architectures import predicts_heatmaps
+from kdloss.models.checkpoint import require_backend
+from kdloss.training.checks import check_faces, check_settings, check_teachers, check_weights
+from kdloss.training.config import TrainConfig, flag
+from kdloss.training.distribution import check_flags, distributed
+from kdloss.training.runs import check_run_folder, finished, is_cut_off, run_folders, runs_root
+from kdloss.training.stages import stages_of
+
+
+def add_training_flags(parser, command, **special):
+    """Adds the flags of a training command.
+
+    Args:
+        parser: an `argparse` parser.
+        command: ``teacher`` or ``student``.
+        special: field of `TrainConfig` -> what its flag has of its own here: ``default`` or ``choices``. Without a
+            default a flag that is left out is None: the recipe says.
+
+    Returns:
+        Field -> its `argparse.Action`.
+    """
+    add_data_flags(parser, default="300w")
+    add_out_flag(parser, "run folder (default: a new one below runs/)")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument(
+        "--recipe",
+        default="auto",
+        choices=["auto", *RECIPES],
+        help="settings for a kind of machine; other flags replace single ones (default: by the machine)",
+    )
+    actions = {}
+    for field in dataclasses.fields(TrainConfig):
+        about = field.metadata
+        owner = about.get("command", "student" if "term" in about else command)
+        if field.name == "dataset" or owner != command:
+            continue
+        how = {"type": field.type if isinstance(field.type, type) else str, "metavar": about.get("metavar")}
+        how |= {"choices": about.get("choices"), "help": about["help"]} | special.get(field.name, {})
+        if how.get("default"):
+            how["help"] += f" (default: {how['default']})"
+        actions[field.name] = parser.add_argument(flag(field.name), **how)
+    parser.add_argument(
+        "--distribute",
+        metavar="WHERE",
+        help="devices: all of this machine; HOST:PORT: several processes or machines (docs/training.md)",
+    )
+    parser.add_argument("--processes", type=int, metavar="N", help="how many processes there are, with HOST:PORT")
+    parser.add_argument("--process", type=int, metavar="I", help="which of them this is, from 0; 0 is at HOST:PORT")
+    return actions
+
+
+def recipe_for(name, arch):
+    """The recipe of a name: KD-Loss', or EfficientFAN's for heatmap networks that are not in KD-Loss' recipe."""
+    own = recipe(name, KD_LOSS)
+    if arch in (None, own.student["arch"], own.teacher["arch"]) or not predicts_heatmaps(arch):
+        return own
+    return recipe(name, EFFICIENTFAN)
+
+
+def overrides(args):
+    """The `TrainConfig` fields that the user set by flags."""
+    values = {field.name: getattr(args, field.name, None) for field in dataclasses.fields(TrainConfig)}
+    return {name: value for name, value in values.items() if value is not None and name not in ("kind", "dataset")}
+
+
+def run_training(args, name, config_of, find_teachers=dict, shape=None):
+    """Checks everything that needs no network library; then trains, and prints where the result is.
+
+    Args:
+        args: the parsed flags.
+        name: of the run folder, a format string of the fields of the configuration.
+        config_of: (name of a recipe, fields) -> `TrainConfig`; fields is None until the teachers are known.
+        find_teachers: returns the fields that depend on the teachers, once flags and faces are checked.
+        shape: file of a shape model, or None.
+
+    Returns:
+        The exit status.
+    """
+    chosen = args.recipe if args.recipe != "auto" else "gpu" if may_have_accelerator() else "cpu"
+    _check_flags(args, config_of(chosen, None))
+    prepared = check_data(args.dataset, args.data)
+    shape = ShapeModel.load(shape) if shape else None
+    fields = find_teachers()
+    config = config_of(chosen, fields)
+    check_settings(config)
+    if prepared:
+        check_faces(config, prepared, shape)
+    if not (args.out and finished(args.out)):
+        check_weights(config)
+        check_teachers(config, prepared and prepared.scheme)
+    if not args.process:
+        require_place(args.out or runs_root())
+        if args.out:
+            check_run_folder(args.out, config, args.resume)
+    from kdloss.training.fit import train
+
+    # Processes must be joined before the recipe `auto` looks for accelerators, which starts the back end.
+    with distributed(args.distribute, args.processes, args.process) as group:
+        if args.recipe == "auto":
+            config = config_of("auto", fields)
+        with group.first_alone():
+            prepared = find_prepared(config.dataset, args.data)
+        # Below runs/: a new folder, or that of a run of the same command that was cut off.
+        folders = run_folders(name.format(**vars(config)))
+        folder = args.out or next(place for place in folders if not place.exists() or is_cut_off(place, config))
+        folder = Path(group.share(str(folder)))
+        if group.is_first:
+            _announce(config, prepared, folder, group.devices)
+        verbose = None if group.is_first else 0
+        results = train(config, prepared, folder, resume=args.resume, shape=shape, verbose=verbose, distribution=group)
+        if group.is_first:
+            print(f"best validation NME {results['val_nme']:.3f} % -> {folder / 'best.keras'}")
+    return 0
+
+
+def _check_flags(args, config):
+    check_settings(config)
+    if args.resume and not args.out:
+        raise ConfigError("--resume: which run? name its folder with --out")
+    if args.resume and not (args.out / "config.json").is_file():
+        raise ConfigError(f"--resume --out {args.out}: no run was begun there: leave --resume out, or name its folder")
+    if args.heatmap_weight is not None and config.heatmap_loss == "none":
+        raise ConfigError("--heatmap-weight: this run has no heatmap loss: leave it out, or give --heatmap-loss")
+    check_flags(args.distribute, args.processes, args.process)
+    require_backend()
+
+
+def _announce(config, prepared, folder, devices):
+    begun = ", done before" if finished(folder) else ", goes on" if (folder / "config.json").exists() else ""
+    faces = "synthetic faces" if prepared.synthetic else "faces"
+    sides = ", ".join(str(stage.side) for stage in stages_of(config))
+    where = f" on {devices} devices" if devices > 1 else ""
+    print(
+        f"{config.kind}: {config.arch} at {sides} px on {len(prepared.indices('train'))} {faces} of {config.dataset} "
+        f"(validation: {len(prepared.indices('val'))}), {config.epochs} epochs{where}{begun} -> {folder}"
+    )

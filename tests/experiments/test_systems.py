@@ -1,0 +1,147 @@
+"""The chain of every recipe of every system: who is trained, from whom, and what is compared with what."""
+
+import dataclasses
+
+import pytest
+
+from kdloss.errors import ConfigError
+from kdloss.experiments.launch import recipe_for
+from kdloss.experiments.recipes import EFFICIENTFAN, KD_LOSS, RECIPES, recipe
+from kdloss.experiments.systems import CONTINUED, SYSTEMS
+from kdloss.models import architecture_names, predicts_heatmaps
+
+POINTS, FEATURES = {"tough": "teacher", "tolerant": "tolerant"}, {"feature_teacher": "teacher"}
+# Run: where it starts if the recipe is warm, what it is compared with, its teachers.
+KD_LOSS_CHAIN = {
+    "none": (None, None, {}),
+    "tough": (None, None, {}),
+    "tolerant": ("tough", None, {}),
+    CONTINUED: ("none", None, {}),
+    "kd-tough": ("none", CONTINUED, {"tough": "tough"}),
+    "kd-tolerant": ("none", CONTINUED, {"tolerant": "tolerant"}),
+    "kd-both": ("none", CONTINUED, {"tough": "tough", "tolerant": "tolerant"}),
+    "finished": ("kd-both", None, {}),
+}
+FAN_CHAIN = {"none": (None, None, {}), "teacher": (None, None, {})}
+FAN_CHAIN |= dict.fromkeys(("fa", "ps", "fa-ps"), (None, "none", FEATURES))
+CROSSED_CHAIN = FAN_CHAIN | {
+    "tolerant": ("teacher", None, {}),
+    "kd-loss": (None, "none", POINTS),
+    "kd-loss+fa-ps": (None, "none", POINTS | FEATURES),
+    "regressor-none": (None, None, {}),
+    "regressor-fa-ps": (None, "regressor-none", FEATURES),
+    "regressor-kd-loss+fa-ps": (None, "regressor-none", POINTS | FEATURES),
+    "regressor-teacher": (None, None, {}),
+    "regressor-fa-ps-regressor": (None, "regressor-none", {"feature_teacher": "regressor-teacher"}),
+}
+CHAINS = {"kd-loss": KD_LOSS_CHAIN, "efficientfan": FAN_CHAIN, "crossed": CROSSED_CHAIN}
+# Runs without which the table has holes, but the chain still holds.
+ABLATION = {CONTINUED, "kd-tough", "kd-tolerant", "fa", "ps"}
+TEACHERS = ("tough", "tolerant", "feature_teacher")
+# How a student is taught. All else must be the same in two rows that are compared.
+TAUGHT = {"method", *TEACHERS, "kd_preset", "unit", "fa_weight", "ps_weight"}
+
+every_chain = pytest.mark.parametrize(
+    ("system", "name"), [(system, name) for system in SYSTEMS for name in SYSTEMS[system].recipes]
+)
+
+
+@every_chain
+@pytest.mark.parametrize("ablation", [True, False], ids=["ablation", "short"])
+def test_every_recipe_is_a_chain_in_order(system, name, ablation, tmp_path):
+    chosen, chain = SYSTEMS[system].recipes[name], CHAINS[system]
+    runs = SYSTEMS[system].runs(chosen, ablation)
+    names = [run.name for run in runs]
+    absent = set() if ablation else set(ABLATION)
+    absent |= set() if chosen.warm else {CONTINUED}
+    absent |= set() if chosen.finish else {"finished"}
+    absent |= set() if "teacher" in (chosen.regressor or {}) else {"regressor-teacher", "regressor-fa-ps-regressor"}
+    assert names == [run for run in chain if run not in absent]
+    assert len({run.title for run in runs}) == len(runs)
+    assert SYSTEMS[system].best in names
+    for number, run in enumerate(runs):
+        start, control, teachers = chain[run.name]
+        control = "none" if control in absent else control
+        assert (run.start, run.control, run.teachers) == (start if chosen.warm else None, control, teachers)
+        assert {*run.teachers.values(), run.start, run.control} <= {None, *names[:number]}
+        config = run.config(chosen, "300w", tmp_path, seed=3)
+        cut_short = dataclasses.replace(config, epochs=min(3, config.epochs))
+        assert run.config(chosen, "300w", tmp_path, 3, most_epochs=3) == cut_short
+        assert config.arch in architecture_names()
+        assert predicts_heatmaps(config.arch) or config.heatmap_loss == "none"
+        assert system == "kd-loss" or predicts_heatmaps(config.arch) is not run.name.startswith("regressor-")
+        assert (config.seed, config.kind, config.method) == (3, run.kind, run.method)
+        taught = {field: path for field in TEACHERS if (path := getattr(config, field))}
+        assert taught == {field: str(tmp_path / name / "best.keras") for field, name in teachers.items()}
+        first = {"none", "imagenet"} | (set() if config.kind in ("tough", "tolerant") else {"imagenet-lite0"})
+        assert config.weights in ({str(tmp_path / run.start / "best.keras")} if run.start else first)
+
+
+@every_chain
+def test_rows_of_a_recipe_compare_like_with_like(system, name, tmp_path):
+    chosen = SYSTEMS[system].recipes[name]
+    runs = SYSTEMS[system].runs(chosen, True)
+    configs = {run.name: run.config(chosen, "300w", tmp_path) for run in runs}
+    # Teachers see the student's views; the last run has no teacher and is compared with none.
+    assert len({(config.image_size, config.box) for name, config in configs.items() if name != "finished"}) == 1
+    for run in runs:
+        # A start takes over the weights, so the networks must be the same, and what they learnt alike.
+        if run.start:
+            for field in ("arch", "loss", "heatmap_loss"):
+                assert getattr(configs[run.name], field) == getattr(configs[run.start], field)
+        if run.control:
+            # The number of views too: a student that sees ever new ones has an advantage.
+            assert {*configs[run.name].differences(configs[run.control])} <= TAUGHT
+
+
+def test_heatmap_settings_are_for_heatmap_networks():
+    archs = ("mobilefan", "mobilenetv2")
+    heatmaps, points = (KD_LOSS["cpu-long"].config("student", "300w", arch=arch) for arch in archs)
+    assert (heatmaps.heatmap_loss, points.heatmap_loss) == ("cross-entropy", "none")
+    assert set(heatmaps.differences(points)) == {"arch", "heatmap_loss", "heatmap_weight", "weights"}
+    # ImageNet weights that are selected for the recipe's own network fit few others.
+    assert (heatmaps.weights, points.weights) == ("imagenet-lite0", "none")
+    named = KD_LOSS["cpu-long"].config("student", "300w", arch="mobilenetv2", weights="imagenet-lite0")
+    assert named.weights == "imagenet-lite0"
+
+
+def test_only_the_recipes_own_network_is_frozen_and_staged():
+    own = KD_LOSS["smoke"].common | {"stages": "32:0.5", "frozen": 8, "weights": "imagenet"}
+
+    def fields(**changes):
+        config = dataclasses.replace(KD_LOSS["smoke"], common=own).config("student", "300w", **changes)
+        return config.stages, config.frozen
+
+    assert fields() == fields(epochs=1) == fields(image_size=64) == ("32:0.5", 8)
+    assert fields(image_size=32) == ("none", 8)
+    assert fields(weights="none") == ("32:0.5", 0)
+    assert fields(arch="mobilenetv2-spatial") == ("none", 0)
+    assert fields(arch="mobilenetv2", weights="a.keras", stages="48:0.5") == ("48:0.5", 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "arch", "recipes"),
+    [
+        ("cpu", None, KD_LOSS),
+        ("cpu-long", "mobilefan", KD_LOSS),
+        ("cpu", "efficientfan-lite0", KD_LOSS),
+        ("cpu", "mobilenetv2-0.5", KD_LOSS),
+        ("cpu", "efficientfan-b0", EFFICIENTFAN),
+        ("smoke", "mobilefan", EFFICIENTFAN),
+    ],
+)
+def test_which_recipe_trains_a_network(name, arch, recipes):
+    assert recipe_for(name, arch) is recipes[name]
+
+
+@pytest.mark.parametrize("recipes", [KD_LOSS, EFFICIENTFAN], ids=["kd-loss", "efficientfan"])
+def test_recipes_by_name(recipes, monkeypatch):
+    assert set(recipes) <= set(RECIPES) == set(KD_LOSS)
+    assert recipe("paper", recipes) is recipes["paper"]
+    with pytest.raises(ConfigError, match=f"recipe fast: expected one of {', '.join(recipes)}, or auto"):
+        recipe("fast", recipes)
+    monkeypatch.setattr("kdloss.experiments.recipes.may_have_accelerator", lambda: True)
+    for accelerators, name in (([], "cpu"), (["GPU:0"], "gpu")):
+        found = {"accelerators": accelerators}
+        monkeypatch.setattr("kdloss.experiments.recipes.environment", lambda found=found: found)
+        assert recipe("auto", recipes) is recipes[name]
