@@ -88,17 +88,17 @@ def asked(monkeypatch, arguments):
 
 def test_students_of_feature_maps(at_work, monkeypatch, capsys):
     tough = str(at_work / "300w-tough-tiny" / "best.keras")
-    config = asked(monkeypatch, ["--method", "fa-ps", *SMALL])
+    config = asked(monkeypatch, ["--method", "fa", *SMALL])
     assert f"feature teacher: {tough}" in capsys.readouterr().out
-    assert (config.method, config.feature_teacher, config.tough) == ("fa-ps", tough, None)
+    assert (config.method, config.feature_teacher, config.tough) == ("fa", tough, None)
     assert config.image_size == 32  # the teacher's
     # No points are stored, so views need not repeat; with stored points they do.
     assert config.teacher_views == 0
-    config = asked(monkeypatch, ["--method", "kd-loss+ps", "--tough", tough, "--ps-weight", "0.2", *SMALL])
-    assert (config.tough, config.feature_teacher, config.ps_weight) == (tough, tough, 0.2)
+    config = asked(monkeypatch, ["--method", "kd-loss+fa", "--tough", tough, "--fa-weight", "0.2", *SMALL])
+    assert (config.tough, config.feature_teacher, config.fa_weight) == (tough, tough, 0.2)
     assert config.teacher_views == 3
-    heatmaps = asked(monkeypatch, ["--method", "ps", "--recipe", "smoke", "--arch", "efficientfan-b0"])
-    assert (heatmaps.heatmap_loss, heatmaps.ps_weight) == ("cross-entropy", 0.1)
+    heatmaps = asked(monkeypatch, ["--method", "fa", "--recipe", "smoke", "--arch", "efficientfan-b0"])
+    assert (heatmaps.heatmap_loss, heatmaps.fa_weight) == ("cross-entropy", 0.01)
 
 
 def test_a_finished_run_is_neither_repeated_nor_overwritten(at_work, capsys):
