@@ -108,7 +108,7 @@ def _of_measurements(path, table):
     rows = [known[row] for row in table["rows"]]
     cells = [[_label(row), *(_cell(row, heading) for heading in table["columns"][1:])] for row in rows]
     partial = any(str(cell).endswith("*") for row in cells for cell in row)
-    notes = [*table.get("notes", ()), *["* of a partial set, not comparable with numbers of the whole one"] * partial]
+    notes = [*table.get("notes", ()), *["* measured on a part of the test set: not comparable with full-set numbers"] * partial]
     if not table.get("remarks", True):  # a short table, whose own notes say where the rest stands
         return table | {"rows": cells, "notes": notes}
     for published in (False, True):
