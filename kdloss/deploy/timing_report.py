@@ -83,7 +83,7 @@ def _networks(record):
 
 
 def _files(record):
-    settings, models, files = record["settings"], record["models"], record["files"]
+    settings, files = record["settings"], record["files"]
     columns, notes = [("runtime", None, _runtime_title), ("file MB", 2, itemgetter("megabytes"))], []
     if number := settings["processes"]:
         columns += [
@@ -101,14 +101,13 @@ def _files(record):
             f"NME: {protocol['dataset']}, {protocol['n']} {_rendered(protocol)}{protocol['split']} faces, "
             f"{protocol['normaliser']}, each network in its own box"
         )
-    if any(RUNTIMES[file["runtime"]].precision == "int8" for file in files):
-        trained = [model["checkpoint"] is not None for model in models]
-        if not all(trained):
-            notes.append("int8 of random weights: scales from patterns of noise, good for time and size alone")
-        if any(trained) and not settings["dataset"]:
-            notes.append(
-                "int8 without --dataset: scales from patterns of noise, good for time and size, not for landmarks"
-            )
+    int8 = {file["model"] for file in files if RUNTIMES[file["runtime"]].precision == "int8"}
+    # Exported files, whose parameters are not counted, have scales of their own.
+    quantised = [model for model in record["models"] if model["label"] in int8 and model["parameters"] is not None]
+    if not all(model["checkpoint"] for model in quantised):
+        notes.append("int8 of random weights: scales from patterns of noise, good for time and size alone")
+    if any(model["checkpoint"] for model in quantised) and not settings["dataset"]:
+        notes.append("int8 without --dataset: scales from patterns of noise, good for time and size, not for landmarks")
     return _table("Files", "network", "model", columns, files, notes)
 
 

@@ -96,6 +96,11 @@ def test_an_exported_file_is_measured_as_it_is(exported, run, faces, tmp_path):
     assert 1e6 * measured["megabytes"] == file.stat().st_size
     expected = evaluate_checkpoint(faces, run).metrics["subsets"]["full"]["nme_interocular"]
     assert measured["accuracy"]["nme"] == pytest.approx(expected, rel=1e-4)
+    # In 8 bits: only what the command itself quantises has scales from noise.
+    measured["runtime"], record["settings"]["dataset"] = "litert-int8", None
+    for parameters, warned in ((None, False), (1234, True)):
+        described["parameters"] = parameters
+        assert ("int8 without --dataset" in " ".join(record_tables(record)["files"].notes)) == warned
 
 
 @pytest.mark.slow
