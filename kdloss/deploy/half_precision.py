@@ -13,11 +13,7 @@ TOLERANCE = 2.0**-11  # relative error of rounding to 11 significant bits, at mo
 
 
 def save_half(path, model, card):
-    """Does what `kdloss.models.checkpoint.save_model` does, with kernels in float16. `load_model` reads the file.
-
-    Args:
-        path, model, card: see there. The file appears whole or not at all.
-    """
+    """As `kdloss.models.checkpoint.save_model`, with kernels in float16. `load_model` reads the file."""
     with replacing(path) as work:
         save_model(work, model, card)
         with zipfile.ZipFile(work) as whole:

@@ -31,22 +31,19 @@ LITERT_FILES = {"fp16": pretrained.HALF, "int8": pretrained.INT8}
 
 
 class Way(NamedTuple):
-    """One way to read faces: a `Landmarker` with LiteRT on ``threads``, or if None, a loop over ``model.predict``.
-
-    ``model`` is a file or a shipped model's name; ``policy`` is the `BoxPolicy` of its crops.
-    """
+    """One way to read faces."""
 
     title: str
-    model: str
-    policy: BoxPolicy
-    threads: int | None = None
+    model: str  # a file or a shipped model's name
+    policy: BoxPolicy  # of its crops
+    threads: int | None = None  # of a `Landmarker` with LiteRT; None: a loop over ``model.predict``
 
 
-def measure_photographs(checkpoint, prepared, *, split, threads, rounds, faces=None, announce=lambda line: None):
+def measure_photographs(checkpoint, prepared, *, split, threads, rounds, faces, announce):
     """Writes stored crops as JPEG files, and measures how fast the faces in them are read from known boxes.
 
-    In a round, every way reads the whole folder once, one way after the other, each in a process of its own. A first
-    round over a few faces warms up and does not count.
+    In a round, every way reads the whole folder once, in turns, each in a process of its own. A first round over a few
+    faces warms up and does not count.
 
     Args:
         checkpoint: a run folder, a ``.keras`` file or a shipped model's name.
@@ -128,7 +125,7 @@ def _row(way, count, seconds, first_seconds, points, first_points):
     }
 
 
-# What runs in the processes.
+# The functions below run in the processes.
 
 
 def _read(way, folder, count):

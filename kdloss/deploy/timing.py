@@ -61,25 +61,19 @@ class Worker:
         self._pool.shutdown()
 
     def run(self, function, *arguments):
-        """The result of a module's function in the process.
-
-        Raises:
-            ConfigError: the system ended the process.
-        """
+        """The result of a module's function in the process; `ConfigError` if the system ended the process."""
         try:
             return self._pool.submit(function, *arguments).result()
         except BrokenProcessPool:
-            raise ConfigError(
-                f"{self._title} was ended by the system, most likely for want of memory: {self._advice}"
-            ) from None
+            raise ConfigError(f"{self._title} was ended by the system, perhaps out of memory: {self._advice}") from None
 
 
 def time_in_turns(groups, *, threads, rounds, images, batch_size, announce):
     """Measures the time of every network's files with every number of threads.
 
-    Machines are shared and noisy. So in each round, all rows of a network and the first row of all run one after the
-    other: other load then meets them alike, and ratios are taken within the round. A first round warms up and does not
-    count. Besides the first file, only one network at a time is in memory.
+    Machines are shared and noisy. So in each round, all rows of a network and the first row of all run in turns, and
+    ratios are taken within the round. A first round warms up and does not count. Besides the first file, only one
+    network at a time is in memory.
 
     Args:
         groups: for each network a list of its `NetworkFile`\\ s; the first file of all is the reference of the ratios.
@@ -118,7 +112,7 @@ def measure_memory(file, processes):
     """Measures the peak memory of processes, one after the other, that open a `NetworkFile` and run `MEMORY_IMAGES`.
 
     Returns:
-        For JSON, in MB (10^6 bytes): lists ``peak``, and ``above_runtime``, less what importing the runtime took.
+        For JSON, in MB (10^6 bytes): lists ``peak``, and ``above_runtime``, the same less the runtime's import.
     """
     title, found = f"{file.label}: the process that runs it in {RUNTIMES[file.runtime].title}", []
     for _ in range(processes):
@@ -157,7 +151,7 @@ def _row(file, threads, ms, rates, reference_ms):
     }
 
 
-# What runs in the processes.
+# The functions below run in the processes.
 
 
 def _start_worker():
@@ -171,9 +165,7 @@ def _end_with_parent():
     os._exit(1)
 
 
-@functools.cache
-def _opened(file, threads):
-    return file.open(threads)
+_opened = functools.cache(NetworkFile.open)
 
 
 def _close_files():

@@ -21,14 +21,10 @@ def record_tables(record):
 
 
 def accuracy_figure(record):
-    """The NME of trained networks over the time of one image: a colour for each network, a marker for each runtime.
+    """The NME of trained networks over the time of one image, as a matplotlib `Figure`.
 
-    Args:
-        record: of ``kdloss.benchmark inference``, with the NME of at least one file.
-
-    Returns:
-        A matplotlib `Figure`. Times are those with the fewest threads of the record; bars go from the fastest round to
-        the slowest.
+    A colour stands for a network, a marker for a runtime. Times are those with the fewest threads of the record, which
+    holds the NME of at least one file; bars go from the fastest round to the slowest.
     """
     threads = min(row["threads"] for row in record["rows"])
     times = {(row["model"], row["runtime"]): row["ms"] for row in record["rows"] if row["threads"] == threads}
@@ -153,10 +149,8 @@ def _folder(record):
 
 
 def _table(title, heading, label, columns, records, notes):
-    """A `Table` with a row for each record; ``label`` is the record's key of the first cell.
-
-    Columns are ``(heading, decimals or None for words, function of a record)``.
-    """
+    """A `Table` with a row for each record, whose key ``label`` is the first cell; the other columns are (heading,
+    decimals or None for words, function of a record)."""
     shown = tuple(Column(str(i), head, digits or 0, digits is None) for i, (head, digits, _) in enumerate(columns))
     rows = tuple(Row(one[label], {str(i): value(one) for i, (*_, value) in enumerate(columns)}) for one in records)
     return Table(title, shown, rows, tuple(notes), heading)

@@ -28,7 +28,7 @@ _LONGEST_STILL = 10.0  # seconds that a video shows one frame at most
 
 @dataclass(frozen=True)
 class VideoSummary:
-    """The numbers of frames and of different faces in a video, and the JSON file that tells of them."""
+    """The numbers of frames and of different faces in a video, and the JSON file that describes them."""
 
     frames: int
     faces: int
@@ -40,7 +40,7 @@ def predict_video(
 ):
     """Follows the faces of a video and writes ``NAME.json``, ``NAME.csv`` and ``NAME.mp4``, each whole or not at all.
 
-    Ctrl-C ends the recording of a camera in order. A video, and a camera that gives no more pictures, also end in order,
+    Ctrl-C ends the recording of a camera in order. A video, and a camera that gives no more pictures, end in order too,
     and then `KeyboardInterrupt` is raised.
 
     Args:
@@ -60,19 +60,11 @@ def predict_video(
     tracker = FaceTracker(landmarker, detect_every, smooth)
     record, table, film = (Path(out) / f"{source.result}{suffix}" for suffix in (".json", ".csv", ".mp4"))
     if overlay and source.kind == "video" and film.exists() and source.path.exists() and film.samefile(source.path):
-        raise ConfigError(
-            f"--out {out}: the overlay would overwrite {source.path}: give another folder, or --no-overlay"
-        )
+        raise ConfigError(f"--out {out}: would overwrite {source.path}: give another folder, or --no-overlay")
     # Opening the source may be interrupted at once; later, the files are completed first.
     with source, deferred_interrupt() as interruption, contextlib.ExitStack() as files:
-        head = {
-            "video": source.name,
-            "model": landmarker.name,
-            "detector": landmarker.detector.name,
-            "smoothed": smooth,
-            "fps": source.fps,
-            "size": list(source.size),
-        }
+        head = {"video": source.name, "model": landmarker.name, "detector": landmarker.detector.name}
+        head |= {"smoothed": smooth, "fps": source.fps, "size": list(source.size)}
         # Opened first, so that it appears last: where it exists, all results do.
         recorder = files.enter_context(_writing(record))
         recorder.write(json.dumps(head, allow_nan=False)[:-1] + ', "frames": [')
@@ -199,14 +191,11 @@ class OverlayVideo:
     def _opened(self, width, height):
         silence_opencv()
         if max(width, height) > _MAX_SIDE:
-            raise ConfigError(
-                f"overlay: frames of {width} x {height} pixels, MPEG-4 takes sides of {_MAX_SIDE} at most: leave it "
-                "out (--no-overlay)"
-            )
+            raise ConfigError(f"overlay: frames of {width} x {height}, expected {_MAX_SIDE} at most: give --no-overlay")
         codec = cv2.VideoWriter_fourcc(*"mp4v")
         writer = cv2.VideoWriter(str(self._path), cv2.CAP_FFMPEG, codec, self._fps, (width, height))
         if not writer.isOpened():
-            raise UserError("the overlay cannot be written: give another place, or leave it out (--no-overlay)")
+            raise UserError("the overlay cannot be written: give another --out, or --no-overlay")
         return writer
 
 

@@ -82,7 +82,7 @@ def _file(path, name, ambiguous):
 
 
 class GivenBoxes:
-    """Boxes of faces in a JSON file: image name -> list of [x, y, width, height]; another file is a `DataError`."""
+    """Boxes of faces in a JSON file: image name -> list of [x, y, width, height]; `DataError` for another file."""
 
     def __init__(self, path):
         self.path = Path(path)

@@ -42,11 +42,9 @@ class FaceTracker:
 
     def __init__(self, landmarker, detect_every=DETECT_EVERY, smooth=True):
         if landmarker.detector is None or landmarker.policy.source != "gt":
-            raise ConfigError(
-                f"{landmarker.name}: faces are followed in boxes around their landmarks, which takes a detector and a "
-                f"model trained in such boxes (gt:1.25), found {landmarker.policy}, "
-                f"{'no detector' if landmarker.detector is None else landmarker.detector.name}: use another model"
-            )
+            found = f"{landmarker.policy}, {landmarker.detector.name if landmarker.detector else 'no detector'}"
+            expected = "a model trained in boxes around the landmarks (gt:1.25) and a detector"
+            raise ConfigError(f"{landmarker.name}: found {found}, expected {expected}: use another model")
         self._landmarker, self._detect_every, self._smooth = landmarker, detect_every, smooth
         self._tracks, self._frames_since_detection, self._time = [], 0, -np.inf
         self.count = 0

@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data_prep.prepare import prepare
+from data_prep.prepare import write_prepared
+from data_prep.raw import RawDataset
+from data_prep.w300 import read_300w
 from kdloss import pretrained
-from kdloss.data.datasets import dataset_scheme
+from kdloss.data.datasets import DATASETS, dataset_scheme
 from kdloss.data.prepared import PreparedDataset
 from kdloss.deploy.exported_files import PRECISIONS
 from kdloss.deploy.litert import export_litert
@@ -71,16 +73,10 @@ def test_points_and_spread_on_rendered_faces(form, precision, trained, crops, tm
 
 @pytest.fixture(scope="module")
 def real_faces(raw_300w, tmp_path_factory):
-    """Prepared real faces: 64 to train and 56 to test, evenly spaced over LFPW."""
-    folder = tmp_path_factory.mktemp("real")
-    for part, count in (("trainset", 64), ("testset", 56)):
-        (folder / "raw" / "lfpw" / part).mkdir(parents=True)
-        annotations = sorted((raw_300w / "lfpw" / part).glob("*.pts"))
-        for annotation in annotations[:: len(annotations) // count][:count]:
-            for file in annotation.parent.glob(f"{annotation.stem}.*"):
-                (folder / "raw" / "lfpw" / part / file.name).symlink_to(file)
-    prepare("300w", folder / "raw", folder / "prepared", size=256, progress=lambda entries, total: entries)
-    return PreparedDataset(folder / "prepared")
+    """Every 20th face of 300-W, prepared."""
+    raw, folder = read_300w(raw_300w), tmp_path_factory.mktemp("real") / "300w"
+    write_prepared(RawDataset(raw.scheme, list(raw.entries)[::20]), DATASETS["300w"], folder, source="300-W")
+    return PreparedDataset(folder)
 
 
 @pytest.mark.parametrize("form", EXPORTS)

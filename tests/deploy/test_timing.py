@@ -141,7 +141,7 @@ def test_the_picture_shows_each_trained_file_at_its_place(record):
         (["--arch", "resnet"], "unknown architecture 'resnet': expected one of mobilenetv2, "),
         (["--arch", ARCH, "--image-size", "31"], "image size is 31: expected an even number"),
         (["--threads", "1", "two"], "--threads 1 two: expected numbers, or all"),
-        (["--data", "faces"], "--data faces: of which data set?"),
+        (["--data", "faces"], "--data faces: without --dataset"),
         (["--plot", "a.png", "--dataset", "300w"], "--plot: accuracy needs trained networks and faces: "),
         (["--dataset", "300w", "--data", "nowhere"], "--data nowhere: no such folder: "),
     ],

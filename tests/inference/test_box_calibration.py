@@ -127,26 +127,24 @@ def test_a_kept_calibration_is_for_its_detector_its_model_file_and_its_scheme(tm
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("content", "reason"),
     [
+        (b"\xff\xfe", "or damaged"),
         ({"dy": "far"}, "or damaged"),
         ({"dy": float("nan")}, "numbers that no calibration has"),
         ({"scatter": [0.1, 0.2]}, "numbers that no calibration has"),
-        (b"\xff\xfe", "or damaged"),
         (None, r"cannot be read \(No such file"),
     ],
 )
-def test_a_damaged_calibration_is_refused(tmp_path, change, reason):
+def test_a_damaged_calibration_is_refused(tmp_path, content, reason):
     file = tmp_path / "kept.json"
-    write_calibration(file, MEASURED, Centred(), SCHEMES["68"])
-    if change is None:
-        file.unlink()
-    else:
-        changed = change if isinstance(change, bytes) else json.dumps(json.loads(file.read_text()) | change).encode()
-        file.write_bytes(changed)
-    with pytest.raises(ConfigError, match=f"kept.json: .*{reason}.*: measure it: python -m") as caught:
+    if isinstance(content, dict):
+        write_calibration(file, MEASURED, Centred(), SCHEMES["68"])
+        content = json.dumps(json.loads(file.read_text()) | content).encode()
+    if content:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"kept.json: .*{reason}[^\n]*: measure it: python -m[^\n]*$"):
         read_calibration(file, Centred(), SCHEMES["68"])
-    assert "\n" not in str(caught.value)
 
 
 def test_real_faces_lie_as_stored(raw_300w, tmp_path):

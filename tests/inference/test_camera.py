@@ -19,8 +19,8 @@ from tests.inference.small_videos import ENVIRONMENT, picture, read_frames
 
 
 class Stream(http.server.BaseHTTPRequestHandler):
-    """Pictures without end, as network cameras send them. ``/short`` ends after 40; ``/stalled`` sends no more then, and
-    ``/silent`` none at all."""
+    """Pictures without end, as network cameras send them; after 40 ``/short`` ends and ``/stalled`` is silent, as
+    ``/silent`` always is."""
 
     def do_GET(self):
         self.send_response(200)

@@ -5,8 +5,6 @@ import shutil
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from data_prep.find import find_prepared
 from kdloss import calibrate, pretrained
@@ -29,14 +27,6 @@ PLAIN = Confidence(SPREAD, -2.0, (0.0, 1.0), WITHIN, 10)
 def test_golden():
     # Logits 0 - 2 ln(1/e) = 2 and 1 - 2 ln(1) = 1.
     assert PLAIN.of([np.exp(-1), 1.0]) == pytest.approx([0.880797078, 0.731058579])
-
-
-@given(st.lists(st.floats(1e-4, 1.0), min_size=2, max_size=2, unique=True), st.integers(0, 1))
-def test_a_weaker_signal_is_a_larger_confidence(signals, point):
-    low, high = (PLAIN.of(np.full(2, signal))[point] for signal in sorted(signals))
-    assert 0 < high <= low < 1
-    if np.log(max(signals) / min(signals)) > 1e-9:
-        assert high < low
 
 
 def test_the_fit_finds_the_probabilities():

@@ -54,9 +54,10 @@ PART = {**WHOLE, "more_body": True}
 GONE = {"type": "http.disconnect"}
 
 
-def test_one_at_a_time_and_no_more_wait_than_may():
+def test_one_at_a_time_and_no_more_wait_than_may(monkeypatch):
+    monkeypatch.setattr(module, "MOST_WAITING", 3)
     model = StandIn()
-    app = application([model], ["localhost"], most_waiting=3)
+    app = application([model], ["localhost"])
 
     async def ask():
         three = [asyncio.create_task(post(app, WHOLE)) for _ in range(3)]
