@@ -62,7 +62,6 @@ def test_the_cascade_finds_the_face_of_a_photograph(lbp):
     # Cut as stored crops are: the cascade searches for no small faces.
     crop = astronaut()[20:240, 110:330]
     found = lbp.detect(crop)
-    assert lbp.name == "lbp"
     assert found.shape[1] == 5
     assert np.all(np.diff(found[:, 4]) <= 0)
     assert box_iou(found[0, :4], [60, 50, 110, 110]) > 0.6

@@ -1,8 +1,6 @@
 """Readers: one network, whatever file it comes in, gives the same points."""
 
 import shutil
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -18,6 +16,7 @@ from kdloss.inference.readers import KerasReader, find_model, load_reader, read_
 from kdloss.models import build_model
 from kdloss.models.checkpoint import read_card
 from tests.deploy.conftest import BOX
+from tests.inference.small_videos import run as run_code
 from tests.models.random_weights import randomise
 from tests.training.tiny_chain import FAN, MAPS_SIZE, SIZE
 
@@ -94,11 +93,10 @@ def test_a_file_without_a_card_is_no_model_of_ours(exported):
 
 
 def test_litert_needs_neither_keras_nor_tensorflow():
-    name = f"{pretrained.names()[0]}/int8.tflite"
-    code = (
-        "import sys, numpy as np, kdloss\n"
-        f"faces = kdloss.Landmarker.load({name!r}).detect(np.zeros((100, 100, 3), np.uint8))\n"
-        "print(faces, *(m for m in ('keras', 'tensorflow', 'jax', 'torch') if m in sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    code = """
+import sys, numpy as np, kdloss
+faces = kdloss.Landmarker.load(sys.argv[1]).detect(np.zeros((100, 100, 3), np.uint8))
+print(faces, *(name for name in ("keras", "tensorflow", "jax", "torch") if name in sys.modules))
+"""
+    done = run_code(code, f"{pretrained.names()[0]}/int8.tflite")
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr

@@ -33,13 +33,10 @@ def _run(words, folder):
     return done.stdout
 
 
-def test_they_are_small():
-    assert sum(file.stat().st_size for file in pretrained.ROOT.rglob("*") if file.is_file()) <= LARGEST
-
-
 @models
-def test_a_model_is_whole_and_its_card_describes_it(name):
+def test_a_model_is_small_whole_and_its_card_describes_it(name):
     folder, card = pretrained.ROOT / name, pretrained.card(name)
+    assert sum(file.stat().st_size for file in pretrained.ROOT.rglob("*") if file.is_file()) <= LARGEST
     assert sorted(file.name for file in folder.iterdir()) == sorted([*pretrained.FILES, "README.md", "card.json"])
     for file in pretrained.FILES:
         assert pretrained.path(name, file) == folder / file
@@ -71,9 +68,8 @@ def test_the_astronaut_has_one_face_with_its_points_on_it(tmp_path):
 def test_the_numbers_of_the_card_are_those_of_the_command(name, raw_300w, tmp_path):
     words = ["kdloss.evaluate", "--dataset", "300w", "--data", str(raw_300w), "--checkpoint", name]
     printed = _run(words, tmp_path)
-    found = json.loads((tmp_path / "runs" / "evaluation" / f"300w-{name}" / "metrics.json").read_text())["subsets"][
-        "common"
-    ]
+    record = json.loads((tmp_path / "runs" / "evaluation" / f"300w-{name}" / "metrics.json").read_text())
+    found = record["subsets"]["common"]
     card = pretrained.card(name)["numbers"]["model.keras"]["test"]["common"]
     assert found["n"] == card["n"] == 554
     assert found["nme_interocular"] == pytest.approx(card["nme_interocular"], abs=0.005)
@@ -81,11 +77,13 @@ def test_the_numbers_of_the_card_are_those_of_the_command(name, raw_300w, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["mobilenetv9", "", "..", "../pretrained", "/"])
-def test_other_names_are_refused(name):
+def test_other_names_and_files_are_refused(name):
     with pytest.raises(CheckpointError, match=rf"^{name}: no such shipped model: expected (one of|none)"):
         pretrained.path(name)
     with pytest.raises(CheckpointError, match=r"no such checkpoint: .*the name of a shipped model"):
         checkpoint_path(name)
+    with pytest.raises(CheckpointError, match=f": holds no {name}: expected one of model.keras, fp16.tflite, int8"):
+        pretrained.path(pretrained.names()[0], name)
 
 
 @pytest.fixture
@@ -97,12 +95,6 @@ def shipped(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     return tmp_path / "site-packages" / name
-
-
-def test_other_files_of_a_model_are_refused(shipped):
-    assert pretrained.shipped() == f"one of {shipped.name}"
-    with pytest.raises(CheckpointError, match=r": holds no ../b: expected one of model.keras, fp16.tflite, int8"):
-        pretrained.path(shipped.name, "../b")
 
 
 def test_what_lies_in_the_working_folder_comes_first(shipped):
