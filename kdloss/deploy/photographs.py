@@ -17,7 +17,7 @@ from kdloss.data.images import read_photograph
 from kdloss.deploy.litert import export_litert
 from kdloss.deploy.representative import representative_crops, spread_rows
 from kdloss.deploy.runtimes import RUNTIMES
-from kdloss.deploy.timing import Worker, spread
+from kdloss.deploy.timing import spread, worker
 from kdloss.errors import ConfigError
 from kdloss.evaluation.evaluation import load_checkpoint
 from kdloss.inference.landmarker import Landmarker, find_faces
@@ -74,12 +74,12 @@ def measure_photographs(checkpoint, prepared, *, split, threads, rounds, faces, 
         ways = [Way("loop over model.predict", str(folder / KERAS), loaded.box)]
         for precision, model in _litert_files(checkpoint, loaded, prepared, folder).items():
             ways += [Way(f"kdloss.predict, LiteRT {precision}", model, loaded.box, count) for count in threads]
-        workers = [stack.enter_context(Worker(f"the process of {way.title}", "give fewer --faces")) for way in ways]
+        runs = [stack.enter_context(worker(f"the process of {way.title}", "give fewer --faces")) for way in ways]
         seconds, points = [[] for _ in ways], [None] * len(ways)
         for number in range(rounds + 1):
             announce(f"round {number} of {rounds}" if number else "warming up")
-            for i, (way, worker) in enumerate(zip(ways, workers, strict=True)):
-                taken, points[i] = worker.run(_read, way, folder, len(rows) if number else WARM_UP)
+            for i, (way, run) in enumerate(zip(ways, runs, strict=True)):
+                taken, points[i] = run(_read, way, folder, len(rows) if number else WARM_UP)
                 seconds[i] += [taken] if number else []
     about = {"dataset": prepared.dataset, "split": split, "n": len(rows), "side": prepared.size}
     return {

@@ -17,7 +17,7 @@ from kdloss.benchmark import main
 from kdloss.data.schemes import SCHEMES
 from kdloss.deploy.litert import export_litert
 from kdloss.deploy.runtimes import RUNTIMES
-from kdloss.deploy.timing import Worker, peak_megabytes
+from kdloss.deploy.timing import peak_megabytes, worker
 from kdloss.deploy.timing_report import MARKERS, accuracy_figure, record_tables
 from kdloss.errors import ConfigError
 from kdloss.evaluation.evaluation import evaluate_checkpoint
@@ -173,10 +173,10 @@ def test_a_missing_package_is_named(form, module, monkeypatch, capsys):
 
 def test_a_process_that_the_system_ends_is_one_clear_line():
     with (
-        Worker("the process with 2 threads", "give a smaller --batch-size") as worker,
+        worker("the process with 2 threads", "give a smaller --batch-size") as run,
         pytest.raises(ConfigError, match=r"^the process with 2 threads was ended by the system, .*: give a smaller"),
     ):
-        worker.run(signal.raise_signal, signal.SIGKILL)
+        run(signal.raise_signal, signal.SIGKILL)
 
 
 def test_the_peak_keeps_freed_memory_and_leaves_out_that_of_the_parent():
@@ -184,15 +184,15 @@ def test_the_peak_keeps_freed_memory_and_leaves_out_that_of_the_parent():
     assert peak_megabytes() >= max(before, kept.nbytes / 1e6)
     del kept
     assert peak_megabytes() >= 480
-    with Worker("one", "") as worker:
-        assert worker.run(peak_megabytes) < 300
+    with worker("one", "") as run:
+        assert run(peak_megabytes) < 300
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for a process as Linux shows it")
 def test_no_process_is_left_when_the_command_is_killed():
-    code = "import os; from kdloss.deploy.timing import Worker; worker = Worker('one', '')\n"
-    code += "print(worker.run(os.getpid), flush=True); input()"
+    code = "import os; from kdloss.deploy.timing import worker\n"
+    code += "with worker('one', '') as run: print(run(os.getpid), flush=True); input()"
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", code], **pipes) as parent:
         child = Path("/proc", parent.stdout.readline().strip())

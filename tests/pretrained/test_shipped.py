@@ -65,12 +65,16 @@ def test_the_astronaut_has_one_face_with_its_points_on_it(tmp_path):
 
 @pytest.mark.slow
 @models
-def test_the_numbers_of_the_card_are_those_of_the_command(name, raw_300w, tmp_path):
-    words = ["kdloss.evaluate", "--dataset", "300w", "--data", str(raw_300w), "--checkpoint", name]
-    printed = _run(words, tmp_path)
-    record = json.loads((tmp_path / "runs" / "evaluation" / f"300w-{name}" / "metrics.json").read_text())
+@pytest.mark.parametrize("file", ["model.keras", "int8.tflite"])
+def test_the_numbers_of_the_card_are_those_of_the_command(name, file, raw_300w, tmp_path):
+    checkpoint = name if file == "model.keras" else f"{name}/{file}"
+    words = ["kdloss.evaluate", "--dataset", "300w", "--data", str(raw_300w), "--checkpoint", checkpoint]
+    printed = _run([*words, "--out", "found", "--report"], tmp_path)
+    record = json.loads((tmp_path / "found" / "metrics.json").read_text())
+    assert record["protocol"]["checkpoint"]["path"] == checkpoint
+    assert str(pretrained.ROOT) not in (tmp_path / "found" / "report.html").read_text(encoding="utf-8") + printed
     found = record["subsets"]["common"]
-    card = pretrained.card(name)["numbers"]["model.keras"]["test"]["common"]
+    card = pretrained.card(name)["numbers"][file]["test"]["common"]
     assert found["n"] == card["n"] == 554
     assert found["nme_interocular"] == pytest.approx(card["nme_interocular"], abs=0.005)
     assert f"{card['nme_interocular']:.2f}" in printed

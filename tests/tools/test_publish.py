@@ -5,11 +5,10 @@ import shutil
 
 import pytest
 
-import kdloss
-from kdloss import evaluate, pretrained
+from kdloss import pretrained
 from kdloss.evaluation.evaluation import evaluate_checkpoint
 from kdloss.inference.metadata import read_metadata
-from kdloss.models.checkpoint import checkpoint_path, read_card
+from kdloss.models.checkpoint import read_card
 from tests.training.tiny_chain import SIZE
 from tools import publish
 
@@ -31,15 +30,6 @@ def published(run, faces, tmp_path_factory, tiny_networks):
 @pytest.fixture(scope="module")
 def card(published):
     return json.loads((published / "card.json").read_text(encoding="utf-8"))
-
-
-@pytest.fixture
-def shipped(published, tmp_path, monkeypatch):
-    """The folder of the model, in the place of a package that ships it."""
-    shutil.copytree(published, tmp_path / "site-packages" / NAME)
-    monkeypatch.setattr(pretrained, "ROOT", tmp_path / "site-packages")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "site-packages" / NAME
 
 
 def test_the_card_says_what_it_is(card, published, run, faces):
@@ -82,23 +72,6 @@ def test_every_number_is_that_of_its_file(card, published, run, faces):
     assert len(set(nme)) == 4
     assert {"common", "full"} <= numbers["original"]["test"].keys()
     assert card["robustness"]["baseline_nme"] == pytest.approx(nme[1], rel=1e-6)
-
-
-def test_a_shipped_name_is_a_checkpoint(shipped, run, faces, tmp_path, capsys):
-    assert pretrained.names() == [NAME]
-    assert checkpoint_path(NAME) == shipped / "model.keras"
-    assert kdloss.load(NAME).output_shape == (None, 68, 2)
-    before = sorted(pretrained.ROOT.rglob("*"))
-    words = ["--dataset", "300w", "--data", str(faces.path)]
-    for name, folder in ((NAME, NAME), (f"{NAME}/{pretrained.INT8}", f"{NAME}-{pretrained.INT8}")):
-        assert evaluate.main([*words, "--checkpoint", name]) == 0
-        record = json.loads((tmp_path / "runs" / "evaluation" / f"300w-{folder}" / "metrics.json").read_text())
-        assert record["protocol"]["checkpoint"]["path"] == name
-    assert evaluate.main([*words, "--report", "--compare", f"ours={NAME}", str(run)]) == 0
-    report = (tmp_path / "runs" / "evaluation" / "300w-compared" / "report.html").read_text(encoding="utf-8")
-    assert NAME in report
-    assert str(pretrained.ROOT) not in report + capsys.readouterr().out
-    assert sorted(pretrained.ROOT.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
