@@ -89,13 +89,6 @@ def test_without_found_or_training_faces_there_is_no_calibration(random_faces):
         calibrate(random_faces, np.array([], int), Scripted([]), BoxPolicy())
 
 
-def test_landmark_boxes_grow_to_the_boxes_of_training(random_faces):
-    wanted, rows = BoxPolicy("gt", 1.25), random_faces.indices("train")
-    direct, by_landmarks = (calibrate(random_faces, rows, Centred(), policy) for policy in (wanted, LANDMARK_BOX))
-    boxes = np.array([[3.0, 4.0, 20.0, 20.0], [0.0, -5.0, 7.0, 7.0]])
-    assert wanted.grow(by_landmarks.apply(boxes)) == pytest.approx(direct.apply(boxes))
-
-
 def test_the_command_measures_and_keeps_it(random_faces, monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(DETECTORS, "centred", Centred)
     out = tmp_path / "new" / "calibration.json"

@@ -32,11 +32,6 @@ def run(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_the_tables_of_this_project_are_what_their_json_says():
-    done = run("--check")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
 def test_a_table_is_written_and_then_up_to_date(document):
     before, done = document.read_text(), run("--check", document)
     assert (done.returncode, done.stdout) == (1, f"{document}: numbers.json speed: not what its JSON says\n")
