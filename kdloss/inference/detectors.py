@@ -38,12 +38,9 @@ class Detector(ABC):
 class LbpDetector(Detector):
     """The cascade of local binary patterns for frontal faces that comes with scikit-image.
 
-    scikit-image scores no boxes. Here the windows that the cascade accepts are grouped: the window that overlaps most
-    others (IoU 0.3) first, together with these. The box is the mean of a group's windows, the score their number.
-    The scan is coarse; a finer one finds a few more faces and takes longer, and small windows take longest.
-
-    Args:
-        smallest: see `detector`.
+    scikit-image scores no boxes. Here the windows that the cascade accepts are grouped, beginning with the window that
+    overlaps most others (IoU 0.3). The box is the mean of a group's windows, the score their number. The scan is
+    coarse: a finer one finds a few more faces but takes longer. For ``smallest`` see `detector`.
 
     Reference: Liao et al., "Learning multi-scale block local binary patterns for face recognition", ICB 2007.
     """

@@ -25,10 +25,7 @@ EXPORTS = {"litert": (export_litert, LiteRTModel, ".tflite"), "onnx": (export_on
 # The difference of the NME from the network's, percent.
 BOUNDS = {"fp32": 1e-4, "fp16": 0.01, "int8": 0.05}
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(NAME not in pretrained.names(), reason=f"{NAME} is not shipped"),
-]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

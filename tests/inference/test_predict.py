@@ -48,7 +48,6 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def workplace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def save(path, image=None, **how):

@@ -18,23 +18,20 @@ NAME = "tiny-300w"
 
 @pytest.fixture(scope="module")
 def published(run, faces, tmp_path_factory, tiny_networks):
-    """The folder that the script makes."""
+    """The folder that the script makes, and its card."""
     folder = tmp_path_factory.mktemp("work")
     words = ["--checkpoint", str(run), "--name", NAME, "--dataset", "300w", "--data", str(faces.path)]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert publish.main(words) == 0
-    return folder / "kdloss" / "pretrained" / NAME
+    made = folder / "kdloss" / "pretrained" / NAME
+    return made, json.loads((made / "card.json").read_text(encoding="utf-8"))
 
 
-@pytest.fixture(scope="module")
-def card(published):
-    return json.loads((published / "card.json").read_text(encoding="utf-8"))
-
-
-def test_the_card_says_what_it_is(card, published, run, faces):
-    assert sorted(file.name for file in published.iterdir()) == sorted([*pretrained.FILES, "README.md", "card.json"])
-    assert card["files"] == {file: pretrained.describe(published / file) for file in pretrained.FILES}
+def test_the_card_says_what_it_is(published, run, faces):
+    folder, card = published
+    assert sorted(file.name for file in folder.iterdir()) == sorted([*pretrained.FILES, "README.md", "card.json"])
+    assert card["files"] == {file: pretrained.describe(folder / file) for file in pretrained.FILES}
     assert (card["name"], card["arch"], card["image_size"], card["points"]) == (NAME, "tiny", SIZE, 68)
     data = card["data"]
     assert (data["dataset"], data["synthetic"], data["train_faces"], data["val_faces"]) == ("300w", True, 17, 3)
@@ -44,25 +41,27 @@ def test_the_card_says_what_it_is(card, published, run, faces):
     assert card["command"].startswith("python tools/publish.py --checkpoint student --name tiny-300w --dataset 300w")
 
 
-def test_the_files_say_what_they_are_and_name_no_folder(card, published, run, faces):
-    described = read_card(published / "model.keras")
+def test_the_files_say_what_they_are_and_name_no_folder(published, run, faces):
+    folder, card = published
+    described = read_card(folder / "model.keras")
     measured = described.pop("confidence", None)
     assert described == read_card(run)
     assert (measured is None) == (card["confidence"] is None)
     for precision in ("fp16", "int8"):
-        found = read_metadata(published / f"{precision}.tflite")
+        found = read_metadata(folder / f"{precision}.tflite")
         assert (found.pop("export")["precision"], found.pop("source_sha256")) == (precision, card["source"]["sha256"])
         assert found.items() >= read_card(run).items()
-    text = (published / "README.md").read_text(encoding="utf-8")
+    text = (folder / "README.md").read_text(encoding="utf-8")
     assert "**Trained and measured on SYNTHETIC faces" in text
-    for place in (published.parents[2], run.parent, faces.path.parent):
+    for place in (folder.parents[2], run.parent, faces.path.parent):
         assert str(place) not in text + json.dumps(card)
 
 
-def test_every_number_is_that_of_its_file(card, published, run, faces):
+def test_every_number_is_that_of_its_file(published, run, faces):
+    folder, card = published
     numbers = card["numbers"]
     assert list(numbers) == ["original", *pretrained.FILES]
-    for label, path in (("original", run), ("model.keras", published / "model.keras")):
+    for label, path in (("original", run), ("model.keras", folder / "model.keras")):
         for split in ("val", "test"):
             found = evaluate_checkpoint(faces, path, split=split).metrics["subsets"]["full"]
             for key, value in numbers[label][split]["full"].items():

@@ -109,12 +109,3 @@ def test_rows_named_by_id_show_measurements_of_several_files(document):
     assert "-a:oneseed" in lines
     assert "-published2022,F(read):Fard;interocular,croppaper" in lines
     assert sum(line.startswith("-300wtest(554of554common,554of689full") for line in lines) == 1
-
-
-def test_a_table_without_remarks_has_only_its_own_notes(document):
-    table = {"title": "NME", "columns": ["method", "common"], "rows": ["a"], "notes": ["one seed"], "remarks": False}
-    held = {"measured": [measured("a", caveats=["two seeds"])], "tables": {"speed": table}}
-    (document.parent / "numbers.json").write_text(json.dumps(held))
-    run(document)
-    notes = [line for line in document.read_text().split("\n") if line.startswith("-")]
-    assert notes == ["- one seed"]
