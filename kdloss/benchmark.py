@@ -133,7 +133,9 @@ def _parser():
 
     costs = commands.add_parser("inference", help="parameters, MACs, file size, memory, latency, throughput, accuracy")
     costs.set_defaults(run=_inference)
-    costs.add_argument("--arch", nargs="+", help=f"of random weights, or all (default: {' '.join(ARCHITECTURES)})")
+    costs.add_argument(
+        "--arch", nargs="+", help=f"architectures with random weights, or all (default: {' '.join(ARCHITECTURES)})"
+    )
     costs.add_argument("--points", type=int, default=68, help="of --arch")
     costs.add_argument("--image-size", type=int, nargs="+", default=[224], help="of --arch: sides in pixels")
     add_checkpoint_flag(costs, "trained networks", default=[], several=True)

@@ -4,8 +4,8 @@
     python -m kdloss.export --checkpoint runs/student --format litert --precision fp16 --out student.tflite
     python -m kdloss.export --checkpoint mobilenetv2-300w --format litert --precision int8 --dataset 300w
 
-The file takes crops of faces, RGB 0..255, and yields their points, and the spread of their heatmaps if it has some. Its
-card, inside the file, describes the rest. The file is read back at once and compared with the network.
+The file takes crops of faces, RGB 0..255, and yields their points, and of a heatmap network the spread too.
+The card inside the file describes the rest. The file is read back at once and compared with the network.
 """
 
 import argparse
@@ -133,7 +133,7 @@ def _parser():
     parser.add_argument("--format", required=True, choices=list(FORMATS))
     parser.add_argument(
         "--precision", choices=PRECISIONS, default="fp32",
-        help="of weights; int8: of weights and activations, by training faces (default: fp32)",
+        help="of weights; int8: of weights and activations, with scales from training faces (default: fp32)",
     )  # fmt: skip
     add_data_flags(parser, about="whose faces int8 and the comparison take")
     add_out_flag(parser, "file or folder to make (default: by the checkpoint's name, below runs/exported/)")

@@ -79,7 +79,7 @@ def _photographs(args, landmarker, boxes, photographs):
                 if not args.no_overlay:
                     with replacing(_overlay(args.out, photograph)) as overlay:
                         Image.fromarray(draw_faces(image, faces, landmarker.scheme)).save(overlay, quality=92)
-                # Last: where the JSON file exists, all of the photograph's results do.
+                # Written last: where the JSON file exists, all of the photograph's results do.
                 path = args.out / f"{photograph.result}.json"
                 facts = {"image": photograph.name, "model": landmarker.name, "detector": detector, "faces": records}
                 write_whole(path, json.dumps(facts, allow_nan=False) + "\n")
@@ -169,14 +169,14 @@ def _parser():
     places = "folders are searched with all below them; cameras by number, device or address: camera:0"
     parser.add_argument("sources", nargs="+", metavar="IMAGE|FOLDER|VIDEO|CAMERA", help=places)
     add_checkpoint_flag(parser, "network that reads the faces", default=DEFAULT_MODEL)
-    how = "what finds the faces; whole: each image is one face, cut as the model's crops"
+    how = "what finds the faces; whole: each image is one face, cut as the model's crops are"
     add_landmarker_options(parser, [*DETECTORS, BOXES, WHOLE], how)
     known = "known landmark boxes: JSON, image name -> list of [x, y, width, height]"
     parser.add_argument("--boxes", metavar="FILE", help=known)
     add_out_flag(parser, "folder of the results (default: runs/predictions)", default=runs_root() / "predictions")
-    parser.add_argument("--no-overlay", action="store_true", help="JSON and CSV alone, no pictures and videos")
+    parser.add_argument("--no-overlay", action="store_true", help="write JSON and CSV only, no pictures and videos")
     film = parser.add_argument_group("videos and cameras")
-    film.add_argument("--frames", type=int, help="stop after so many; cameras go on until Ctrl-C otherwise")
+    film.add_argument("--frames", type=int, help="stop after this number; without it, cameras go on until Ctrl-C")
     every = "frames between detections (default: %(default)s)"
     film.add_argument("--detect-every", type=int, default=DETECT_EVERY, help=every)
     film.add_argument("--no-smoothing", action="store_true", help="landmarks as read, without the One-Euro filter")

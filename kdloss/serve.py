@@ -59,7 +59,7 @@ def main(argv=None):
         class Server(uvicorn.Server):
             async def startup(self, sockets=None):
                 await super().startup(sockets=sockets)
-                # Now it also handles signals: whoever reads this line may end it.
+                # From now on the server handles signals, so a program that reads this line may end it.
                 print(f"http://{_in_address(args.host)}:{port}/", flush=True)
 
         # Both signals end the server in order. Then it raises the signal again, here always as KeyboardInterrupt.

@@ -44,7 +44,7 @@ def half(array):
 
 def _halved(content):
     """The bytes of an HDF5 file with its float32 arrays replaced as `half` says."""
-    import h5py  # which ONNX files in 16 bits do not need
+    import h5py  # here, because the ONNX export does without it
 
     result = io.BytesIO()
     with h5py.File(io.BytesIO(content)) as old, h5py.File(result, "w") as new:

@@ -21,7 +21,7 @@ from kdloss.inference.detectors import DETECTORS, detected_boxes
 
 # The landmark box widened to a square. `BoxPolicy.grow` makes any training crop of it.
 LANDMARK_BOX = BoxPolicy("gt", 1.0)
-MOST_FACES = 300  # that `calibrate` measures
+MOST_FACES = 300  # the most that `calibrate` measures
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def read_calibration(path, detector, scheme):
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ConfigError(f"{path}: no calibration of a detector, or damaged: {remedy}") from error
     if not (all(map(math.isfinite, numbers)) and len(numbers) == 6 and calibration.scale > 0):
-        raise ConfigError(f"{path}: holds numbers that no calibration has: {remedy}")
+        raise ConfigError(f"{path}: holds impossible numbers: {remedy}")
     for name, value in expected.items():
         if measured_with[name] != value:
             raise ConfigError(f"{path}: was measured with {name} {measured_with[name]}, expected {value}: {remedy}")

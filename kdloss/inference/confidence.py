@@ -29,7 +29,7 @@ _SECOND_VIEW = {"rotation": np.deg2rad(8.0), "scale": 0.93}
 
 @dataclass(frozen=True)
 class Confidence:
-    """What the signal of a network says of its points.
+    """What the signal of a network says about its points.
 
     Args:
         signal: ``"spread"`` or ``"views"``.

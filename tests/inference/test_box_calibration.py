@@ -122,8 +122,8 @@ def test_a_kept_calibration_is_for_its_detector_its_model_file_and_its_scheme(tm
     [
         (b"\xff\xfe", "or damaged"),
         ({"dy": "far"}, "or damaged"),
-        ({"dy": float("nan")}, "numbers that no calibration has"),
-        ({"scatter": [0.1, 0.2]}, "numbers that no calibration has"),
+        ({"dy": float("nan")}, "impossible numbers"),
+        ({"scatter": [0.1, 0.2]}, "impossible numbers"),
         (None, r"cannot be read \(No such file"),
     ],
 )

@@ -74,7 +74,7 @@ def test_the_cascade_finds_nothing_where_nothing_is(lbp):
         assert lbp.detect(np.full(shape, 128, np.uint8)).shape == (0, 5)
 
 
-def test_what_cannot_be_is_one_line_that_says_why(monkeypatch):
+def test_errors_say_what_to_do(monkeypatch):
     with pytest.raises(ConfigError, match="detector viola: expected one of lbp, yunet"):
         detector("viola")
     with pytest.raises(ConfigError, match=r"detector lbp: takes no model file, found y\.onnx"):

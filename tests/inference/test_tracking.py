@@ -158,7 +158,7 @@ def test_smoothing_is_shown_but_not_fed_back():
     assert np.array_equal(landmarker.boxes, [there])
 
 
-def test_models_and_numbers_that_do_not_fit():
+def test_models_that_cannot_be_used():
     landmarker = ScriptedLandmarker(ONE)
     landmarker.policy = BoxPolicy.parse("dataset:1.1")
     with pytest.raises(ConfigError, match=r"found dataset:1\.1"):
