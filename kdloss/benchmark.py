@@ -65,14 +65,14 @@ def main(argv=None):
 
 
 def _check(args):
-    """Refuses what can be found wrong before a network library is imported."""
+    """Refuses mistakes that show before a network library is imported."""
     for name, least in _LEAST.items():
         values = getattr(args, name, None)
         for value in values if isinstance(values, list) else [values]:
             if value is not None and value < least:
                 raise ConfigError(f"--{name.replace('_', '-')} {value}: expected {least} at least")
     if args.data and not args.dataset:
-        raise ConfigError(f"--data {args.data}: of which data set? give --dataset too")
+        raise ConfigError(f"--data {args.data}: without --dataset: give its name too")
     if args.plot and not (args.dataset and args.checkpoint):
         raise ConfigError("--plot: accuracy needs trained networks and faces: give --checkpoint and --dataset")
     if args.plot and args.plot.suffix != ".png":
@@ -133,7 +133,9 @@ def _parser():
 
     costs = commands.add_parser("inference", help="parameters, MACs, file size, memory, latency, throughput, accuracy")
     costs.set_defaults(run=_inference)
-    costs.add_argument("--arch", nargs="+", help=f"of random weights, or all (default: {' '.join(ARCHITECTURES)})")
+    costs.add_argument(
+        "--arch", nargs="+", help=f"architectures with random weights, or all (default: {' '.join(ARCHITECTURES)})"
+    )
     costs.add_argument("--points", type=int, default=68, help="of --arch")
     costs.add_argument("--image-size", type=int, nargs="+", default=[224], help="of --arch: sides in pixels")
     add_checkpoint_flag(costs, "trained networks", default=[], several=True)

@@ -4,8 +4,8 @@
     python -m kdloss.export --checkpoint runs/student --format litert --precision fp16 --out student.tflite
     python -m kdloss.export --checkpoint mobilenetv2-300w --format litert --precision int8 --dataset 300w
 
-The file takes crops of faces, RGB 0..255, and yields their points, and the spread of their heatmaps if it has some. Its
-card, inside the file, describes the rest. The file is read back at once and compared with the network.
+The file takes crops of faces, RGB 0..255, and yields their points, and of a heatmap network the spread too.
+The card inside the file describes the rest. The file is read back at once and compared with the network.
 """
 
 import argparse
@@ -33,22 +33,23 @@ from kdloss.models.locate import checkpoint_path
 from kdloss.pretrained import describe
 from kdloss.training.runs import runs_root
 
-# Format -> the suffix of its files, and its precisions.
-FORMATS = {"litert": (LITERT, PRECISIONS), "onnx": (ONNX, PRECISIONS), "savedmodel": ("", ("fp32",))}
+# Format -> the suffix of its files, its precisions, and the function that reads images with a file.
+FORMATS = {
+    "litert": (LITERT, PRECISIONS, lambda file, images: LiteRTModel(file).read(images)),
+    "onnx": (ONNX, PRECISIONS, lambda file, images: OnnxModel(file).read(images)),
+    "savedmodel": ("", ("fp32",), read_savedmodel),
+}
 COMPARED = 16  # faces on which the file is compared with the network
 
 
 @exits_on_user_error
 def main(argv=None):
     args = _parser().parse_args(argv)
-    suffix, precisions = FORMATS[args.format]
+    suffix, precisions, read = FORMATS[args.format]
     if args.precision not in precisions:
-        raise ConfigError(
-            f"--precision {args.precision}: --format {args.format} knows {', '.join(precisions)} alone: take that, or "
-            "another format"
-        )
+        raise ConfigError(f"--precision {args.precision}: expected {', '.join(precisions)} with --format {args.format}")
     if args.out and suffix and args.out.suffix != suffix:
-        raise ConfigError(f"--out {args.out}: expected a name that ends in {suffix}, as --format {args.format} wants")
+        raise ConfigError(f"--out {args.out}: expected a name that ends in {suffix} with --format {args.format}")
     if args.dataset:
         check_data(args.dataset, args.data)
     file = checkpoint_path(args.checkpoint)
@@ -71,17 +72,21 @@ def main(argv=None):
     if keras_backend() != "tensorflow":
         raise ConfigError(f"KERAS_BACKEND={keras_backend()}: export needs tensorflow: unset it")
     model, crops, faces = _load(args.checkpoint, LandmarkScheme.from_json(card["scheme"]), prepared)
-    if not exists:
-        _write(args, model, out, crops, card)
+    if not exists and args.format == "savedmodel":
+        export_savedmodel(model, out, card)
+    elif not exists:
+        export = export_litert if args.format == "litert" else export_onnx
+        export(model, out, args.precision, [crops] if args.precision == "int8" else None, card)
     done = "made before" if exists else "wrote"
     print(f"{done} {out}: {_bytes(out) / 1e6:.2f} MB (the checkpoint: {_bytes(file) / 1e6:.2f} MB)", flush=True)
-    for line in _differences(args.format, model, out, crops[:: -(-len(crops) // COMPARED)], faces):
+    compared = crops[:: -(-len(crops) // COMPARED)]
+    for line in _differences(model, read(out, compared), compared, faces):
         print(line)
     return 0
 
 
 def _require_same_export(out, card, args):
-    """Refuses to go on unless ``out`` is what this command writes: an earlier run was cut off, or is repeated."""
+    """Refuses to go on unless an earlier run of this command, perhaps a killed one, wrote ``out``."""
     try:
         found = read_metadata(out) or {}
     except (CheckpointError, ImportError):
@@ -103,26 +108,12 @@ def _load(checkpoint, scheme, prepared):
     return loaded.model, crops, f"{prepared.dataset} training"
 
 
-def _write(args, model, out, crops, card):
-    if args.format == "savedmodel":
-        export_savedmodel(model, out, card)
-    else:
-        export = export_litert if args.format == "litert" else export_onnx
-        export(model, out, args.precision, [crops] if args.precision == "int8" else None, card)
-
-
-def _read(form, out, crops):
-    if form == "savedmodel":
-        return read_savedmodel(out, crops)
-    return (LiteRTModel if form == "litert" else OnnxModel)(out).read(crops)
-
-
-def _differences(form, model, out, crops, faces):
-    """Lines about the differences between what the file and the network yield for crops."""
+def _differences(model, read, crops, faces):
+    """Lines about the differences between what a file and the network yield for crops."""
     from kdloss.models import deployed
 
     expected, side = deployed(model).predict_on_batch(crops.astype(np.float32)), model.input_shape[1]
-    for name, found in zip(("points", "spread"), _read(form, out, crops), strict=True):
+    for name, found in zip(("points", "spread"), read, strict=True):
         if found is not None:
             error = side * np.abs(found - expected[name])
             error = np.linalg.norm(error, axis=-1) if name == "points" else error
@@ -141,8 +132,8 @@ def _parser():
     add_checkpoint_flag(parser, "network to export", required=True)
     parser.add_argument("--format", required=True, choices=list(FORMATS))
     parser.add_argument(
-        "--precision", choices=("fp32", "fp16", "int8"), default="fp32",
-        help="of weights; int8: of weights and activations, by training faces (default: fp32)",
+        "--precision", choices=PRECISIONS, default="fp32",
+        help="of weights; int8: of weights and activations, with scales from training faces (default: fp32)",
     )  # fmt: skip
     add_data_flags(parser, about="whose faces int8 and the comparison take")
     add_out_flag(parser, "file or folder to make (default: by the checkpoint's name, below runs/exported/)")

@@ -45,11 +45,8 @@ def main(argv=None):
     require_place(args.out)
     landmarker.ready()
     if landmarker.confidence is None:
-        print(
-            f"{args.checkpoint}: its confidence was never measured, so none is stated: python -m kdloss.calibrate "
-            "confidence measures it",
-            file=sys.stderr,
-        )
+        remedy = "python -m kdloss.calibrate confidence measures it"
+        print(f"{args.checkpoint}: its confidence was never measured, so none is stated: {remedy}", file=sys.stderr)
     failed = _photographs(args, landmarker, boxes, [source for source in sources if source.kind == "photograph"])
     for source in sources:
         if source.kind != "photograph":
@@ -82,7 +79,7 @@ def _photographs(args, landmarker, boxes, photographs):
                 if not args.no_overlay:
                     with replacing(_overlay(args.out, photograph)) as overlay:
                         Image.fromarray(draw_faces(image, faces, landmarker.scheme)).save(overlay, quality=92)
-                # Last: where the JSON file exists, all of the photograph's results do.
+                # Written last: where the JSON file exists, all of the photograph's results do.
                 path = args.out / f"{photograph.result}.json"
                 facts = {"image": photograph.name, "model": landmarker.name, "detector": detector, "faces": records}
                 write_whole(path, json.dumps(facts, allow_nan=False) + "\n")
@@ -101,16 +98,9 @@ def _video(args, landmarker, source):
             bar.update(done - bar.n)
 
         try:
-            summary = predict_video(
-                landmarker,
-                source,
-                args.out,
-                smooth=not args.no_smoothing,
-                detect_every=args.detect_every,
-                overlay=not args.no_overlay,
-                frames=args.frames,
-                progress=advance,
-            )
+            how = {"smooth": not args.no_smoothing, "overlay": not args.no_overlay}
+            how |= {"detect_every": args.detect_every, "frames": args.frames}
+            summary = predict_video(landmarker, source, args.out, **how, progress=advance)
         except DataError as error:
             _complain(error)
             return True
@@ -137,19 +127,15 @@ def _check_sources(args, sources):
         raise DataError(f"{sources[0].path}: no such file: give photographs, videos, folders of them, or camera:0")
     videos = [source for source in sources if source.kind != "photograph"]
     if videos and (args.boxes is not None or args.detector == WHOLE):
-        raise ConfigError(
-            f"{videos[0].name}: {args.detector or BOXES} are of photographs: faces in videos are found by a detector "
-            f"({', '.join(DETECTORS)})"
-        )
+        found, expected = args.detector or BOXES, " or ".join(DETECTORS)
+        raise ConfigError(f"{videos[0].name}: {found} is for photographs: expected a detector, {expected}")
     if any(f"{video.result}.csv" == TABLE for video in videos) and len(videos) < len(sources):
         raise ConfigError(f"{videos[0].name}: its table would be {TABLE}, that of the photographs: read it by itself")
     originals = {source.path.resolve() for source in sources if source.kind != "camera"}
     for source in sources:
         if not args.no_overlay and _overlay(args.out, source).resolve() in originals:
-            raise ConfigError(
-                f"--out {args.out}: the overlay of {source.name} would overwrite it: give another folder, or "
-                "--no-overlay"
-            )
+            remedy = "give another folder, or --no-overlay"
+            raise ConfigError(f"--out {args.out}: the overlay of {source.name} would overwrite it: {remedy}")
 
 
 def _overlay(out, source):
@@ -180,27 +166,19 @@ def _progress(total, unit):
 
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m kdloss.predict", description=__doc__.split("\n")[0])
-    parser.add_argument(
-        "sources",
-        nargs="+",
-        metavar="IMAGE|FOLDER|VIDEO|CAMERA",
-        help="folders are searched with all below them; cameras by number, device or address: camera:0",
-    )
+    places = "folders are searched with all below them; cameras by number, device or address: camera:0"
+    parser.add_argument("sources", nargs="+", metavar="IMAGE|FOLDER|VIDEO|CAMERA", help=places)
     add_checkpoint_flag(parser, "network that reads the faces", default=DEFAULT_MODEL)
-    how = "what finds the faces; whole: each image is one face, cut as the model's crops"
+    how = "what finds the faces; whole: each image is one face, cut as the model's crops are"
     add_landmarker_options(parser, [*DETECTORS, BOXES, WHOLE], how)
-    parser.add_argument(
-        "--boxes",
-        metavar="FILE",
-        help="known landmark boxes: JSON, image name -> list of [x, y, width, height]",
-    )
+    known = "known landmark boxes: JSON, image name -> list of [x, y, width, height]"
+    parser.add_argument("--boxes", metavar="FILE", help=known)
     add_out_flag(parser, "folder of the results (default: runs/predictions)", default=runs_root() / "predictions")
-    parser.add_argument("--no-overlay", action="store_true", help="JSON and CSV alone, no pictures and videos")
+    parser.add_argument("--no-overlay", action="store_true", help="write JSON and CSV only, no pictures and videos")
     film = parser.add_argument_group("videos and cameras")
-    film.add_argument("--frames", type=int, help="stop after so many; cameras go on until Ctrl-C otherwise")
-    film.add_argument(
-        "--detect-every", type=int, default=DETECT_EVERY, help="frames between detections (default: %(default)s)"
-    )
+    film.add_argument("--frames", type=int, help="stop after this number; without it, cameras go on until Ctrl-C")
+    every = "frames between detections (default: %(default)s)"
+    film.add_argument("--detect-every", type=int, default=DETECT_EVERY, help=every)
     film.add_argument("--no-smoothing", action="store_true", help="landmarks as read, without the One-Euro filter")
     return parser
 

@@ -42,12 +42,8 @@ def main(argv=None):
     with _listening(args.host, args.port) as listener:
         host, port = listener.getsockname()[:2]
         if not ipaddress.ip_address(host).is_loopback:
-            print(
-                f"warning: --host {args.host}: everybody who reaches this address can use the page: "
-                "it asks for no password",
-                file=sys.stderr,
-                flush=True,
-            )
+            risk = "everybody who reaches this address can use the page: it asks for no password"
+            print(f"warning: --host {args.host}: {risk}", file=sys.stderr, flush=True)
         models = [ServedModel(*named) for named in zip(names, landmarkers, strict=True)]
         config = uvicorn.Config(
             application(models, _hosts(args.host, host)),
@@ -63,7 +59,7 @@ def main(argv=None):
         class Server(uvicorn.Server):
             async def startup(self, sockets=None):
                 await super().startup(sockets=sockets)
-                # Now it also handles signals: whoever reads this line may end it.
+                # From now on the server handles signals, so a program that reads this line may end it.
                 print(f"http://{_in_address(args.host)}:{port}/", flush=True)
 
         # Both signals end the server in order. Then it raises the signal again, here always as KeyboardInterrupt.
@@ -81,10 +77,8 @@ def _listening(host, port):
     except socket.gaierror as error:
         raise ConfigError(f"--host {host}: no such address ({error.strerror}): give one of this machine's") from None
     except OSError as error:
-        raise ConfigError(
-            f"--host {host} --port {port}: cannot listen there ({error.strerror}): give another port, 0 for any "
-            "that is free, or an address of this machine"
-        ) from None
+        remedy = "give another port, 0 for any that is free, or an address of this machine"
+        raise ConfigError(f"--host {host} --port {port}: cannot listen there ({error.strerror}): {remedy}") from None
 
 
 def _hosts(named, bound):

@@ -12,7 +12,7 @@ import argparse
 import numpy as np
 import rounds
 
-VARIANCE = 0.90  # that the paper's public script keeps
+VARIANCE = 0.90  # the share that the paper's public script keeps
 
 
 def _shapes(args):

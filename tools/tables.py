@@ -95,7 +95,7 @@ def markdown(columns, rows):
 
 
 def _of_measurements(path, table):
-    """A table whose rows are ids, with cells in their place, and notes about these measurements."""
+    """A table whose rows are ids, with the cells of these measurements, and notes about them."""
     known, meanings = {}, {}
     for file in (path, *(path.parent / name for name in table.get("from", ()))):
         held = json.loads(_read(file)) if file.suffix == ".json" else yaml.safe_load(_read(file))
@@ -171,7 +171,7 @@ def _protocol(row):
 
 
 def _owned(remarks):
-    """Each sentence once, after the labels of its rows unless it is of all; ``remarks``: (label, sentences) of rows."""
+    """Each sentence once, after the labels of its rows unless it holds for all; ``remarks``: (label, sentences)."""
     notes = []
     for sentence in dict.fromkeys(sentence for _, own in remarks for sentence in own):
         owners = dict.fromkeys(label for label, own in remarks if sentence in own)

@@ -23,14 +23,8 @@ _OUTPUTS = {
 
 
 def prepare_export(model, runtime, precision="fp32", representative=None):
-    """The network to export, see `kdloss.models.deployed`, and the images (S, S, 3) float32 that decide the scales of
-    8 bits, a list.
-
-    Args:
-        model: images (B, S, S, 3) -> (B, N, 2) unit points.
-        runtime: its name in messages.
-        precision: one of `PRECISIONS`.
-        representative: an iterable of batches of images, or None.
+    """The network to export, see `kdloss.models.deployed`, and a list of the images (S, S, 3) float32 that decide the
+    scales of 8 bits. ``runtime`` is its name in messages; for the rest see `kdloss.deploy.litert.export_litert`.
 
     Raises:
         ConfigError: an unknown precision, ``int8`` without images, or another back end than TensorFlow.
@@ -61,32 +55,31 @@ def image_signature(model, batch=None):
     return [keras.InputSpec(shape=(batch, *model.input_shape[1:]), dtype="float32", name=IMAGE)]
 
 
-def exported(card, model, form, precision):
-    """The card of a file, a dict for JSON, from the card of the checkpoint that it is exported from.
+def attach_export(path, card, model, form, precision):
+    """Writes the card of an export into its file.
 
     Args:
-        card: of the checkpoint, with ``source_sha256``, the hash of its file, if that is known.
+        path: of the file or folder.
+        card: of the checkpoint, with ``source_sha256``, the hash of its file, if that is known; None: none is written.
         model: the exported network, see `prepare_export`.
         form: ``litert``, ``onnx`` or ``savedmodel``.
         precision: one of `PRECISIONS`.
     """
+    if card is None:
+        return
     shape = {"size": model.input_shape[1], "points": model.output[POINTS].shape[1]}
-    return card | {
-        "export": {
-            "format": form,
-            "precision": precision,
-            "input": {IMAGE: _INPUT.format(**shape)},
-            "outputs": {name: _OUTPUTS[name].format(**shape) for name in model.output},
-            "packages": {name: version(name) for name in ("kdloss", "keras", "tensorflow")},
-        }
+    export = {
+        "format": form,
+        "precision": precision,
+        "input": {IMAGE: _INPUT.format(**shape)},
+        "outputs": {name: _OUTPUTS[name].format(**shape) for name in model.output},
+        "packages": {name: version(name) for name in ("kdloss", "keras", "tensorflow")},
     }
+    attach(path, card | {"export": export})
 
 
 def attach(path, card):
-    """Writes a card, a dict for JSON, into an exported file or folder, and replaces the one that it holds.
-
-    The file is replaced whole or not at all.
-    """
+    """Writes a card, a dict for JSON, into an exported file or folder, in place of any other; whole or not at all."""
     path, text = Path(path), json.dumps(card, indent=1)
     if path.suffix == LITERT:
         write_whole(path, _with_archive(path.read_bytes(), text))

@@ -13,11 +13,7 @@ TOLERANCE = 2.0**-11  # relative error of rounding to 11 significant bits, at mo
 
 
 def save_half(path, model, card):
-    """Does what `kdloss.models.checkpoint.save_model` does, with kernels in float16. `load_model` reads the file.
-
-    Args:
-        path, model, card: see there. The file appears whole or not at all.
-    """
+    """As `kdloss.models.checkpoint.save_model`, with kernels in float16. `load_model` reads the file."""
     with replacing(path) as work:
         save_model(work, model, card)
         with zipfile.ZipFile(work) as whole:
@@ -48,7 +44,7 @@ def half(array):
 
 def _halved(content):
     """The bytes of an HDF5 file with its float32 arrays replaced as `half` says."""
-    import h5py  # which ONNX files in 16 bits do not need
+    import h5py  # here, because the ONNX export does without it
 
     result = io.BytesIO()
     with h5py.File(io.BytesIO(content)) as old, h5py.File(result, "w") as new:

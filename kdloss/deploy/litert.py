@@ -5,7 +5,7 @@ import re
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 
-from kdloss.deploy.exported_files import attach, exported, image_signature, prepare_export
+from kdloss.deploy.exported_files import attach_export, image_signature, prepare_export
 from kdloss.errors import ConfigError
 from kdloss.files import replacing
 from kdloss.inference.metadata import IMAGE, POINTS, SPREAD
@@ -47,8 +47,7 @@ def export_litert(model, path, precision="fp32", representative=None, card=None)
         )  # fmt: skip
         if precision == "int8":
             work.write_bytes(_quantised(work.read_bytes(), images))
-        if card is not None:
-            attach(work, exported(card, network, "litert", precision))
+        attach_export(work, card, network, "litert", precision)
 
 
 def _converter_options(precision):
@@ -84,8 +83,7 @@ def _quantised(content, images):
 
 
 def _readout_patterns(content):
-    """Patterns of the names of the read-out's tensors: they hold the layer's name. The converter gives the last ones
-    the names of the file's outputs instead."""
+    """Patterns of the names of the read-out's tensors: the layer's name, or for the last ones those of the outputs."""
     from ai_edge_litert.interpreter import Interpreter
 
     outputs = Interpreter(model_content=content, num_threads=1).get_output_details()

@@ -28,20 +28,13 @@ NOISE_IMAGES = 8  # stand for faces when there are none
 
 @dataclass(frozen=True)
 class Network:
-    """A network to measure.
+    """A network to measure."""
 
-    Args:
-        label, arch: its name in tables, and its architecture.
-        model: the Keras model, or the reader of an exported file (see `kdloss.inference.readers`).
-        loaded: the `LoadedModel` of a trained network, else None.
-        file: of an exported file, its `NetworkFile`; else None.
-    """
-
-    label: str
+    label: str  # in tables
     arch: str
-    model: object
-    loaded: LoadedModel | None = None
-    file: NetworkFile | None = None
+    model: object  # the Keras model, or the reader of an exported file, see `kdloss.inference.readers`
+    loaded: LoadedModel | None = None  # of a trained network
+    file: NetworkFile | None = None  # of an exported file
 
     @property
     def image_size(self):
@@ -53,7 +46,7 @@ def find_networks(archs, points, sizes, checkpoints, scheme=None):
     """Checks what is to be measured, and returns an iterator that builds or loads one `Network` after the other.
 
     Args:
-        archs, points, sizes: architectures in random weights, or ``all``; their number of points; sides in pixels.
+        archs, points, sizes: architectures with random weights, or ``all``; their number of points; sides in pixels.
         checkpoints: run folders, ``.keras`` files, shipped models' names, published students' ``.h5``, LiteRT and ONNX
             files of `kdloss.export`.
         scheme: the `LandmarkScheme` that the checkpoints must be trained for; None: any.
@@ -127,9 +120,8 @@ def measure_networks(networks, runtimes, prepared, *, split, processes, announce
 def count_macs(model) -> int:
     """Multiply-accumulates of one image in a functional model.
 
-    By the usual convention, convolutions and dense layers count; biases and element-wise work (activations, sums,
-    pooling, scaling) do not. Batch normalisation counts 0, as it folds into the convolution before it. A layer that is
-    used twice counts twice.
+    As usual, convolutions and dense layers count; biases and element-wise work (activations, sums, pooling, scaling) do
+    not, nor does batch normalisation, which folds into a convolution. A layer that is used twice counts twice.
 
     Raises:
         ConfigError: a layer with weights whose type is not known, or a shape that is not fixed.
@@ -143,10 +135,8 @@ def _node_macs(node):
     if isinstance(layer, keras.Model):
         return count_macs(layer)
     if type(layer) not in _MACS:
-        raise ConfigError(
-            f"layer {layer.name}: multiply-accumulates of {type(layer).__name__} are not known: expected one of "
-            f"{', '.join(known.__name__ for known in _MACS)}"
-        )
+        known, kind = ", ".join(known.__name__ for known in _MACS), type(layer).__name__
+        raise ConfigError(f"layer {layer.name}: multiply-accumulates of {kind} are not known: expected one of {known}")
     inputs, outputs = node.input_tensors[0].shape[1:], node.outputs[0].shape[1:]
     if None in (*inputs, *outputs):
         raise ConfigError(f"layer {layer.name}: goes from {inputs} to {outputs}: give the model a fixed size")
@@ -189,7 +179,7 @@ def _runtime_of(path, card):
 
 
 def _write_files(network, runtimes, folder, prepared, announce):
-    """A `NetworkFile` for each runtime; an exported file stands for itself alone."""
+    """A `NetworkFile` for each runtime; of an exported file that file alone."""
     if network.file:
         return [replace(network.file, label=network.label)]
     announce(f"{network.label}: writing {', '.join(RUNTIMES[runtime].title for runtime in runtimes)}")
@@ -208,8 +198,7 @@ def _write_files(network, runtimes, folder, prepared, announce):
 
 
 def _calibration(network, prepared):
-    """Batches of images that decide the scales of 8 bits: training faces for a trained network; without them, and for
-    random weights, coarse noise, which is good enough to measure time."""
+    """Batches of images that decide the scales of 8 bits: training faces for a trained network, else coarse noise."""
     if network.loaded and prepared:
         return representative_crops(prepared, network.loaded)
     coarse = np.random.default_rng(0).integers(0, 256, (NOISE_IMAGES, 8, 8, 3)).astype(np.uint8)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdloss.deploy.exported_files import attach, exported, image_signature, prepare_export
+from kdloss.deploy.exported_files import attach_export, image_signature, prepare_export
 from kdloss.deploy.half_precision import half
 from kdloss.errors import ConfigError
 from kdloss.files import replacing
@@ -21,16 +21,12 @@ _QUANTISED = ("Conv", "ConvTranspose", "Add", "Mul", "Relu", "Clip", "Sigmoid", 
 def export_onnx(model, path, precision="fp32", representative=None, card=None):
     """Writes a Keras model as an ONNX file for batches of any size.
 
-    The file takes ``image``, float32 RGB 0..255 (B, S, S, 3). It yields ``points``, float32 unit coordinates (B, N, 2),
-    and of a heatmap network ``spread``, float32 (B, N): see `kdloss.models.deployed`. This holds for every precision.
+    Inputs, outputs and arguments are those of `kdloss.deploy.litert.export_litert`, with B images in place of one.
+    Files in 8 bits are in the QDQ format.
 
     Args:
-        model: images (B, S, S, 3) -> (B, N, 2) unit points.
         path: ends in ``.onnx``; the file appears whole or not at all.
-        precision: ``fp32``; ``fp16``: kernels are stored in 16 bits, and computed with in 32; ``int8``: kernels (with a
-            scale for each channel) and activations have 8 bits (QDQ), except in the read-out, see
-            `kdloss.deploy.litert.export_litert`.
-        representative, card: see `kdloss.deploy.litert.export_litert`.
+        model, precision, representative, card: see there.
 
     Raises:
         ConfigError: an unknown precision, ``int8`` without images, another back end than TensorFlow, or a package is
@@ -56,12 +52,11 @@ def export_onnx(model, path, precision="fp32", representative=None, card=None):
             file = _quantised(file, images)
         onnx.checker.check_model(file, full_check=True)
         onnx.save(file, work)
-        if card is not None:
-            attach(work, exported(card, network, "onnx", precision))
+        attach_export(work, card, network, "onnx", precision)
 
 
 def _halved(tensor):
-    """A kernel in float16 where `half` allows it, and its conversion to float32; see `_store_kernels`."""
+    """For `_store_kernels`: a kernel in float16 where `half` allows it, and its conversion to float32."""
     from onnx import TensorProto, helper, numpy_helper
 
     array = numpy_helper.to_array(tensor)
@@ -107,8 +102,8 @@ def _quantised(model, images):
 
 
 def _float_nodes(graph):
-    """Names of the nodes that stay in float32: the read-out, and sums and products with constants, which are left of
-    normalisation or are the bias of a last layer. The latter cost little, and 8 bits would only add rounding."""
+    """Names of the nodes that stay in float32: the read-out, and sums and products with constants (the rest of a
+    normalisation, or the bias of a last layer), which cost little and would only be rounded."""
     constants = {tensor.name for tensor in graph.initializer}
     return [
         node.name
@@ -119,8 +114,7 @@ def _float_nodes(graph):
 
 
 def _quantised_dense(tensor, node):
-    """The kernel (inputs, outputs) of a dense layer's node in 8 bits, with a scale for each output; see
-    `_store_kernels`."""
+    """For `_store_kernels`: the kernel of a dense layer's node in 8 bits, with a scale for each output."""
     from onnx import helper, numpy_helper
 
     if node is None:
@@ -137,12 +131,8 @@ def _quantised_dense(tensor, node):
 
 
 def _store_kernels(model, stored):
-    """Replaces constants of an ``onnx.ModelProto`` by others, and by nodes that compute the old ones from them.
-
-    Args:
-        model: is changed in place.
-        stored: called with each constant; returns a list of tensors and a node, or None to keep the constant.
-    """
+    """Replaces constants of an ``onnx.ModelProto``: ``stored(constant)`` returns a list of tensors, and the node that
+    computes the constant from them; or None to keep the constant."""
     tensors, nodes = [], []
     for tensor in model.graph.initializer:
         parts, node = stored(tensor) or ([tensor], None)

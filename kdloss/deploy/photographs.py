@@ -17,7 +17,7 @@ from kdloss.data.images import read_photograph
 from kdloss.deploy.litert import export_litert
 from kdloss.deploy.representative import representative_crops, spread_rows
 from kdloss.deploy.runtimes import RUNTIMES
-from kdloss.deploy.timing import Worker, spread
+from kdloss.deploy.timing import spread, worker
 from kdloss.errors import ConfigError
 from kdloss.evaluation.evaluation import load_checkpoint
 from kdloss.inference.landmarker import Landmarker, find_faces
@@ -31,22 +31,19 @@ LITERT_FILES = {"fp16": pretrained.HALF, "int8": pretrained.INT8}
 
 
 class Way(NamedTuple):
-    """One way to read faces: a `Landmarker` with LiteRT on ``threads``, or if None, a loop over ``model.predict``.
-
-    ``model`` is a file or a shipped model's name; ``policy`` is the `BoxPolicy` of its crops.
-    """
+    """One way to read faces."""
 
     title: str
-    model: str
-    policy: BoxPolicy
-    threads: int | None = None
+    model: str  # a file or a shipped model's name
+    policy: BoxPolicy  # of its crops
+    threads: int | None = None  # of a `Landmarker` with LiteRT; None: a loop over ``model.predict``
 
 
-def measure_photographs(checkpoint, prepared, *, split, threads, rounds, faces=None, announce=lambda line: None):
+def measure_photographs(checkpoint, prepared, *, split, threads, rounds, faces, announce):
     """Writes stored crops as JPEG files, and measures how fast the faces in them are read from known boxes.
 
-    In a round, every way reads the whole folder once, one way after the other, each in a process of its own. A first
-    round over a few faces warms up and does not count.
+    In a round, every way reads the whole folder once, in turns, each in a process of its own. A first round over a few
+    faces warms up and does not count.
 
     Args:
         checkpoint: a run folder, a ``.keras`` file or a shipped model's name.
@@ -77,12 +74,12 @@ def measure_photographs(checkpoint, prepared, *, split, threads, rounds, faces=N
         ways = [Way("loop over model.predict", str(folder / KERAS), loaded.box)]
         for precision, model in _litert_files(checkpoint, loaded, prepared, folder).items():
             ways += [Way(f"kdloss.predict, LiteRT {precision}", model, loaded.box, count) for count in threads]
-        workers = [stack.enter_context(Worker(f"the process of {way.title}", "give fewer --faces")) for way in ways]
+        runs = [stack.enter_context(worker(f"the process of {way.title}", "give fewer --faces")) for way in ways]
         seconds, points = [[] for _ in ways], [None] * len(ways)
         for number in range(rounds + 1):
             announce(f"round {number} of {rounds}" if number else "warming up")
-            for i, (way, worker) in enumerate(zip(ways, workers, strict=True)):
-                taken, points[i] = worker.run(_read, way, folder, len(rows) if number else WARM_UP)
+            for i, (way, run) in enumerate(zip(ways, runs, strict=True)):
+                taken, points[i] = run(_read, way, folder, len(rows) if number else WARM_UP)
                 seconds[i] += [taken] if number else []
     about = {"dataset": prepared.dataset, "split": split, "n": len(rows), "side": prepared.size}
     return {
@@ -128,7 +125,7 @@ def _row(way, count, seconds, first_seconds, points, first_points):
     }
 
 
-# What runs in the processes.
+# The functions below run in the processes.
 
 
 def _read(way, folder, count):

@@ -21,12 +21,7 @@ def representative_crops(prepared, loaded):
 
 
 def rendered_crops(loaded, count):
-    """Yields crops (1, S, S, 3) uint8 of rendered faces, the same in every call, for use without prepared faces.
-
-    Args:
-        loaded: see `representative_crops`.
-        count: how many.
-    """
+    """Yields crops (1, S, S, 3) uint8 of ``count`` rendered faces, the same in every call."""
     rng, size = np.random.default_rng(0), loaded.model.input_shape[1]
     around_landmarks = BoxPolicy(scale=loaded.box.scale, margin=loaded.box.margin, square=loaded.box.square)
     for _ in range(count):

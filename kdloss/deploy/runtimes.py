@@ -23,17 +23,11 @@ _IMPORTS = {
 
 @dataclass(frozen=True)
 class Runtime:
-    """One way to run a network.
+    """One way to run a network."""
 
-    Args:
-        title: its name in tables.
-        form: the format of its files, a key of `SUFFIXES`.
-        precision: of the weights: ``fp32``, ``fp16`` or ``int8``.
-    """
-
-    title: str
-    form: str
-    precision: str = "fp32"
+    title: str  # in tables
+    form: str  # the format of its files, a key of `SUFFIXES`
+    precision: str = "fp32"  # of the weights; or fp16, int8
 
     @property
     def version(self):

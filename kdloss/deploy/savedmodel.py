@@ -4,22 +4,21 @@ from pathlib import Path
 
 import numpy as np
 
-from kdloss.deploy.exported_files import attach, exported, image_signature, prepare_export
+from kdloss.deploy.exported_files import attach_export, image_signature, prepare_export
 from kdloss.errors import ConfigError
 from kdloss.files import new_folder
 from kdloss.inference.metadata import POINTS, SPREAD
 
 
 def export_savedmodel(model, path, card=None):
-    """Writes a Keras model as a SavedModel in 32 bits for batches of any size. The folder appears whole or not at all.
+    """Writes a Keras model as a SavedModel in 32 bits for batches of any size.
 
-    Its signature ``serve`` takes ``image``, float32 RGB 0..255 (B, S, S, 3), and yields ``points``, float32 unit
-    coordinates (B, N, 2), and of a heatmap network ``spread``, float32 (B, N): see `kdloss.models.deployed`.
+    Inputs and outputs of its signature ``serve`` are those of `kdloss.deploy.litert.export_litert`, with B images in
+    place of one.
 
     Args:
-        model: images (B, S, S, 3) -> (B, N, 2) unit points.
-        path: the folder to make.
-        card: of the checkpoint, to be stored in the folder, see `kdloss.inference.metadata`; None: none.
+        path: the folder to make; it appears whole or not at all.
+        model, card: see there.
 
     Raises:
         ConfigError: the folder exists, or Keras has another back end than TensorFlow.
@@ -29,8 +28,7 @@ def export_savedmodel(model, path, card=None):
         raise ConfigError(f"{path}: exists already: remove it, or give another place")
     with new_folder(path) as work:
         network.export(str(work), format="tf_saved_model", input_signature=image_signature(network), verbose=False)
-        if card is not None:
-            attach(work, exported(card, network, "savedmodel", "fp32"))
+        attach_export(work, card, network, "savedmodel", "fp32")
 
 
 def read_savedmodel(path, images):

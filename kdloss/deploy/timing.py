@@ -47,39 +47,29 @@ class NetworkFile:
         return np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
 
 
-class Worker:
-    """A process that runs functions, one at a time. Messages show its title, and the advice if memory is short."""
+@contextlib.contextmanager
+def worker(title, advice):
+    """Yields ``run(function, *arguments)``, which runs functions of modules in a process, one at a time.
 
-    def __init__(self, title, advice):
-        self._title, self._advice = title, advice
-        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_start_worker)
+    If the system ends the process, ``run`` raises a `ConfigError` with the title of the process and the advice.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_start_worker) as pool:
 
-    def __enter__(self):
-        return self
+        def run(function, *arguments):
+            try:
+                return pool.submit(function, *arguments).result()
+            except BrokenProcessPool:
+                raise ConfigError(f"{title} was ended by the system, perhaps out of memory: {advice}") from None
 
-    def __exit__(self, *error):
-        self._pool.shutdown()
-
-    def run(self, function, *arguments):
-        """The result of a module's function in the process.
-
-        Raises:
-            ConfigError: the system ended the process.
-        """
-        try:
-            return self._pool.submit(function, *arguments).result()
-        except BrokenProcessPool:
-            raise ConfigError(
-                f"{self._title} was ended by the system, most likely for want of memory: {self._advice}"
-            ) from None
+        yield run
 
 
 def time_in_turns(groups, *, threads, rounds, images, batch_size, announce):
     """Measures the time of every network's files with every number of threads.
 
-    Machines are shared and noisy. So in each round, all rows of a network and the first row of all run one after the
-    other: other load then meets them alike, and ratios are taken within the round. A first round warms up and does not
-    count. Besides the first file, only one network at a time is in memory.
+    Machines are shared and noisy. So in each round, all rows of a network and the first row of all run in turns, and
+    ratios are taken within the round. A first round warms up and does not count. Besides the first file, only one
+    network at a time is in memory.
 
     Args:
         groups: for each network a list of its `NetworkFile`\\ s; the first file of all is the reference of the ratios.
@@ -97,19 +87,19 @@ def time_in_turns(groups, *, threads, rounds, images, batch_size, announce):
     rows, reference = [], (groups[0][0], threads[0])
     advice = "measure smaller networks, or give a smaller --batch-size"
     with contextlib.ExitStack() as stack:
-        workers = {n: stack.enter_context(Worker(f"the process with {n} threads", advice)) for n in threads}
+        runs = {n: stack.enter_context(worker(f"the process with {n} threads", advice)) for n in threads}
         for files in groups:
             announce(f"measuring {files[0].label}")
             turns = list(itertools.product(files, threads))
             found = {turn: ([], []) for turn in dict.fromkeys([reference, *turns])}
             for number in range(rounds + 1):
                 for (file, count), (ms, rates) in found.items():
-                    one, rate = workers[count].run(_time, file, count, images, batch_size)
+                    one, rate = runs[count](_time, file, count, images, batch_size)
                     if number:
                         ms.append(one)
                         rates.append(rate)
-            for worker in workers.values():
-                worker.run(_close_files)
+            for run in runs.values():
+                run(_close_files)
             rows += [_row(*turn, *found[turn], found[reference][0]) for turn in turns]
     return rows
 
@@ -118,12 +108,12 @@ def measure_memory(file, processes):
     """Measures the peak memory of processes, one after the other, that open a `NetworkFile` and run `MEMORY_IMAGES`.
 
     Returns:
-        For JSON, in MB (10^6 bytes): lists ``peak``, and ``above_runtime``, less what importing the runtime took.
+        For JSON, in MB (10^6 bytes): lists ``peak``, and ``above_runtime``, the same less the runtime's import.
     """
     title, found = f"{file.label}: the process that runs it in {RUNTIMES[file.runtime].title}", []
     for _ in range(processes):
-        with Worker(title, "measure a smaller network") as worker:
-            found.append(worker.run(_peaks, file))
+        with worker(title, "measure a smaller network") as run:
+            found.append(run(_peaks, file))
     return {"peak": [peak for _, peak in found], "above_runtime": [peak - runtime for runtime, peak in found]}
 
 
@@ -157,7 +147,7 @@ def _row(file, threads, ms, rates, reference_ms):
     }
 
 
-# What runs in the processes.
+# The functions below run in the processes.
 
 
 def _start_worker():
@@ -171,9 +161,7 @@ def _end_with_parent():
     os._exit(1)
 
 
-@functools.cache
-def _opened(file, threads):
-    return file.open(threads)
+_opened = functools.cache(NetworkFile.open)
 
 
 def _close_files():

@@ -21,14 +21,10 @@ def record_tables(record):
 
 
 def accuracy_figure(record):
-    """The NME of trained networks over the time of one image: a colour for each network, a marker for each runtime.
+    """The NME of trained networks over the time of one image, as a matplotlib `Figure`.
 
-    Args:
-        record: of ``kdloss.benchmark inference``, with the NME of at least one file.
-
-    Returns:
-        A matplotlib `Figure`. Times are those with the fewest threads of the record; bars go from the fastest round to
-        the slowest.
+    A colour stands for a network, a marker for a runtime. Times are those with the fewest threads of the record, which
+    holds the NME of at least one file; bars go from the fastest round to the slowest.
     """
     threads = min(row["threads"] for row in record["rows"])
     times = {(row["model"], row["runtime"]): row["ms"] for row in record["rows"] if row["threads"] == threads}
@@ -83,7 +79,7 @@ def _networks(record):
 
 
 def _files(record):
-    settings, models, files = record["settings"], record["models"], record["files"]
+    settings, files = record["settings"], record["files"]
     columns, notes = [("runtime", None, _runtime_title), ("file MB", 2, itemgetter("megabytes"))], []
     if number := settings["processes"]:
         columns += [
@@ -101,14 +97,13 @@ def _files(record):
             f"NME: {protocol['dataset']}, {protocol['n']} {_rendered(protocol)}{protocol['split']} faces, "
             f"{protocol['normaliser']}, each network in its own box"
         )
-    if any(RUNTIMES[file["runtime"]].precision == "int8" for file in files):
-        trained = [model["checkpoint"] is not None for model in models]
-        if not all(trained):
-            notes.append("int8 of random weights: scales from patterns of noise, good for time and size alone")
-        if any(trained) and not settings["dataset"]:
-            notes.append(
-                "int8 without --dataset: scales from patterns of noise, good for time and size, not for landmarks"
-            )
+    int8 = {file["model"] for file in files if RUNTIMES[file["runtime"]].precision == "int8"}
+    # Exported files, whose parameters are not counted, have scales of their own.
+    quantised = [model for model in record["models"] if model["label"] in int8 and model["parameters"] is not None]
+    if not all(model["checkpoint"] for model in quantised):
+        notes.append("int8 of random weights: scales from patterns of noise, good for time and size alone")
+    if any(model["checkpoint"] for model in quantised) and not settings["dataset"]:
+        notes.append("int8 without --dataset: scales from patterns of noise, good for time and size, not for landmarks")
     return _table("Files", "network", "model", columns, files, notes)
 
 
@@ -154,10 +149,8 @@ def _folder(record):
 
 
 def _table(title, heading, label, columns, records, notes):
-    """A `Table` with a row for each record; ``label`` is the record's key of the first cell.
-
-    Columns are ``(heading, decimals or None for words, function of a record)``.
-    """
+    """A `Table` with a row for each record, whose key ``label`` is the first cell; the other columns are (heading,
+    decimals or None for words, function of a record)."""
     shown = tuple(Column(str(i), head, digits or 0, digits is None) for i, (head, digits, _) in enumerate(columns))
     rows = tuple(Row(one[label], {str(i): value(one) for i, (*_, value) in enumerate(columns)}) for one in records)
     return Table(title, shown, rows, tuple(notes), heading)

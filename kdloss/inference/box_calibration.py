@@ -21,7 +21,7 @@ from kdloss.inference.detectors import DETECTORS, detected_boxes
 
 # The landmark box widened to a square. `BoxPolicy.grow` makes any training crop of it.
 LANDMARK_BOX = BoxPolicy("gt", 1.0)
-MOST_FACES = 300  # that `calibrate` measures
+MOST_FACES = 300  # the most that `calibrate` measures
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,7 @@ class BoxCalibration:
     """From a detector's boxes to the boxes of a `BoxPolicy`. The side of a box is sqrt(width height).
 
     Args:
-        dx, dy: from the centre of the detector's box to the right and down to that of the policy's box, in sides of the
-            detector's box.
+        dx, dy: from the centre of the detector's box to that of the policy's box, in sides of the detector's box.
         scale: side of the policy's box, in sides of the detector's box.
         faces: how many faces it was measured on.
         scatter: interquartile ranges over these faces of dx, dy and the logarithm of scale.
@@ -128,16 +127,15 @@ def read_calibration(path, detector, scheme):
     remedy, expected = f"measure it: {_command(detector.name, scheme)}", _measured_with(detector, scheme)
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
-        numbers = [float(record[name]) for name in ("dx", "dy", "scale")]
-        scatter = tuple(map(float, record["scatter"]))
-        calibration = BoxCalibration(*numbers, int(record["faces"]), scatter)
+        numbers = [float(number) for number in (record["dx"], record["dy"], record["scale"], *record["scatter"])]
+        calibration = BoxCalibration(*numbers[:3], int(record["faces"]), tuple(numbers[3:]))
         measured_with = {name: record[name] for name in expected}
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}): {remedy}") from error
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ConfigError(f"{path}: no calibration of a detector, or damaged: {remedy}") from error
-    if not (all(map(math.isfinite, [*numbers, *scatter])) and len(scatter) == 3 and calibration.scale > 0):
-        raise ConfigError(f"{path}: holds numbers that no calibration has: {remedy}")
+    if not (all(map(math.isfinite, numbers)) and len(numbers) == 6 and calibration.scale > 0):
+        raise ConfigError(f"{path}: holds impossible numbers: {remedy}")
     for name, value in expected.items():
         if measured_with[name] != value:
             raise ConfigError(f"{path}: was measured with {name} {measured_with[name]}, expected {value}: {remedy}")
@@ -151,10 +149,8 @@ def _measured_with(detector, scheme):
 def _command(detector_name, scheme):
     dataset = next((spec.name for spec in DATASETS.values() if spec.scheme == scheme.name), "folder")
     model = " --detector-model FILE" if detector_name in DETECTORS and DETECTORS[detector_name].takes_model else ""
-    return (
-        f"python -m kdloss.calibrate detector --dataset {dataset} --detector {detector_name}{model} "
-        "--out calibration.json"
-    )
+    what = f"--dataset {dataset} --detector {detector_name}{model}"
+    return f"python -m kdloss.calibrate detector {what} --out calibration.json"
 
 
 def _centre_and_side(boxes):

@@ -23,12 +23,13 @@ WITHIN = 0.03  # of the side sqrt(width height) of the landmark box: on 300-W ab
 FILE = "confidence.json"  # beside the checkpoint
 SPREAD, VIEWS = "spread", "views"
 LEAST_SIGNAL = 1e-4  # in sides of the crop; weaker signals count as this one
+_REMEDY = "measure it again with python -m kdloss.calibrate confidence"
 _SECOND_VIEW = {"rotation": np.deg2rad(8.0), "scale": 0.93}
 
 
 @dataclass(frozen=True)
 class Confidence:
-    """What the signal of a network says of its points.
+    """What the signal of a network says about its points.
 
     Args:
         signal: ``"spread"`` or ``"views"``.
@@ -55,10 +56,7 @@ class Confidence:
 
     @classmethod
     def from_json(cls, record, num_points):
-        """
-        Raises:
-            CheckpointError: not what `to_json` returns, or of another number of points.
-        """
+        """What `to_json` returned; `CheckpointError` for anything else, or another number of points."""
         try:
             confidence = cls(**record)
             numbers = [confidence.slope, confidence.within, confidence.faces, *confidence.offsets]
@@ -67,10 +65,8 @@ class Confidence:
         except (TypeError, ValueError, OverflowError):
             valid = False
         if not valid:
-            raise CheckpointError(
-                f"confidence: expected slope below zero and {num_points} offsets, found {str(record)[:80]}: measure it "
-                "again with python -m kdloss.calibrate confidence"
-            )
+            expected = f"expected slope below zero and {num_points} offsets, found {str(record)[:80]}"
+            raise CheckpointError(f"confidence: {expected}: {_REMEDY}")
         return confidence
 
 
@@ -108,9 +104,7 @@ def stored_confidence(checkpoint):
         record = json.loads(file.read_text(encoding="utf-8"))
         measured = record.pop("sha256")
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-        raise CheckpointError(
-            f"{file}: damaged ({error}): measure it again with python -m kdloss.calibrate confidence"
-        ) from error
+        raise CheckpointError(f"{file}: damaged ({error}): {_REMEDY}") from error
     return record if measured == _sha256(checkpoint) else None
 
 

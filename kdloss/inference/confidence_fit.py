@@ -35,8 +35,8 @@ def fit_confidence(signal, errors, name):
     near = errors <= WITHIN
     if near.all() or not near.any():
         raise ConfigError(
-            f"confidence: {'all' if near.all() else 'no'} points are within {WITHIN:.0%} of the face box's side: good "
-            "ones cannot be told from bad ones: train the network further, or measure on more faces"
+            f"confidence: {'all' if near.all() else 'no'} points are within {WITHIN:.0%} of the face box's side, "
+            "expected good and bad ones: train the network further, or measure on more faces"
         )
     logarithms = np.log(np.maximum(signal, LEAST_SIGNAL))
     mean = logarithms.mean()
@@ -105,7 +105,5 @@ def _signals_and_errors(reader, prepared, policy, split, name):
     images = [prepared.faces[row] for row in rows]
     points, signal = read_faces(reader, images, prepared.boxes(policy)[rows], name)
     if signal is None:
-        raise ConfigError(
-            "confidence: was measured by the spread of heatmaps, which this file does not yield: export it again"
-        )
+        raise ConfigError("confidence: was measured by the spread, which this file does not yield: export it again")
     return signal, point_errors(points, prepared.points[rows])

@@ -26,57 +26,43 @@ class Detector(ABC):
     name: str  # in tables and records
     sure = 0.0  # a detection with this score is a face, even if the network states no confidence
     takes_model = False  # whether the user has to bring a model file, which the class then takes as ``model``
-    model_sha256 = None  # of that file
-
-    @classmethod
-    def for_photographs(cls, smallest, **options):
-        """The detector with settings for whole photographs, where much is no face; ``smallest``: see `detector`."""
-        return cls(**options)
+    takes_smallest = False  # whether the class has settings for photographs, which it then takes as ``smallest``
+    model_sha256 = None  # of the model file
 
     @abstractmethod
     def detect(self, image):
-        """The faces of an image (H, W, 3) uint8 RGB, the best first.
-
-        Returns:
-            (k, 5) float64: x, y, width, height in pixels of the image, and a score, which ranks the detections of this
-            detector only.
-        """
+        """The faces of an image (H, W, 3) uint8 RGB, the best first: (k, 5) float64 x, y, width, height in pixels, and
+        a score, which ranks the detections of this detector only."""
 
 
 class LbpDetector(Detector):
     """The cascade of local binary patterns for frontal faces that comes with scikit-image.
 
-    scikit-image scores no boxes. Here the windows that the cascade accepts are grouped: the window that overlaps most
-    others (IoU 0.3) first, together with these. The box is the mean of a group's windows, the score their number.
-    The scan is coarse; a finer one finds a few more faces and takes longer, and small windows take longest.
-
-    Args:
-        smallest: side of the smallest face searched for, a share of the image's shorter side.
-        fewest: windows in a group that counts as a face. 1 is right where there certainly is a face.
+    scikit-image scores no boxes. Here the windows that the cascade accepts are grouped, beginning with the window that
+    overlaps most others (IoU 0.3). The box is the mean of a group's windows, the score their number. The scan is
+    coarse: a finer one finds a few more faces but takes longer. For ``smallest`` see `detector`.
 
     Reference: Liao et al., "Learning multi-scale block local binary patterns for face recognition", ICB 2007.
     """
 
     name = "lbp"
-    SMALLEST, SMALLEST_IN_PHOTOGRAPHS = 0.3, 0.1
+    takes_smallest = True
+    SMALLEST_IN_CROPS = 0.3
     # On 1808 300-W training faces, four in a picture of 640 x 480 pixels, groups of at least 7 windows hold 79 % of the
     # faces and 71 other things; groups of at least 4 hold 88 % and 171, of which a network's confidence leaves 59.
     FEWEST_IN_PHOTOGRAPHS, sure = 4, 7
     _WINDOW = 24  # pixels, the side that the cascade was trained with; it sees nothing smaller
     _OVERLAP = 0.3
 
-    def __init__(self, smallest=SMALLEST, fewest=1):
-        self.smallest, self.fewest = smallest, fewest
+    def __init__(self, smallest=None):
+        crops = smallest is None
+        self.smallest, self.fewest = (self.SMALLEST_IN_CROPS, 1) if crops else (smallest, self.FEWEST_IN_PHOTOGRAPHS)
         try:
             from skimage.data import lbp_frontal_face_cascade_filename
             from skimage.feature import Cascade
         except ImportError:
             raise ConfigError("detector lbp: scikit-image is not installed: pip install scikit-image") from None
         self._cascade = Cascade(lbp_frontal_face_cascade_filename())
-
-    @classmethod
-    def for_photographs(cls, smallest):
-        return cls(smallest, cls.FEWEST_IN_PHOTOGRAPHS)
 
     def detect(self, image):
         largest = min(image.shape[:2])
@@ -155,17 +141,17 @@ class YunetDetector(Detector):
 
 
 DETECTORS = {"lbp": LbpDetector, "yunet": YunetDetector}
-SMALLEST_FACE = LbpDetector.SMALLEST_IN_PHOTOGRAPHS
+SMALLEST_FACE = 0.1  # in photographs, a share of the shorter side
 
 
-def detector(name, *, photographs=False, model=None, smallest=SMALLEST_FACE):
-    """The `Detector` of a name, for stored crops (one large face each) or whole photographs.
+def detector(name, *, model=None, smallest=None):
+    """The `Detector` of a name.
 
     Args:
         name: one of `DETECTORS`.
-        photographs: whether to use the settings for photographs.
         model: the model file of a detector that needs one; None: see the detector's class.
-        smallest: side of the smallest face in photographs, a share of the shorter side. Only some detectors need it.
+        smallest: side of the smallest face in photographs, a share of the shorter side; None: the images are stored
+            crops, in each of which there is a large face.
 
     Raises:
         ConfigError: no such detector, something that it needs is missing, or a model file for one that takes none.
@@ -176,7 +162,7 @@ def detector(name, *, photographs=False, model=None, smallest=SMALLEST_FACE):
     if model is not None and not kind.takes_model:
         raise ConfigError(f"detector {name}: takes no model file, found {model}: leave it out")
     options = {"model": model} if kind.takes_model else {}
-    return kind.for_photographs(smallest, **options) if photographs else kind(**options)
+    return kind(**options, **({"smallest": smallest} if kind.takes_smallest else {}))
 
 
 def box_iou(a, b):
@@ -189,10 +175,10 @@ def box_iou(a, b):
 
 
 def detected_boxes(prepared, rows, detector, announce=None):
-    """Detects prepared faces in their stored crops.
+    """Detects prepared faces in their stored crops, which is easier than in a whole photograph.
 
-    A stored crop holds one face and little around it, which is easier than a whole photograph. Of several detections
-    the one with the highest IoU with the true landmark box counts, if that is at least `MINIMUM_IOU`.
+    Of several detections, the one with the highest IoU with the true landmark box counts, if that is at least
+    `MINIMUM_IOU`.
 
     Args:
         prepared, rows: a `PreparedDataset`, and m row numbers.

@@ -102,7 +102,7 @@ class Landmarker:
             self.confidence = Confidence.from_json(measured, self.scheme.num_points)
         self.detector = self._calibration = None
         if detector:
-            self.detector = find_detector(detector, photographs=True, model=detector_model, smallest=smallest_face)
+            self.detector = find_detector(detector, model=detector_model, smallest=smallest_face)
             self._calibration = self._find_calibration(detector_calibration)
         self._side = max(DETECTION_SIDE, round(SMALLEST_SEEN / smallest_face))
 
@@ -122,7 +122,6 @@ class Landmarker:
         return self._model.load()
 
     def _find_calibration(self, file):
-        """The `BoxCalibration` of the detector for the model, from a file or, if that is None, of the package."""
         stored = read_calibration(file, self.detector, self.scheme) if file else None
         calibration = stored or stored_calibration(self.detector.name, self.scheme)
         if self.policy.source != "gt":
@@ -135,8 +134,8 @@ class Landmarker:
     def detect(self, image):
         """Finds the faces of an image and their landmarks.
 
-        Each face is read twice: where the detector found it, then in the box around the landmarks that were read, which
-        is nearer to the boxes of the training. What the network's confidence takes for no face is left out.
+        Each face is read twice: where the detector found it, then in the box around its landmarks, which is nearer to
+        the boxes of the training. A detection is left out if the network's confidence in it is low.
 
         Args:
             image: (H, W, 3) uint8 RGB, upright.
@@ -146,7 +145,7 @@ class Landmarker:
 
         Raises:
             ConfigError: loaded without a detector.
-            DataError: no such image.
+            DataError: not such an image.
         """
         if self.detector is None:
             raise ConfigError(f"{self.name}: loaded without a detector: name one, or give boxes to in_boxes")
@@ -154,12 +153,10 @@ class Landmarker:
         detections = self._detections(image)
         faces = self.in_boxes(image, self._calibration.apply(detections[:, :4]), detections[:, 4].tolist())
         faces = [face for face in faces if self._is_face(face)]
-        boxes = [landmark_box(face.landmarks) for face in faces]
-        # Landmarks far from where the detector saw the face lead nowhere.
-        boxes = [
-            box if box_iou(box, face.box) >= SAME_FACE else face.box for box, face in zip(boxes, faces, strict=True)
-        ]
-        kept = []
+        boxes, kept = [landmark_box(face.landmarks) for face in faces], []
+        # Landmarks far from where the detector saw the face are not trusted.
+        near = [box_iou(box, face.box) >= SAME_FACE for box, face in zip(boxes, faces, strict=True)]
+        boxes = [box if is_near else face.box for box, face, is_near in zip(boxes, faces, near, strict=True)]
         for face in self.in_boxes(image, boxes, [face.score for face in faces]):
             if self._is_face(face) and not any(box_iou(face.box, other.box) >= SAME_FACE for other in kept):
                 kept.append(face)
@@ -254,27 +251,20 @@ def find_faces(landmarker, photographs, boxes=None, whole=False):
 
 
 def checked_boxes(boxes, image):
-    """Boxes (k, 4) as they are, if each holds a part of the image and is not far larger than it.
-
-    Raises:
-        DataError: one is not.
-    """
+    """Boxes (k, 4) unchanged; `DataError` unless each holds a part of the image and is not far larger than it."""
     height, width = image.shape[:2]
     low, sides = boxes[:, :2], boxes[:, 2:]
     valid = np.isfinite(boxes).all(axis=1) & ((sides > 0) & (sides <= _LARGEST_BOX * max(width, height))).all(axis=1)
     valid[valid] = ((low < (width, height)) & (low + sides > 0)).all(axis=1)[valid]
     if not valid.all():
         wrong = ", ".join(f"{number:g}" for number in boxes[np.argmin(valid)])
-        raise DataError(
-            f"box [{wrong}]: expected one that lies in the image, {width} x {height} pixels, at least in part"
-        )
+        raise DataError(f"box [{wrong}]: expected one that lies in part in the image, {width} x {height} pixels")
     return boxes
 
 
 def _check_image(image):
     """Raises `DataError` for anything but an (H, W, 3) uint8 array with pixels in it."""
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise DataError(f"image: found {found}, expected a numpy array (H, W, 3), uint8, RGB from 0 to 255")
-    if not image.size:
-        raise DataError(f"image: found {image.shape[1]} x {image.shape[0]} pixels, expected one at least")
+    array = isinstance(image, np.ndarray)
+    if not (array and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size):
+        found = f"{image.dtype} {image.shape}" if array else type(image).__name__
+        raise DataError(f"image: found {found}, expected a numpy array (H, W, 3), not empty, uint8, RGB from 0 to 255")

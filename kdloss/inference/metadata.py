@@ -35,7 +35,14 @@ def read_metadata(path):
 def _read(path):
     """The text of the card, or None."""
     if path.suffix == ONNX:
-        return _onnx_property(path)
+        import onnx
+        from google.protobuf.message import DecodeError
+
+        try:
+            model = onnx.load(path, load_external_data=False)
+        except DecodeError as error:
+            raise ValueError(error) from error
+        return {entry.key: entry.value for entry in model.metadata_props}.get(CARD)
     if path.is_dir():
         place = path / ASSETS / CARD
         return place.read_text(encoding="utf-8") if place.is_file() else None
@@ -44,14 +51,3 @@ def _read(path):
             raise ValueError(f"cut short within its {CARD}")
         return None
     return archived_card(path)
-
-
-def _onnx_property(path):
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except DecodeError as error:
-        raise ValueError(error) from error
-    return {entry.key: entry.value for entry in model.metadata_props}.get(CARD)

@@ -8,28 +8,15 @@ DETECTOR = "lbp"
 
 
 def add_landmarker_options(parser, detectors, detector_help):
-    """Adds the options of `chosen_landmarker` to a parser.
-
-    Args:
-        parser: an `argparse.ArgumentParser`.
-        detectors: the choices of ``--detector``.
-        detector_help: help text of ``--detector``.
-    """
+    """Adds the options of `chosen_landmarker` to a parser, with the choices and the help text of ``--detector``."""
     parser.add_argument("--detector", choices=detectors, help=f"{detector_help} (default: {DETECTOR})")
     parser.add_argument("--detector-model", metavar="FILE", help="model file of a detector that needs one (yunet)")
-    parser.add_argument(
-        "--detector-calibration",
-        metavar="FILE",
-        help="of python -m kdloss.calibrate detector --out, where the package knows none",
+    calibration = "of python -m kdloss.calibrate detector --out, where the package knows none"
+    parser.add_argument("--detector-calibration", metavar="FILE", help=calibration)
+    share = (
+        "side of the smallest face searched for, of the image's shorter side; less takes longer (default: %(default)s)"
     )
-    parser.add_argument(
-        "--smallest-face",
-        type=float,
-        default=SMALLEST_FACE,
-        metavar="SHARE",
-        help="side of the smallest face searched for, of the image's shorter side; less takes longer (default: "
-        "%(default)s)",
-    )
+    parser.add_argument("--smallest-face", type=float, default=SMALLEST_FACE, metavar="SHARE", help=share)
     parser.add_argument("--device", choices=DEVICES, default="auto", help="default: %(default)s")
     parser.add_argument("--threads", type=int, help="of LiteRT and ONNX files (default: one for each core)")
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import itertools
 import json
 import os
 import signal
@@ -27,7 +28,7 @@ _LONGEST_STILL = 10.0  # seconds that a video shows one frame at most
 
 @dataclass(frozen=True)
 class VideoSummary:
-    """The numbers of frames and of different faces in a video, and the JSON file that tells of them."""
+    """The numbers of frames and of different faces in a video, and the JSON file that describes them."""
 
     frames: int
     faces: int
@@ -39,7 +40,8 @@ def predict_video(
 ):
     """Follows the faces of a video and writes ``NAME.json``, ``NAME.csv`` and ``NAME.mp4``, each whole or not at all.
 
-    Ctrl-C ends the recording of a camera in order. A video ends in order too, and then the interrupt is raised.
+    Ctrl-C ends the recording of a camera in order. A video, and a camera that gives no more pictures, end in order too,
+    and then `KeyboardInterrupt` is raised.
 
     Args:
         landmarker: a `kdloss.inference.landmarker.Landmarker` with a detector.
@@ -58,18 +60,11 @@ def predict_video(
     tracker = FaceTracker(landmarker, detect_every, smooth)
     record, table, film = (Path(out) / f"{source.result}{suffix}" for suffix in (".json", ".csv", ".mp4"))
     if overlay and source.kind == "video" and film.exists() and source.path.exists() and film.samefile(source.path):
-        raise ConfigError(
-            f"--out {out}: the overlay would overwrite {source.path}: give another folder, or --no-overlay"
-        )
-    with deferred_interrupt() as interruption, source, contextlib.ExitStack() as files:
-        head = {
-            "video": source.name,
-            "model": landmarker.name,
-            "detector": landmarker.detector.name,
-            "smoothed": smooth,
-            "fps": source.fps,
-            "size": list(source.size),
-        }
+        raise ConfigError(f"--out {out}: would overwrite {source.path}: give another folder, or --no-overlay")
+    # Opening the source may be interrupted at once; later, the files are completed first.
+    with source, deferred_interrupt() as interruption, contextlib.ExitStack() as files:
+        head = {"video": source.name, "model": landmarker.name, "detector": landmarker.detector.name}
+        head |= {"smoothed": smooth, "fps": source.fps, "size": list(source.size)}
         # Opened first, so that it appears last: where it exists, all results do.
         recorder = files.enter_context(_writing(record))
         recorder.write(json.dumps(head, allow_nan=False)[:-1] + ', "frames": [')
@@ -77,29 +72,27 @@ def predict_video(
         rows.writerow(csv_header(landmarker.scheme.num_points, "frame", "time", "track"))
         overlay_video = overlay and files.enter_context(OverlayVideo(files.enter_context(replacing(film)), source.fps))
         expected = source.total if frames is None else min(frames, source.total or frames)
-        count, coming, cut_short = 0, source.frames(), None
-        while count != frames and not interruption.asked:
-            try:
-                time, image = next(coming)
+        count, cut_short = 0, None
+        try:
+            for time, image in itertools.islice(source.frames(lambda: interruption.asked), frames):
                 if image.shape[1::-1] != source.size:
                     raise CutShort(f"{source.name}: frames change from {source.size} to {image.shape[1::-1]} pixels")
-            except StopIteration:
-                break
-            except CutShort as error:
-                cut_short = error
-                break
-            tracked = tracker.update(image, time)
-            records = [face_record(face, track=track_id) for track_id, face in tracked]
-            frame = {"frame": count, "time": round(time, 4), "faces": records}
-            recorder.write(f"{',' if count else ''}\n{json.dumps(frame, allow_nan=False)}")
-            rows.writerows(csv_row(face, count, frame["time"], face["track"]) for face in records)
-            if overlay_video:
-                overlay_video.write(draw_faces(image, [face for _, face in tracked], landmarker.scheme), time)
-            count += 1
-            if progress:
-                progress(count, expected)
-        if source.kind == "camera" and interruption.number == signal.SIGINT:
-            interruption.number = None  # a camera has no other end
+                tracked = tracker.update(image, time)
+                records = [face_record(face, track=track_id) for track_id, face in tracked]
+                frame = {"frame": count, "time": round(time, 4), "faces": records}
+                recorder.write(f"{',' if count else ''}\n{json.dumps(frame, allow_nan=False)}")
+                rows.writerows(csv_row(face, count, frame["time"], face["track"]) for face in records)
+                if overlay_video:
+                    overlay_video.write(draw_faces(image, [face for _, face in tracked], landmarker.scheme), time)
+                count += 1
+                if progress:
+                    progress(count, expected)
+                if interruption.asked:
+                    if source.kind == "camera" and interruption.number == signal.SIGINT:
+                        interruption.number = None  # a camera that gives pictures has no other end
+                    break
+        except CutShort as error:
+            cut_short = error
         ended_early = cut_short is not None or interruption.asked
         recorder.write(f'\n], "cut_short": {json.dumps(ended_early)}}}\n')
     if cut_short:
@@ -198,14 +191,11 @@ class OverlayVideo:
     def _opened(self, width, height):
         silence_opencv()
         if max(width, height) > _MAX_SIDE:
-            raise ConfigError(
-                f"overlay: frames of {width} x {height} pixels, MPEG-4 takes sides of {_MAX_SIDE} at most: leave it "
-                "out (--no-overlay)"
-            )
+            raise ConfigError(f"overlay: frames of {width} x {height}, expected {_MAX_SIDE} at most: give --no-overlay")
         codec = cv2.VideoWriter_fourcc(*"mp4v")
         writer = cv2.VideoWriter(str(self._path), cv2.CAP_FFMPEG, codec, self._fps, (width, height))
         if not writer.isOpened():
-            raise UserError("the overlay cannot be written: give another place, or leave it out (--no-overlay)")
+            raise UserError("the overlay cannot be written: give another --out, or --no-overlay")
         return writer
 
 

@@ -20,8 +20,7 @@ def predict_crops(model, prepared, rows, crops, batch_size=64, *, flip=False):
 
     Args:
         model: images (B, S, S, 3) -> (B, N, 2) unit points.
-        prepared: a `PreparedDataset`.
-        rows: (m,) row numbers.
+        prepared, rows: a `PreparedDataset`, and m row numbers.
         crops: m `FaceCrop`\\ s of side S, from stored crops; not mirrored.
         batch_size: faces a batch.
         flip: mirror test: whether to average the predictions of the crop and of the mirrored crop.

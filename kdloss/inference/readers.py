@@ -64,9 +64,7 @@ def find_model(name_or_path, *, device="auto", threads=None, readout=None, schem
     path = checkpoint_path(name_or_path)
     if path.suffix in EXPORTED:
         if readout:
-            raise ConfigError(
-                f"--readout {readout}: {name_or_path} holds the read-out that it was exported with: leave it out"
-            )
+            raise ConfigError(f"--readout {readout}: {name_or_path} has the read-out of its export: leave it out")
         card, load = _opened(path, device, threads or usable_cores())
     elif threads is not None:
         raise ConfigError(f"--threads {threads}: {path.name} runs in Keras, which chooses for itself: leave it out")
@@ -132,8 +130,7 @@ def read_faces(reader, images, boxes, signal=None):
 
     Args:
         reader: see above.
-        images: k images (H, W, 3) uint8 RGB, one for each face.
-        boxes: (k, 4) boxes to cut, pixels of the images.
+        images, boxes: k images (H, W, 3) uint8 RGB, and in each the box (x, y, width, height) to cut.
         signal: the signal of each point to return, see `kdloss.inference.confidence`; None: none.
 
     Returns:
@@ -160,8 +157,7 @@ def read_faces(reader, images, boxes, signal=None):
 
 def signal_of(reader):
     """The name of the signal of a reader, see `kdloss.inference.confidence`."""
-    blank = np.zeros((1, *reader.input_shape[1:]), np.uint8)
-    return VIEWS if reader.read(blank)[1] is None else SPREAD
+    return VIEWS if reader.read(np.zeros((1, *reader.input_shape[1:])))[1] is None else SPREAD
 
 
 def _opened(path, device, threads):
@@ -173,10 +169,7 @@ def _opened(path, device, threads):
     else:
         reader = LiteRTModel(path, threads)
     if reader.card is None:
-        raise CheckpointError(
-            f"{path}: does not say which landmarks it reads, so it is no file of kdloss: make one with python -m "
-            "kdloss.export"
-        )
+        raise CheckpointError(f"{path}: does not say which landmarks it reads: make it with python -m kdloss.export")
     reader.card = _with_confidence(reader.card, path)
     return reader.card, lambda: reader
 
@@ -208,10 +201,8 @@ def _require_scheme(card, scheme, path):
     if card.get("kind") != PUBLISHED_STUDENT:
         require_scheme(card, scheme, path)
     elif len(card["scheme"]["names"]) != scheme.num_points:
-        raise CheckpointError(
-            f"{path}: reads {len(card['scheme']['names'])} points, expected the {scheme.num_points} of scheme "
-            f"{scheme.name}: give a checkpoint of this data set"
-        )
+        found, expected = len(card["scheme"]["names"]), f"the {scheme.num_points} of scheme {scheme.name}"
+        raise CheckpointError(f"{path}: reads {found} points, expected {expected}: give a checkpoint of this data set")
 
 
 def _cut(crops, images):

@@ -33,8 +33,8 @@ def find_sources(places, skipped=None):
     the suffix; where two files of a folder differ in their suffix only, the results of that folder keep the suffixes.
 
     Args:
-        places: files, folders and cameras (``camera:0``). Files need not exist; they are videos or photographs by their
-            suffix.
+        places: files, folders and cameras (``camera:0``). A file is a video or a photograph by its suffix; it need not
+            exist.
         skipped: a folder to leave out below those folders, such as that of earlier results.
 
     Raises:
@@ -45,7 +45,7 @@ def find_sources(places, skipped=None):
     skipped = Path(os.path.abspath(skipped)) if skipped else None
     for place in map(str, places):
         if not place:
-            raise ConfigError("an empty name among what is to be read: expected a file, a folder or a camera")
+            raise ConfigError("an empty name: expected a file, a folder or a camera")
         path = Path(os.path.abspath(place))
         if place.startswith(CAMERA_PREFIX):
             found.append(place)
@@ -82,7 +82,7 @@ def _file(path, name, ambiguous):
 
 
 class GivenBoxes:
-    """Boxes of faces in a JSON file: image name -> list of [x, y, width, height]; another file is a `DataError`."""
+    """Boxes of faces in a JSON file: image name -> list of [x, y, width, height]; `DataError` for another file."""
 
     def __init__(self, path):
         self.path = Path(path)

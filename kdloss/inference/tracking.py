@@ -18,11 +18,11 @@ MIN_CUTOFF, BETA = 1.0, 20.0
 LONGEST_GAP = 0.5  # seconds without a frame, after which the face may be anywhere
 SAME_FACE = 0.3  # least IoU of the landmark boxes of a detection and of the track that it confirms
 _MERGED = 0.6  # least IoU of two tracks that follow one face. High, because two faces may come near each other.
-# A network that states its confidence knows best whether it still sees a face: detectors miss a face as long as it is
-# turned. Without confidence, a face is lost after so many detections in a row missed it, for each one that found it, up
-# to a limit. So a false detection is soon lost.
+# A network that states its confidence knows best whether it still sees a face: detectors miss turned faces. Without
+# confidence, a face is lost after 3 misses in a row for each detection that found it, and after 10 at the latest. So a
+# false detection is soon lost.
 MISSED_ROUNDS, MOST_MISSED_ROUNDS = 3, 10
-UNSURE, UNSURE_FRAMES = 0.2, 5  # a face is lost after so many frames with less mean confidence
+UNSURE, UNSURE_FRAMES = 0.2, 5  # a face is lost after 5 frames with a mean confidence below 0.2
 _GROWTH = 1.5  # the most that a face's box grows or shrinks from frame to frame
 _SMALLEST = 8.0  # pixels, side of a face's box
 _INSIDE = 0.5  # share of a face's box that has to lie in the picture
@@ -42,11 +42,9 @@ class FaceTracker:
 
     def __init__(self, landmarker, detect_every=DETECT_EVERY, smooth=True):
         if landmarker.detector is None or landmarker.policy.source != "gt":
-            raise ConfigError(
-                f"{landmarker.name}: faces are followed in boxes around their landmarks, which takes a detector and a "
-                f"model trained in such boxes (gt:1.25), found {landmarker.policy}, "
-                f"{'no detector' if landmarker.detector is None else landmarker.detector.name}: use another model"
-            )
+            found = f"{landmarker.policy}, {landmarker.detector.name if landmarker.detector else 'no detector'}"
+            expected = "a model trained in boxes around the landmarks (gt:1.25) and a detector"
+            raise ConfigError(f"{landmarker.name}: found {found}, expected {expected}: use another model")
         self._landmarker, self._detect_every, self._smooth = landmarker, detect_every, smooth
         self._tracks, self._frames_since_detection, self._time = [], 0, -np.inf
         self.count = 0
@@ -61,7 +59,7 @@ class FaceTracker:
         Returns:
             (track id, `Face`) pairs. Ids are 0, 1, ... in the order of appearance, and never used again. The box of a
             face holds its landmarks, which may be smoothed; the score is that of the detection that confirmed the face
-            in this frame, or None. A face of which the network is unsure is followed for some frames, but left out.
+            in this frame, or None. A face that the network is unsure of is followed for some frames, but left out.
         """
         self._follow(image)
         self._frames_since_detection += 1

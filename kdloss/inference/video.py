@@ -2,8 +2,8 @@
 
 A source of frames, `VideoFile` or `Camera`, has a ``name`` for records and a ``result``, the stem of its result files.
 It is a context manager, within which it has the ``size`` (width, height) of its frames, ``fps`` and ``total`` (the
-expected number of frames), either None if unknown, and ``frames()``, which yields (time, image): seconds, always later
-than the last, and (H, W, 3) uint8 RGB.
+expected number of frames), either None if unknown, and ``frames(interrupted)``, which yields (time, image): seconds,
+always later than the last, and (H, W, 3) uint8 RGB. ``interrupted()`` tells whether the caller was asked to stop.
 """
 
 import os
@@ -22,6 +22,7 @@ FALLBACK_FPS = 25.0  # of videos with an unknown rate
 _HIGHEST_FPS = 600.0  # Matroska files often state their clock, 1000 a second, as the rate of their frames
 _MISSING, _MISSING_SHARE = 1.0, 0.1  # seconds, and share of the whole, that may be missing at the end
 _PATIENCE = 10.0  # seconds without a picture after which a camera counts as gone
+_INTERRUPTED_PATIENCE = 1.0  # the same once the caller was asked to stop
 
 # FFmpeg's own messages name no file and repeat for every frame. It reads this variable when it first opens a file.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -75,7 +76,7 @@ class VideoFile:
     def __exit__(self, *_):
         self._capture.release()
 
-    def frames(self):
+    def frames(self, interrupted=None):
         period = 1 / (self.fps or FALLBACK_FPS)
         picture, time, count = self._first, 0.0, 0
         self._first = None
@@ -136,62 +137,68 @@ class Camera:
 
     def __enter__(self):
         silence_opencv()
-        if self._network:
-            most = int(_PATIENCE * 1000)
-            waits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, most, cv2.CAP_PROP_READ_TIMEOUT_MSEC, most]
-            self._capture = cv2.VideoCapture(self._where, cv2.CAP_FFMPEG, waits)
-        elif self._where.startswith("/"):
-            self._capture = cv2.VideoCapture(self._where) if Path(self._where).exists() else cv2.VideoCapture()
-        else:
-            self._capture = cv2.VideoCapture(int(self._where))
-        if not self._capture.isOpened():
-            what = "does its address lead to it" if self._network else "does no other program use it"
-            raise DataError(f"{self.name}: cannot be opened: is it there, and {what}?")
-        self.fps = _plausible_fps(self._capture.get(cv2.CAP_PROP_FPS))
         self._changed = threading.Condition()
-        self._newest, self._gone, self._closing = None, False, False
+        self._newest, self._first, self._opened, self._gone, self._closing = None, None, False, False, False
+        # A network camera may take long to open. Meanwhile, this thread can be interrupted.
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
-        self._first = self._next()
-        if self._first is None:
-            self._close()
+        try:
+            self._first = self._next(2 * _PATIENCE)
+        finally:
+            if self._first is None:
+                self.__exit__()
+        if self._first is None and self._opened:
             raise DataError(f"{self.name}: gives no picture: does no other program use it?")
+        if self._first is None:
+            what = "does its address lead to it" if self._network else "does no other program use it"
+            raise DataError(f"{self.name}: cannot be opened: is it there, and {what}?")
         self.size = self._first[1].shape[1::-1]
         return self
 
     def __exit__(self, *_):
-        self._close()
+        self._closing = True
+        self._thread.join(1.0)  # if it still waits for a picture, it ends with the process
 
-    def frames(self):
+    def frames(self, interrupted=lambda: False):
         begin, frame = self._first[0], self._first
         while frame is not None:
             yield frame[0] - begin, cv2.cvtColor(frame[1], cv2.COLOR_BGR2RGB)
-            frame = self._next()
-        raise CutShort(f"{self.name}: gives no more pictures: is it still there?")
+            frame = self._next(_PATIENCE, interrupted)
+        if not interrupted():
+            raise CutShort(f"{self.name}: gives no more pictures: is it still there?")
 
-    def _next(self):
-        """(time, picture) of the newest frame, once there is a new one; None if none comes."""
+    def _next(self, patience, interrupted=lambda: False):
+        """(time, picture) of the newest frame, once there is a new one; None if none comes in time."""
+        asked = time.monotonic()
         with self._changed:
-            self._changed.wait_for(lambda: self._newest is not None or self._gone, _PATIENCE)
+            while self._newest is None and not self._gone:
+                if time.monotonic() - asked > (_INTERRUPTED_PATIENCE if interrupted() else patience):
+                    break
+                self._changed.wait(0.1)
             newest, self._newest = self._newest, None
         return newest
 
+    def _open(self):
+        if self._network:
+            most = int(_PATIENCE * 1000)
+            waits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, most, cv2.CAP_PROP_READ_TIMEOUT_MSEC, most]
+            return cv2.VideoCapture(self._where, cv2.CAP_FFMPEG, waits)
+        if self._where.startswith("/"):
+            return cv2.VideoCapture(self._where) if Path(self._where).exists() else cv2.VideoCapture()
+        return cv2.VideoCapture(int(self._where))
+
     def _read(self):
-        found = True
+        capture = self._open()
+        found = self._opened = capture.isOpened()
+        self.fps = _plausible_fps(capture.get(cv2.CAP_PROP_FPS))
         while found and not self._closing:
-            found, picture = self._capture.read()
+            found, picture = capture.read()
             with self._changed:
                 if found:
                     self._newest = time.monotonic(), picture
-                self._gone = not found
-                self._changed.notify()
-
-    def _close(self):
-        self._closing = True
-        self._thread.join(1.0)
-        # A thread that still waits for a picture ends with the process. It would crash if its capture were released.
-        if not self._thread.is_alive():
-            self._capture.release()
+                    self._changed.notify()
+        capture.release()
+        self._gone = True
 
 
 def silence_opencv():

@@ -59,16 +59,12 @@ def path(name, file=MODEL):
         found = describe(place)
     except OSError as error:
         raise CheckpointError(f"{place}: unreadable ({error.strerror}): install the package again") from error
-    if found["bytes"] != expected["bytes"]:
-        raise CheckpointError(
-            f"{place}: cut short or changed: found {found['bytes']} bytes, expected {expected['bytes']}: "
-            "install the package again"
-        )
-    if found["sha256"] != expected["sha256"]:
-        raise CheckpointError(
-            f"{place}: changed: found SHA-256 {found['sha256'][:16]}, expected {expected['sha256'][:16]}: "
-            "install the package again"
-        )
+    for fact in ("bytes", "sha256"):
+        if found[fact] != expected[fact]:
+            raise CheckpointError(
+                f"{place}: cut short or changed: found {fact} {found[fact]}, expected {expected[fact]}: install the "
+                "package again"
+            )
     return place
 
 

@@ -36,7 +36,7 @@ HEADERS = {
 }
 
 
-def application(models, hosts, *, most_waiting=MOST_WAITING):
+def application(models, hosts):
     """The ASGI application.
 
     It writes nothing to disk, and reads only the files in ``page/``.
@@ -45,7 +45,6 @@ def application(models, hosts, *, most_waiting=MOST_WAITING):
         models: `ServedModel`\\ s of different names. The page begins with the first one.
         hosts: names of this host that requests may use in their ``Host`` header, without the port; ``*``: any. This
             refuses a foreign page that points its own name here (DNS rebinding).
-        most_waiting: how many requests may wait for one model.
     """
     models = {model.name: model for model in models}
 
@@ -62,8 +61,8 @@ def application(models, hosts, *, most_waiting=MOST_WAITING):
         boxes = request.query_params.get("boxes")
         boxes = None if boxes is None else parse_boxes(boxes)
         model = models[name]
-        if model.waiting >= most_waiting:
-            raise HTTPException(503, f"{name}: {most_waiting} requests wait already: try again", {"Retry-After": "1"})
+        if model.waiting >= MOST_WAITING:
+            raise HTTPException(503, f"{name}: {MOST_WAITING} requests wait already: try again", {"Retry-After": "1"})
         # Counted before its body is read, so that no more bodies than that are in memory.
         model.waiting += 1
         try:

@@ -50,7 +50,7 @@ class ServedModel:
 
         Args:
             data: the bytes of an image file.
-            boxes: (k, 4) landmark boxes, pixels of the picture; None: the detector finds the faces.
+            boxes: (k, 4) landmark boxes, pixels of the upright picture; None: the detector finds the faces.
 
         Returns:
             A dict for JSON. Its faces are as in the files of `kdloss.predict`.
@@ -107,9 +107,7 @@ def parse_boxes(text):
     except (ValueError, RecursionError):
         boxes = None
     if boxes is None:
-        raise DataError(
-            "boxes: expected [[x, y, width, height], ...] in pixels of the upright image, widths and heights above zero"
-        )
+        raise DataError("boxes: expected [[x, y, width, height], ...] in pixels, widths and heights above zero")
     if len(boxes) > MOST_BOXES:
         raise DataError(f"boxes: found {len(boxes)}, expected {MOST_BOXES} at most")
     return boxes
@@ -127,7 +125,7 @@ def shown_names(checkpoints):
             raise ConfigError(f"--checkpoint {checkpoint}: named {parts.count(own)} times: name each model once")
 
     def length(own):
-        """How many of its last parts no other path ends with."""
+        """The least number of its last parts that no other path ends with."""
         others = [other for other in parts if other != own]
         return next((n for n in range(1, len(own)) if all(other[-n:] != own[-n:] for other in others)), len(own))
 

@@ -71,7 +71,7 @@ LINES = {
     "evaluate --dataset 300w --compare one": "--compare: found one model",
     "evaluate --dataset 300w --missing skip": "--missing: a network predicts every face",
     "export --checkpoint {tough} --format onnx --out a.tflite": "expected a name that ends in .onnx",
-    "export --checkpoint {tough} --format savedmodel --precision int8": "knows fp32 alone",
+    "export --checkpoint {tough} --format savedmodel --precision int8": "expected fp32 with --format savedmodel",
     "predict {photo} --frames 0": "--frames 0: expected 1 frame at least",
     "serve --port many": "--port: many: expected a whole number",
     "serve --checkpoint nix --checkpoint nix": "--checkpoint nix: named 2 times",

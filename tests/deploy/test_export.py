@@ -7,21 +7,13 @@ import numpy as np
 import pytest
 
 from kdloss import export, pretrained
-from kdloss.deploy.savedmodel import read_savedmodel
-from kdloss.inference.litert_reader import LiteRTModel
 from kdloss.inference.metadata import read_metadata
-from kdloss.inference.onnx_reader import OnnxModel
 from kdloss.models.checkpoint import read_card
 from tests.training.tiny_chain import SIZE
 
 pytest.importorskip("ai_edge_litert")
 pytest.importorskip("onnxruntime")
 
-READ = {
-    "litert": lambda file, images: LiteRTModel(file).read(images),
-    "onnx": lambda file, images: OnnxModel(file).read(images),
-    "savedmodel": read_savedmodel,
-}
 DIFFERENCE = re.compile(r"points: (\S+) px .* on average, (\S+) px at most, of 32 \(on (\d+) (.*) faces\)")
 
 
@@ -51,12 +43,17 @@ def test_what_it_writes_and_prints(form, precision, file, most, run, student, fa
     assert float(mean) <= float(largest) < most
     assert (int(count), which) == ((9, "300w training") if precision == "int8" else (16, "rendered"))
     images, made = np.asarray(faces.faces[:4][:, :SIZE, :SIZE]), f"runs/exported/{file}"
-    found, _ = READ[form](made, images)
+    found, _ = export.FORMATS[form][2](made, images)
     expected = student[0].predict_on_batch(images.astype("float32"))
     assert SIZE * np.abs(found - expected).max() < 2 * most
     card = read_metadata(made)
     assert card.pop("source_sha256") == pretrained.describe(run / "best.keras")["sha256"]
-    assert (card["export"]["format"], card.pop("export")["precision"]) == (form, precision)
+    exported = card.pop("export")
+    assert (exported["format"], exported["precision"]) == (form, precision)
+    assert f"{SIZE}, {SIZE}, 3" in exported["input"]["image"]
+    assert list(exported["outputs"]) == ["points"]
+    assert "(B, 68, 2)" in exported["outputs"]["points"]
+    assert set(exported["packages"]) == {"kdloss", "keras", "tensorflow"}
     assert card.pop("calibrated_on", None) == (faces.manifest["content"] if precision == "int8" else None)
     assert card == read_card(run)
 
@@ -74,35 +71,3 @@ def test_a_repeated_command_keeps_its_file(run, workplace, capsys):
     assert made.read_bytes() == before
     assert export.main([*words, "--precision", "fp16", "--out", str(made)]) == 2
     assert "student-fp32.onnx: exists already" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"--out": "there.onnx"}, "there.onnx: exists already: remove it, or give another --out"),
-        ({}, "runs/exported/student-fp32.onnx: exists already"),
-        ({"--precision": "int8", "--data": "absent"}, "--data absent: no such folder"),
-        ({"--out": "there.onnx/a.onnx"}, "--out there.onnx/a.onnx: cannot be written (there.onnx is no folder)"),
-    ],
-)
-def test_refused(changes, message, run, workplace, capsys):
-    (workplace / "runs" / "exported").mkdir(parents=True)
-    for name in ("there.onnx", "runs/exported/student-fp32.onnx"):
-        Path(name).write_text("mine")
-    options = {"--checkpoint": str(run), "--format": "onnx"} | changes
-    assert export.main([word for option in options.items() for word in option]) == 2
-    errors = capsys.readouterr().err
-    assert errors.startswith(f"error: {message}")
-    assert errors.count("\n") == 1
-    found = {path.name: path.read_text() for path in workplace.rglob("*.*")}
-    assert found == {"there.onnx": "mine", "student-fp32.onnx": "mine"}
-
-
-def test_a_failure_leaves_nothing(run, workplace, monkeypatch):
-    def fails(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("kdloss.deploy.onnx._halved", fails)
-    words = ["--checkpoint", str(run), "--format", "onnx", "--precision", "fp16", "--out", "student.onnx"]
-    assert export.main(words) == 130
-    assert not list(workplace.iterdir())

@@ -3,16 +3,11 @@
 import json
 import statistics
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from kdloss.benchmark import main
-from kdloss.data.geometry import landmark_box
-from kdloss.deploy.photographs import write_photographs
 from kdloss.deploy.timing_report import record_tables
 from kdloss.evaluation.tables import text_table
-from kdloss.inference.sources import GivenBoxes
 from kdloss.models import build_model
 from kdloss.models.checkpoint import read_card, save_model
 from tests.training.tiny_chain import ARCH, SIZE
@@ -38,18 +33,6 @@ def test_every_way_reads_the_same_faces(run, faces, tmp_path, capsys):
     assert text in capsys.readouterr().out
     assert "4 rendered test faces of 300w, each a JPEG file of 64 px" in text
     assert record["tables"]["folder"]["notes"][-1] == f"`{record['command']}`, {record['date']}"
-
-
-def test_the_photographs_are_the_stored_crops(faces, tmp_path):
-    rows = faces.indices("test")[:3]
-    write_photographs(faces, rows, tmp_path)
-    boxes, files = GivenBoxes(tmp_path / "boxes.json"), sorted((tmp_path / "photographs").iterdir())
-    assert len(files) == 3
-    for row, file in zip(rows, files, strict=True):
-        with Image.open(file) as picture:
-            assert (picture.format, picture.size) == ("JPEG", (64, 64))
-            assert np.abs(np.asarray(picture, float) - faces.faces[row]).mean() < 8
-        np.testing.assert_allclose(boxes.of(file.name), landmark_box(faces.points[row])[None], rtol=1e-6)
 
 
 def test_what_cannot_be_measured(run, exported, faces, tmp_path, capsys):

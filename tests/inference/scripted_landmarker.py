@@ -19,21 +19,14 @@ def landmarks_of(box):
 
 
 class ScriptedLandmarker:
-    """Finds the faces in ``faces``, a list of boxes, wherever it looks near them.
-
-    Attributes:
-        faces: what is there now.
-        blind: whether its detector misses all of it.
-        sure: its confidence, or None.
-        detections, boxes: how often it searched, and the boxes it looked into last.
-    """
+    """Finds the faces in ``faces``, a list of boxes, wherever it looks near them."""
 
     name, scheme, policy = "scripted", SCHEME, BoxPolicy()
 
     def __init__(self, *faces, sure=None):
-        self.faces, self.sure, self.blind = list(faces), sure, False
+        self.faces, self.sure, self.blind = list(faces), sure, False  # blind: the detector misses all faces
         self.detector = SimpleNamespace(name="scripted")
-        self.detections, self.boxes = 0, None
+        self.detections, self.boxes = 0, None  # the number of searches, and the boxes of the last reading
 
     def detect(self, image):
         self.detections += 1

@@ -1,33 +1,19 @@
 """The card inside exported files as readers find it, and damage to it."""
 
-import numpy as np
 import pytest
 
 from kdloss.errors import CheckpointError
 from kdloss.inference.litert_reader import LiteRTModel
 from kdloss.inference.metadata import read_metadata
-from kdloss.inference.onnx_reader import OnnxModel
-from tests.training.tiny_chain import SIZE
 
 pytest.importorskip("ai_edge_litert")
 pytest.importorskip("onnx")
 
 
-@pytest.mark.parametrize(("form", "runner"), [("litert", LiteRTModel), ("onnx", OnnxModel)])
-def test_files_with_and_without_a_card_give_the_same_points(form, runner, exported):
-    images = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3)).astype(np.uint8)
-    with_card, bare = runner(exported(form, card=True)), runner(exported(form))
-    assert (with_card.card, bare.card) == (read_metadata(exported(form, card=True)), None)
-    np.testing.assert_array_equal(with_card.predict_on_batch(images), bare.predict_on_batch(images))
-
-
 def refused(path):
-    with pytest.raises(CheckpointError) as caught:
+    with pytest.raises(CheckpointError, match=f"^{path}: [^\n]*$") as caught:
         read_metadata(path)
-    message = str(caught.value)
-    assert message.startswith(f"{path}: ")
-    assert "\n" not in message
-    return message.removeprefix(f"{path}: ")
+    return str(caught.value).removeprefix(f"{path}: ")
 
 
 def test_damaged_files(exported, tmp_path):

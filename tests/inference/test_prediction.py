@@ -25,6 +25,11 @@ class Brightness:
         return (unit[:, None] * spread).astype(np.float32)
 
 
+def images_of(random_faces, rows, crops):
+    images = [crop.image(random_faces.faces[row]) for row, crop in zip(rows, crops, strict=True)]
+    return np.array(images, np.float32)
+
+
 def in_source(random_faces, rows, crops, units):
     return np.stack([
         transform_points(random_faces.to_image[row], crop.inverse_unit(unit.astype(np.float64)))
@@ -34,14 +39,12 @@ def in_source(random_faces, rows, crops, units):
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
 def test_every_face_is_predicted_in_its_own_crop(random_faces, batch_size):
-    rows = random_faces.indices("train")[::-1]
-    policy = BoxPolicy.parse("gt:1.3")
-    model = Brightness(29)
+    rows, policy, model = random_faces.indices("train")[::-1], BoxPolicy.parse("gt:1.3"), Brightness(29)
     found = predict_dataset(model, random_faces, rows, policy, batch_size)
     boxes = random_faces.boxes(policy)
     crops = [FaceCrop.from_box(boxes[row], SIZE) for row in rows]
-    images = np.stack([crop.image(random_faces.faces[row]) for row, crop in zip(rows, crops, strict=True)])
-    expected = in_source(random_faces, rows, crops, Brightness(29).predict_on_batch(images.astype(np.float32)))
+    images = images_of(random_faces, rows, crops)
+    expected = in_source(random_faces, rows, crops, Brightness(29).predict_on_batch(images))
     assert found == pytest.approx(expected, abs=1e-4)
     assert set(model.batches) == {batch_size}
 
@@ -51,9 +54,7 @@ def test_mirror_test_is_the_mean_over_both_sides(random_faces):
     boxes = random_faces.boxes(BoxPolicy())
     crops = [FaceCrop.from_box(boxes[row], SIZE, rotation=0.2) for row in rows]
     found = predict_crops(Brightness(29), random_faces, rows, crops, flip=True)
-    images = np.stack([crop.image(random_faces.faces[row]) for row, crop in zip(rows, crops, strict=True)]).astype(
-        np.float32
-    )
+    images = images_of(random_faces, rows, crops)
     straight = Brightness(29).predict_on_batch(images)
     mirrored = Brightness(29).predict_on_batch(images[:, :, ::-1])[:, random_faces.scheme.mirror] * [-1, 1]
     assert found == pytest.approx(in_source(random_faces, rows, crops, (straight + mirrored) / 2), abs=1e-4)

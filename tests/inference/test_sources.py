@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from kdloss.errors import DataError
 from kdloss.inference.sources import find_sources
 
 
@@ -35,9 +34,3 @@ def test_one_folder_is_the_root_of_its_names():
     assert [name for name, *_ in described(["in"])] == ["a.MP4", "a.jpg", "deep/b.png"]
     assert [name for name, *_ in described(["in"], skipped="in/deep")] == ["a.MP4", "a.jpg"]
     assert [name for name, *_ in described(["in/deep"], skipped="in/deep")] == ["b.png"]
-
-
-def test_an_empty_folder_is_refused():
-    Path("empty").mkdir()
-    with pytest.raises(DataError, match="empty: holds no photographs or videos"):
-        find_sources(["empty"])

@@ -90,24 +90,25 @@ def test_two_detections_or_tracks_of_one_face_are_one_track():
         assert film.frames() == ids
 
 
-@pytest.mark.parametrize("gone", [ONE * (1, 1, 2, 2), ONE * (1, 1, 0.5, 0.5), moved(-145)])
-def test_faces_that_explode_collapse_or_leave_the_picture_are_lost(gone):
+@pytest.mark.parametrize(
+    ("boxes", "last"),
+    [
+        ([ONE * (1, 1, 2, 2)], []),  # explodes
+        ([ONE * (1, 1, 0.5, 0.5)], []),  # collapses
+        ([moved(-145)], []),  # leaves the picture
+        ([ONE * (1, 1, 1.3, 1.3), ONE * (1, 1, 1.6, 1.6), ONE * (1, 1, 2, 2)], [0]),  # comes nearer
+        ([moved(-145 + 40)], [0]),  # leaves it by less than half
+    ],
+)
+def test_faces_that_change_more_than_faces_do_are_lost(boxes, last):
     landmarker = ScriptedLandmarker(ONE)
     film = Film(landmarker, detect_every=100)
     film.frames(3)
-    landmarker.faces, landmarker.blind = [gone], True
-    assert film.frames() == []
-
-
-def test_faces_that_come_nearer_or_leave_by_half_stay():
-    landmarker = ScriptedLandmarker(ONE)
-    film = Film(landmarker, detect_every=100)
-    film.frames()
-    for grown in (1.3, 1.6, 2.0):
-        landmarker.faces = [ONE * (1, 1, grown, grown)]
-        assert film.frames() == [0]
-    landmarker.faces = [(-70.0, *landmarker.faces[0][1:])]
-    assert film.frames() == [0]
+    landmarker.blind = True
+    for box in boxes:
+        landmarker.faces = [box]
+        found = film.frames()
+    assert found == last
 
 
 def test_without_confidence_a_face_that_detections_often_miss_is_lost():
@@ -157,7 +158,7 @@ def test_smoothing_is_shown_but_not_fed_back():
     assert np.array_equal(landmarker.boxes, [there])
 
 
-def test_models_and_numbers_that_do_not_fit():
+def test_models_that_cannot_be_used():
     landmarker = ScriptedLandmarker(ONE)
     landmarker.policy = BoxPolicy.parse("dataset:1.1")
     with pytest.raises(ConfigError, match=r"found dataset:1\.1"):

@@ -18,8 +18,7 @@ def test_reads_frames_upright_in_rgb_with_their_times(tmp_path, name, codec):
         frames = list(video.frames())
     assert [time for time, _ in frames] == pytest.approx(np.arange(12) / 25, abs=2e-3)
     for i, (_, image) in enumerate(frames):
-        assert image.shape == (64, 96, 3)
-        assert image.dtype == np.uint8
+        assert (image.shape, image.dtype) == ((64, 96, 3), np.uint8)
         assert image[20:40, 60:80].mean() == pytest.approx(2 * i, abs=6)
         assert image[20:40, 10:30, 0].mean() == pytest.approx(200, abs=10)
 

@@ -9,15 +9,10 @@ CHANNELS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
 
 
 def write_yunet(path, *, face=(40.0, 60.0), without=()):
-    """Writes it; returns ``path``.
+    """Writes it without some outputs; returns ``path``.
 
-    A cell of the finest grid (8 pixels) is a face of the size ``face`` about the cell's centre, and its score is how
-    red the cell is: red - green - blue, over 255. The coarser grids see none.
-
-    Args:
-        path: of the file.
-        face: width and height, pixels.
-        without: names of outputs to leave out, which makes a file of another network.
+    A cell of the finest grid (8 pixels) is a face of the size ``face`` (width, height) about the cell's centre, and its
+    score is how red the cell is: red - green - blue, over 255. The coarser grids see none.
     """
     nodes, weights, outputs = [], [], []
     for stride in STRIDES:

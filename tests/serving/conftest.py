@@ -22,14 +22,9 @@ pytest.importorskip("uvicorn", reason="needs uvicorn (extra serve)")
 
 def start(folder, *words):
     """The command in a folder of its own, and the line that it prints once it listens."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "kdloss.serve", *words],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command, environment = [sys.executable, "-m", "kdloss.serve", *words], os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, cwd=folder, env=environment, **pipes)
     return process, process.stdout.readline()
 
 

@@ -3,12 +3,10 @@
 import json
 import subprocess
 import sys
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from kdloss.data.images import read_image
 from kdloss.inference.landmarker import Landmarker
@@ -60,44 +58,15 @@ def test_boxes_take_the_place_of_the_detector(server, photograph):
     assert server.landmarks(photograph, boxes="[]")[1]["faces"] == []
 
 
-def test_coordinates_are_those_of_the_upright_picture(server, astronaut):
-    upright = np.ascontiguousarray(astronaut[:300])
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
-    stored = np.ascontiguousarray(np.rot90(upright))
-    expected = server.landmarks(file_of(upright, "PNG"))[1]
-    assert len(expected["faces"]) == 1
-    assert timeless(server.landmarks(file_of(stored, "PNG", exif=exif))[1]) == timeless(expected)
-
-
 def test_a_picture_without_a_face_is_no_error(server):
     status, answer = server.landmarks(file_of(np.full((1, 5000, 3), 128, np.uint8), "PNG"))
     assert (status, answer["image"], answer["faces"]) == (200, {"width": 5000, "height": 1}, [])
 
 
-def header_only(width, height):
-    """A PNG file that states a size and ends there."""
-    content = bytearray(file_of(np.zeros((1, 1, 3), np.uint8), "PNG"))
-    content[16:24] = width.to_bytes(4) + height.to_bytes(4)
-    # Pillow checks the sum over what the header states.
-    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4)
-    return bytes(content)
-
-
-@pytest.mark.parametrize(
-    ("body", "words"),
-    [
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", "not an image of a known format"),
-        (header_only(10000, 10000), "10000 x 10000 is too large"),
-        (header_only(40000, 1), "40000 x 1 is too large"),
-    ],
-    ids=["eps", "large", "long"],
-)
-def test_bad_pictures_are_refused_in_one_line(server, body, words):
-    status, answer = server.landmarks(body)
-    assert status == 400
-    assert list(answer) == ["error"]
-    assert words in answer["error"]
+def test_bad_pictures_are_refused_in_one_line(server):
+    status, answer = server.landmarks(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
+    assert (status, list(answer)) == (400, ["error"])
+    assert "not an image of a known format" in answer["error"]
     assert "\n" not in answer["error"]
 
 
@@ -141,15 +110,7 @@ def test_the_page_and_its_files_come_with_their_protection(server):
         policy = headers["Content-Security-Policy"]
         assert "default-src 'self'" in policy
         assert "unsafe" not in policy
-        assert headers["X-Content-Type-Options"] == "nosniff"
-        assert headers["Referrer-Policy"] == "no-referrer"
-
-
-def test_the_page_names_no_other_server():
-    for file in PAGE.iterdir():
-        text = file.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
-        assert "http://" not in text, file
-        assert "https://" not in text, file
+        assert (headers["X-Content-Type-Options"], headers["Referrer-Policy"]) == ("nosniff", "no-referrer")
 
 
 def test_other_names_for_this_host_are_refused(server):

@@ -11,7 +11,7 @@ from kdloss.serving.application import application
 
 
 class StandIn:
-    """A model that answers with the length of what it was given, once it may."""
+    """A model that answers with the length of its data, once ``may`` is set."""
 
     def __init__(self, fails=False):
         self.name, self.lock, self.waiting = "stand-in", asyncio.Lock(), 0
@@ -54,9 +54,10 @@ PART = {**WHOLE, "more_body": True}
 GONE = {"type": "http.disconnect"}
 
 
-def test_one_at_a_time_and_no_more_wait_than_may():
+def test_one_request_is_answered_at_a_time_and_few_may_wait(monkeypatch):
+    monkeypatch.setattr(module, "MOST_WAITING", 3)
     model = StandIn()
-    app = application([model], ["localhost"], most_waiting=3)
+    app = application([model], ["localhost"])
 
     async def ask():
         three = [asyncio.create_task(post(app, WHOLE)) for _ in range(3)]

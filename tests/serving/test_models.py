@@ -1,18 +1,9 @@
-"""The models of the page: their names, and faces without a confidence."""
+"""The names of the models of the page."""
 
 import pytest
 
 from kdloss.errors import ConfigError
-from kdloss.inference.landmarker import Landmarker
-from kdloss.serving.models import ServedModel, shown_names
-
-
-def test_without_confidence_the_score_of_the_detector_decides(photograph):
-    landmarker = Landmarker("mobilenetv2-300w/int8.tflite", threads=1)
-    landmarker.confidence = None
-    (face,) = ServedModel("any", landmarker).answer(photograph)["faces"]
-    assert face["confidence"] is None
-    assert face["score"] >= landmarker.detector.sure
+from kdloss.serving.models import shown_names
 
 
 def test_names_are_short_and_different(tmp_path, monkeypatch):

@@ -27,12 +27,9 @@ def browser(tmp_path_factory, astronaut):
     frame.save(film, "JPEG", quality=90)
     folder = tmp_path_factory.mktemp("browser")
     (folder / "camera.mjpeg").write_bytes(film.getvalue() * 10)
-    with headless_chromium(
-        folder / "profile",
-        "--use-fake-device-for-media-stream",
-        "--use-fake-ui-for-media-stream",
-        f"--use-file-for-fake-video-capture={folder / 'camera.mjpeg'}",
-    ) as browser:
+    flags = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    flags.append(f"--use-file-for-fake-video-capture={folder / 'camera.mjpeg'}")
+    with headless_chromium(folder / "profile", *flags) as browser:
         yield browser
 
 
@@ -69,11 +66,16 @@ def choose(browser, path):
     browser.ask("DOM.setFileInputFiles", nodeId=field, files=[str(path)])
 
 
+def until_shown(browser, panels=1):
+    """Waits until so many panels show results."""
+    until(browser, f"{FACTS}.filter(Boolean).length === {panels}")
+
+
 def compare_both(browser, path):
     """Shows both models' results of a photograph."""
     browser.run(f"{INPUTS}[1].click()")
     choose(browser, path)
-    until(browser, f"{FACTS}.filter(Boolean).length === 2")
+    until_shown(browser, 2)
 
 
 def pixels(browser, panel=0):
@@ -81,11 +83,6 @@ def pixels(browser, panel=0):
     canvas = f"document.querySelectorAll('.panel canvas')[{panel}]"
     data = browser.run(f"{canvas}.toDataURL('image/png').split(',')[1]")
     return np.array(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")).astype(int)
-
-
-def as_shown(image, shape):
-    """A photograph (H, W, 3) at the size of what a canvas shows."""
-    return np.array(Image.fromarray(image).resize(shape[1::-1], Image.Resampling.BICUBIC)).astype(int)
 
 
 def toggle(browser, name):
@@ -106,7 +103,7 @@ def test_the_page_opens_without_warnings_and_other_servers(page, server):
 def test_a_photograph_shows_its_face_and_what_is_asked_for(page, file, astronaut):
     browser = page()
     choose(browser, file)
-    until(browser, f"{FACTS}.filter(Boolean).length === 1")
+    until_shown(browser)
     assert browser.run(FOUND) == ["1 face"]
     assert browser.run(STATUS).startswith(f"astronaut.jpg: {MODELS[0]}: 1 face in ")
     assert browser.run("document.querySelector('.panel canvas').getAttribute('aria-label')").endswith(": 1 face")
@@ -116,7 +113,8 @@ def test_a_photograph_shows_its_face_and_what_is_asked_for(page, file, astronaut
         assert (pixels(browser) != everything).any(), name
         everything = pixels(browser)
     # Nothing is left but the photograph.
-    assert np.abs(everything - as_shown(astronaut, everything.shape)).mean() < 3
+    photograph = Image.fromarray(astronaut).resize(everything.shape[1::-1], Image.Resampling.BICUBIC)
+    assert np.abs(everything - np.array(photograph, int)).mean() < 3
     assert browser.complaints == []
 
 
@@ -131,7 +129,7 @@ def test_a_photograph_is_dropped_and_pasted(page, photograph, how):
         : new ClipboardEvent("paste", {{clipboardData: data, bubbles: true}});
       document.body.dispatchEvent(event);
     }})()""")
-    until(browser, f"{FACTS}.filter(Boolean).length === 1")
+    until_shown(browser)
     assert browser.run(FOUND) == ["1 face"]
     assert browser.run(STATUS).startswith("brought.jpg: ")
 
@@ -146,11 +144,11 @@ def test_models_side_by_side_and_the_download(page, server, file, photograph, tm
 
     browser.ask("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
     browser.run("document.getElementById('download').click()")
-    end = time.monotonic() + PATIENCE
-    while not (tmp_path / "astronaut.json").exists():
+    end, file = time.monotonic() + PATIENCE, tmp_path / "astronaut.json"
+    while not file.exists():
         assert time.monotonic() < end
         time.sleep(0.03)
-    found = json.loads((tmp_path / "astronaut.json").read_text(encoding="utf-8"))
+    found = json.loads(file.read_text(encoding="utf-8"))
     assert found["image"] == "astronaut.jpg"
     answers = [server.landmarks(photograph, model=name)[1] for name in MODELS]
     for answer in (*found["results"], *answers):
@@ -171,7 +169,7 @@ def test_points_are_drawn_where_they_are(page, file, server, photograph):
     landmarks = np.array(server.landmarks(photograph)[1]["faces"][0]["landmarks"])
     browser = page()
     choose(browser, file)
-    until(browser, f"{FACTS}.filter(Boolean).length === 1")
+    until_shown(browser)
     toggle(browser, "skeleton")
     toggle(browser, "box")
     drawn = pixels(browser)
@@ -193,7 +191,7 @@ def test_messages_for_no_face_and_no_picture(page, tmp_path):
     (tmp_path / "large.jpg").write_bytes(bytes(20_000_001))
     browser = page()
     choose(browser, tmp_path / "grey.png")
-    until(browser, f"{FACTS}.filter(Boolean).length === 1")
+    until_shown(browser)
     assert browser.run(FOUND) == ["No face was found"]
     assert "no face was found" in browser.run(STATUS)
     choose(browser, tmp_path / "large.jpg")

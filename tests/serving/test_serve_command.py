@@ -32,17 +32,8 @@ def test_a_missing_package_is_named(package):
     assert (finished.returncode, finished.stderr) == (2, f"error: {package} is not installed: pip install '.[serve]'\n")
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--host", "no.such.host.invalid"], "--host no.such.host.invalid: no such address"),
-        (["--checkpoint", SMALL, "--checkpoint", SMALL], f"--checkpoint {SMALL}: named 2 times: name each model once"),
-        (["--port", "0", "--checkpoint", "absent.keras"], "absent.keras: no such checkpoint"),
-    ],
-)
-def test_mistakes_are_one_line(capsys, words, message):
-    assert main(words) == 2
+def test_an_unknown_address_is_one_line(capsys):
+    assert main(["--host", "no.such.host.invalid"]) == 2
     out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith(f"error: {message}")
-    assert err.count("\n") == 1
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("error: --host no.such.host.invalid: no such address")

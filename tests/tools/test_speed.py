@@ -22,9 +22,8 @@ SCRIPTS = {
 def test_every_way_runs_in_turns(name, faces, tmp_path):
     more, ways = SCRIPTS[name]
     words = ["--data", str(faces.path), "--rounds", "1", "--json", str(tmp_path / "a.json"), *more]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / f"tools/{name}_speed.py"), *words], capture_output=True, text=True
-    )
+    command = [sys.executable, str(ROOT / f"tools/{name}_speed.py"), *words]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
     checkouts = ["this", "other"] if "--against" in more else ["this"]
