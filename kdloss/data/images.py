@@ -54,11 +54,7 @@ def read_image(source):
 
 
 def read_photograph(source):
-    """As `read_image`, for pictures from anyone: refuses those too large to be read safely, before it decodes them.
-
-    Raises:
-        DataError: as `read_image`, or too large.
-    """
+    """As `read_image`, for pictures from anyone: one too large to be read safely is refused before it is decoded."""
     name, file = ("image", io.BytesIO(source)) if isinstance(source, bytes) else (source, source)
     most = f"expected {Image.MAX_IMAGE_PIXELS / 1e6:.3g} million pixels at most: scale it down"
     with _READING:

@@ -79,7 +79,7 @@ def real_faces(raw_300w, tmp_path_factory):
         for annotation in annotations[:: len(annotations) // count][:count]:
             for file in annotation.parent.glob(f"{annotation.stem}.*"):
                 (folder / "raw" / "lfpw" / part / file.name).symlink_to(file)
-    prepare("300w", folder / "raw", folder / "prepared", size=256, progress=lambda entries, total: entries)
+    prepare("300w", folder / "raw", folder / "prepared", size=256)
     return PreparedDataset(folder / "prepared")
 
 
