@@ -52,7 +52,6 @@ def test_what_was_written_is_read(random_faces):
 def test_occlusion_flags_are_read_where_there_are_any(random_faces, make_prepared):
     assert random_faces.occluded is None
     flagged = make_prepared("cofw", occluded=2)
-    assert flagged.occluded.dtype == bool
     assert flagged.occluded[flagged.indices("test")].tolist() == [[k < 2 * i for k in range(29)] for i in range(8)]
 
 
@@ -124,7 +123,7 @@ def test_one_changed_bit_is_noticed(folder, name):
     assert f"{name}: missing: prepare the set again" in refusal(folder)
 
 
-@pytest.mark.parametrize("name", ["faces.npy", "points.npy", "to_image.npy"])
+@pytest.mark.parametrize("name", ["faces.npy", "points.npy", "to_image.npy", "digests.npy"])
 @pytest.mark.parametrize("damage", ["cut", "empty", "missing", "pickle"])
 def test_a_damaged_array_is_refused(folder, name, damage):
     path = folder / name
@@ -147,9 +146,10 @@ def test_files_that_do_not_fit_together_are_refused(folder):
     points, scheme = np.load(folder / "points.npy"), json.loads((folder / "manifest.json").read_text())["scheme"]
     reseal(folder, scheme={"name": "29"})
     assert "manifest.json: damaged" in refusal(folder)
-    np.save(folder / "points.npy", np.zeros((13, 68, 2), np.float32))
-    reseal(folder, scheme=scheme)
-    assert "points.npy: found shape (13, 68, 2), expected (13, 29, 2): prepare the set again" in refusal(folder)
+    for changed, found in ((points[:, :5], "shape (13, 5, 2)"), (points.astype(np.float64), "type float64")):
+        np.save(folder / "points.npy", changed)
+        reseal(folder, scheme=scheme)
+        assert f"points.npy: found {found}, expected " in refusal(folder)
     np.save(folder / "points.npy", points)
     lines = (folder / "table.csv").read_text().splitlines(keepends=True)
     (folder / "table.csv").write_text("".join(lines[:-2]))
@@ -210,42 +210,39 @@ def test_a_damaged_table_is_refused(tmp_path, rows):
         read_table(write_table(tmp_path / "table.csv", *rows))
 
 
-@pytest.fixture
-def array():
-    return np.random.default_rng(0).integers(0, 256, (12, 5, 4, 3), dtype=np.uint8)
+ARRAY = np.random.default_rng(0).integers(0, 256, (12, 5, 4, 3), dtype=np.uint8)
 
 
 @pytest.fixture
-def path(tmp_path, array):
-    np.save(tmp_path / "rows.npy", array)
+def path(tmp_path):
+    np.save(tmp_path / "rows.npy", ARRAY)
     return tmp_path / "rows.npy"
 
 
-def test_rows_are_those_that_were_saved(path, array):
+def test_rows_are_those_that_were_saved(path):
     rows = RowFile(path)
-    assert (rows.shape, rows.dtype, len(rows)) == (array.shape, np.uint8, 12)
+    assert (rows.shape, rows.dtype, len(rows)) == (ARRAY.shape, np.uint8, 12)
     for number in (0, 11, -1, -12, np.int64(3)):
-        np.testing.assert_array_equal(rows[number], array[number])
-    np.testing.assert_array_equal(np.stack([*rows]), array)
+        np.testing.assert_array_equal(rows[number], ARRAY[number])
     for part in (slice(None), slice(2, 9, 3), slice(None, None, -1), slice(5, 5), slice(-3, 40)):
-        assert rows[part].shape == array[part].shape
-        np.testing.assert_array_equal(rows[part], array[part])
+        assert rows[part].shape == ARRAY[part].shape
+        np.testing.assert_array_equal(rows[part], ARRAY[part])
 
 
 @pytest.mark.parametrize("part", [slice(0, 5), slice(1, 3), slice(2, 2)])
-def test_a_part_of_a_row_is_read_where_it_belongs(path, array, part):
+def test_a_part_of_a_row_is_read_where_it_belongs(path, part):
     rows = RowFile(path)
     for number in (0, 7, -1):
-        np.testing.assert_array_equal(rows.read_part(number, part)[part], array[number, part])
+        np.testing.assert_array_equal(rows.read_part(number, part)[part], ARRAY[number, part])
     for number in (12, -13):
         with pytest.raises(IndexError, match=r"no row .* of 12"):
             rows.read_part(number, part)
 
 
-@pytest.mark.parametrize("change", [b"\0", -1])
+@pytest.mark.parametrize("change", [1, -1])
 def test_a_file_longer_or_shorter_than_it_says_is_refused(path, change):
     content = path.read_bytes()
-    path.write_bytes(content + change if isinstance(change, bytes) else content[:change])
+    os.truncate(path, len(content) + change)
     with pytest.raises(ValueError, match=rf"found {path.stat().st_size} bytes, expected {len(content)}"):
         RowFile(path)
 

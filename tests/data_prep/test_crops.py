@@ -15,13 +15,14 @@ from PIL import Image
 from data_prep.prepare import prepare
 from kdloss.data.prepared import PreparedDataset
 from kdloss.errors import UserError
+from tests.data_prep.marked_faces import marked
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COUNT = 230  # of which a process takes 64 at a time
 
 
 @pytest.fixture
-def source(tmp_path, marked):
+def source(tmp_path):
     """Face 5 is not labelled, 9 has no picture, 70 and 200 repeat a name, 150 lies outside its picture, and 151 does
     both. Face 100 has a picture of its own."""
     folder = tmp_path / "raw"

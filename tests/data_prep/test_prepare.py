@@ -12,6 +12,7 @@ from kdloss.data.geometry import transform_points
 from kdloss.data.prepared import PreparedDataset
 from kdloss.data.schemes import LandmarkScheme
 from kdloss.errors import DataError
+from tests.data_prep.marked_faces import marked
 
 
 def write(entries, out, dataset="folder", **options):
@@ -20,7 +21,7 @@ def write(entries, out, dataset="folder", **options):
 
 
 @pytest.fixture
-def face(marked):
+def face():
     """A face of five marked points."""
 
     def build(name="a", seed=0, split="train", group=None, **options):
