@@ -84,13 +84,11 @@ def test_points_go_into_the_crop_and_back_and_unit_coordinates_do_not_know_its_s
 
 
 @some
-@given(first=crops(), second=crops(), third=crops(), points=shapes)
-def test_composition_is_one_after_the_other_associative_and_has_inverses(first, second, third, points):
-    a, b, c = (crop.matrix for crop in (first, second, third))
+@given(first=crops(), second=crops(), points=shapes)
+def test_composition_is_one_after_the_other_and_has_inverses(first, second, points):
+    a, b = first.matrix, second.matrix
     apart = transform_points(a, transform_points(b, points))
     np.testing.assert_allclose(transform_points(compose(a, b), points), apart, rtol=1e-9, atol=1e-6)
-    scale = 1e-12 * np.abs(transform_points(compose(a, compose(b, c)), points)).max() + 1e-9
-    np.testing.assert_allclose(compose(compose(a, b), c), compose(a, compose(b, c)), atol=scale)
     for pair in ((invert(a), a), (a, invert(a))):
         np.testing.assert_allclose(compose(*pair), np.eye(2, 3), atol=1e-7)
 
@@ -145,17 +143,6 @@ def test_a_dot_lands_where_its_point_says_and_is_put_back_where_it_was(crop, uni
     np.testing.assert_allclose(find_dots(cut), crop.points(points), atol=DOT_TOLERANCE)
     found = find_dots(FaceCrop(invert(crop.matrix), SIDE).image(cut))
     np.testing.assert_allclose(found, points, atol=DOT_TOLERANCE / min(crop.zoom, 1))
-
-
-@some
-@given(outer=crops(st.integers(48, 160)), unit=triples)
-def test_a_crop_of_a_crop_is_one_crop_by_the_composed_matrix(outer, unit):
-    """As views are cut from stored crops, which were cut from photographs."""
-    stored = square(SIDE, SIDE, rotation=0.2, scale=0.9)
-    at_once = FaceCrop(compose(outer.matrix, stored.matrix), outer.size)
-    points = at_once.inverse_unit(unit)
-    found = find_dots(outer.image(stored.image(draw_dots(SIDE, points, sigma=3))))
-    np.testing.assert_allclose(found, at_once.points(points), atol=DOT_TOLERANCE)
 
 
 def test_the_crop_of_the_whole_image_is_the_image_mirrored_or_turned():

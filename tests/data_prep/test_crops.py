@@ -15,10 +15,10 @@ from PIL import Image
 from data_prep.prepare import prepare
 from kdloss.data.prepared import PreparedDataset
 from kdloss.errors import UserError
+from tests.conftest import REPOSITORY
 from tests.data_prep.marked_faces import marked
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-COUNT = 230  # of which a process takes 64 at a time
+COUNT = 230  # a process takes 64 at a time
 
 
 @pytest.fixture

@@ -20,19 +20,14 @@ def write(entries, out, dataset="folder", **options):
     return write_prepared(raw, DATASETS[dataset], out, **{"source": "x", "size": 16} | options)
 
 
-@pytest.fixture
-def face():
+def face(name="a", seed=0, split="train", group=None, **options):
     """A face of five marked points."""
-
-    def build(name="a", seed=0, split="train", group=None, **options):
-        image, points = marked(5, seed)
-        fields = {"image": image, "points": points, "split": split, "source": "faces", "group": group or name}
-        return Face(name, **fields | options)
-
-    return build
+    image, points = marked(5, seed)
+    fields = {"image": image, "points": points, "split": split, "source": "faces", "group": group or name}
+    return Face(name, **fields | options)
 
 
-def test_points_map_back_to_the_source_image(tmp_path, face):
+def test_points_map_back_to_the_source_image(tmp_path):
     faces = [face(str(i), seed=i) for i in range(3)]
     write(faces, tmp_path / "out", size=64, crop_scale=1.5)
     data = PreparedDataset(tmp_path / "out")
@@ -45,7 +40,7 @@ def test_points_map_back_to_the_source_image(tmp_path, face):
     np.testing.assert_allclose((data.points.min(axis=1) + data.points.max(axis=1)) / 2, 31.5, atol=1e-3)
 
 
-def test_table_keeps_boxes_subsets_flags_and_odd_names(tmp_path, face):
+def test_table_keeps_boxes_subsets_flags_and_odd_names(tmp_path):
     flags = np.array([0, 1, 0, 0, 1], bool)
     first = face('a "quoted", name\udcff', box=(1.5, 2, 3, 4), occluded=flags)
     write([first, face("plain", seed=1, split="test", subsets=("pose",))], tmp_path / "out", "wflw", size=32)
@@ -57,7 +52,7 @@ def test_table_keeps_boxes_subsets_flags_and_odd_names(tmp_path, face):
     assert len(data.indices("test", "blur")) == 0
 
 
-def test_a_tenth_of_each_source_is_validation_whole_groups_always_the_same(tmp_path, face):
+def test_a_tenth_of_each_source_is_validation_whole_groups_always_the_same(tmp_path):
     faces = [face(f"{i}", seed=i, group=f"photo {i // 2}") for i in range(40)]
     splits = []
     for out, order in (("a", faces), ("b", faces[::-1])):
@@ -70,7 +65,7 @@ def test_a_tenth_of_each_source_is_validation_whole_groups_always_the_same(tmp_p
     assert held.isdisjoint(trained)
 
 
-def test_points_outside_the_image_are_counted_but_kept(tmp_path, face):
+def test_points_outside_the_image_are_counted_but_kept(tmp_path):
     entries = [face(name, seed=seed) for seed, name in enumerate(("in", "edge", "out"))]
     entries[1].points[0] = (-0.5, 89.5)  # the outer edge of the first and of the last row of pixels
     entries[2].points[0] = (30, 89.6)
@@ -88,7 +83,7 @@ def test_points_outside_the_image_are_counted_but_kept(tmp_path, face):
         (np.array([[40, 40], [50, 50], [60, 40], [50, 30], [99999, 40.0]]), "far outside"),
     ],
 )
-def test_points_that_are_no_face_are_skipped(tmp_path, face, points, reason):
+def test_points_that_are_no_face_are_skipped(tmp_path, points, reason):
     manifest = write([face("a"), face("bad", points=points.astype(np.float32))], tmp_path / "out")
     (skipped,) = manifest["skipped"]
     assert skipped["name"] == "bad"
@@ -101,7 +96,7 @@ def test_nothing_readable_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_error_half_way_leaves_nothing_and_keeps_what_was_there(tmp_path, face):
+def test_an_error_half_way_leaves_nothing_and_keeps_what_was_there(tmp_path):
     write([face("a")], tmp_path / "out")
     before = (tmp_path / "out" / "manifest.json").read_text()
 
@@ -116,7 +111,7 @@ def test_an_error_half_way_leaves_nothing_and_keeps_what_was_there(tmp_path, fac
     assert (tmp_path / "out" / "manifest.json").read_text() == before
 
 
-def test_overwrite_replaces_a_prepared_folder_only(tmp_path, face):
+def test_overwrite_replaces_a_prepared_folder_only(tmp_path):
     write([face("a")], tmp_path / "out")
     with pytest.raises(DataError, match="exists already"):
         write([face("b")], tmp_path / "out")
@@ -153,7 +148,7 @@ def test_progress_passes_everything_on_and_writes_ten_lines(capsys):
     assert lines[-1].startswith("100 %  95/95 faces")
 
 
-def test_memory_does_not_grow_with_the_faces(tmp_path, face):
+def test_memory_does_not_grow_with_the_faces(tmp_path):
     """Images are dropped as they are written: at most two are alive at any time."""
     images, most = [], 0
 
