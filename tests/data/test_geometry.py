@@ -56,11 +56,6 @@ def crops(draw, sizes=sizes):
     return FaceCrop.from_box(draw(boxes()), draw(sizes), **draw(views))
 
 
-def square(size, new, **view):
-    """The crop of a whole square image at another size."""
-    return FaceCrop.from_box((-0.5, -0.5, size, size), new, **view)
-
-
 # Points alone: exact but for rounding.
 
 
@@ -79,7 +74,8 @@ def test_points_go_into_the_crop_and_back_and_unit_coordinates_do_not_know_its_s
     np.testing.assert_allclose(from_unit(unit, crop.size), crop.points(points), atol=1e-9 * SIDE)
     np.testing.assert_allclose(crop.inverse_points(crop.points(points)), points, atol=1e-9 * SIDE)
     np.testing.assert_allclose(crop.inverse_unit(unit), points, atol=1e-9 * SIDE)
-    resized = FaceCrop(compose(square(crop.size, size).matrix, crop.matrix), size)
+    whole = FaceCrop.from_box((-0.5, -0.5, crop.size, crop.size), size)
+    resized = FaceCrop(compose(whole.matrix, crop.matrix), size)
     np.testing.assert_allclose(resized.unit_points(points), unit, atol=1e-9 * SIDE)
 
 
@@ -145,16 +141,6 @@ def test_a_dot_lands_where_its_point_says_and_is_put_back_where_it_was(crop, uni
     np.testing.assert_allclose(found, points, atol=DOT_TOLERANCE / min(crop.zoom, 1))
 
 
-def test_the_crop_of_the_whole_image_is_the_image_mirrored_or_turned():
-    image = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(square(20, 20).image(image), image)
-    np.testing.assert_array_equal(square(20, 20, mirror=True).image(image), image[:, ::-1])
-    np.testing.assert_array_equal(square(20, 20, rotation=np.pi / 2).image(image), np.rot90(image, -1))
-    # Outside of it is black.
-    shifted = FaceCrop.from_box((-10.5, -0.5, 20, 20), 20).image(image)
-    np.testing.assert_array_equal(shifted, np.concatenate([np.zeros_like(image[:, :10]), image[:, :10]], axis=1))
-
-
 @pytest.mark.parametrize("rotation", [0.0, 0.4, -2.5])
 @pytest.mark.parametrize(("x", "y"), [(-0.5, -0.5), (3.2, -7.9), (-30, 20), (41.6, 8), (500, 0)])
 def test_what_is_cut_is_what_opencv_cuts_of_three_channels(x, y, rotation):
@@ -204,13 +190,11 @@ def test_shrinking_keeps_the_light_of_single_pixels():
 
 
 @some
-@given(points=shapes, factor=st.floats(0.1, 10), shift=st.tuples(st.floats(-100, 100), st.floats(-100, 100)))
-def test_the_landmark_box_just_holds_the_points_and_moves_and_grows_with_them(points, factor, shift):
+@given(points=shapes)
+def test_the_landmark_box_just_holds_the_points(points):
     x, y, width, height = box = landmark_box(points)
     assert (points.min(axis=0) == [x, y]).all()
     np.testing.assert_allclose(points.max(axis=0), [x + width, y + height], atol=1e-9)
-    expected = [*(box[:2] * factor + shift), *(box[2:] * factor)]
-    np.testing.assert_allclose(landmark_box(points * factor + shift), expected, atol=1e-9 * 3000)
     np.testing.assert_array_equal(landmark_box(np.stack([points, points[::-1]])), [box, box])
 
 

@@ -7,15 +7,12 @@ from kdloss.data.prepared import PreparedDataset
 
 
 def test_a_folder_is_prepared_and_counted(tmp_path, faces_300w, capsys):
-    (faces_300w / "afw" / "100_1.png").write_bytes(b"")
     words = ["300w", "--source", faces_300w, "--out", tmp_path / "a b" / "out", "--size", 32, "--crop-scale", 1.5]
     assert main([*map(str, words)]) == 0
-    said = capsys.readouterr().out
-    for part in ("300w (68 points): 13 faces", "train helen/trainset: 1 of 2000 official, -1999", "afw/100_1.png: "):
-        assert part in said
+    assert "300w (68 points): 14 faces" in capsys.readouterr().out
     assert [path.name for path in (tmp_path / "a b").iterdir()] == ["out"]
     data = PreparedDataset(tmp_path / "a b" / "out")
-    assert (len(data), data.size, data.manifest["crop_scale"]) == (13, 32, 1.5)
+    assert (len(data), data.size, data.manifest["crop_scale"]) == (14, 32, 1.5)
     assert len(data.indices("test", "challenging")) == 1
 
 

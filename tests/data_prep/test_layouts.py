@@ -78,13 +78,12 @@ def test_300w_has_all_its_parts(written):
 
 
 def test_cofw_lies_as_released(written):
-    for split, end, count, channels in (("train", "Tr", COUNT, {(), (3,)}), ("test", "T", TEST_COUNT, {(3,)})):
+    for split, end, channels in (("train", "Tr", {(), (3,)}), ("test", "T", {(3,)})):
         path = written / "cofw" / f"COFW_{split}_color.mat"
         start = path.read_bytes()[:512]
         assert (start[:19], start[124:128]) == (b"MATLAB 7.3 MAT-file", b"\x00\x02IM")
         with h5py.File(path) as file:
-            phis, boxes, cells = (file[f"{name}{end}"] for name in ("phis", "bboxes", "Is"))
-            assert [one.shape for one in (phis, boxes, cells)] == [(87, count), (4, count), (1, count)]
+            phis, cells = file[f"phis{end}"], file[f"Is{end}"]
             assert set(np.unique(phis[58:])) <= {0.0, 1.0}
             assert (file.userblock_size, cells.attrs["MATLAB_class"]) == (512, b"cell")
             images = [file[reference] for reference in cells[0]]
