@@ -30,12 +30,6 @@ def test_options_out_of_range(tmp_path, fails, option, value):
     assert option in fails("300w", "--source", tmp_path, "--out", tmp_path / "out", option, value)
 
 
-def test_places_that_cannot_be_written(tmp_path, faces_300w, fails):
-    (tmp_path / "file").touch()
-    assert "exists already" in fails("300w", "--source", faces_300w, "--out", ".")
-    assert str(tmp_path / "file") in fails("300w", "--source", faces_300w, "--out", tmp_path / "file" / "out")
-
-
 @pytest.mark.parametrize("layout", ["300w", "cofw", "wflw"])
 def test_synthetic_faces_pass_through_the_real_readers(tmp_path, capsys, layout):
     raw, out = str(tmp_path / "raw"), str(tmp_path / "out")

@@ -90,32 +90,13 @@ def test_points_that_are_no_face_are_skipped(tmp_path, points, reason):
     assert reason in skipped["reason"]
 
 
-def test_nothing_readable_leaves_nothing(tmp_path):
-    with pytest.raises(DataError, match="none of its 1 faces could be read; the first: b: empty"):
-        write([SkippedFace("b", "empty")], tmp_path / "out")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_error_half_way_leaves_nothing_and_keeps_what_was_there(tmp_path):
-    write([face("a")], tmp_path / "out")
-    before = (tmp_path / "out" / "manifest.json").read_text()
-
-    def broken(number):
-        if number:
-            raise KeyboardInterrupt
-        return face("b")
-
-    with pytest.raises(KeyboardInterrupt):
-        write(FacesOnDisk([(0,), (1,)], broken), tmp_path / "out", overwrite=True)
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert (tmp_path / "out" / "manifest.json").read_text() == before
-
-
-def test_overwrite_replaces_a_prepared_folder_only(tmp_path):
+def test_overwrite_replaces_a_prepared_folder_only_and_only_at_the_end(tmp_path):
     write([face("a")], tmp_path / "out")
     with pytest.raises(DataError, match="exists already"):
         write([face("b")], tmp_path / "out")
     write([face("b")], tmp_path / "out", overwrite=True)
+    with pytest.raises(DataError, match="none of its 1 faces could be read; the first: c: empty"):
+        write([SkippedFace("c", "empty")], tmp_path / "out", overwrite=True)
     assert PreparedDataset(tmp_path / "out").table["name"].tolist() == ["b"]
     (tmp_path / "precious").mkdir()
     with pytest.raises(DataError, match="is not a prepared folder, so it is not overwritten"):
