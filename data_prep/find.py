@@ -41,10 +41,8 @@ def check_data(dataset, data=None, size=256):
     if data is None:
         folder = data_root() / dataset
         if not is_prepared(folder):
-            raise DataError(
-                f"{folder}: no prepared {dataset} faces there: run make demo for synthetic ones, or "
-                f"python -m data_prep {dataset} --source RAW --out {folder} for real ones"
-            )
+            real = f"python -m data_prep {dataset} --source RAW --out {folder} for real ones"
+            raise DataError(f"{folder}: no prepared {dataset} faces there: run make demo for synthetic ones, or {real}")
     elif is_prepared(data):
         folder = Path(data)
     else:

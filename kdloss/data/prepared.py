@@ -152,11 +152,9 @@ class PreparedDataset:
             raise DataError(f"{self.path}/table.csv: found {rows} rows, expected {n}: prepare again")
         lost = ~np.isfinite(self.points).all(axis=(1, 2))
         if lost.any():
-            raise DataError(
-                f"{self.path}/points.npy: {int(lost.sum())} of {n} faces have NaN or infinite points (the first: "
-                f"{self.table['name'][lost.argmax()]}), expected finite ones: mend or leave out these faces, and "
-                "prepare the set again"
-            )
+            found = f"{int(lost.sum())} of {n} faces have NaN or infinite points"
+            mend = f"(the first: {self.table['name'][lost.argmax()]}), expected finite ones: prepare the set again"
+            raise DataError(f"{self.path}/points.npy: {found} {mend}")
         if not (np.abs(self.points) < _FAR).all() or not _invertible(self.to_image).all():
             raise DataError(f"{self.path}: holds points or transforms that no picture has: prepare the set again")
 

@@ -90,7 +90,7 @@ def test_the_frame_is_the_average_of_the_given_ones():
 
 @settings(max_examples=30)
 @given(moves, st.integers(0, 10**6), st.floats(0.5, 8))
-def test_alignment_does_not_depend_on_the_order_and_follows_what_moves_all(move, seed, spread):
+def test_alignment_does_not_depend_on_the_order_and_follows_a_common_move(move, seed, spread):
     generator = np.random.default_rng(seed)
     shapes = generator.normal(size=(1, 7, 2)) * 50 + generator.normal(size=(6, 7, 2)) * spread
     order = generator.permutation(6)
@@ -101,7 +101,7 @@ def test_alignment_does_not_depend_on_the_order_and_follows_what_moves_all(move,
     np.testing.assert_allclose(move.inverse().apply(move.apply(shapes)), shapes, atol=1e-9 * 300)
 
 
-def test_alignment_takes_out_whatever_similarity_each_shape_had():
+def test_alignment_removes_the_similarity_of_each_shape():
     quarters = similarities(1.0, np.arange(4) * np.pi / 2)  # to all sides evenly: there is no mean rotation
     for transforms in (random_similarities(np.random.default_rng(6), 12), quarters):
         moved = transforms.apply(HOOK)

@@ -32,7 +32,7 @@ def test_two_points_by_hand():
 
 @pytest.mark.parametrize("align", [False, True])
 def test_soft_points_of_rendered_faces_stay_what_they_were(align):
-    """The file holds 24 shapes, and the first two of them softened by the block-wise PCA that numpy's replaced."""
+    """The file holds 24 shapes, and the first two of them as an earlier implementation softened them."""
     with np.load(Path(__file__).with_name("golden_shapes.npz")) as golden:
         shapes, expected = golden["shapes"], golden["aligned" if align else "plain"]
     soft = ShapeModel.fit(shapes, variance=0.9, align=align).soften(shapes[:2].astype(np.float64), limit=1.0)

@@ -68,7 +68,7 @@ def test_unit_coordinates_span_the_crop_from_edge_to_edge(size):
 
 @some
 @given(crop=crops(), points=shapes, size=sizes)
-def test_points_go_into_the_crop_and_back_and_unit_coordinates_do_not_know_its_size(crop, points, size):
+def test_points_go_into_the_crop_and_back_and_unit_coordinates_are_the_same_at_any_size(crop, points, size):
     unit = crop.unit_points(points)
     np.testing.assert_allclose(unit, to_unit(crop.points(points), crop.size), atol=1e-9)
     np.testing.assert_allclose(from_unit(unit, crop.size), crop.points(points), atol=1e-9 * SIDE)
@@ -150,7 +150,7 @@ def test_what_is_cut_is_what_opencv_cuts_of_three_channels(x, y, rotation):
 
 
 @pytest.mark.parametrize("place", [-0.5, 3.2, 25.0, 90.0])
-def test_no_pixel_is_read_but_those_that_are_sampled(place):
+def test_only_sampled_pixels_are_read(place):
     image, other = np.random.default_rng(0).integers(0, 256, (2, 60, 60, 3), dtype=np.uint8)
     for size, rotation in ((6, 0), (20, 0.5), (40, 2)):
         crop = FaceCrop.from_box((place, place + 2, 30, 20), size, rotation=rotation)
@@ -163,7 +163,7 @@ def test_no_pixel_is_read_but_those_that_are_sampled(place):
 @pytest.mark.parametrize("size", [24, 31, 100, 260])
 @pytest.mark.parametrize("rotation", [0.0, 0.4])
 def test_a_dot_stays_at_its_point_at_every_zoom(size, rotation):
-    """400 source pixels into few: below a half the image is averaged first, and must not move by that."""
+    """Below a zoom of a half the image is averaged first, which must not move it."""
     points = np.array([[150.3, 220.8], [250.0, 180.5], [199.6, 300.1]])
     image = draw_dots(401, points, sigma=8)[:, :397]
     crop = FaceCrop.from_box((3.7, -2.2, 400, 390), size, rotation=rotation)
@@ -193,7 +193,7 @@ def test_the_landmark_box_just_holds_the_points(points):
 
 @some
 @given(policy=policies, box=boxes(), shift=st.tuples(st.floats(-500, 500), st.floats(-500, 500)))
-def test_a_grown_box_has_the_same_centre_and_the_sides_that_were_asked_wherever_it_lies(policy, box, shift):
+def test_a_grown_box_keeps_its_centre_and_gets_the_sides_asked_for(policy, box, shift):
     grown, box = policy.grow(box), np.array(box)
     np.testing.assert_allclose(grown[:2] + grown[2:] / 2, box[:2] + box[2:] / 2, atol=1e-9)
     sides = np.full(2, box[2:].max()) if policy.square else box[2:]

@@ -59,7 +59,7 @@ def test_images_points_boxes_and_flags(source, faces):
     assert found[5].source == "COFW_test_color.mat"
 
 
-def test_one_file_is_enough_and_the_other_is_said_to_be_absent(source):
+def test_one_file_is_enough_with_a_warning_about_the_other(source):
     (source / "COFW_train_color.mat").unlink()
     raw = read_cofw(source)
     assert (len(raw.entries), raw.warnings) == (2, ("COFW_train_color.mat absent: no train set (1345 faces)",))

@@ -55,7 +55,7 @@ def test_schemes_are_known_by_their_number_of_points_or_by_names(tmp_path):
             read_folder(tmp_path)
 
 
-def test_faces_of_another_number_of_points_and_lonely_files_are_skipped(tmp_path):
+def test_faces_with_another_number_of_points_and_unpaired_files_are_skipped(tmp_path):
     for seed in range(3):
         write_face(tmp_path / f"a{seed}.png", num_points=5, seed=seed)
     write_face(tmp_path / "odd.png", num_points=6)
@@ -96,7 +96,7 @@ def test_names_that_only_count_are_not_taken_for_one_person(tmp_path):
     assert len({face.group for face in read_folder(tmp_path).entries}) == 10
 
 
-def test_people_on_both_sides_of_given_folders_are_said(tmp_path):
+def test_people_in_both_of_the_given_folders_cause_a_warning(tmp_path):
     for person in "abcdefghij":
         write_face(tmp_path / "train" / f"{person}_1.png", num_points=5)
     write_face(tmp_path / "test" / "a_2.png", num_points=5)

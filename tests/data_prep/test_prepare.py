@@ -83,7 +83,7 @@ def test_points_outside_the_image_are_counted_but_kept(tmp_path):
         (np.array([[40, 40], [50, 50], [60, 40], [50, 30], [99999, 40.0]]), "far outside"),
     ],
 )
-def test_points_that_are_no_face_are_skipped(tmp_path, points, reason):
+def test_points_that_form_no_face_are_skipped(tmp_path, points, reason):
     manifest = write([face("a"), face("bad", points=points.astype(np.float32))], tmp_path / "out")
     (skipped,) = manifest["skipped"]
     assert skipped["name"] == "bad"
