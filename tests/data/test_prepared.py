@@ -169,41 +169,20 @@ def test_points_that_are_not_finite_are_refused(folder, random_faces):
 
 
 NAMES = ["name", "split", "source", "group", *BOX_COLUMNS, "subset_blur"]
-ROWS = [
-    ["a.png", "train", "x", "g", "1.5", "-2", "3", "4e2", "0"],
-    ['odd, "name"', "test", "longer source", "", "", "", "", "", "1"],
-    ["a much longer name than the others.png", "val", "x", "g", "0.1", "2", "3", "4", "0"],
-]
-
-
-def write_table(path, *rows):
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(rows)
-    return path
-
-
-def test_columns_of_a_table(tmp_path):
-    table = read_table(write_table(tmp_path / "table.csv", NAMES, *ROWS))
-    assert [*table] == NAMES
-    for number, name in enumerate(NAMES[:4]):
-        assert table[name].tolist() == [row[number] for row in ROWS]
-    np.testing.assert_array_equal(table["box_x"], [1.5, np.nan, 0.1])
-    assert table["box_height"].dtype == np.float64
-    assert table["subset_blur"].tolist() == [False, True, False]
-
-
 DAMAGED = {
     "header alone": [NAMES],
     "short row": [NAMES, ["a.png", "train"]],
-    "no number": [NAMES, [*ROWS[0][:4], "wide", *ROWS[0][5:]]],
+    "no number": [NAMES, ["a.png", "train", "x", "g", "wide", "-2", "3", "4e2", "0"]],
     "binary": [["\0" * 50]],
 }
 
 
 @pytest.mark.parametrize("rows", DAMAGED.values(), ids=DAMAGED)
 def test_a_damaged_table_is_refused(tmp_path, rows):
+    with open(tmp_path / "table.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
     with pytest.raises(DataError, match=r"table\.csv: damaged .* prepare the set again"):
-        read_table(write_table(tmp_path / "table.csv", *rows))
+        read_table(tmp_path / "table.csv")
 
 
 ARRAY = np.random.default_rng(0).integers(0, 256, (12, 5, 4, 3), dtype=np.uint8)
