@@ -90,7 +90,7 @@ def cut_faces(cutter, processes):
     """Yields an iterator over the results of a `FaceCutter` for all of its faces, in their order.
 
     Several processes are spawned, not forked: the caller may have loaded TensorFlow, whose threads do not survive a
-    fork. It is a `DataError` if one of them is killed.
+    fork. Raises a `DataError` if one of them is killed.
     """
     numbers = range(len(cutter.entries))
     if processes == 1:

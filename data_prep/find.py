@@ -36,7 +36,7 @@ def find_prepared(dataset, data=None, size=256):
 def check_data(dataset, data=None, size=256):
     """Opens what `find_prepared` opens, or returns None if these faces are raw and have to be prepared first.
 
-    It is a `DataError` if there are no such faces, or if a raw folder is not of the official layout.
+    Raises a `DataError` if there are no such faces, or if a raw folder is not of the official layout.
     """
     if data is None:
         folder = data_root() / dataset

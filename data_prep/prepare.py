@@ -38,7 +38,7 @@ def open_raw(dataset, source, json=None):
     """Opens a raw data set with its reader.
 
     Args:
-        dataset: ``300w``, ``cofw``, ``wflw`` or ``folder``.
+        dataset: one of `READERS`.
         source: its folder. A file SYNTHETIC.json in it marks rendered faces.
         json: a COCO-style file, for ``folder`` only.
 

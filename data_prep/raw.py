@@ -41,7 +41,7 @@ class SkippedFace:
 
 @dataclass(frozen=True)
 class FacesOnDisk(Sequence):
-    """Faces that are read on access, so that memory does not grow with the data set."""
+    """Faces that are read on access: memory does not grow with the data set."""
 
     described: Sequence[tuple]  # the arguments of `read` for each face
     read: Callable[..., Face | SkippedFace]

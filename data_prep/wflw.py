@@ -40,7 +40,7 @@ def read_wflw(source):
 def parse_line(line):
     """Points (98, 2) float32, box x, y, width, height, names of the set flags, and path of the image of a line.
 
-    A line of another kind is a `ValueError`.
+    Raises a `ValueError` for a line of another kind.
     """
     # A path may hold spaces, so it is whatever follows the numbers.
     words = line.strip().split(maxsplit=206)

@@ -53,7 +53,7 @@ def exits_on_user_error(main):
                 try:
                     return main(argv)
                 finally:
-                    sys.stdout.flush()  # so that a closed pipe is noticed here, not at exit
+                    sys.stdout.flush()  # a closed pipe raises here, not at exit
         except USER_ERRORS as error:
             print("error: " + " ".join(str(error).split()), file=sys.stderr)
             return 2
@@ -63,8 +63,8 @@ def exits_on_user_error(main):
             print(f"error: {error.filename}: permission denied: give another, or the right to use it", file=sys.stderr)
             return 2
         except (KeyboardInterrupt, Terminated) as stop:
-            said, status = _STOPPED[type(stop)]
-            print(f"{said}: {stop}" if stop.args else said, file=sys.stderr)
+            word, status = _STOPPED[type(stop)]
+            print(f"{word}: {stop}" if stop.args else word, file=sys.stderr)
             return status
         except BrokenPipeError:
             # The reader (head, less) has gone. Without this, flushing the rest of the buffer at exit would fail again.

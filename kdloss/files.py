@@ -31,8 +31,8 @@ def replacing(path, durable=False):
     """Yields a temporary sibling of ``path``, which replaces it if the block succeeds and is removed otherwise.
 
     The sibling has the same suffix. Missing folders are made; a `UserError` says why the file cannot be written.
-    ``durable`` flushes the content to the disk first, so that even a power cut leaves either the old file or the new
-    one: use it for the results of hours of work.
+    ``durable`` flushes the content to the disk first: even a power cut then leaves either the old file or the new one.
+    Use it for the results of hours of work.
     """
     with _sibling(Path(path)) as work:
         yield work
@@ -105,8 +105,8 @@ def remove_leftovers(folder):
 def held(folder):
     """Locks an existing folder for this process while the block runs. The lock ends with the process at the latest.
 
-    It is a `UserError` if another process, or another block of this one, holds the folder. File systems without locks
-    lock nothing.
+    Raises a `UserError` if another process, or another block of this one, holds the folder. On file systems without
+    locks nothing is held.
     """
     with _locked(folder) as mine:
         if not mine:

@@ -29,7 +29,7 @@ class BoxPolicy:
     def parse(cls, text):
         """Reads ``gt:1.25``, ``dataset:1.0`` or ``paper`` (KD-Loss: gt box + 10 px, stretched to a square).
 
-        Anything else is a `ConfigError`.
+        Raises a `ConfigError` for anything else.
         """
         if text == "paper":
             return cls("gt", 1.0, 10.0, False)

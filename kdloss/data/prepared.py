@@ -55,8 +55,8 @@ class PreparedDataset:
     """A prepared folder, opened. Only the table, the points and other small arrays are read into memory.
 
     Opening it checks that all files are as they were written, except for the pixels, of which only the size is
-    checked. ``python -m data_prep check`` reads all pixels. Anything else than a whole prepared folder of this version
-    is a `DataError`.
+    checked. ``python -m data_prep check`` reads all pixels. Opening anything but an undamaged folder of this version
+    raises a `DataError`.
 
     Attributes:
         path, manifest, scheme: the folder, its manifest, its landmark scheme.
@@ -94,7 +94,7 @@ class PreparedDataset:
     def indices(self, split, subset=None):
         """Row numbers of a split (``train``, ``val``, ``test``), or of one of its subsets.
 
-        A subset may be empty; an empty split is a `DataError`.
+        A subset may be empty; an empty split raises a `DataError`.
         """
         rows = self.table["split"] == split
         if subset not in (None, "full"):
@@ -117,7 +117,7 @@ class PreparedDataset:
     def boxes(self, policy):
         """(n, 4) boxes to cut by a `BoxPolicy`, in pixels of the *stored crops*.
 
-        It is a `DataError` if the policy takes the data set's own boxes and a face has none.
+        Raises a `DataError` if the policy takes the data set's own boxes and a face has none.
         """
         if policy.source == "gt":
             source = landmark_box(self.source_points_of(slice(None)))
@@ -162,8 +162,8 @@ class PreparedDataset:
 class RowFile(Sequence):
     """The rows of a .npy file, read one by one by any number of threads. Nothing of it stays in memory.
 
-    A memory map would count as memory of the process, and training touches all pages. A file that is no .npy of
-    numbers in C order, or not as long as its header says, is a `ValueError`.
+    A memory map would count as memory of the process, and training touches all pages. Opening anything but a whole
+    .npy of numbers in C order raises a `ValueError`.
 
     Attributes:
         shape, dtype: of the whole array.
@@ -235,7 +235,7 @@ def write_manifest(folder, facts):
 
 
 def read_manifest(folder):
-    """The manifest of a prepared folder, a dict; a `DataError` if there is none as it was written."""
+    """The manifest of a prepared folder, a dict; a `DataError` if it is missing, of another version, or changed."""
     path = Path(folder) / NAME
     if not path.parent.is_dir():
         raise DataError(f"{folder}: no such folder: give --data a prepared or an official data set")

@@ -38,7 +38,7 @@ class LandmarkScheme:
     def mirror(self):
         """(N,) int array: after an image is mirrored, new point i is old point ``mirror[i]``. An involution.
 
-        It is a `DataError` if a ``left_`` or ``right_`` point has no partner, or no point has one.
+        Raises a `DataError` if a ``left_`` or ``right_`` point has no partner, or if partners are unknown.
         """
         if not self.mirrorable:
             raise DataError(f"scheme {self.name} names no mirror partners: give its points left_/right_ names")
@@ -57,7 +57,7 @@ class LandmarkScheme:
 
     @classmethod
     def from_json(cls, data):
-        """The scheme of a dict that was read from JSON; a `DataError` if `to_json` makes no such dict."""
+        """The scheme of a dict that `to_json` made, or a `DataError` that says what is wrong with the dict."""
         try:
             scheme = cls(
                 name=data["name"],

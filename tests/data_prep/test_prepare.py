@@ -127,14 +127,13 @@ def test_synthetic_mark_and_report(tmp_path, faces_300w, capsys):
 
 def test_memory_does_not_grow_with_the_faces(tmp_path):
     """Images are dropped as they are written: at most two are alive at any time."""
-    images, most = [], 0
+    images, alive = [], []
 
     def read(i):
-        nonlocal most
         one = face(str(i), seed=i)
         images.append(weakref.ref(one.image))
-        most = max(most, sum(image() is not None for image in images))
+        alive.append(sum(image() is not None for image in images))
         return one
 
     write(FacesOnDisk([(i,) for i in range(30)], read), tmp_path / "out")
-    assert most <= 2
+    assert max(alive) <= 2
