@@ -9,9 +9,8 @@ import pytest
 from asm import ShapeError, ShapeModel
 from asm.plots import modes_figure, variance_curve
 
-GENERATOR = np.random.default_rng(0)
 BASE = np.array([[0.0, 0.0], [2.0, 0.0], [2.0, 3.0], [0.0, 3.0]])
-SHAPES = BASE + (GENERATOR.normal(size=(40, 8)) * 0.5 ** np.arange(1, 9)).reshape(40, 4, 2)
+SHAPES = BASE + (np.random.default_rng(0).normal(size=(40, 8)) * 0.5 ** np.arange(1, 9)).reshape(40, 4, 2)
 
 
 MODEL = ShapeModel.fit(SHAPES, modes=3, metadata={"skeleton": "[[0, 1, 2, 3, 0]]", "source": "toy"})
