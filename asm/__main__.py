@@ -75,13 +75,10 @@ def _require_suffix(flag, path, suffixes):
 
 
 def load_training_shapes(path):
-    """The shapes (n, N, 2) to fit a model on, and metadata for `ShapeModel.fit`.
+    """The shapes (n, N, 2) to fit a model on, and metadata for `ShapeModel.fit`; a `UserError` if there are none.
 
     A .npy gives its points unchanged. A prepared folder gives its training faces, in unit coordinates of the
     gt x1.25 crop, which spans [-0.5, 0.5].
-
-    Raises:
-        UserError: neither of the two, or a damaged one.
     """
     path = Path(path)
     if not path.is_dir():

@@ -46,11 +46,7 @@ class Alignment:
 
 
 def checked_points(points, what, num_points=None):
-    """``points`` as float64 (..., N, 2), x then y; messages call them ``what``.
-
-    Raises:
-        ShapeError: not numbers, another shape, another N than ``num_points``, NaN, infinite or beyond `LARGEST`.
-    """
+    """``points`` as float64 (..., N, 2), x then y, or a `ShapeError` that calls them ``what``."""
     try:
         array = np.asarray(points)
         if array.dtype.kind == "c":

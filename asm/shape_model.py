@@ -21,7 +21,7 @@ VERSION = 1
 _MOST_BYTES = 256 << 20
 # Standard deviations below this share of the coordinates are rounding, not modes.
 _ROUNDING = 1e-10
-# Eigenvalues of a product are exact to some 1e-16 of the greatest: below this share of it, singular values are better.
+# Eigenvalues below this share of the largest one are inexact; singular values are then used instead.
 _LOW = 1e-6
 
 
@@ -69,7 +69,7 @@ class ShapeModel:
         reference = None
         if align:
             reference = procrustes_mean(points)
-            points = _pose(points, reference).inverse().apply(points)
+            points = fit_similarity(reference, points).inverse().apply(points)
         flat = points.reshape(len(points), -1)
         mean = flat.mean(axis=0)
         spectrum, axes = _principal_axes(flat - mean)
@@ -206,7 +206,9 @@ class ShapeModel:
         """Coefficients (..., k) in float64, and poses: similarities from the reference to each shape, or None."""
         points, pose = checked_points(shapes, "shapes", self.num_points), None
         if self.reference is not None:
-            pose = _pose(points, self.reference)
+            # The inverse of a fit in this direction maps shapes into a plane, the tangent space at the reference. All
+            # shapes that the model makes lie in it too, so softening a soft shape changes nothing.
+            pose = fit_similarity(self.reference, points)
             points = pose.inverse().apply(points)
         modes = self.modes.reshape(len(self.modes), -1)
         return points.reshape(*points.shape[:-2], self.mean.size) @ modes.T - modes @ self.mean.ravel(), pose
@@ -219,12 +221,11 @@ def _read_npz(path):
         size = sum(member.file_size for member in archive.infolist())
         if size > _MOST_BYTES:
             raise ValueError(f"holds {size / 1e6:.0f} MB unpacked, expected {_MOST_BYTES / 1e6:.0f} MB at most")
-        return {name.removesuffix(".npy"): _read_member(archive, name) for name in archive.namelist()}
-
-
-def _read_member(archive, name):
-    with archive.open(name) as member:
-        return np.lib.format.read_array(member, allow_pickle=False)
+        arrays = {}
+        for name in archive.namelist():
+            with archive.open(name) as member:
+                arrays[name.removesuffix(".npy")] = np.lib.format.read_array(member, allow_pickle=False)
+        return arrays
 
 
 def _principal_axes(centred):
@@ -235,15 +236,6 @@ def _principal_axes(centred):
     # The triangle of a QR decomposition has the singular values and axes of all rows, and few rows itself.
     _, deviations, axes = np.linalg.svd(np.linalg.qr(centred, mode="r"), full_matrices=False)
     return deviations**2 / (len(centred) - 1), axes
-
-
-def _pose(points, reference):
-    """Similarities that take the reference to each shape, as in active shape models.
-
-    The inverse of a fit in this direction maps shapes into a plane, the tangent space at the reference. All shapes
-    that the model makes lie in that plane too, so softening a soft shape changes nothing.
-    """
-    return fit_similarity(reference, points)
 
 
 def _count_for_share(spectrum, variance):

@@ -8,7 +8,6 @@ python -m data_prep unpack WFLW_images.tar.gz WFLW_annotations.tar.gz --out RAW
 """
 
 import argparse
-import sys
 
 from data_prep.archives import unpack
 from data_prep.check import check_prepared
@@ -78,8 +77,8 @@ def main(argv=None):
 def _render(args):
     from data_prep.layouts import write_layout  # SciPy and h5py take long to load, and only this command needs them
 
-    options = {"count": args.count, "test_count": args.test_count, "seed": args.seed}
-    parts = write_layout(args.layout, args.out, **options, progress=lambda faces: print_progress(faces, len(faces)))
+    options = {"count": args.count, "test_count": args.test_count, "seed": args.seed, "progress": print_progress}
+    parts = write_layout(args.layout, args.out, **options)
     counts = ", ".join(f"{part} {count}" for part, count in parts.items())
     print(f"wrote {sum(parts.values())} synthetic faces in the layout of {args.layout} to {args.out}: {counts}")
 
@@ -87,13 +86,8 @@ def _render(args):
 def _unpack(args):
     if not args.most_gb > 0:
         raise ConfigError(f"--most-gb {args.most_gb:g}: expected a size above 0")
-    files, written = unpack(map(_announced, args.archives), args.out, most_bytes=args.most_gb * 1e9)
+    files, written = unpack(args.archives, args.out, most_bytes=args.most_gb * 1e9)
     print(f"unpacked {files} files, {written / 1e6:.1f} MB, to {args.out}")
-
-
-def _announced(archive):
-    print(f"unpacking {archive}", file=sys.stderr, flush=True)
-    return archive
 
 
 if __name__ == "__main__":

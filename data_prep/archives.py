@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -9,14 +10,13 @@ from pathlib import Path
 from kdloss.errors import DataError
 from kdloss.files import new_folder
 
-MOST_BYTES = 100e9
 _BLOCK = 1 << 20
 
 
-def unpack(archives, out, most_bytes=MOST_BYTES):
+def unpack(archives, out, most_bytes=100e9):
     """Unpacks archives into the new folder ``out``, all or nothing; returns the number of files and of their bytes.
 
-    Unpacked they may hold ``most_bytes`` in total, and no more than is free on the disk.
+    Unpacked they may hold ``most_bytes`` in total, and no more than is free on the disk. Standard error shows each one.
 
     Raises:
         UserError: ``out`` exists; an archive is damaged, encrypted, one of several parts, or of another kind; a member
@@ -28,6 +28,7 @@ def unpack(archives, out, most_bytes=MOST_BYTES):
     with new_folder(out) as work:
         room = min(most_bytes, shutil.disk_usage(work).free)
         for archive in map(Path, archives):
+            print(f"unpacking {archive}", file=sys.stderr, flush=True)
             if not archive.is_file():
                 raise DataError(f"{archive}: no such file: expected an archive")
             if not os.access(archive, os.R_OK):

@@ -11,10 +11,9 @@ _LISTED = 3
 
 
 def check_prepared(path, processes=None):
-    """Reads all of a prepared folder, ``processes`` pictures at a time; returns its `PreparedDataset`.
+    """Reads all of a prepared folder, ``processes`` pictures at a time.
 
-    Raises:
-        DataError: it is damaged; the message says where.
+    Returns its `PreparedDataset`, or raises a `DataError` that says where it is damaged.
     """
     prepared = PreparedDataset(path)
     names, splits, stored = prepared.table["name"], prepared.table["split"], prepared.digests

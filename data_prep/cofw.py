@@ -23,11 +23,7 @@ _DAMAGE = Exception
 
 
 def read_cofw(source):
-    """Opens a COFW folder. One of the two files may be absent, with a warning.
-
-    Raises:
-        DataError: neither file is there, or one is damaged or of another format.
-    """
+    """Opens a COFW folder, or raises a `DataError`. One of the two files may be absent, with a warning."""
     source, scheme, counts = Path(source), dataset_scheme("cofw"), DATASETS["cofw"].counts
     files = {split: source / next(iter(counts[split])) for split in VARIABLES}
     if not any(path.is_file() for path in files.values()):

@@ -23,8 +23,7 @@ from kdloss.data.geometry import BoxPolicy, FaceCrop, invert, landmark_box
 from kdloss.data.prepared import BOX_COLUMNS, SUBSET_PREFIX
 from kdloss.errors import DataError
 
-# Faces that a process takes at a time.
-_CHUNK = 64
+_CHUNK = 64  # faces that a process takes at a time
 # A point this many image sides away is no landmark, and a crop around it would hold no face.
 _FAR = 5
 
@@ -54,11 +53,7 @@ class FaceCutter:
     crop_scale: float  # side of a crop over the longer side of the landmark box
 
     def __call__(self, number):
-        """Cuts face ``number``; returns a `Crop`, or a `SkippedFace` with the reason why there is none.
-
-        Raises:
-            OSError: the pixels cannot be written.
-        """
+        """Cuts face ``number``; returns a `Crop`, or a `SkippedFace` with the reason why there is none."""
         face = self.entries[number]
         if isinstance(face, SkippedFace):
             return face
@@ -95,10 +90,7 @@ def cut_faces(cutter, processes):
     """Yields an iterator over the results of a `FaceCutter` for all of its faces, in their order.
 
     Several processes are spawned, not forked: the caller may have loaded TensorFlow, whose threads do not survive a
-    fork.
-
-    Raises:
-        DataError: one of several processes was killed.
+    fork. Raises a `DataError` if one of them is killed.
     """
     numbers = range(len(cutter.entries))
     if processes == 1:
@@ -120,10 +112,8 @@ def cut_faces(cutter, processes):
             if process not in others:
                 process.terminate()  # it may be waiting for a slow disk
         if isinstance(error, BrokenProcessPool):
-            raise DataError(
-                "a process that cuts faces was killed, most likely for lack of memory: run the same command again with "
-                "fewer --processes"
-            ) from error
+            killed = "a process that cuts faces was killed, most likely for lack of memory"
+            raise DataError(f"{killed}: run the same command again with fewer --processes") from error
         raise
     finally:
         pool.shutdown(cancel_futures=True)

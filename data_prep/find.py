@@ -36,16 +36,13 @@ def find_prepared(dataset, data=None, size=256):
 def check_data(dataset, data=None, size=256):
     """Opens what `find_prepared` opens, or returns None if these faces are raw and have to be prepared first.
 
-    Raises:
-        DataError: there are no such faces, or a raw folder is not of the official layout.
+    Raises a `DataError` if there are no such faces, or if a raw folder is not of the official layout.
     """
     if data is None:
         folder = data_root() / dataset
         if not is_prepared(folder):
-            raise DataError(
-                f"{folder}: no prepared {dataset} faces there: run make demo for synthetic ones, or "
-                f"python -m data_prep {dataset} --source RAW --out {folder} for real ones"
-            )
+            real = f"python -m data_prep {dataset} --source RAW --out {folder} for real ones"
+            raise DataError(f"{folder}: no prepared {dataset} faces there: run make demo for synthetic ones, or {real}")
     elif is_prepared(data):
         folder = Path(data)
     else:

@@ -22,8 +22,7 @@ from kdloss.data.images import read_image
 from kdloss.data.schemes import SCHEMES, LandmarkScheme
 from kdloss.errors import DataError
 
-SPLIT_FOLDERS = {"train": "train", "training": "train", "trainset": "train"}
-SPLIT_FOLDERS |= {"test": "test", "testing": "test", "testset": "test"}
+TEST_FOLDERS = ("test", "testing", "testset")  # faces elsewhere are for training
 TEST_SHARE = 0.20
 NAMES_FILE = "points.txt"
 # Numbered file names tell people apart only if they form at least this many groups.
@@ -173,7 +172,7 @@ def _groups(annotations):
 
 def _splits(annotations, groups):
     """The split of each face, and warnings about them."""
-    splits = [SPLIT_FOLDERS.get(_top_folder(face.path).lower(), "train") for face in annotations]
+    splits = ["test" if _top_folder(face.path).lower() in TEST_FOLDERS else "train" for face in annotations]
     count = splits.count("test")
     if count:
         trained = {group for split, group in zip(splits, groups, strict=True) if split == "train"}

@@ -38,7 +38,7 @@ _AS_29 += [85, 16]
 _INNER_BROWS, _UNDER_INNER_BROWS = slice(2, 4), [38, 50]
 
 
-def write_layout(layout, out, *, count, test_count=None, seed=0, size=200, progress=iter):
+def write_layout(layout, out, *, count, test_count=None, seed=0, size=200, progress=None):
     """Renders faces into a folder of an official layout; ``SYNTHETIC.json`` in it says that they were rendered.
 
     Args:
@@ -47,7 +47,7 @@ def write_layout(layout, out, *, count, test_count=None, seed=0, size=200, progr
         count, test_count: numbers of training and test faces; ``test_count`` is a quarter of ``count`` by default.
         seed: the same seed gives the same bytes.
         size: width of the pictures in pixels; they are up to a sixth taller.
-        progress: wraps the list of faces to render, for example to show a bar.
+        progress: passes the faces to render on and shows how many are done, as `data_prep.prepare.print_progress` does.
 
     Returns:
         Part of the data set -> its number of faces.
@@ -70,8 +70,9 @@ def write_layout(layout, out, *, count, test_count=None, seed=0, size=200, progr
         raise DataError(f"{out}: exists already: give another --out, or remove it first")
     jobs = [(split, i) for split, n in zip(SPLITS, (count, test_count), strict=True) for i in range(n)]
     counts = collections.Counter()
+    faces = progress(jobs, len(jobs)) if progress else jobs
     with new_folder(out) as work:
-        for split, of_split in itertools.groupby(progress(jobs), key=lambda job: job[0]):
+        for split, of_split in itertools.groupby(faces, key=lambda job: job[0]):
             render = functools.partial(_render, seed, size, split)
             counts.update(_WRITERS[layout](work, split, (i for _, i in of_split), render))
         mark = {"synthetic": True, "generator": "data_prep.synthetic", "layout": layout, "seed": seed, "size": size}

@@ -38,7 +38,7 @@ def open_raw(dataset, source, json=None):
     """Opens a raw data set with its reader.
 
     Args:
-        dataset: ``300w``, ``cofw``, ``wflw`` or ``folder``.
+        dataset: one of `READERS`.
         source: its folder. A file SYNTHETIC.json in it marks rendered faces.
         json: a COCO-style file, for ``folder`` only.
 
@@ -55,7 +55,7 @@ def open_raw(dataset, source, json=None):
     return dataclasses.replace(raw, synthetic=(source / SYNTHETIC_MARK).is_file())
 
 
-def prepare(dataset, source, out, *, json=None, processes=None, progress=None, **options):
+def prepare(dataset, source, out, *, json=None, processes=None, **options):
     """Prepares a raw data set and prints the numbers of faces found, beside the official ones.
 
     With several processes, a script that calls this needs ``if __name__ == "__main__":`` as with `multiprocessing`.
@@ -64,23 +64,15 @@ def prepare(dataset, source, out, *, json=None, processes=None, progress=None, *
         dataset, source, json: see `open_raw`.
         out, options: see `write_prepared`; options are ``size``, ``crop_scale`` and ``overwrite``.
         processes: number of processes that cut faces; by default one a core, if there is work for them.
-        progress: called with an iterator and its length, returns an iterator; `print_progress` by default.
 
     Returns:
         The manifest, a dict.
     """
     try:
         raw = open_raw(dataset, source, json)
-        total = len(raw.entries)
-        manifest = write_prepared(
-            raw,
-            dataset_spec(dataset),
-            out,
-            source=source,
-            progress=lambda faces: (progress or print_progress)(faces, total),
-            processes=processes or max(1, min(usable_cores(), total // _FACES_A_PROCESS)),
-            **options,
-        )
+        processes = processes or max(1, min(usable_cores(), len(raw.entries) // _FACES_A_PROCESS))
+        options |= {"source": source, "progress": print_progress, "processes": processes}
+        manifest = write_prepared(raw, dataset_spec(dataset), out, **options)
     except OSError as error:  # no permission, no space left
         raise DataError(f"{error.filename or out}: {error.strerror or error}") from error
     print("\n".join(count_report(manifest)))
@@ -88,7 +80,7 @@ def prepare(dataset, source, out, *, json=None, processes=None, progress=None, *
     return manifest
 
 
-def write_prepared(raw, spec, out, *, source, size=256, crop_scale=2.0, progress=iter, overwrite=False, processes=1):
+def write_prepared(raw, spec, out, *, source, size=256, crop_scale=2.0, progress=None, overwrite=False, processes=1):
     """Cuts every face and writes the prepared folder ``out``, with the same bytes for any number of processes.
 
     Args:
@@ -98,7 +90,7 @@ def write_prepared(raw, spec, out, *, source, size=256, crop_scale=2.0, progress
         source: origin of the raw data, for the manifest.
         size: side of the stored crops, pixels.
         crop_scale: side of the crop over the longer side of the landmark box; leaves room for rotation.
-        progress: wraps an iterator over the finished faces.
+        progress: passes the finished faces on and shows how many of how many there are, as `print_progress` does.
         overwrite: replaces an existing prepared folder.
 
     Returns:
@@ -225,15 +217,12 @@ def _settle(before, out):
 
 
 def _write_faces(raw, path, size, crop_scale, progress, processes):
-    """Writes ``faces.npy``; returns a `Crop` for each of its faces, and name and reason of each skipped one.
-
-    Of several faces with one name the first is kept.
-    """
+    """Writes ``faces.npy``; returns a `Crop` for each of its faces, and name and reason of each skipped one."""
     with open(path, "wb") as file:
         start = _write_header(file, len(raw.entries), size)
     crops, skipped = {}, []
     with cut_faces(FaceCutter(raw.entries, path, start, size, crop_scale), processes) as faces:
-        for number, face in enumerate(progress(faces)):
+        for number, face in enumerate(progress(faces, len(raw.entries)) if progress else faces):
             if face.name in crops and face.read:
                 skipped.append({"name": face.name, "reason": "a face of this name came before"})
             elif isinstance(face, SkippedFace):

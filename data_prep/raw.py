@@ -41,7 +41,7 @@ class SkippedFace:
 
 @dataclass(frozen=True)
 class FacesOnDisk(Sequence):
-    """Faces that are read on access, so that memory does not grow with the data set."""
+    """Faces that are read on access: memory does not grow with the data set."""
 
     described: Sequence[tuple]  # the arguments of `read` for each face
     read: Callable[..., Face | SkippedFace]
@@ -64,11 +64,7 @@ class RawDataset:
 
 
 def as_points(values):
-    """Numbers (N, 2) from a file as float32 points.
-
-    Raises:
-        ValueError: one is not finite, or beyond `MAX_PIXEL`.
-    """
+    """Numbers (N, 2) from a file as float32 points; a `ValueError` if one is not finite, or beyond `MAX_PIXEL`."""
     values = np.asarray(values, np.float64)
     if not (np.abs(values) < MAX_PIXEL).all():
         raise ValueError("a coordinate is not finite or far too large")
@@ -76,11 +72,9 @@ def as_points(values):
 
 
 def held_out(groups, wanted):
-    """The groups to hold out, always the same ones, which together have at most ``wanted`` faces; a set.
+    """The set of groups to hold out, always the same ones, which together have at most ``wanted`` faces.
 
-    Args:
-        groups: the group of each face, as bytes, whose hash sets the order in which groups are chosen.
-        wanted: number of faces.
+    ``groups`` names the group of each face, in bytes. Their hashes set the order in which groups are chosen.
     """
     sizes, held = collections.Counter(groups), set()
     for group in sorted(sizes, key=lambda group: hashlib.sha256(group).digest()):

@@ -106,10 +106,7 @@ def render(p, rng, size=200):
     Args:
         p: parameters as `draw_parameters` returns them.
         rng: `numpy.random.Generator` for background, clothes and noise. One state gives one picture, to the last bit.
-        size: pixels: a side, or (height, width).
-
-    Raises:
-        ConfigError: the picture is too small to hold a face.
+        size: pixels: a side, or (height, width); at least `SMALLEST`.
     """
     height, width = (size, size) if np.isscalar(size) else size
     if min(height, width) < SMALLEST:

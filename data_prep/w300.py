@@ -18,11 +18,7 @@ _FACE_OF_PHOTOGRAPH = re.compile(r"(.*\d)\s*_\d+")
 
 
 def read_300w(source):
-    """Opens a 300-W folder. Parts may be absent, each with a warning.
-
-    Raises:
-        DataError: none of the official sub-folders is there.
-    """
+    """Opens a 300-W folder, or raises a `DataError`. Parts may be absent, each with a warning."""
     source, scheme, counts = Path(source), dataset_scheme("300w"), DATASETS["300w"].counts
     parts = {part: split for split, sources in counts.items() for part in sources}
     if not any((source / part).is_dir() for part in parts):
@@ -48,10 +44,7 @@ def paired_files(folder):
 
 
 def read_pts(path, num_points=None):
-    """Reads a ``.pts`` file, with or without ``version``/``n_points`` header and braces.
-
-    Returns:
-        (N, 2) float32, 0-based pixels.
+    """The points (N, 2) float32, 0-based pixels, of a ``.pts`` file with or without header and braces.
 
     Raises:
         DataError: unreadable, cut short, not ``num_points`` points, or a point that is not two finite numbers.

@@ -21,11 +21,7 @@ FLAGS = ("pose", "expression", "illumination", "make-up", "occlusion", "blur")
 
 
 def read_wflw(source):
-    """Opens a WFLW folder. One of the two lists may be absent, with a warning.
-
-    Raises:
-        DataError: no list, or no folder of images.
-    """
+    """Opens a WFLW folder, or raises a `DataError`. One of the two lists may be absent, with a warning."""
     source, counts = Path(source), DATASETS["wflw"].counts
     lists = {split: _find_list(source, split) for split in counts}
     if not any(lists.values()):
@@ -42,13 +38,9 @@ def read_wflw(source):
 
 
 def parse_line(line):
-    """Reads one line of a list.
+    """Points (98, 2) float32, box x, y, width, height, names of the set flags, and path of the image of a line.
 
-    Returns:
-        Points (98, 2) float32; box x, y, width, height; names of the flags that are set; path of the image.
-
-    Raises:
-        ValueError: not 196 coordinates, 4 numbers of a box, 6 flags and a path.
+    Raises a `ValueError` for a line of another kind.
     """
     # A path may hold spaces, so it is whatever follows the numbers.
     words = line.strip().split(maxsplit=206)

@@ -33,7 +33,7 @@ class Terminated(BaseException):
 
 # What commands show in one line. `asm` has an error of its own because it knows nothing of this package.
 USER_ERRORS = (UserError, ShapeError)
-# Exception -> what a command says that a signal stopped, and the exit status that shells expect.
+# Exception -> what a command prints when a signal stops it, and the exit status that shells expect.
 _STOPPED = {KeyboardInterrupt: ("interrupted", 130), Terminated: ("terminated", 143)}
 _RAISED = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
 
@@ -53,7 +53,7 @@ def exits_on_user_error(main):
                 try:
                     return main(argv)
                 finally:
-                    sys.stdout.flush()  # so that a closed pipe is noticed here, not at exit
+                    sys.stdout.flush()  # a closed pipe raises here, not at exit
         except USER_ERRORS as error:
             print("error: " + " ".join(str(error).split()), file=sys.stderr)
             return 2
@@ -63,8 +63,8 @@ def exits_on_user_error(main):
             print(f"error: {error.filename}: permission denied: give another, or the right to use it", file=sys.stderr)
             return 2
         except (KeyboardInterrupt, Terminated) as stop:
-            said, status = _STOPPED[type(stop)]
-            print(f"{said}: {stop}" if stop.args else said, file=sys.stderr)
+            word, status = _STOPPED[type(stop)]
+            print(f"{word}: {stop}" if stop.args else word, file=sys.stderr)
             return status
         except BrokenPipeError:
             # The reader (head, less) has gone. Without this, flushing the rest of the buffer at exit would fail again.
@@ -79,7 +79,7 @@ def deferred_interrupt():
     """Yields an `Interruption`, which notes the first SIGINT or SIGTERM instead of raising its exception.
 
     The block looks at it between steps and ends in order; then `KeyboardInterrupt` or `Terminated` is raised. A second
-    signal interrupts at once. Outside of the main thread nothing is deferred, nor is a signal that the process ignores.
+    signal interrupts at once. Nothing is deferred outside the main thread, and ignored signals stay ignored.
     """
     interruption = Interruption()
     before = {}
@@ -121,8 +121,8 @@ def _sigterm_raises():
     def terminate(*_):
         raise Terminated
 
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
     signal.signal(signal.SIGTERM, terminate)

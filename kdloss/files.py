@@ -30,11 +30,9 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 def replacing(path, durable=False):
     """Yields a temporary sibling of ``path``, which replaces it if the block succeeds and is removed otherwise.
 
-    The sibling has the same suffix. Missing folders are made. ``durable`` flushes the content to the disk first, so
-    that even a power cut leaves either the old file or the new one: use it for the results of hours of work.
-
-    Raises:
-        UserError: the file can't be written.
+    The sibling has the same suffix. Missing folders are made; a `UserError` says why the file cannot be written.
+    ``durable`` flushes the content to the disk first: even a power cut then leaves either the old file or the new one.
+    Use it for the results of hours of work.
     """
     with _sibling(Path(path)) as work:
         yield work
@@ -60,12 +58,9 @@ def write_whole(path, content, durable=False):
 
 @contextlib.contextmanager
 def explained(path):
-    """Turns errors of writing to ``path`` within the block into one line for the user.
+    """Turns a full disk, or an `OSError` from writing to ``path`` within the block, into a `UserError`.
 
     On a full disk libraries raise errors of many kinds, or say only that they wrote fewer bytes than they had.
-
-    Raises:
-        UserError: the disk is full, or an `OSError` occurred.
     """
     try:
         yield
@@ -80,11 +75,7 @@ def explained(path):
 
 
 def require_place(path, flag="--out", *, folder=True):
-    """Checks that a folder, or else a file, can be made at a path.
-
-    Raises:
-        ConfigError: it can't; the message begins with the flag.
-    """
+    """Checks that a folder, or else a file, can be made at a path; if not, a `ConfigError` begins with the flag."""
     start = Path(path) if folder else Path(path).parent
     nearest = next(place for place in (start, *start.absolute().parents) if place.exists())
     if not nearest.is_dir():
@@ -114,10 +105,8 @@ def remove_leftovers(folder):
 def held(folder):
     """Locks an existing folder for this process while the block runs. The lock ends with the process at the latest.
 
-    On file systems without locks nothing is held.
-
-    Raises:
-        UserError: another process, or another block of this one, holds it.
+    Raises a `UserError` if another process, or another block of this one, holds the folder. On file systems without
+    locks nothing is held.
     """
     with _locked(folder) as mine:
         if not mine:
@@ -132,10 +121,9 @@ def is_held(folder):
 
 
 def read_npz(path, most_bytes):
-    """The arrays of an .npz, name -> array. A small file can unpack to gigabytes, so its size is checked first.
+    """The arrays of an .npz, name -> array; a `ValueError` if it is damaged or unpacks to more than ``most_bytes``.
 
-    Raises:
-        ValueError: unreadable, no .npz of plain arrays, or more than ``most_bytes`` unpacked.
+    A small file can unpack to gigabytes, so its size is checked first.
     """
     with _damage_is_value_error(), zipfile.ZipFile(path) as archive:
         size = sum(member.file_size for member in archive.infolist())
@@ -153,11 +141,7 @@ def read_npz(path, most_bytes):
 
 
 def read_npy(path):
-    """The array of an .npy.
-
-    Raises:
-        ValueError: unreadable, no .npy of plain numbers or texts, or not as long as its header says.
-    """
+    """The array of an .npy; a `ValueError` if it is no .npy of plain numbers or texts, or cut short."""
     return np.array(map_npy(path))
 
 
@@ -175,10 +159,9 @@ def map_npy(path):
 
 
 def npy_header(file):
-    """Shape, whether in Fortran order, and type of the array in an open .npy. The file is left where the data begins.
+    """Shape, whether in Fortran order, and type of the array in an open .npy; a `ValueError` if it has none.
 
-    Raises:
-        ValueError: no .npy of plain numbers or texts.
+    The file is left where the data begins.
     """
     with _damage_is_value_error():
         version = np.lib.format.read_magic(file)

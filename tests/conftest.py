@@ -1,4 +1,4 @@
-"""Fixtures that more than one folder of tests uses, and what holds of all tests."""
+"""Fixtures that several folders of tests use, and settings of all tests."""
 
 import os
 import signal
@@ -16,26 +16,26 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# The same examples each time, so that a change alone makes a test fail, and no deadline on a busy machine. Others are
-# tried by --hypothesis-profile=default.
+# The same examples each time, so that only a change makes a test fail, and no deadline on a busy machine.
+# --hypothesis-profile=default tries others.
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")
 
-# Who is started in the background is told to ignore Ctrl-C, and so is what it starts; tests of it want it heard.
+# A shell makes background jobs ignore Ctrl-C, and their children inherit that. Tests of Ctrl-C need the default.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    """Leaves out what is TensorFlow's by nature where another back end is asked for (make test-jax)."""
+    """Skips tests that need TensorFlow on another back end (make test-jax)."""
     if (backend := os.environ.get("KERAS_BACKEND", "tensorflow")) != "tensorflow":
         for mark in item.iter_markers("tensorflow"):
             pytest.skip(f"not on {backend}: {mark.args[0]}")
 
 
 def pytest_sessionfinish(session):
-    """Keeps a worker's line coverage: it is killed if it takes ten seconds to end, as on a busy machine it does."""
+    """Saves a worker's line coverage now: on a busy machine it takes ten seconds to end, and is then killed."""
     if hasattr(session.config, "workerinput") and (recorded := coverage.Coverage.current()):
         recorded.save()
 

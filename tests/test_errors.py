@@ -1,18 +1,14 @@
-"""How commands end: the line that is said, and the exit status."""
+"""How commands end: the line they print, and the exit status."""
 
-import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from asm import ShapeError
 from kdloss.errors import Terminated, UserError, exits_on_user_error
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-
+from tests.conftest import REPOSITORY
 
 DENIED = PermissionError(13, "Permission denied", "locked/a")
 ENDS = [
@@ -27,7 +23,7 @@ ENDS = [
 
 
 @pytest.mark.parametrize(("error", "said", "status"), ENDS)
-def test_what_is_said(error, said, status, capsys):
+def test_each_error_has_its_line_and_status(error, said, status, capsys):
     def main(argv=None):
         raise error
 
@@ -56,9 +52,8 @@ sys.exit(main())
     ("number", "said", "status"), [(signal.SIGTERM, "terminated", 143), (signal.SIGINT, "interrupted", 130)]
 )
 def test_signals_end_a_command_in_order(number, said, status, tmp_path):
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     command = [sys.executable, "-c", COMMAND, str(tmp_path / "a.txt")]
-    process = subprocess.Popen(command, env=environment, stdout=-1, stderr=-1, text=True)
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=-1, stderr=-1, text=True)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(number)
     assert process.communicate() == ("", f"{said}\n")

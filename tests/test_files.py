@@ -1,19 +1,17 @@
-"""Files and folders that appear whole or not at all, and what is made of those that a killed process had begun."""
+"""Files and folders appear whole or not at all, and what a killed process had begun is removed."""
 
 import errno
 import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from kdloss.errors import UserError
 from kdloss.files import held, is_held, new_folder, remove_leftovers, replacing, write_whole
-
-REPOSITORY = Path(__file__).resolve().parents[1]
+from tests.conftest import REPOSITORY
 
 
 def names(folder):
@@ -79,14 +77,13 @@ with replacing(Path(sys.argv[1]) / "file.txt") as file, new_folder(Path(sys.argv
 
 def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path):
     command = [sys.executable, "-c", KILLED, str(tmp_path)]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    assert subprocess.run([*command, "at once"], env=environment, check=False).returncode == -signal.SIGKILL
+    assert subprocess.run([*command, "at once"], cwd=REPOSITORY, check=False).returncode == -signal.SIGKILL
     left = names(tmp_path)
     assert len(left) == 2
     assert all(name.startswith(".f") and ".partial" in name for name in left)
     (tmp_path / ".hidden.txt").write_text("mine")
     (tmp_path / ".file.elsewhere-1.partial.txt").write_text("of another machine")
-    living = subprocess.Popen([*command, "waits"], env=environment, stdin=-1, stdout=-1, text=True)
+    living = subprocess.Popen([*command, "waits"], cwd=REPOSITORY, stdin=-1, stdout=-1, text=True)
     assert living.stdout.readline() == "ready\n"
     write_whole(tmp_path / "file.txt", "whole")
     kept = [".file.elsewhere-1.partial.txt", ".hidden.txt", "file.txt"]
@@ -124,28 +121,10 @@ def test_a_full_disk_is_one_clear_line_and_keeps_what_was_there(small_disk, writ
     assert names(small_disk) == ["state.npz"]
 
 
-HOLDS = """
-import sys
-from kdloss.files import held
-
-with held(sys.argv[1]):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_a_held_folder_is_refused_until_its_holder_ends(tmp_path):
-    assert not is_held(tmp_path)
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, "-c", HOLDS, str(tmp_path)]
-    holder = subprocess.Popen(command, env=environment, stdin=-1, stdout=-1, text=True)
-    assert holder.stdout.readline() == "held\n"
-    assert is_held(tmp_path)
-    with pytest.raises(UserError, match="another process works there: wait until it is done"), held(tmp_path):
-        pass
-    holder.kill()
-    holder.communicate()
+def test_a_held_folder_is_refused_until_it_is_released(tmp_path):
     with held(tmp_path):
         assert is_held(tmp_path)
+        with pytest.raises(UserError, match="another process works there: wait until it is done"), held(tmp_path):
+            pass
     assert not is_held(tmp_path)
     assert list(tmp_path.iterdir()) == []

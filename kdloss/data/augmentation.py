@@ -48,11 +48,7 @@ AUGMENTATIONS = {
 
 
 def augmentation(name):
-    """The `AugmentConfig` called ``name``.
-
-    Raises:
-        ConfigError: no such name.
-    """
+    """The `AugmentConfig` called ``name``, or a `ConfigError` that lists the names."""
     if name not in AUGMENTATIONS:
         raise ConfigError(f"--augment {name}: expected one of {', '.join(AUGMENTATIONS)}")
     return AUGMENTATIONS[name]
@@ -67,13 +63,12 @@ def view_rng(seed, round_, row):
 
 
 def draw_crop(rng, config, box, size, mirrorable=True):
-    """Draws the geometry of a view: ``(FaceCrop, mirrored)``. ``size`` changes nothing but the unit of its pixels.
+    """Draws the geometry of a view of ``size`` x ``size`` pixels: ``(FaceCrop, mirrored)``.
 
     Args:
-        rng: of `view_rng`.
+        rng: of `view_rng`; the same numbers are drawn for every ``size``.
         config: an `AugmentConfig`.
         box: x, y, width, height of the unvaried crop.
-        size: side of the view, pixels.
         mirrorable: whether the scheme has mirror partners.
     """
     turn, zoom, right, down = (2 * rng.random() - 1 for _ in range(4))

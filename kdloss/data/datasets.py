@@ -72,11 +72,7 @@ DATASETS = {
 
 
 def dataset_spec(name):
-    """The spec called ``name``.
-
-    Raises:
-        ConfigError: no such data set; the message lists the known ones.
-    """
+    """The `DatasetSpec` called ``name``, or a `ConfigError` that lists the names."""
     if name not in DATASETS:
         raise ConfigError(f"--dataset {name}: expected one of {', '.join(DATASETS)}")
     return DATASETS[name]

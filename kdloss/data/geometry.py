@@ -29,8 +29,7 @@ class BoxPolicy:
     def parse(cls, text):
         """Reads ``gt:1.25``, ``dataset:1.0`` or ``paper`` (KD-Loss: gt box + 10 px, stretched to a square).
 
-        Raises:
-            ConfigError: anything else.
+        Raises a `ConfigError` for anything else.
         """
         if text == "paper":
             return cls("gt", 1.0, 10.0, False)
@@ -90,12 +89,7 @@ class FaceCrop:
         return cls(np.array(matrix), size)
 
     def image(self, image, out=None):
-        """Cuts the crop (size, size, 3) out of an image (H, W, 3); zero outside the image.
-
-        Args:
-            image: uint8 RGB.
-            out: the array to write the crop into; a new one by default.
-        """
+        """Cuts the crop (size, size, 3) out of a uint8 RGB image (H, W, 3), into ``out`` if given; 0 outside."""
         out = np.empty((self.size, self.size, 3), np.uint8) if out is None else out
         if self.zoom >= 0.5:
             return _warp(image, self, out)

@@ -16,11 +16,7 @@ def foreign_part(file):
 
 
 def read_dataset(dataset):
-    """The array of a dataset.
-
-    Raises:
-        ValueError: it is no dataset, lies in another file, or is too large.
-    """
+    """The array of a dataset; a `ValueError` if it is no dataset, lies in another file, or is too large."""
     if not isinstance(dataset, h5py.Dataset):
         raise ValueError(f"found a {type(dataset).__name__}, expected an array")
     if foreign := _stored_elsewhere(dataset.name, dataset):

@@ -54,23 +54,16 @@ def read_image(source):
 
 
 def read_photograph(source):
-    """As `read_image`, for pictures from anyone: refuses those too large to be read safely, before it decodes them.
-
-    Raises:
-        DataError: as `read_image`, or too large.
-    """
+    """As `read_image`, for pictures from anyone: one too large to be read safely is refused before it is decoded."""
     name, file = ("image", io.BytesIO(source)) if isinstance(source, bytes) else (source, source)
-    most = f"expected {Image.MAX_IMAGE_PIXELS / 1e6:.3g} million pixels at most: scale it down"
+    most = f"{Image.MAX_IMAGE_PIXELS / 1e6:.3g} million pixels and sides of {_LONGEST_SIDE} at most: scale it down"
     with _READING:
         try:
             width, height = _size(file)
         except Image.DecompressionBombError:  # Pillow refuses much larger ones itself
-            raise DataError(f"{name}: too large, {most}") from None
-        if width * height > Image.MAX_IMAGE_PIXELS:
-            raise DataError(f"{name}: {width} x {height} is too large, {most}")
-        if max(width, height) > _LONGEST_SIDE:
-            expected = f"expected sides of {_LONGEST_SIDE} pixels at most: scale or cut it"
-            raise DataError(f"{name}: {width} x {height} is too large, {expected}")
+            raise DataError(f"{name}: too large, expected {most}") from None
+        if width * height > Image.MAX_IMAGE_PIXELS or max(width, height) > _LONGEST_SIDE:
+            raise DataError(f"{name}: {width} x {height} is too large, expected {most}")
         return read_image(source)
 
 

@@ -12,7 +12,6 @@ table.csv       name, split, source, group, dataset box in source pixels, one co
 import csv
 import functools
 import hashlib
-import itertools
 import json
 import math
 import os
@@ -48,18 +47,16 @@ _FACTS = {
 _SPLITS = ("train", "val", "test")
 # The manifest has the hash of each of these that is there.
 _SMALL_FILES = ("points.npy", "to_image.npy", "digests.npy", "table.csv", "occluded.npy")
-# Coordinates from here on are damage: no picture has as many pixels.
+# A larger coordinate is damage: no picture has as many pixels.
 _FAR = 1e9
-# Boxes are computed for this many faces at a time, and the table is parsed by this many lines, to save memory.
-_FACES = 4096
-_LINES = 4096
 
 
 class PreparedDataset:
     """A prepared folder, opened. Only the table, the points and other small arrays are read into memory.
 
     Opening it checks that all files are as they were written, except for the pixels, of which only the size is
-    checked. ``python -m data_prep check`` reads all pixels.
+    checked. ``python -m data_prep check`` reads all pixels. Opening anything but an undamaged folder of this version
+    raises a `DataError`.
 
     Attributes:
         path, manifest, scheme: the folder, its manifest, its landmark scheme.
@@ -73,10 +70,6 @@ class PreparedDataset:
     """
 
     def __init__(self, path):
-        """
-        Raises:
-            DataError: not a prepared folder, of another version, damaged, or with points that are not finite.
-        """
         self.path = Path(path)
         self.manifest = read_manifest(self.path)
         self.dataset, self.size, self.synthetic = (self.manifest[key] for key in ("dataset", "size", "synthetic"))
@@ -99,10 +92,9 @@ class PreparedDataset:
         return self.manifest["count"]
 
     def indices(self, split, subset=None):
-        """Row numbers of a split (``train``, ``val``, ``test``), or of one of its subsets, which may be empty.
+        """Row numbers of a split (``train``, ``val``, ``test``), or of one of its subsets.
 
-        Raises:
-            DataError: the split holds no face.
+        A subset may be empty; an empty split raises a `DataError`.
         """
         rows = self.table["split"] == split
         if subset not in (None, "full"):
@@ -125,12 +117,10 @@ class PreparedDataset:
     def boxes(self, policy):
         """(n, 4) boxes to cut by a `BoxPolicy`, in pixels of the *stored crops*.
 
-        Raises:
-            DataError: the policy wants the data set's boxes and a face has none.
+        Raises a `DataError` if the policy takes the data set's own boxes and a face has none.
         """
         if policy.source == "gt":
-            starts = range(0, len(self), _FACES)
-            source = np.concatenate([landmark_box(self.source_points_of(slice(i, i + _FACES))) for i in starts])
+            source = landmark_box(self.source_points_of(slice(None)))
         else:
             source = np.stack([self.table[column] for column in BOX_COLUMNS], axis=-1)
             if missing := int(np.isnan(source).any(axis=-1).sum()):
@@ -140,15 +130,9 @@ class PreparedDataset:
         return np.concatenate([corner, box[:, 2:] / self.to_image[:, 0, :1]], axis=-1)
 
     def require(self, dataset):
-        """Returns itself.
-
-        Raises:
-            DataError: this is another data set.
-        """
+        """Returns itself, or raises a `DataError` if this is another data set."""
         if self.dataset != dataset:
-            raise DataError(
-                f"{self.path}: holds faces of {self.dataset}, expected {dataset}: give --data another folder"
-            )
+            raise DataError(f"{self.path}: holds faces of {self.dataset}, expected {dataset}: give another --data")
         return self
 
     def _load(self, name, dtype, shape, read=read_npy):
@@ -168,11 +152,9 @@ class PreparedDataset:
             raise DataError(f"{self.path}/table.csv: found {rows} rows, expected {n}: prepare again")
         lost = ~np.isfinite(self.points).all(axis=(1, 2))
         if lost.any():
-            raise DataError(
-                f"{self.path}/points.npy: {int(lost.sum())} of {n} faces have NaN or infinite points (the first: "
-                f"{self.table['name'][lost.argmax()]}), expected finite ones: mend or leave out these faces, and "
-                "prepare the set again"
-            )
+            found = f"{int(lost.sum())} of {n} faces have NaN or infinite points"
+            mend = f"(the first: {self.table['name'][lost.argmax()]}), expected finite ones: prepare the set again"
+            raise DataError(f"{self.path}/points.npy: {found} {mend}")
         if not (np.abs(self.points) < _FAR).all() or not _invertible(self.to_image).all():
             raise DataError(f"{self.path}: holds points or transforms that no picture has: prepare the set again")
 
@@ -180,18 +162,14 @@ class PreparedDataset:
 class RowFile(Sequence):
     """The rows of a .npy file, read one by one by any number of threads. Nothing of it stays in memory.
 
-    A memory map would count as memory of the process, and training touches all pages.
+    A memory map would count as memory of the process, and training touches all pages. Opening anything but a whole
+    .npy of numbers in C order raises a `ValueError`.
 
     Attributes:
         shape, dtype: of the whole array.
     """
 
     def __init__(self, path):
-        """
-        Raises:
-            OSError: it cannot be read.
-            ValueError: it is no .npy of numbers in C order, or longer or shorter than its header says.
-        """
         self.path = path
         self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self._file)
@@ -221,9 +199,9 @@ class RowFile(Sequence):
         return np.frombuffer(row, self.dtype).reshape(self._row_shape)
 
     def read_part(self, number, part):
-        """Row ``number``, of which only ``part``, a slice of its first axis, is read; other values are undefined.
+        """Row ``number`` with only ``part``, a slice of its first axis, read; its other values are undefined.
 
-        To read rows one after the other, read them whole: the system then reads ahead.
+        To read many rows in order, read them whole: the system then reads ahead.
         """
         row = np.empty(self._row_shape, self.dtype)
         before = part.start * self._row_bytes // len(row)
@@ -257,11 +235,7 @@ def write_manifest(folder, facts):
 
 
 def read_manifest(folder):
-    """The manifest of a prepared folder, a dict.
-
-    Raises:
-        DataError: no prepared folder, of another version, or changed since it was written.
-    """
+    """The manifest of a prepared folder, a dict; a `DataError` if it is missing, of another version, or changed."""
     path = Path(folder) / NAME
     if not path.parent.is_dir():
         raise DataError(f"{folder}: no such folder: give --data a prepared or an official data set")
@@ -284,11 +258,7 @@ def read_manifest(folder):
 
 
 def read_table(path):
-    """``table.csv`` as column name -> (n,) array: float64 for boxes (NaN if empty), bool for subsets, else texts.
-
-    Raises:
-        DataError: missing or damaged.
-    """
+    """``table.csv`` as column name -> (n,) array: float64 for boxes (NaN if empty), bool for subsets, else texts."""
     if not path.exists():
         raise DataError(f"{path}: missing: prepare the set again")
     try:
@@ -297,23 +267,14 @@ def read_table(path):
             names = next(rows, [])
             if missing := [name for name in ("name", "split", "source", *BOX_COLUMNS) if name not in names]:
                 raise ValueError(f"no column {missing[0]}")
-            blocks = []
-            while lines := list(itertools.islice(rows, _LINES)):
-                values = zip(names, zip(*lines, strict=True), strict=True)
-                blocks.append({name: _column(name, texts) for name, texts in values})
-        if not blocks:
-            raise ValueError("no rows")
-        return {name: np.concatenate([block[name] for block in blocks]) for name in names}
+            columns = zip(*rows, strict=True)
+            return {name: _column(name, texts) for name, texts in zip(names, columns, strict=True)}
     except (ValueError, csv.Error) as error:
         raise DataError(f"{path}: damaged ({error}): prepare the set again") from error
 
 
 def file_hash(path):
-    """SHA-256 of a file, hexadecimal.
-
-    Raises:
-        DataError: it can't be read.
-    """
+    """SHA-256 of a file, hexadecimal; a `DataError` if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

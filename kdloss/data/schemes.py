@@ -38,8 +38,7 @@ class LandmarkScheme:
     def mirror(self):
         """(N,) int array: after an image is mirrored, new point i is old point ``mirror[i]``. An involution.
 
-        Raises:
-            DataError: a ``left_``/``right_`` point has no partner, or the scheme has no mirror partners.
+        Raises a `DataError` if a ``left_`` or ``right_`` point has no partner, or if partners are unknown.
         """
         if not self.mirrorable:
             raise DataError(f"scheme {self.name} names no mirror partners: give its points left_/right_ names")
@@ -58,11 +57,7 @@ class LandmarkScheme:
 
     @classmethod
     def from_json(cls, data):
-        """The scheme of a dict that was read from JSON.
-
-        Raises:
-            DataError: not what `to_json` makes.
-        """
+        """The scheme of a dict that `to_json` made, or a `DataError` that says what is wrong with the dict."""
         try:
             scheme = cls(
                 name=data["name"],

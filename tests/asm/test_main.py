@@ -1,17 +1,13 @@
 """`python -m asm`, and where it finds its shapes."""
 
+import json
 import shutil
 
 import numpy as np
-import pytest
 
 from asm import ShapeModel
 from asm.__main__ import load_training_shapes, main
-from data_prep.prepare import write_prepared
-from data_prep.raw import Face, RawDataset
-from kdloss.data.datasets import DATASETS
 from kdloss.data.geometry import BoxPolicy, FaceCrop, landmark_box
-from kdloss.data.schemes import LandmarkScheme
 
 BASE = np.array([[20.0, 20.0], [44.0, 21.0], [40.0, 45.0], [22.0, 40.0]])
 
@@ -20,37 +16,21 @@ def shapes(count=10):
     return (BASE + np.random.default_rng(0).normal(size=(count, 4, 2))).astype(np.float32)
 
 
-@pytest.fixture(scope="session")
-def prepared(tmp_path_factory):
-    """A prepared folder: every third of 12 faces is for testing."""
-    picture, scheme = np.zeros((70, 70, 3), np.uint8), LandmarkScheme.plain(4)
-    faces = [
-        Face(f"{i}", picture, points, "test" if i % 3 else "train", "faces", "one")
-        for i, points in enumerate(shapes(12))
-    ]
-    out = tmp_path_factory.mktemp("asm") / "data"
-    write_prepared(RawDataset(scheme, faces), DATASETS["folder"], out, source="x", size=64)
-    return out
-
-
 def error_of(capsys, *argv):
-    """Runs a command that must fail; its one line."""
+    """The error of a command that must fail."""
     assert main([str(arg) for arg in argv]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    return err
+    return capsys.readouterr().err
 
 
-def test_a_prepared_folder_gives_its_training_faces_as_networks_see_them(prepared):
-    found, metadata = load_training_shapes(prepared)
+def test_a_prepared_folder_gives_its_training_faces_as_networks_see_them(random_faces):
+    found, metadata = load_training_shapes(random_faces.path)
     assert found.dtype == np.float64
-    policy = BoxPolicy("gt", 1.25)
-    expected = [FaceCrop.from_box(policy.grow(landmark_box(face)), 80).unit_points(face) for face in shapes(12)[::3]]
+    policy, faces = BoxPolicy("gt", 1.25), random_faces.source_points[random_faces.indices("train")]
+    expected = [FaceCrop.from_box(policy.grow(landmark_box(face)), 80).unit_points(face) for face in faces]
     np.testing.assert_allclose(found, expected, atol=1e-6)
-    said = {"scheme": "custom-4", "skeleton": "[]", "unit": "gt x1.25 crop, [-0.5, 0.5]", "source": "folder"}
-    assert metadata == said
+    skeleton = json.dumps(random_faces.scheme.skeleton)
+    unit = "gt x1.25 crop, [-0.5, 0.5]"
+    assert metadata == {"scheme": "29", "skeleton": skeleton, "unit": unit, "source": "cofw"}
 
 
 def test_fit_plot_soften(tmp_path, capsys):
@@ -70,11 +50,11 @@ def test_fit_plot_soften(tmp_path, capsys):
     assert "softened 50 shapes" in capsys.readouterr().out
 
 
-def test_bad_files_and_flags_end_in_one_line(tmp_path, prepared, capsys):
+def test_bad_files_and_flags_end_in_one_line(tmp_path, random_faces, capsys):
     faces, model, out = tmp_path / "faces.npy", tmp_path / "shape.npz", tmp_path / "out.npy"
     fit = ("fit", "--out", model, "--data")
     assert "no manifest.json in it" in error_of(capsys, *fit, tmp_path)
-    damaged = shutil.copytree(prepared, tmp_path / "data")
+    damaged = shutil.copytree(random_faces.path, tmp_path / "data")
     (damaged / "table.csv").write_text("name\nface\n")
     assert "table.csv: damaged" in error_of(capsys, *fit, damaged)
     faces.write_bytes(b"\x93NUMPY\x01\x00")

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asm import ShapeError, ShapeModel
+from data_prep.w300 import read_pts
 
 GENERATOR = np.random.default_rng(0)
 # 60 shapes of 6 points that vary in all 12 directions, each direction less than the one before.
@@ -31,7 +32,7 @@ def test_two_points_by_hand():
 
 @pytest.mark.parametrize("align", [False, True])
 def test_soft_points_of_rendered_faces_stay_what_they_were(align):
-    """The file holds 24 shapes, and the first two of them softened by the block-wise PCA that numpy's replaced."""
+    """The file holds 24 shapes, and the first two of them as an earlier implementation softened them."""
     with np.load(Path(__file__).with_name("golden_shapes.npz")) as golden:
         shapes, expected = golden["shapes"], golden["aligned" if align else "plain"]
     soft = ShapeModel.fit(shapes, variance=0.9, align=align).soften(shapes[:2].astype(np.float64), limit=1.0)
@@ -39,7 +40,7 @@ def test_soft_points_of_rendered_faces_stay_what_they_were(align):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e15])
-def test_numbers_that_no_sum_bears_are_refused(value):
+def test_numbers_that_are_not_finite_or_too_large_are_refused(value):
     shapes, model = SHAPES.copy(), ShapeModel.fit(SHAPES, modes=2)
     shapes[[3, -2, -1], 5, 1] = value
     for use in (model.soften, model.project, lambda shapes: ShapeModel.fit(shapes, modes=2)):
@@ -202,8 +203,7 @@ def test_a_skeleton_that_does_not_fit_is_refused(skeleton):
 def test_real_faces_need_few_modes(raw_300w):
     files = sorted((raw_300w / "lfpw" / "trainset").glob("*.pts"))[:200]
     assert len(files) == 200
-    texts = [file.read_text().split("{")[1].split("}")[0].split() for file in files]
-    faces = np.array(texts, dtype=np.float64).reshape(200, 68, 2)
+    faces = np.array([read_pts(file) for file in files], np.float64)
     faces -= (faces.min(axis=1, keepdims=True) + faces.max(axis=1, keepdims=True)) / 2
     faces /= 1.25 * np.ptp(faces, axis=1).max(axis=-1)[:, None, None]
     model = ShapeModel.fit(faces, variance=0.90)

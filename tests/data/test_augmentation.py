@@ -4,9 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from kdloss.data.augmentation import AugmentConfig, augmentation, draw_crop, vary_pixels, view_rng
+from kdloss.data.augmentation import AugmentConfig, draw_crop, vary_pixels, view_rng
 from kdloss.data.geometry import FaceCrop
-from kdloss.errors import ConfigError
 
 BOX, SIZE = (8.0, 5.0, 40.0, 40.0), 128
 PIXELS = ("colour", "grey", "blur", "noise", "occlusion")
@@ -135,10 +134,3 @@ def test_occlusion_covers_one_or_two_patches():
         shares.append(changed.mean())
     assert max(shares) <= 2 * 0.4**2
     assert 0.03 < np.mean(shares) < 0.2
-
-
-def test_augmentations_are_known_by_name():
-    assert augmentation("strong").occlusion > 0
-    assert augmentation("none") == AugmentConfig()
-    with pytest.raises(ConfigError, match="--augment wild: expected one of none, light, paper, strong"):
-        augmentation("wild")

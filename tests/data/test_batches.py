@@ -1,4 +1,4 @@
-"""Batches of views: image and points move together, and every road to them gives the same bytes."""
+"""Batches of views: image and points move together, and every kind of data set gives the same bytes."""
 
 import itertools
 
@@ -78,7 +78,7 @@ def test_every_epoch_draws_anew_unless_rounds_repeat(random_faces):
     assert not set(first) & set(second)
 
 
-def test_an_epoch_is_a_shuffle_of_the_faces_without_repeats(random_faces):
+def test_an_epoch_is_a_shuffle_of_the_named_faces_without_repeats(random_faces):
     batches = views_of(random_faces, augment=AugmentConfig(), batch_size=4)
     rows = {batches.view(row, 0)[0].tobytes(): row for row in range(len(random_faces))}
     assert len(rows) == len(random_faces)
@@ -88,13 +88,13 @@ def test_an_epoch_is_a_shuffle_of_the_faces_without_repeats(random_faces):
         images = np.concatenate([batches.batch(epoch, step)[0] for step in range(batches.steps)])
         orders.append([rows[image.tobytes()] for image in images])
         assert len(set(orders[-1])) == 4 * batches.steps
+        assert batches.faces_of(epoch, 1) == random_faces.table["name"][orders[-1][4:8]].tolist()
     assert len({tuple(order) for order in orders}) == len(orders)
-    # Nobody is left out for good.
+    # No face is left out for good.
     assert set().union(*orders) == set(range(len(random_faces)))
 
 
-def test_a_view_does_not_depend_on_its_company(random_faces):
-    """Nor on the batch, nor on which other faces there are."""
+def test_a_view_does_not_depend_on_its_batch_nor_on_the_other_faces(random_faces):
     rows = np.array([7, 2, 9])
     few = views_of(random_faces, rows, batch_size=2, augment=augmentation("strong"))
     everyone = views_of(random_faces, batch_size=5, augment=augmentation("strong"))
@@ -108,7 +108,7 @@ def test_a_view_does_not_depend_on_its_company(random_faces):
 
 
 def test_a_view_of_any_size_has_the_same_points(random_faces):
-    """So that points which a teacher said of the views at one size can be learnt at another."""
+    """A teacher's points of the views at one size can therefore be learnt at another."""
     small, large = (views_of(random_faces, size=size, augment=augmentation("strong"), seed=2) for size in (16, 97))
     for epoch, step in ((0, 0), (1, 2)):
         assert small.faces_of(epoch, step) == large.faces_of(epoch, step)
@@ -123,17 +123,17 @@ def test_a_batch_larger_than_the_set_is_refused(random_faces):
 
 
 @pytest.mark.parametrize("name", AUGMENTS)
-def test_every_road_gives_the_same_batches_to_the_bit_from_any_step_on(random_faces, name):
-    """As where a run was interrupted in the middle of an epoch."""
+def test_every_kind_of_data_set_gives_the_same_batches_to_the_bit_from_any_step_on(random_faces, name):
+    """A run that was interrupted in the middle of an epoch goes on from such a step."""
     pytest.importorskip("tensorflow")
     stored = np.random.default_rng(0).normal(size=(5, len(random_faces), 29, 2)).astype(np.float32)
     batches = views_of(random_faces, augment=AUGMENTS[name], seed=5, stored={"tough": stored}, rounds=5)
     assert batches.steps == 3
     expected = [batches.batch(*divmod(number, 3)) for number in range(5, 10)]
-    for road in (tf_dataset, training_data):
+    for make in (tf_dataset, training_data):
         drawn = [
             (np.asarray(images), {key: np.asarray(value) for key, value in points.items()})
-            for images, points in itertools.islice(road(batches, 5, 10), 5)
+            for images, points in itertools.islice(make(batches, 5, 10), 5)
         ]
         assert all(same(first, second) for first, second in zip(drawn, expected, strict=True))
     data = KerasBatches(batches, first_step=5)
@@ -143,11 +143,3 @@ def test_every_road_gives_the_same_batches_to_the_bit_from_any_step_on(random_fa
     assert {key: (tuple(spec.shape), spec.dtype.name) for key, spec in points.items()} == dict.fromkeys(
         ("hard", "tough"), ((4, 29, 2), "float32")
     )
-
-
-def test_a_batch_tells_the_names_of_its_faces(random_faces):
-    batches = views_of(random_faces, random_faces.indices("train"), augment=AugmentConfig())
-    images, _ = batches.batch(4, 1)
-    name_of = {batches.view(i, 4)[0].tobytes(): random_faces.table["name"][row] for i, row in enumerate(batches.rows)}
-    assert batches.faces_of(4, 1) == [name_of[image.tobytes()] for image in images]
-    assert batches.faces_of(4, 0) != batches.faces_of(4, 1)

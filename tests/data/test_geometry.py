@@ -56,11 +56,6 @@ def crops(draw, sizes=sizes):
     return FaceCrop.from_box(draw(boxes()), draw(sizes), **draw(views))
 
 
-def square(size, new, **view):
-    """The crop of a whole square image at another size."""
-    return FaceCrop.from_box((-0.5, -0.5, size, size), new, **view)
-
-
 # Points alone: exact but for rounding.
 
 
@@ -73,24 +68,23 @@ def test_unit_coordinates_span_the_crop_from_edge_to_edge(size):
 
 @some
 @given(crop=crops(), points=shapes, size=sizes)
-def test_points_go_into_the_crop_and_back_and_unit_coordinates_do_not_know_its_size(crop, points, size):
+def test_points_go_into_the_crop_and_back_and_unit_coordinates_are_the_same_at_any_size(crop, points, size):
     unit = crop.unit_points(points)
     np.testing.assert_allclose(unit, to_unit(crop.points(points), crop.size), atol=1e-9)
     np.testing.assert_allclose(from_unit(unit, crop.size), crop.points(points), atol=1e-9 * SIDE)
     np.testing.assert_allclose(crop.inverse_points(crop.points(points)), points, atol=1e-9 * SIDE)
     np.testing.assert_allclose(crop.inverse_unit(unit), points, atol=1e-9 * SIDE)
-    resized = FaceCrop(compose(square(crop.size, size).matrix, crop.matrix), size)
+    whole = FaceCrop.from_box((-0.5, -0.5, crop.size, crop.size), size)
+    resized = FaceCrop(compose(whole.matrix, crop.matrix), size)
     np.testing.assert_allclose(resized.unit_points(points), unit, atol=1e-9 * SIDE)
 
 
 @some
-@given(first=crops(), second=crops(), third=crops(), points=shapes)
-def test_composition_is_one_after_the_other_associative_and_has_inverses(first, second, third, points):
-    a, b, c = (crop.matrix for crop in (first, second, third))
+@given(first=crops(), second=crops(), points=shapes)
+def test_composition_is_one_after_the_other_and_has_inverses(first, second, points):
+    a, b = first.matrix, second.matrix
     apart = transform_points(a, transform_points(b, points))
     np.testing.assert_allclose(transform_points(compose(a, b), points), apart, rtol=1e-9, atol=1e-6)
-    scale = 1e-12 * np.abs(transform_points(compose(a, compose(b, c)), points)).max() + 1e-9
-    np.testing.assert_allclose(compose(compose(a, b), c), compose(a, compose(b, c)), atol=scale)
     for pair in ((invert(a), a), (a, invert(a))):
         np.testing.assert_allclose(compose(*pair), np.eye(2, 3), atol=1e-7)
 
@@ -105,17 +99,10 @@ def test_edges_of_the_box_land_on_the_edges_of_the_crop(box, size, view):
     assert FaceCrop.from_box(box, size, **view).zoom == pytest.approx(view["scale"] * size / np.sqrt(width * height))
 
 
-def test_rotation_turns_clockwise_on_the_screen():
-    box = (10, 20, 60, 60)
-    right_of_centre = np.array([40 + 20, 50])
-    quarter = FaceCrop.from_box(box, 60, rotation=np.pi / 2).points(right_of_centre)
-    np.testing.assert_allclose(quarter, [29.5, 29.5 + 20], atol=1e-9)
-    slight = FaceCrop.from_box(box, 60, rotation=0.1).points(right_of_centre)
-    np.testing.assert_allclose(slight, [29.5 + 20 * np.cos(0.1), 29.5 + 20 * np.sin(0.1)], atol=1e-9)
-
-
-def test_scale_enlarges_and_shift_moves_right_and_down():
+def test_rotation_turns_clockwise_scale_enlarges_and_shift_moves_right_and_down():
     box, points = (10, 20, 60, 60), np.array([[40, 50], [52, 44]])
+    quarter = FaceCrop.from_box(box, 60, rotation=np.pi / 2).points(points)
+    np.testing.assert_allclose(quarter, [[29.5, 29.5], [29.5 + 6, 29.5 + 12]], atol=1e-9)
     large = FaceCrop.from_box(box, 60, scale=1.5).points(points)
     np.testing.assert_allclose(large, [[29.5, 29.5], [29.5 + 18, 29.5 - 9]], atol=1e-9)
     moved = FaceCrop.from_box(box, 60, shift=(0.1, 0.05)).points(points)
@@ -147,27 +134,6 @@ def test_a_dot_lands_where_its_point_says_and_is_put_back_where_it_was(crop, uni
     np.testing.assert_allclose(found, points, atol=DOT_TOLERANCE / min(crop.zoom, 1))
 
 
-@some
-@given(outer=crops(st.integers(48, 160)), unit=triples)
-def test_a_crop_of_a_crop_is_one_crop_by_the_composed_matrix(outer, unit):
-    """As views are cut from stored crops, which were cut from photographs."""
-    stored = square(SIDE, SIDE, rotation=0.2, scale=0.9)
-    at_once = FaceCrop(compose(outer.matrix, stored.matrix), outer.size)
-    points = at_once.inverse_unit(unit)
-    found = find_dots(outer.image(stored.image(draw_dots(SIDE, points, sigma=3))))
-    np.testing.assert_allclose(found, at_once.points(points), atol=DOT_TOLERANCE)
-
-
-def test_the_crop_of_the_whole_image_is_the_image_mirrored_or_turned():
-    image = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(square(20, 20).image(image), image)
-    np.testing.assert_array_equal(square(20, 20, mirror=True).image(image), image[:, ::-1])
-    np.testing.assert_array_equal(square(20, 20, rotation=np.pi / 2).image(image), np.rot90(image, -1))
-    # Outside of it is black.
-    shifted = FaceCrop.from_box((-10.5, -0.5, 20, 20), 20).image(image)
-    np.testing.assert_array_equal(shifted, np.concatenate([np.zeros_like(image[:, :10]), image[:, :10]], axis=1))
-
-
 @pytest.mark.parametrize("rotation", [0.0, 0.4, -2.5])
 @pytest.mark.parametrize(("x", "y"), [(-0.5, -0.5), (3.2, -7.9), (-30, 20), (41.6, 8), (500, 0)])
 def test_what_is_cut_is_what_opencv_cuts_of_three_channels(x, y, rotation):
@@ -184,7 +150,7 @@ def test_what_is_cut_is_what_opencv_cuts_of_three_channels(x, y, rotation):
 
 
 @pytest.mark.parametrize("place", [-0.5, 3.2, 25.0, 90.0])
-def test_no_pixel_is_read_but_those_that_are_sampled(place):
+def test_only_sampled_pixels_are_read(place):
     image, other = np.random.default_rng(0).integers(0, 256, (2, 60, 60, 3), dtype=np.uint8)
     for size, rotation in ((6, 0), (20, 0.5), (40, 2)):
         crop = FaceCrop.from_box((place, place + 2, 30, 20), size, rotation=rotation)
@@ -197,7 +163,7 @@ def test_no_pixel_is_read_but_those_that_are_sampled(place):
 @pytest.mark.parametrize("size", [24, 31, 100, 260])
 @pytest.mark.parametrize("rotation", [0.0, 0.4])
 def test_a_dot_stays_at_its_point_at_every_zoom(size, rotation):
-    """400 source pixels into few: below a half the image is averaged first, and must not move by that."""
+    """Below a zoom of a half the image is averaged first, which must not move it."""
     points = np.array([[150.3, 220.8], [250.0, 180.5], [199.6, 300.1]])
     image = draw_dots(401, points, sigma=8)[:, :397]
     crop = FaceCrop.from_box((3.7, -2.2, 400, 390), size, rotation=rotation)
@@ -217,19 +183,17 @@ def test_shrinking_keeps_the_light_of_single_pixels():
 
 
 @some
-@given(points=shapes, factor=st.floats(0.1, 10), shift=st.tuples(st.floats(-100, 100), st.floats(-100, 100)))
-def test_the_landmark_box_just_holds_the_points_and_moves_and_grows_with_them(points, factor, shift):
+@given(points=shapes)
+def test_the_landmark_box_just_holds_the_points(points):
     x, y, width, height = box = landmark_box(points)
     assert (points.min(axis=0) == [x, y]).all()
     np.testing.assert_allclose(points.max(axis=0), [x + width, y + height], atol=1e-9)
-    expected = [*(box[:2] * factor + shift), *(box[2:] * factor)]
-    np.testing.assert_allclose(landmark_box(points * factor + shift), expected, atol=1e-9 * 3000)
     np.testing.assert_array_equal(landmark_box(np.stack([points, points[::-1]])), [box, box])
 
 
 @some
 @given(policy=policies, box=boxes(), shift=st.tuples(st.floats(-500, 500), st.floats(-500, 500)))
-def test_a_grown_box_has_the_same_centre_and_the_sides_that_were_asked_wherever_it_lies(policy, box, shift):
+def test_a_grown_box_keeps_its_centre_and_gets_the_sides_asked_for(policy, box, shift):
     grown, box = policy.grow(box), np.array(box)
     np.testing.assert_allclose(grown[:2] + grown[2:] / 2, box[:2] + box[2:] / 2, atol=1e-9)
     sides = np.full(2, box[2:].max()) if policy.square else box[2:]

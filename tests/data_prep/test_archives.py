@@ -1,4 +1,4 @@
-"""Archives of data sets, good and evil ones, unpacked into a folder of their own."""
+"""Archives of data sets, good and malicious, are unpacked into a folder of their own."""
 
 import io
 import os
@@ -22,7 +22,7 @@ def write_zip(path, members):
 
 
 def write_tar(path, members, mode="w"):
-    """A text as the content of a member makes it a link."""
+    """A member whose content is a text becomes a link to it."""
     with tarfile.open(path, mode) as archive:
         for name, content in members.items():
             info = tarfile.TarInfo(name)
@@ -42,12 +42,11 @@ def content(folder):
 
 
 def refusal(path, **options):
-    """The error that says why; nothing is written anywhere."""
+    """The error of an archive that must be refused, with nothing written anywhere."""
     before = sorted(path.parent.rglob("*"))
     with pytest.raises(DataError) as caught:
         unpack([path], path.parent / "out", **options)
     assert sorted(path.parent.rglob("*")) == before
-    assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
@@ -61,12 +60,9 @@ def test_archives_come_into_one_folder(suffix, write, tmp_path):
 
 @pytest.mark.parametrize("write", [write_zip, write_tar])
 @pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/tmp/evil"])
-def test_a_member_that_leads_out_is_refused(write, name, tmp_path):
+def test_members_that_lead_out_and_links_are_refused(write, name, tmp_path):
     path = write(tmp_path / "evil", {"good": b"", name: b"evil"})
     assert f"evil: not unpacked ({name!r} leads out of the folder)" in refusal(path)
-
-
-def test_a_link_is_refused(tmp_path):
     assert "'link' is a link or a device" in refusal(write_tar(tmp_path / "a.tar", {"good": b"", "link": "../outside"}))
 
 

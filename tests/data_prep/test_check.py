@@ -13,7 +13,7 @@ def prepared(tmp_path, faces_300w):
     return tmp_path / "out"
 
 
-def test_what_was_written_is_well(prepared, capsys):
+def test_an_undamaged_folder_passes(prepared, capsys):
     capsys.readouterr()
     assert main(["check", str(prepared), "--processes", "2"]) == 0
     content = read_manifest(prepared)["content"]
@@ -33,19 +33,10 @@ def test_changed_pixels_are_found_and_their_faces_named(prepared, fails, rows, r
 
 
 def test_pixels_and_digests_of_other_faces_are_noticed(prepared, fails):
-    """Somebody swaps two faces with their digests and writes a manifest that fits: the content is another."""
+    """Two faces are swapped with their digests, and the manifest fits the files: only the content hash is wrong."""
     for name in ("faces", "digests"):
         array = np.load(prepared / f"{name}.npy")
         array[[0, 1]] = array[[1, 0]]
         np.save(prepared / f"{name}.npy", array)
     write_manifest(prepared, read_manifest(prepared))
     assert "manifest.json: its content hash is of other faces" in fails("check", prepared)
-
-
-def test_digests_that_do_not_fit_or_are_missing(prepared, fails):
-    for digests in (np.zeros((13, 32), np.uint8), np.zeros((14, 32)), None):
-        (prepared / "digests.npy").unlink()
-        if digests is not None:
-            np.save(prepared / "digests.npy", digests)
-        write_manifest(prepared, read_manifest(prepared))
-        assert "digests.npy: " in fails("check", prepared)

@@ -8,6 +8,7 @@ import scipy.io
 from data_prep.cofw import read_cofw
 from data_prep.raw import SkippedFace
 from kdloss.errors import DataError
+from tests.data_prep.marked_faces import at_marks, marked
 
 NAMES = {"train": ("IsTr", "phisTr", "bboxesTr"), "test": ("IsT", "phisT", "bboxesT")}
 
@@ -28,7 +29,7 @@ def write_mat(path, split, images, points, occluded):
 
 
 @pytest.fixture
-def faces(marked):
+def faces():
     images, points = zip(*(marked(29, seed) for seed in range(5)), strict=True)
     occluded = np.random.default_rng(0).random((5, 29)) < 0.3
     return [*images[:3], images[3][:, :, 0], images[4]], np.stack(points), occluded
@@ -42,7 +43,7 @@ def source(tmp_path, faces):
     return tmp_path
 
 
-def test_images_points_boxes_and_flags(source, faces, at_marks):
+def test_images_points_boxes_and_flags(source, faces):
     _, points, occluded = faces
     raw = read_cofw(source)
     found = list(raw.entries)
@@ -52,13 +53,13 @@ def test_images_points_boxes_and_flags(source, faces, at_marks):
     for face, truth, flags in zip(found, points, occluded, strict=False):
         assert (face.image.shape, face.image.dtype) == ((90, 120, 3), np.uint8)
         np.testing.assert_allclose(face.points, truth, atol=1e-5)
-        assert at_marks(face.image, face.points)
+        assert at_marks(face)
         np.testing.assert_array_equal(face.occluded, flags)
         np.testing.assert_allclose(face.box, [*truth.min(axis=0), *np.ptp(truth, axis=0)])
     assert found[5].source == "COFW_test_color.mat"
 
 
-def test_one_file_is_enough_and_the_other_is_said_to_be_absent(source):
+def test_one_file_is_enough_with_a_warning_about_the_other(source):
     (source / "COFW_train_color.mat").unlink()
     raw = read_cofw(source)
     assert (len(raw.entries), raw.warnings) == (2, ("COFW_train_color.mat absent: no train set (1345 faces)",))

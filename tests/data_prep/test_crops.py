@@ -1,4 +1,4 @@
-"""Preparing in several processes: the same bytes as in one, and nothing is left of what was stopped."""
+"""Preparing in several processes: the same bytes as in one, and a stopped run leaves nothing."""
 
 import json
 import os
@@ -15,13 +15,14 @@ from PIL import Image
 from data_prep.prepare import prepare
 from kdloss.data.prepared import PreparedDataset
 from kdloss.errors import UserError
+from tests.conftest import REPOSITORY
+from tests.data_prep.marked_faces import marked
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-COUNT = 230  # of which a process takes 64 at a time
+COUNT = 230  # a process takes 64 at a time
 
 
 @pytest.fixture
-def source(tmp_path, marked):
+def source(tmp_path):
     """Face 5 is not labelled, 9 has no picture, 70 and 200 repeat a name, 150 lies outside its picture, and 151 does
     both. Face 100 has a picture of its own."""
     folder = tmp_path / "raw"
@@ -64,7 +65,7 @@ def test_any_number_of_processes_writes_the_same_bytes(source, tmp_path):
 
 @pytest.fixture
 def held(source, tmp_path):
-    """A prepare in two processes, one of which waits for a picture. ``held.faces``: those processes."""
+    """A run in two processes, one waiting for a picture. ``held.faces``: their ids."""
     (source / "held.png").unlink()
     os.mkfifo(source / "held.png")
     words = ["folder", "--source", str(source), "--out", str(tmp_path / "out"), "--size", "16", "--processes", "2"]
@@ -130,7 +131,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(source, small_disk, processe
     assert list(small_disk.iterdir()) == []
 
 
-def test_a_set_comes_back_whose_successor_was_killed_as_it_took_its_place(source, tmp_path):
+def test_the_old_set_comes_back_if_its_replacement_was_killed_at_the_swap(source, tmp_path):
     before = prepare_small(source, tmp_path / "out")
     (tmp_path / "out").rename(tmp_path / ".out.replaced")
     with pytest.raises(UserError, match="exists already"):

@@ -9,10 +9,11 @@ from PIL import Image
 from data_prep.folder import read_folder
 from data_prep.raw import SkippedFace
 from kdloss.errors import DataError
+from tests.data_prep.marked_faces import at_marks, marked, write_face
 
 
 @pytest.fixture
-def coco(tmp_path, marked):
+def coco(tmp_path):
     """Writes ``count`` pictures of five points and faces.json; ``visible`` gives v of each face."""
 
     def write(visible, categories=()):
@@ -30,17 +31,17 @@ def coco(tmp_path, marked):
     return write
 
 
-def test_pts_of_any_number_of_points(tmp_path, write_face, at_marks):
+def test_pts_of_any_number_of_points(tmp_path):
     for seed in range(3):
         write_face(tmp_path / "sub" / f"my face {seed}.png", num_points=7, seed=seed)
     raw = read_folder(tmp_path)
     faces = list(raw.entries)
-    assert all(at_marks(face.image, face.points) for face in faces)
+    assert all(at_marks(face) for face in faces)
     assert (raw.scheme.num_points, raw.scheme.mirrorable) == (7, False)
     assert [face.name for face in faces] == [f"sub/my face {seed}.png" for seed in range(3)]
 
 
-def test_schemes_are_known_by_their_number_of_points_or_by_names(tmp_path, write_face):
+def test_schemes_are_known_by_their_number_of_points_or_by_names(tmp_path):
     for num_points in (29, 68, 98):
         write_face(tmp_path / "a.png", num_points=num_points)
         assert read_folder(tmp_path).scheme.name == str(num_points)
@@ -54,7 +55,7 @@ def test_schemes_are_known_by_their_number_of_points_or_by_names(tmp_path, write
             read_folder(tmp_path)
 
 
-def test_faces_of_another_number_of_points_and_lonely_files_are_skipped(tmp_path, write_face):
+def test_faces_with_another_number_of_points_and_unpaired_files_are_skipped(tmp_path):
     for seed in range(3):
         write_face(tmp_path / f"a{seed}.png", num_points=5, seed=seed)
     write_face(tmp_path / "odd.png", num_points=6)
@@ -68,7 +69,7 @@ def test_faces_of_another_number_of_points_and_lonely_files_are_skipped(tmp_path
     assert all(reason in skipped[name] for name, reason in expected.items())
 
 
-def test_train_and_test_folders_set_the_split(tmp_path, write_face):
+def test_train_and_test_folders_set_the_split(tmp_path):
     for folder, seed in (("training", 0), ("Test", 1), ("test", 2)):
         write_face(tmp_path / folder / f"x{seed}.png", num_points=5, seed=seed)
     raw = read_folder(tmp_path)
@@ -77,7 +78,7 @@ def test_train_and_test_folders_set_the_split(tmp_path, write_face):
     assert raw.warnings == ()
 
 
-def test_without_a_test_folder_a_fifth_is_held_out_person_by_person(tmp_path, write_face):
+def test_without_a_test_folder_a_fifth_is_held_out_person_by_person(tmp_path):
     for person in range(12):
         for frame in range(3):
             write_face(tmp_path / f"person {chr(97 + person)}_{frame:02d}.png", num_points=5, seed=frame)
@@ -89,13 +90,13 @@ def test_without_a_test_folder_a_fifth_is_held_out_person_by_person(tmp_path, wr
     assert {face.name: face.split for face in read_folder(tmp_path).entries} == split
 
 
-def test_names_that_only_count_are_not_taken_for_one_person(tmp_path, write_face):
+def test_names_that_only_count_are_not_taken_for_one_person(tmp_path):
     for number in range(10):
         write_face(tmp_path / f"img_{number:04d}.png", num_points=5, seed=number)
     assert len({face.group for face in read_folder(tmp_path).entries}) == 10
 
 
-def test_people_on_both_sides_of_given_folders_are_said(tmp_path, write_face):
+def test_people_in_both_of_the_given_folders_cause_a_warning(tmp_path):
     for person in "abcdefghij":
         write_face(tmp_path / "train" / f"{person}_1.png", num_points=5)
     write_face(tmp_path / "test" / "a_2.png", num_points=5)
@@ -104,13 +105,13 @@ def test_people_on_both_sides_of_given_folders_are_said(tmp_path, write_face):
     assert warning.startswith("by their file names 1 of 2 test faces")
 
 
-def test_coco_points_are_zero_based_and_hidden_ones_occluded(tmp_path, coco, at_marks):
+def test_coco_points_are_zero_based_and_hidden_ones_occluded(tmp_path, coco):
     names = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
     coco([[2, 2, 1, 2, 1], [2, 2, 2, 2, 2]], [{"keypoints": names}])
     raw = read_folder(tmp_path)
     faces = list(raw.entries)
     assert raw.scheme.names == names
-    assert all(at_marks(face.image, face.points) for face in faces)
+    assert all(at_marks(face) for face in faces)
     assert [face.name for face in faces] == ["face 0.png", "face 1.png"]
     np.testing.assert_array_equal(faces[0].occluded, [0, 0, 1, 0, 1])
     assert not faces[1].occluded.any()
@@ -144,7 +145,7 @@ def test_coco_faces_that_cannot_be_used_are_skipped(tmp_path, coco):
     assert all(reason in entry.reason for entry, reason in zip(entries, reasons, strict=False))
 
 
-def test_json_may_lie_elsewhere_and_wins_over_pts(tmp_path, tmp_path_factory, coco, write_face):
+def test_json_may_lie_elsewhere_and_wins_over_pts(tmp_path, tmp_path_factory, coco):
     coco([[2] * 5])
     write_face(tmp_path / "other.png", num_points=6)
     file = (tmp_path / "faces.json").rename(tmp_path_factory.mktemp("labels") / "labels.json")

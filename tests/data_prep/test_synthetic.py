@@ -39,8 +39,7 @@ def shape(**changes):
 def test_the_same_generator_gives_the_same_face():
     one, two, other = (render_face(np.random.default_rng(seed), (110, 90)) for seed in (3, 3, 4))
     assert (one.image.shape, one.image.dtype, one.points98.dtype) == ((110, 90, 3), np.uint8, np.float32)
-    np.testing.assert_array_equal(one.image, two.image)
-    np.testing.assert_array_equal(one.points98, two.points98)
+    assert np.array_equal(one.image, two.image)
     assert one.parameters == two.parameters
     assert not np.array_equal(one.image, other.image)
     with pytest.raises(ConfigError, match="at least 48"):

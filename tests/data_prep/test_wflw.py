@@ -9,6 +9,7 @@ from PIL import Image
 from data_prep.raw import SkippedFace
 from data_prep.wflw import parse_line, read_wflw
 from kdloss.errors import DataError
+from tests.data_prep.marked_faces import at_marks, marked
 
 LISTS = "WFLW_annotations/list_98pt_rect_attr_train_test"
 
@@ -19,7 +20,7 @@ def line_of(points, path, flags="0 0 0 0 0 0", box=(10, 20, 110, 80)):
 
 
 @pytest.fixture
-def source(tmp_path, marked):
+def source(tmp_path):
     images = tmp_path / "WFLW_images" / "0--Parade show"
     images.mkdir(parents=True)
     lines = []
@@ -34,10 +35,10 @@ def source(tmp_path, marked):
     return tmp_path
 
 
-def test_faces_flags_and_boxes(source, at_marks):
+def test_faces_flags_and_boxes(source):
     raw = read_wflw(source)
     faces = list(raw.entries)
-    assert all(at_marks(face.image, face.points) for face in faces)
+    assert all(at_marks(face) for face in faces)
     expected = ("0--Parade show/0.png#1", "0--Parade show/0.png", (10, 20, 100, 60), ())
     assert (faces[0].name, faces[0].group, faces[0].box, faces[0].subsets) == expected
     assert faces[3].subsets == ("expression", "illumination", "occlusion")

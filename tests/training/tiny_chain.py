@@ -79,7 +79,7 @@ def heatmap_config(kind="student", **changes):
 def write_faces(folder, dataset="300w"):
     """Renders an official layout into ``folder / "raw"`` and prepares it into ``folder / dataset``."""
     write_layout(dataset, folder / "raw", count=FACES, test_count=TEST_FACES, size=64)
-    prepare(dataset, folder / "raw", folder / dataset, size=64, progress=lambda entries, total: entries)
+    prepare(dataset, folder / "raw", folder / dataset, size=64)
     return PreparedDataset(folder / dataset)
 
 
