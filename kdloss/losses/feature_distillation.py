@@ -49,24 +49,18 @@ def feature_aligned_loss(lifted, teacher_maps):
     levels = list(zip(lifted, teacher_maps, strict=True))
     for level, (student, teacher) in enumerate(levels):
         _check_shapes(level, tuple(student.shape), tuple(teacher.shape))
-    return sum(_mean_squared_difference(student, teacher) for student, teacher in levels)
+    pairs = [(ops.cast(student, "float32"), ops.cast(teacher, "float32")) for student, teacher in levels]
+    return sum(ops.mean(ops.square(student - ops.stop_gradient(teacher))) for student, teacher in pairs)
 
 
 def _check_shapes(level, student, teacher):
     """Refuses two shapes that differ. A size of None, not known before the call, fits every size."""
-    fits = len(student) == len(teacher) and all(
-        found == expected or None in (found, expected) for found, expected in zip(student, teacher, strict=True)
-    )
-    if not fits:
+    sizes = zip(student, teacher, strict=False)
+    if len(student) != len(teacher) or any(own != other and None not in (own, other) for own, other in sizes):
         raise ConfigError(
             f"feature-aligned distillation, level {level}: the student's map is {student}, expected the teacher's "
             f"shape {teacher}: use the same --image-size and lift the student's channels to the teacher's"
         )
-
-
-def _mean_squared_difference(student, teacher):
-    target = ops.stop_gradient(ops.cast(teacher, "float32"))
-    return ops.mean(ops.square(ops.cast(student, "float32") - target))
 
 
 def patch_similarity_loss(student_maps, teacher_maps):
@@ -192,12 +186,6 @@ class FeatureDistillation(layers.Layer):
         if ps_weight is not None:
             patch_similarity_loss(student_maps, teacher_maps)  # on symbolic tensors: raises for maps that do not fit
         self.built = True
-
-    @property
-    def terms(self):
-        """Names of the terms."""
-        weights = {"fa": self.fa_weight, "ps": self.ps_weight}
-        return [name for name, weight in weights.items() if weight is not None]
 
     def call(self, student_maps, teacher_maps):
         """Weighted loss terms by name, float32 scalars."""

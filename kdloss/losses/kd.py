@@ -18,13 +18,9 @@ from kdloss.losses.kd_presets import MAIN_KINDS, KDLossConfig, check_beta, check
 from kdloss.losses.point_losses import absolute_error
 
 
-def assistive_loss(y_true, y_pred, teacher, *, a_pos, a_neg, beta, inner=True, stop_gradient=True):
-    """Mean over all coordinates of `assistive_values`: a float32 scalar."""
-    return ops.mean(
-        assistive_values(
-            y_true, y_pred, teacher, a_pos=a_pos, a_neg=a_neg, beta=beta, inner=inner, stop_gradient=stop_gradient
-        )
-    )
+def assistive_loss(y_true, y_pred, teacher, **parameters):
+    """Mean over all coordinates of `assistive_values`, which takes the same arguments: a float32 scalar."""
+    return ops.mean(assistive_values(y_true, y_pred, teacher, **parameters))
 
 
 def assistive_values(y_true, y_pred, teacher, *, a_pos, a_neg, beta, inner=True, stop_gradient=True):
@@ -84,13 +80,8 @@ class AssistiveLoss(keras.losses.Loss):
     def __init__(self, a_pos, a_neg, beta, inner=True, stop_gradient=True, name="assistive_loss", **kwargs):
         super().__init__(name=name, **kwargs)
         check_beta(beta)
-        self.parameters = {
-            "a_pos": a_pos,
-            "a_neg": a_neg,
-            "beta": beta,
-            "inner": inner,
-            "stop_gradient": stop_gradient,
-        }
+        self.parameters = {"a_pos": a_pos, "a_neg": a_neg, "beta": beta}
+        self.parameters |= {"inner": inner, "stop_gradient": stop_gradient}
 
     def call(self, y_true, y_pred):
         values = assistive_values(y_true[:, 0], y_pred, y_true[:, 1], **self.parameters)
@@ -159,14 +150,11 @@ def _term_values(y_true, y_pred, tough, tolerant, config, image_size):
     y_true, y_pred, tough, tolerant = (scaled(points) for points in (y_true, y_pred, tough, tolerant))
     terms = {"main": config.lam_main * main_values(y_true, y_pred, tolerant, k=config.k, kind=config.main)}
     shared = {"beta": config.beta, "inner": config.inner, "stop_gradient": config.stop_gradient}
-    if tough is not None:
-        terms["tough"] = config.lam_tough * assistive_values(
-            y_true, y_pred, tough, a_pos=config.tough_a_pos, a_neg=config.tough_a_neg, **shared
-        )
-    if tolerant is not None:
-        terms["tolerant"] = config.lam_tolerant * assistive_values(
-            y_true, y_pred, tolerant, a_pos=config.tolerant_a_pos, a_neg=config.tolerant_a_neg, **shared
-        )
+    for name, teacher in (("tough", tough), ("tolerant", tolerant)):
+        if teacher is not None:
+            weights = {sign: getattr(config, f"{name}_{sign}") for sign in ("a_pos", "a_neg")}
+            values = assistive_values(y_true, y_pred, teacher, **weights, **shared)
+            terms[name] = getattr(config, f"lam_{name}") * values
     return terms
 
 

@@ -96,23 +96,3 @@ def test_keras_loads_it_safely_and_it_keeps_its_momentum(arch, readout, tmp_path
     assert again.name == arch
     assert {layer.momentum for layer in _norms(again)} == {0.8}
     np.testing.assert_array_equal(again(_images(2, 64)), model(_images(2, 64)))
-
-
-def test_recalibration_is_the_average_over_batches():
-    first = keras.layers.BatchNormalization(momentum=0.99)
-    frozen = keras.layers.BatchNormalization(trainable=False)
-    dropout = keras.layers.Dropout(0.5)
-    second = keras.layers.BatchNormalization(momentum=0.9)
-    model = keras.Sequential([keras.Input((2, 2, 3)), first, frozen, dropout, second])
-    rng = np.random.default_rng(0)
-    batches = [rng.normal(3, 2, (4, 2, 2, 3)).astype("float32") for _ in range(3)]
-    recalibrate_batchnorm(model, iter(batches))
-    np.testing.assert_allclose(first.moving_mean, np.mean([b.mean((0, 1, 2)) for b in batches], axis=0), rtol=1e-5)
-    np.testing.assert_allclose(first.moving_variance, np.mean([b.var((0, 1, 2)) for b in batches], axis=0), rtol=1e-5)
-    np.testing.assert_array_equal(frozen.moving_mean, [0, 0, 0])
-    # What comes in is normalised; active dropout would double its variance.
-    np.testing.assert_allclose(second.moving_variance, [1, 1, 1], atol=5e-3)
-    assert (first.momentum, second.momentum, dropout.rate) == (0.99, 0.9, 0.5)
-    with pytest.raises(DataError, match="no batch"):
-        recalibrate_batchnorm(model, [])
-    assert (first.momentum, second.momentum, dropout.rate) == (0.99, 0.9, 0.5)
