@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PACKAGES = ("asm", "data_prep", "kdloss", "tools", "benchmarks")
+PACKAGES = ("asm", "data_prep", "kdloss", "tools")
 
 UNPICKLING = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "imp"}
 BUILTINS = {"eval", "exec", "compile", "__import__"}

@@ -3,15 +3,15 @@
 Source: EfficientFAN (Gao et al., TNNLS 2023); both formulas are reconstructed.
 
 Feature alignment (FA): 1x1 convolutions lift the student's maps to the teacher's widths, and the loss is the mean
-squared difference. Only the training holds these convolutions.
+squared difference. These convolutions exist only during training.
 
-Patch similarity (PS): pairs of patches that are alike in the teacher's map shall be alike in the student's. For a map
+Patch similarity (PS): patches that are alike in the teacher's map should be alike in the student's map. For a map
 of side 2^n and k = 0 .. n - 1, patches of 2^k x 2^k pixels are averaged to M = 4^(n - k) nodes. A, M x M, holds the
 cosine similarity of every pair of nodes, and
 
     loss = 1/n sum_k ||A_S - A_T||_F^2 / M^2
 
-At side 64 and k = 0, A has 4096^2 entries a face. It is not built there. With the nodes as the unit rows of F, M x C,
+At side 64 and k = 0, A has 4096^2 entries per face. It is not built there. With the nodes as the unit rows of F, M x C,
 A = F F^T, and the trace is cyclic, so
 
     ||A_S - A_T||_F^2 = ||F_S^T F_S||_F^2 - 2 ||F_S^T F_T||_F^2 + ||F_T^T F_T||_F^2
@@ -28,8 +28,7 @@ from keras import layers, ops
 
 from kdloss.errors import ConfigError
 
-# The code takes a node whose squared norm is below this for zero: its similarity to every node is 0, and its gradient
-# too.
+# A node whose squared norm is below this counts as zero: its similarity to every node is 0, and so is its gradient.
 TINY = 1e-12
 
 
@@ -40,7 +39,7 @@ def feature_aligned_loss(lifted, teacher_maps):
     are widened first.
 
     Args:
-        lifted: the student's maps (B, h, w, C), one a level, already as wide as the teacher's.
+        lifted: the student's maps (B, h, w, C), one per level, already as wide as the teacher's.
         teacher_maps: the teacher's maps of the same shapes, constants for the gradient.
 
     Raises:
@@ -150,7 +149,7 @@ def _halved(features):
 
 
 def _unit_nodes(features):
-    """(B, h, w, C) -> (B, h w, C), rows of length 1, or 0 where a node is."""
+    """(B, h, w, C) -> (B, h w, C), rows of length 1, or of length 0 where a node is zero."""
     _, height, width, channels = features.shape
     nodes = ops.reshape(features, (-1, height * width, channels))
     squared = ops.sum(ops.square(nodes), axis=-1, keepdims=True)
@@ -162,7 +161,7 @@ def _transposed(matrices):
 
 
 class FeatureDistillation(layers.Layer):
-    """The weighted FA and PS terms of a training. The saved student does not hold this layer.
+    """The weighted FA and PS terms of a training. This layer is not saved with the student.
 
     Args:
         student_maps, teacher_maps: symbolic tensors of `kdloss.models.feature_maps`; same sides, any widths.

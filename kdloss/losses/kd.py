@@ -3,8 +3,8 @@
     KD-Loss = lam_main main(pred, gt, tolerant)
             + lam_tough ALoss(pred, gt, tough) + lam_tolerant ALoss(pred, gt, tolerant)
 
-`main_values` and `assistive_values` hold the formulas a coordinate, `kd_presets` the constants. In ALoss a teacher
-pulls a prediction that is worse than its own towards the label, and pushes one that is better further towards it.
+`main_values` and `assistive_values` hold the formulas per coordinate, `kd_presets` the constants. In ALoss a teacher
+pulls a prediction that is worse than its own towards the label, and pushes a better one further towards the label.
 
 Source: KD-Loss (Fard and Mahoor, CVIU 2022), its figures, its development history and its public code.
 """
@@ -24,7 +24,7 @@ def assistive_loss(y_true, y_pred, teacher, **parameters):
 
 
 def assistive_values(y_true, y_pred, teacher, *, a_pos, a_neg, beta, inner=True, stop_gradient=True):
-    """w |pred - T'| a coordinate, in float32.
+    """w |pred - T'| per coordinate, in float32.
 
     With e = |pred - gt|, d = |T - gt| and T' = gt + sign(pred - gt) d, the teacher mirrored onto the prediction's side:
 
@@ -97,7 +97,7 @@ def main_loss(y_true, y_pred, tolerant, *, k, kind="quadratic"):
 
 
 def main_values(y_true, y_pred, tolerant, *, k, kind="quadratic"):
-    """The main loss a coordinate, in float32.
+    """The main loss per coordinate, in float32.
 
     With e = |pred - gt| and d = |tolerant - gt|: k e if e <= d, else e^2 + k d - d^2 (``"quadratic"``); k e everywhere
     (``"l1"``, and ``"quadratic"`` without a tolerant teacher, where nothing bounds the linear part).
@@ -120,14 +120,14 @@ def main_values(y_true, y_pred, tolerant, *, k, kind="quadratic"):
 
 
 def kd_loss_terms(y_true, y_pred, tough, tolerant, config, image_size):
-    """The weighted terms of KD-Loss, to be summed, and logged one by one.
+    """The weighted terms of KD-Loss by name. Their sum is the loss.
 
     Args:
         y_true, y_pred: points (B, N, 2) in unit coordinates.
-        tough, tolerant: the teachers' predictions, likewise, or None: then that term is absent, and without
-            ``tolerant`` the main loss is k e, see `main_values`.
+        tough, tolerant: the teachers' predictions, or None: then that term is absent. Without ``tolerant`` the main
+            loss is k e, see `main_values`.
         config: a `KDLossConfig`.
-        image_size: side of the crop in pixels; used by ``unit="pixel"`` alone.
+        image_size: side of the crop in pixels; only ``unit="pixel"`` uses it.
 
     Returns:
         Float32 scalars ``"main"`` and, where there is such a teacher, ``"tough"`` and ``"tolerant"``.

@@ -9,7 +9,7 @@ from kdloss.errors import CheckpointError, UserError
 
 CARD = "kdloss.json"  # the member, property or asset that holds it
 _FIELDS = ("arch", "dataset", "scheme", "image_size", "box")
-# Cards take some kilobytes; a few bytes of an archive can hold a thousand times as much.
+# A card takes some kilobytes. Without a bound a small archive could unpack to more than memory holds.
 _MOST_BYTES = 1 << 20
 
 

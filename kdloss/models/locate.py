@@ -1,4 +1,4 @@
-"""Finds the file that a name of a model or of first weights means. Imports no network library."""
+"""Finds the file of a model or of ``--weights`` by its name. Imports no network library."""
 
 import importlib.util
 import os
@@ -9,7 +9,7 @@ from kdloss import pretrained
 from kdloss.errors import CheckpointError, ConfigError
 
 PUBLISHED_STUDENT = "published student"  # the kind in a card of the students that the authors of KD-Loss published
-EXPORTED = (".tflite", ".onnx")  # suffixes of files that hold a network as a runtime takes it
+EXPORTED = (".tflite", ".onnx")  # suffixes of exported files
 
 # EfficientNet-Lite by number -> name and SHA-256 of the file of its ImageNet weights
 LITE_FILES = {
@@ -88,7 +88,7 @@ def find_weights(weights, imagenet_file, imagenet_url):
 
 
 def lite_path(file):
-    """Where the package with a file of EfficientNet-Lite has it.
+    """The path of a file of EfficientNet-Lite within the package that holds it.
 
     Args:
         file: a name of `LITE_FILES`.

@@ -1,4 +1,4 @@
-"""Training on several devices or in several processes, to the weights that one device would give.
+"""Training on several devices or in several processes. It ends in the weights that one device would give.
 
 Every process runs the same program on the same global batches. It draws its part of each batch (`OneDevice.part`), and
 the back end sums the gradients. All processes validate and take the same decisions; only the first writes. `OneDevice`
@@ -97,7 +97,7 @@ class OneDevice:
         devices: number of devices that share each batch.
         replicas: number of per-device losses that the back end sums; 1 where it computes one loss for the whole batch.
         is_first: whether this process writes files and prints.
-        saved: what is saved of the run, for the last line of a process that lost another one.
+        saved: what is saved of the run: part of the message of a process that lost another one.
     """
 
     part, devices, replicas, is_first, saved = (0, 1), 1, 1, True, "nothing is saved yet"
@@ -122,18 +122,18 @@ class OneDevice:
         """
 
     def scope(self):
-        """The context in which networks and optimizers are made and trained."""
+        """The context in which networks and optimizers are built and trained."""
         return contextlib.nullcontext()
 
     def synchronise(self, network):
-        """Lets batch normalisation see the whole batch, where the back end does not do so by itself."""
+        """Makes batch normalisation see the whole batch, where the back end does not do so by itself."""
 
     def as_on_one_device(self, network):
         """The context in which a network is saved without a trace of the distribution."""
         return contextlib.nullcontext()
 
     def agree(self, number):
-        """The greatest int that any process passes; None counts as 0."""
+        """The greatest int that any process passes; None counts as 0. No process goes on before all have come here."""
         return number
 
     def share(self, value):
@@ -201,7 +201,7 @@ class ShardedProcesses(ShardedDevices):
         processes, process: the number of processes, and the index of this one.
 
     Attributes:
-        agreed: whether the last `agree` gave a number above 0: all processes then stop, or do not fit together.
+        agreed: whether the last `agree` returned a number above 0; then all processes stop with the same error.
     """
 
     agreed = False
@@ -246,13 +246,11 @@ class ShardedProcesses(ShardedDevices):
 
     @contextlib.contextmanager
     def first_alone(self):
-        from jax.experimental.multihost_utils import sync_global_devices
-
         if not self.is_first:
-            sync_global_devices("the first process is done")
+            self.agree(0)
         yield
         if self.is_first:
-            sync_global_devices("the first process is done")
+            self.agree(0)
 
     def _broadcast(self, content=b""):
         """The bytes that the first process passes, in all processes."""
@@ -301,11 +299,11 @@ def _all_processes(where, processes, process):
                 heartbeat_timeout_seconds=_HEARTBEAT,
             )
         except RuntimeError:
-            text = (
+            error = ConfigError(
                 f"--distribute {where}: not all {processes} processes came within {_JOIN} s: start the same command "
                 f"with --process 0 to {processes - 1}, 0 on {_host_and_port(where)[0]}, where the others can reach it"
             )
-            _exit_alone(ConfigError(text))
+            _exit_alone(error)
         try:
             distribution = ShardedProcesses(processes, process)
             yield distribution

@@ -62,11 +62,11 @@ def check_run_folder(folder, config, resume):
 
 @contextlib.contextmanager
 def open_run_folder(folder, config, shape=None):
-    """Locks a run's folder within, and writes what precedes the first epoch: settings, environment and shape model.
+    """Within this context a run's folder is locked. Settings, environment and shape model are written at its start.
 
     Enter it after all checks, so that a refused run leaves nothing behind.
     """
-    # config.json first: it marks the folder as a run, so that a run that is cut off here can go on.
+    # config.json comes first: it marks the folder as a run, so a run that is cut off here can continue.
     contents = {CONFIG: config.to_json, "environment.json": lambda: json.dumps(environment(), indent=1)}
     for name, content in contents.items():
         if not (folder / name).exists():

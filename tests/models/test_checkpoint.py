@@ -9,7 +9,7 @@ import pytest
 from kdloss.data.schemes import SCHEMES
 from kdloss.errors import CheckpointError
 from kdloss.models import build_model
-from kdloss.models.checkpoint import CARD, load_model, read_card, require_scheme, save_model
+from kdloss.models.checkpoint import CARD, load_model, read_card, save_model
 from tests.training.tiny_chain import ARCH, SIZE
 
 
@@ -94,9 +94,3 @@ def test_damaged_weights_and_those_of_another_network_are_found(model, tmp_path)
     save_model(path, build_model(ARCH, 68, SIZE), CARD_29)
     with pytest.raises(CheckpointError, match="weights do not load"):
         load_model(path)
-
-
-def test_scheme_of_another_data_set():
-    require_scheme(CARD_29, SCHEMES["29"], "a.keras")
-    with pytest.raises(CheckpointError, match=r"^a\.keras: trained for the 29 points of scheme 29, expected the 68 of"):
-        require_scheme(CARD_29, SCHEMES["68"], "a.keras")

@@ -5,16 +5,9 @@ import pytest
 from kdloss.models import build_model
 from kdloss.models.checkpoint import save_model
 from kdloss.training.fit import train
-from tests.training import rendered_faces
-from tests.training.tiny_chain import ARCH, SIZE, student_config, tiny_config, use_tiny_networks, write_faces
-
-tiny_networks, faces = rendered_faces.tiny_networks, rendered_faces.faces
-
-
-@pytest.fixture(scope="session")
-def cofw_faces(tmp_path_factory):
-    """Rendered faces in the COFW layout, which has 29 points."""
-    return write_faces(tmp_path_factory.mktemp("cofw"), "cofw")
+from tests.training.tiny_chain import ARCH, SIZE, student_config, tiny_config, use_tiny_networks
+from tests.training.tiny_chain import faces as faces
+from tests.training.tiny_chain import tiny_networks as tiny_networks
 
 
 @pytest.fixture(scope="session")

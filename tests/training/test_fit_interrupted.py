@@ -10,7 +10,7 @@ from kdloss.training import callbacks
 from kdloss.training.fit import train
 from kdloss.training.runs import is_cut_off
 from tests.training.run_folders import equal_runs, files_of, progress_of, refused, signal_after
-from tests.training.tiny_chain import student_config, tiny_config, use_tiny_networks
+from tests.training.tiny_chain import student_config, tiny_config
 
 STEPS = 4
 
@@ -25,9 +25,7 @@ def config(taught):
 def whole(config, faces, tmp_path_factory):
     """The uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        use_tiny_networks(patch)
-        train(config, faces, folder, verbose=0)
+    train(config, faces, folder, verbose=0)
     return folder
 
 
