@@ -35,8 +35,8 @@ TINY = 1e-12
 def feature_aligned_loss(lifted, teacher_maps):
     """Sum over levels of the mean squared difference of two maps: a float32 scalar.
 
-    The mean is over batch, positions and channels, so that no level counts more for being wide or large. 16-bit maps
-    are widened first.
+    The mean is over batch, positions and channels: a level does not count more for being wide or large. 16-bit maps are
+    cast to float32 first.
 
     Args:
         lifted: the student's maps (B, h, w, C), one per level, already as wide as the teacher's.
@@ -63,7 +63,7 @@ def _check_shapes(level, student, teacher):
 
 
 def patch_similarity_loss(student_maps, teacher_maps):
-    """Mean over maps of `patch_similarity`, so that the scale does not depend on their number: a float32 scalar.
+    """Mean over maps of `patch_similarity`; its scale does not depend on their number: a float32 scalar.
 
     Args:
         student_maps: the student's maps (B, h, h, C), h a power of two, 2 at least.
@@ -79,7 +79,7 @@ def patch_similarity_loss(student_maps, teacher_maps):
 def patch_similarity(student, teacher, distance=None):
     """The PS loss of one map, mean over the batch: a float32 scalar from 0 to 4, up to rounding.
 
-    The scale of a node does not matter. 16-bit maps are widened first.
+    The scale of a node does not matter. 16-bit maps are cast to float32 first.
 
     Args:
         student: map (B, h, h, C).

@@ -33,7 +33,7 @@ def assistive_values(y_true, y_pred, teacher, *, a_pos, a_neg, beta, inner=True,
     - e < beta d: w = a_neg e / (beta d), or 0 without ``inner``
     - d = 0: w = 0, the teacher agrees with the label
 
-    16-bit inputs are widened first: e and d are small differences of numbers near 0.5.
+    16-bit inputs are cast first: e and d are small differences of numbers near 0.5.
 
     Args:
         y_true: labels (..., 2).

@@ -27,7 +27,7 @@ def archived_card(path):
             if size > _MOST_BYTES:
                 raise ValueError(f"its {CARD} has {size} bytes, expected {_MOST_BYTES} at most")
             return archive.read(CARD).decode()
-    except Exception as error:  # archive and decompressor raise whatever damaged bytes lead them to
+    except Exception as error:  # damaged bytes make the archive and the decompressor raise anything
         raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from error
 
 

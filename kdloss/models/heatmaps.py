@@ -42,8 +42,8 @@ def gaussian_heatmaps(points, side):
 def integral_readout(logits):
     """The mean of each heatmap (soft-argmax), corrected for the edge of the map; differentiable.
 
-    The mean of a Gaussian that the edge cuts off lies further inside than its centre. The shift depends on the mean
-    alone, axis by axis, so the read-out adds it back. The error left is below 0.01 heatmap pixels, corners included.
+    The mean of a Gaussian that the edge cuts off lies further inside than its centre. The shift depends only on the
+    mean, axis by axis, so the read-out adds it back. The remaining error is below 0.01 heatmap pixels, also in corners.
 
     Args:
         logits: (B, side, side, N).
@@ -133,7 +133,7 @@ def _parabola_peak(profile, place):
 
 
 def _edge_shift(mean):
-    """By how much a Gaussian's centre lies nearer to the edge than its mean, at ``mean`` >= 0 pixels from that edge.
+    """The distance from a Gaussian's mean, at ``mean`` >= 0 pixels from an edge, to its centre nearer to that edge.
 
     Piecewise linear through exact values, written as a sum of hinges: plain arithmetic that every exporter knows.
     """

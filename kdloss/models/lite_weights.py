@@ -75,11 +75,11 @@ def lite_weights(path):
     """
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() not in {digest for _, digest in LITE_FILES.values()}:
-        raise CheckpointError(f"{path}: expected one of the published EfficientNet-Lite files, whole: install it anew")
+        raise CheckpointError(f"{path}: expected one of the published EfficientNet-Lite files, whole: install it again")
     try:
         state = read_torch_arrays(content)
     except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}: install the file anew") from error
+        raise CheckpointError(f"{path}: {error}: install the file again") from error
     sources = {"stem": ("_conv_stem", "_bn0"), "top": ("_conv_head", "_bn1")}
     for index in range(1 + max(int(found[1]) for key in state if (found := re.match(r"_blocks\.(\d+)\.", key)))):
         for part, (conv, norm) in _PARTS.items():

@@ -110,7 +110,7 @@ def _imagenet_path(file, url):
     import keras
 
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT)  # Keras sets none: behind a firewall that drops packets it would hang
+    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT)  # Keras sets none and would hang behind a firewall that drops packets
     try:
         home.mkdir(parents=True, exist_ok=True)
         return Path(keras.utils.get_file(file, url, cache_dir=str(home), cache_subdir="models"))

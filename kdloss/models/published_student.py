@@ -52,7 +52,7 @@ def published_card(path):
     Its scheme numbers the points, because the file does not name them. No network library is imported.
 
     Args:
-        path: see `load_published_student`, whose errors it raises as far as the last layer shows them.
+        path: see `load_published_student`. Of its errors only those of the file and of the last layer are raised.
     """
     with _arrays(path) as arrays:
         scheme = LandmarkScheme.plain(_num_points(path, arrays))
@@ -71,7 +71,7 @@ def _arrays(path):
         raise CheckpointError(f"{path}: no such file: give the .h5 of a published student") from None
     except CheckpointError:
         raise
-    except Exception as error:  # h5py raises whatever damaged structures lead it to
+    except Exception as error:  # damaged structures make h5py raise anything
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path}: damaged, or no HDF5 file ({reason}): bring a whole copy") from error
 

@@ -42,7 +42,7 @@ def _load_h5(model, trunk, path):
             (model if _holds_head_of(model, path) else trunk).load_weights(path)
     except CheckpointError:
         raise
-    except Exception as error:  # Keras and h5py raise whatever a damaged file leads them to
+    except Exception as error:  # a damaged file makes Keras and h5py raise anything
         raise CheckpointError(
             f"{path}: damaged, or not the weights of {model.name}; expected a file of this architecture "
             f"without its classifier (notop), or one this project wrote"

@@ -4,7 +4,7 @@ Every process runs the same program on the same global batches. It draws its par
 the back end sums the gradients. All processes validate and take the same decisions; only the first writes. `OneDevice`
 is the interface; the configuration of a run does not know on how many devices it trains.
 
-Back ends are imported inside functions, so that `check_flags` answers before one is loaded.
+Back ends are imported inside functions: `check_flags` must answer before one is loaded.
 """
 
 import contextlib
@@ -133,7 +133,7 @@ class OneDevice:
         return contextlib.nullcontext()
 
     def agree(self, number):
-        """The greatest int that any process passes; None counts as 0. No process goes on before all have come here."""
+        """The greatest int that any process passes; None counts as 0. Processes wait here for all others."""
         return number
 
     def share(self, value):

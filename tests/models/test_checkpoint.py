@@ -2,7 +2,6 @@
 
 import zipfile
 
-import keras
 import numpy as np
 import pytest
 
@@ -39,8 +38,6 @@ def test_a_loaded_model_predicts_the_same(model, images, tmp_path):
         loaded, card = load_model(place)
         assert card == CARD_29 | {"epoch": 3}
         assert np.array_equal(loaded.predict_on_batch(images), expected)
-    with_keras = keras.saving.load_model(tmp_path / "best.keras", safe_mode=True)
-    assert np.array_equal(with_keras.predict_on_batch(images), expected)
     assert [file.name for file in tmp_path.iterdir()] == ["best.keras"]
 
 
@@ -62,14 +59,10 @@ def bad(path, message):
 
 
 def test_a_file_that_is_no_checkpoint(model, tmp_path):
-    bad(tmp_path / "absent.keras", "no such checkpoint")
     bad(tmp_path, "no such checkpoint")
     model.save(tmp_path / "bare.keras")
     bad(tmp_path / "bare.keras", f"holds no {CARD}")
     whole = (tmp_path / "bare.keras").read_bytes()
-    for name, content in {"empty": b"", "cut": whole[: len(whole) // 2], "text": b"not a model\n"}.items():
-        (tmp_path / f"{name}.keras").write_bytes(content)
-        bad(tmp_path / f"{name}.keras", "damaged")
     for number, card in enumerate(["[]", "{}", '{"arch": "tiny"}', "not json", "\x80"]):
         path = tmp_path / f"odd{number}.keras"
         path.write_bytes(whole)

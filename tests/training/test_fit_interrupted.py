@@ -1,7 +1,5 @@
 """Runs that a signal ends between two steps: their message, their saved state, and the same numbers when continued."""
 
-import signal
-
 import pytest
 
 from kdloss.errors import ConfigError, Terminated, UserError
@@ -29,20 +27,10 @@ def whole(config, faces, tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def sigterm_raises():
-    """The signal handler as within a command."""
-    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
 @pytest.mark.parametrize(
     "stops", [[6], pytest.param([1, 2, 5], marks=pytest.mark.slow)], ids=["once", "again and at the end of an epoch"]
 )
-def test_a_run_interrupted_in_an_epoch_ends_as_one_in_a_whole(
-    stops, config, whole, faces, tmp_path, monkeypatch, sigterm_raises
-):
+def test_a_run_interrupted_in_an_epoch_ends_as_one_in_a_whole(stops, config, whole, faces, tmp_path, monkeypatch):
     run, steps = tmp_path / "run", 0
     for more in stops:
         with monkeypatch.context() as patch:
