@@ -263,6 +263,7 @@ class ShardedProcesses(ShardedDevices):
 
 @contextlib.contextmanager
 def _all_processes(where, processes, process):
+    """The context of a training in several processes; yields its `ShardedProcesses`."""
     import jax
 
     distribution, reporting = None, threading.Lock()
@@ -279,31 +280,8 @@ def _all_processes(where, processes, process):
         )
         os._exit(1)
 
-    if process == 0:
-        _check_address(where)
-    flags = os.environ.get("XLA_FLAGS", "")
-    os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_collective_timeout_seconds={_PATIENCE}".strip()
-    # JAX's handler of SIGTERM would replace ours.
-    jax.config.update("jax_enable_preemption_service", False)
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    # JAX reports a dead process in several lines; `end_after_loss` does so in one.
-    jax.config.update("jax_logging_level", "CRITICAL")
     with _calls_on_loss(end_after_loss):
-        try:
-            jax.distributed.initialize(
-                where,
-                processes,
-                process,
-                initialization_timeout=_JOIN,
-                coordinator_bind_address=where,
-                heartbeat_timeout_seconds=_HEARTBEAT,
-            )
-        except RuntimeError:
-            error = ConfigError(
-                f"--distribute {where}: not all {processes} processes came within {_JOIN} s: start the same command "
-                f"with --process 0 to {processes - 1}, 0 on {_host_and_port(where)[0]}, where the others can reach it"
-            )
-            _exit_alone(error)
+        _join(where, processes, process)
         try:
             distribution = ShardedProcesses(processes, process)
             yield distribution
@@ -316,6 +294,30 @@ def _all_processes(where, processes, process):
                 end_after_loss()  # a connection broke; JAX itself would notice only after missed heartbeats
             _exit_alone(error)
         jax.distributed.shutdown()
+
+
+def _join(where, processes, process):
+    """Connects this process with the others; returns when all are connected."""
+    import jax
+
+    if process == 0:
+        _check_address(where)
+    flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_collective_timeout_seconds={_PATIENCE}".strip()
+    # JAX's handler of SIGTERM would replace ours.
+    jax.config.update("jax_enable_preemption_service", False)
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # JAX reports a dead process in several lines; `_all_processes` does so in one.
+    jax.config.update("jax_logging_level", "CRITICAL")
+    bounds = {"initialization_timeout": _JOIN, "heartbeat_timeout_seconds": _HEARTBEAT}
+    try:
+        jax.distributed.initialize(where, processes, process, coordinator_bind_address=where, **bounds)
+    except RuntimeError:
+        error = ConfigError(
+            f"--distribute {where}: not all {processes} processes came within {_JOIN} s: start the same command "
+            f"with --process 0 to {processes - 1}, 0 on {_host_and_port(where)[0]}, where the others can reach it"
+        )
+        _exit_alone(error)
 
 
 def _host_and_port(where):

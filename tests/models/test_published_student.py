@@ -21,8 +21,8 @@ from kdloss.models.locate import is_published_student
 from kdloss.models.published_student import load_published_student, published_card
 from kdloss.models.regressors import HEAD
 
-# Runs apart, because one process holds one Keras. Weights are drawn so that signals neither vanish nor blow up in any
-# layer, with statistics that are not the initial ones: a network that mixes up two of them gives other points.
+# A process of its own, because a process holds one Keras. The weights are drawn such that signals neither vanish nor
+# blow up in any layer. A network that mixes up two of them gives other points.
 WRITER = """
 import os
 import sys
@@ -135,7 +135,7 @@ def changed(written, tmp_path, monkeypatch):
 
 
 def test_weights_come_by_name_and_the_last_layer_takes_up_the_convention_of_the_labels(changed):
-    """Scopes that a graph of TensorFlow 1 has numbered again are known too."""
+    """Scopes that a graph of TensorFlow 1 has renumbered are found too."""
     path = changed(lambda file: file.move("Conv1/Conv1", "Conv1/Conv1_2"))
     model = load_published_student(path)
     assert model.input_shape == (None, 224, 224, 3)

@@ -1,4 +1,4 @@
-"""PyTorch files, made here byte by byte: their arrays are read, and nothing that they say is executed."""
+"""PyTorch files, made byte by byte: their arrays are read, and nothing in them is executed."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_memory_beyond_the_numbers_is_never_read(tensor):
         read_torch_arrays(torch_file(tensor, torch_numbers(range(6))))
 
 
-def test_numbers_that_are_described_otherwise_or_cut_off_are_refused():
+def test_numbers_that_do_not_fit_their_description_are_refused():
     tensor = torch_tensor((6,), (1,))
     with pytest.raises(CheckpointError, match="weights of 5 numbers where 6 are described"):
         read_torch_arrays(torch_file(tensor, torch_numbers(range(5))))

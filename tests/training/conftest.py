@@ -1,4 +1,4 @@
-"""Rendered faces, the tiny networks, and one chain of runs that all tests of training look at."""
+"""Rendered faces, the tiny networks, and finished runs that the tests of training share."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from tests.training.tiny_chain import tiny_networks as tiny_networks
 
 @pytest.fixture(scope="session")
 def taught(faces, tmp_path_factory):
-    """A folder with the checkpoints of two teachers, ``tough`` and ``tolerant``, that have seen nothing."""
+    """A folder with the checkpoints of two untrained teachers, ``tough`` and ``tolerant``."""
     folder = tmp_path_factory.mktemp("teachers")
     card = {"dataset": "300w", "arch": ARCH, "scheme": faces.scheme.to_json(), "image_size": SIZE, "box": "gt:1.25"}
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""Readings of run folders, and comparisons of them."""
+"""Reads and compares run folders."""
 
 import json
 import signal
@@ -16,17 +16,17 @@ def rows_of(run):
 
 
 def without_time(rows):
-    """The same without the seconds, which differ between equal runs."""
+    """The rows without the seconds, which differ between equal runs."""
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
 def files_of(run):
-    """The paths of its files, relative to it."""
+    """The files of a run, relative to its folder."""
     return sorted(str(file.relative_to(run)) for file in run.rglob("*") if file.is_file())
 
 
 def state_of(run):
-    """The arrays from which it resumes."""
+    """The arrays from which a run resumes."""
     with np.load(run / "last" / "state.npz", allow_pickle=False) as file:
         return {name: file[name] for name in file.files if name != "progress"}
 

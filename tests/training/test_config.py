@@ -1,4 +1,4 @@
-"""The record of a run: what it refuses, and that it survives storage."""
+"""The configuration of a run: what it refuses, and that JSON keeps it."""
 
 import json
 
@@ -53,7 +53,7 @@ def test_what_each_method_distils(method, points, features):
     fields |= {"feature_teacher": "b"} if features else {}
     config = TrainConfig(**STUDENT, method=method, **fields)
     assert (config.by_points, config.by_features) == (points, features)
-    # The teacher of maps is none of points.
+    # A feature teacher is not a teacher of points.
     assert config.teachers == ({"tough": "a"} if points else {})
 
 

@@ -1,4 +1,4 @@
-"""Soft landmarks: a shape model of training faces alone, applied in the frame of the unvaried crop."""
+"""Soft landmarks: a shape model of the training faces only, applied to the crop before augmentation."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ policies = pytest.mark.parametrize("policy", POLICIES, ids=str)
 
 @pytest.fixture
 def changed(random_faces):
-    """The same faces, opened anew: its arrays may be changed."""
+    """The same faces, opened again; tests may change these arrays."""
     return PreparedDataset(random_faces.path)
 
 

@@ -86,7 +86,7 @@ def test_one_schedule_goes_through_all_stages(whole):
 def test_the_best_of_the_last_stage_is_kept(whole, faces, tmp_path, monkeypatch):
     card = read_card(whole)
     assert (card["image_size"], card["epoch"] > 2) == (64, True)
-    # Even where an earlier epoch, at its own side, had less.
+    # An earlier epoch at the smaller side scores better, and does not count.
     scores = iter([1.0, 2.0, 9.0, 8.0])
     seen = []
 

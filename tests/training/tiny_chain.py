@@ -1,4 +1,4 @@
-"""The smallest real chain: rendered faces, and networks that train in seconds but have all that matters.
+"""Rendered faces, and networks that train in seconds.
 
 MobileNetV2 takes ten seconds to trace; the tiny networks have batch normalisation and dropout as the real ones have.
 """
