@@ -9,6 +9,7 @@ from kdloss.data.schemes import SCHEMES
 from kdloss.errors import CheckpointError
 from kdloss.models import build_model
 from kdloss.models.checkpoint import CARD, load_model, read_card, save_model
+from tests.models.random_weights import randomise
 from tests.training.tiny_chain import ARCH, SIZE
 
 
@@ -19,13 +20,7 @@ def images():
 
 @pytest.fixture
 def model():
-    """A network whose batch normalisation has seen pictures."""
-    model = build_model(ARCH, 29, SIZE)
-    rng = np.random.default_rng(1)
-    for variable in model.variables:
-        if "seed" not in variable.name:
-            variable.assign(rng.uniform(0.1, 1, variable.shape))
-    return model
+    return randomise(build_model(ARCH, 29, SIZE))
 
 
 CARD_29 = {"arch": ARCH, "dataset": "cofw", "scheme": SCHEMES["29"].to_json(), "image_size": SIZE, "box": "gt:1.25"}

@@ -27,15 +27,18 @@ def files_of(run):
 
 def state_of(run):
     """The arrays from which a run resumes."""
-    with np.load(run / "last" / "state.npz", allow_pickle=False) as file:
-        return {name: file[name] for name in file.files if name != "progress"}
+    return {name: array for name, array in _state(run).items() if name != "progress"}
 
 
 def progress_of(run):
     """The completed epochs, and the completed steps of the next one."""
-    with np.load(run / "last" / "state.npz", allow_pickle=False) as file:
-        progress = json.loads(str(file["progress"]))
+    progress = json.loads(str(_state(run)["progress"]))
     return progress["epoch"], progress["step"]
+
+
+def _state(run):
+    with np.load(run / "last" / "state.npz", allow_pickle=False) as file:
+        return dict(file)
 
 
 def equal_runs(found, expected):

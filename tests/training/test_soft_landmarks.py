@@ -11,12 +11,6 @@ POLICIES = [BoxPolicy.parse(text) for text in ("gt:1.25", "dataset:1.1", "paper"
 policies = pytest.mark.parametrize("policy", POLICIES, ids=str)
 
 
-@pytest.fixture
-def changed(random_faces):
-    """The same faces, opened again; tests may change these arrays."""
-    return PreparedDataset(random_faces.path)
-
-
 @policies
 def test_all_faces_at_once_are_the_faces_one_by_one_to_the_bit(random_faces, policy):
     points, boxes = random_faces.points.astype(np.float64), random_faces.boxes(policy)
@@ -39,7 +33,8 @@ def test_the_mean_shape_is_that_of_all_at_once_to_the_bit(random_faces, monkeypa
 
 
 @policies
-def test_only_training_faces_make_the_model(random_faces, changed, policy):
+def test_only_training_faces_make_the_model(random_faces, policy):
+    changed = PreparedDataset(random_faces.path)
     before = fit_shape_model(random_faces, policy, 0.9)
     others = np.concatenate([random_faces.indices("val"), random_faces.indices("test")])
     changed.points[others] = changed.points[others][:, ::-1] * 0.7 + 3
