@@ -25,14 +25,6 @@ from tests.training.tiny_chain import ARCH, BATCH, SIZE, arrays, student_config,
 
 FILES = ["best.keras", "config.json", "environment.json", "finished.json", "history.csv", "last/state.npz"]
 FILES += ["metrics.jsonl"]
-    "best.keras",
-    "config.json",
-    "environment.json",
-    "finished.json",
-    "history.csv",
-    "last/state.npz",
-    "metrics.jsonl",
-]
 
 
 @pytest.mark.parametrize("name", ["tough", "tolerant", "student"])
