@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import sys
 
 import keras
@@ -72,24 +71,31 @@ def _train(config, prepared, folder, shape, verbose, deadline, distribution):
     if config.kind == "tolerant":
         shape = shape or fit_shape_model(prepared, policy, config.variance)
         landmarks["soft"] = soft_points(prepared, shape, policy)
-    batches_at = functools.partial(
-        ViewBatches,
-        prepared,
-        train_rows,
-        batch_size=config.batch_size,
-        policy=policy,
-        augment=augmentation(config.augment),
-        targets=landmarks,
-        seed=config.seed,
-        rounds=config.teacher_views or None,
-        part=distribution.part,
-    )
-    batches = batches_at(size=config.image_size)
+
+    def batches_at(side, stored):
+        return ViewBatches(
+            prepared,
+            train_rows,
+            size=side,
+            batch_size=config.batch_size,
+            policy=policy,
+            augment=augmentation(config.augment),
+            targets=landmarks,
+            stored=stored,
+            seed=config.seed,
+            rounds=config.teacher_views or None,
+            part=distribution.part,
+        )
+
+    batches = batches_at(config.image_size, {})
 
     # Network: it starts at the mean face. Weights that do not fit are found here, before the run folder is made.
     stages, mean_face = stages_of(config), mean_shape(prepared, policy, train_rows)
-    network_at = functools.partial(build_model, config.arch, prepared.scheme.num_points, mean_shape=mean_face)
-    student = network_at(stages[0].side, weights=config.weights)
+
+    def network_at(side, weights="none"):
+        return build_model(config.arch, prepared.scheme.num_points, side, weights=weights, mean_shape=mean_face)
+
+    student = network_at(stages[0].side, config.weights)
 
     # Teachers: frozen networks that see the student's views. They run in every step, unless their points are stored.
     teachers, stored = load_teachers(config, prepared), {}
@@ -103,11 +109,11 @@ def _train(config, prepared, folder, shape, verbose, deadline, distribution):
         # Training: one stage for each image side. Each stage resumes from the state that the previous one saved.
         for stage in stages:
             if stage.first:
-                student = network_at(stage.side)
+                student = network_at(stage.side)  # `_load_progress` gives it the weights of the previous stage
             freeze(student, config.frozen)
             distribution.synchronise(student)
-            batches = batches_at(size=stage.side, stored=stored)
-            # Losses and step: `compute_loss` of the trainer is called by Keras for every batch.
+            batches = batches_at(stage.side, stored)
+            # Losses and step: Keras calls `DistillationTrainer.compute_loss` for each batch.
             trainer = compiled_trainer(config, student, teachers, batches.steps, distribution.replicas)
             progress = _load_progress(folder, trainer, stage, distribution)
             if progress.epoch >= stage.end:

@@ -34,11 +34,6 @@ def numbers(tensor):
     return ops.convert_to_numpy(tensor)
 
 
-def card(arch, size=SIZE):
-    scheme = LandmarkScheme.plain(5).to_json()
-    return {"arch": arch, "dataset": "folder", "scheme": scheme, "image_size": size, "box": "gt:1.25"}
-
-
 def test_parameters_of_the_student(efficientfan):
     # EfficientNet-B0 without its top is 4,049,571; its last convolution, 320 x 1280, and that one's four statistics a
     # channel are left out.
@@ -55,7 +50,8 @@ def test_parameters_of_the_student(efficientfan):
 
 def test_a_checkpoint_is_read_by_either_readout(tiny, tmp_path):
     path = tmp_path / "best.keras"
-    save_model(path, tiny, card(FAN))
+    card = {"arch": FAN, "dataset": "folder", "image_size": SIZE, "box": "gt:1.25"}
+    save_model(path, tiny, card | {"scheme": LandmarkScheme.plain(5).to_json()})
     as_trained, integral, argmax = (load_model(path, *how)[0] for how in ((), ("integral",), ("argmax",)))
     found = numbers(as_trained(images()))
     np.testing.assert_array_equal(found, numbers(tiny(images())))

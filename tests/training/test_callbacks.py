@@ -48,9 +48,9 @@ def fit(faces, folder, validate, ema):
     views = {"size": SIZE, "batch_size": BATCH, "augment": augmentation("paper"), "seed": 0}
     batches = ViewBatches(faces, faces.indices("train"), **views)
     card = {"arch": ARCH, "dataset": "300w", "scheme": faces.scheme.to_json(), "image_size": SIZE, "box": "gt:1.25"}
-    none = {"deadline": Deadline(), "interruption": Interruption(), "distribution": OneDevice()}
-    facts = {"ema": ema, "last_epoch": 2, "faces_of": batches.faces_of}
-    recorder = RunRecorder(folder, card, validate, Progress(), **facts, **none)
+    options = {"ema": ema, "last_epoch": 2, "faces_of": batches.faces_of, "deadline": Deadline()}
+    options |= {"interruption": Interruption(), "distribution": OneDevice()}
+    recorder = RunRecorder(folder, card, validate, Progress(), **options)
     watcher = Watcher()
     callbacks = [watcher, recorder, back_to_training(watcher)]
     how = {"epochs": 2, "steps_per_epoch": batches.steps, "callbacks": callbacks, "verbose": 0, "shuffle": False}

@@ -10,15 +10,7 @@ from kdloss.training import fit
 from kdloss.training.fit import train
 from kdloss.training.stages import Stage, freeze, stages_of
 from tests.training.run_folders import equal_runs, progress_of, refused, rows_of, signal_after
-from tests.training.tiny_chain import (
-    BATCH,
-    FAN,
-    MAPS_SIZE,
-    arrays,
-    heatmap_config,
-    same,
-    tiny_config,
-)
+from tests.training.tiny_chain import BATCH, FAN, MAPS_SIZE, arrays, heatmap_config, same, tiny_config
 
 STEPS = 17 // BATCH  # an epoch
 
@@ -56,7 +48,6 @@ def test_shares_of_the_epochs(stages, epochs, expected):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"stages": "64:0"}, "64:0: expected none, or SIDE:SHARE"),
         ({"stages": "32:0.5,64:0.5"}, "32:0.5,64:0.5: expected none, or SIDE:SHARE"),
         ({"stages": "96:0.2"}, "96:0.2: expected sides that grow, all below the image size, 96"),
         ({"method": "kd-loss", "tough": "a"}, "32:0.5: teachers that run online see one side: give --teacher-views"),
