@@ -117,7 +117,7 @@ def direct_distance(student, teacher):
 
 
 def gram_distance(student, teacher):
-    """The same number from products of the widths, see above."""
+    """The same number from products of C x C, see the top of this module."""
     nodes = student.shape[1]
 
     def energy(left, right):

@@ -58,7 +58,7 @@ def integral_readout(logits):
 
 
 def heatmap_spread(logits):
-    """The spread of each heatmap: its standard deviation about its mean. A sure network has a small one.
+    """The spread of each heatmap: its standard deviation about its mean. A confident network has a small one.
 
     Args:
         logits: (B, side, side, N).
@@ -119,7 +119,7 @@ def argmax_readout(logits):
 
 
 def _parabola_peak(profile, place):
-    """Where the parabola through three values of (B, side, N) about ``place`` (B, N) has its top, in pixels (B, N)."""
+    """The top of the parabola through three values of (B, side, N) about ``place`` (B, N), in pixels (B, N)."""
     side = profile.shape[1]
     centre = ops.clip(place, 1, side - 2)
     before, middle, after = (
@@ -133,7 +133,7 @@ def _parabola_peak(profile, place):
 
 
 def _edge_shift(mean):
-    """The distance from a Gaussian's mean, at ``mean`` >= 0 pixels from an edge, to its centre nearer to that edge.
+    """How much nearer to the edge a Gaussian's centre is than its mean, which is ``mean`` >= 0 pixels from that edge.
 
     Piecewise linear through exact values, written as a sum of hinges: plain arithmetic that every exporter knows.
     """

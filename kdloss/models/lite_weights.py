@@ -149,7 +149,7 @@ def _name(block, part):
 
 
 def _largest(values, count):
-    """Places of the largest values, in their own order."""
+    """Indices of the largest values, in increasing order."""
     return np.sort(np.argsort(-values, kind="stable")[:count])
 
 

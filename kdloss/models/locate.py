@@ -51,7 +51,7 @@ def is_published_student(path):
 
 
 def is_hdf5(path):
-    """Whether a file begins as HDF5 does."""
+    """Whether a file begins like an HDF5 file."""
     with open(path, "rb") as file:
         return file.read(len(_HDF5)) == _HDF5
 

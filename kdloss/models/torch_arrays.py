@@ -32,7 +32,7 @@ def read_torch_arrays(content):
     """
     file = io.BytesIO(content)
     try:
-        with warnings.catch_warnings(action="ignore"):  # of escapes in texts
+        with warnings.catch_warnings(action="ignore"):  # about escapes in texts
             return _arrays(file)
     except CheckpointError:
         raise

@@ -105,7 +105,7 @@ def test_a_damaged_file_is_named_and_made_again_once_it_is_gone(random_faces, te
     file = _first_file(tmp_path)
     for content in (b"", b"not an array", file.read_bytes()[:-100]):
         file.write_bytes(content)
-        with pytest.raises(DataError, match=rf"{file}.*damaged .* delete it, it is made again"):
+        with pytest.raises(DataError, match=rf"{file}.*damaged .* delete it; it will be made again"):
             cached_teacher(teacher, checkpoint, views_of(random_faces), tmp_path / "views")
     file.unlink()
     assert len(cached_teacher(teacher, checkpoint, views_of(random_faces), tmp_path / "views")) == ROUNDS
