@@ -1,25 +1,15 @@
-"""Losses: pure functions of points, and keras Losses made of them. Keras is imported when one is asked for."""
+"""Losses: pure functions of points, and Keras losses made of them. Keras is imported when one is asked for."""
 
 import importlib
 
-_HOMES = {
-    "KD_PRESETS": "kd_presets",
-    "KDLossConfig": "kd_presets",
-    "AssistiveLoss": "kd",
-    "assistive_loss": "kd",
-    "feature_aligned_loss": "feature_distillation",
-    "heatmap_loss": "heatmap_losses",
-    "KDLoss": "kd",
-    "kd_loss": "kd",
-    "kd_loss_terms": "kd",
-    "main_loss": "kd",
-    "patch_similarity_loss": "feature_distillation",
-    "l1": "point_losses",
-    "l2": "point_losses",
-    "point_loss": "point_losses",
-    "smooth": "point_losses",
-    "wing": "point_losses",
+_MODULES = {
+    "kd_presets": ("KD_PRESETS", "KDLossConfig"),
+    "kd": ("AssistiveLoss", "KDLoss", "assistive_loss", "kd_loss", "kd_loss_terms", "main_loss"),
+    "feature_distillation": ("feature_aligned_loss", "patch_similarity_loss"),
+    "heatmap_losses": ("heatmap_loss",),
+    "point_losses": ("l1", "l2", "point_loss", "smooth", "wing"),
 }
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = list(_HOMES)
 
 

@@ -3,15 +3,15 @@
 Source: EfficientFAN (Gao et al., TNNLS 2023); both formulas are reconstructed.
 
 Feature alignment (FA): 1x1 convolutions lift the student's maps to the teacher's widths, and the loss is the mean
-squared difference. Only the training holds these convolutions.
+squared difference. These convolutions exist only during training.
 
-Patch similarity (PS): pairs of patches that are alike in the teacher's map shall be alike in the student's. For a map
+Patch similarity (PS): patches that are alike in the teacher's map should be alike in the student's map. For a map
 of side 2^n and k = 0 .. n - 1, patches of 2^k x 2^k pixels are averaged to M = 4^(n - k) nodes. A, M x M, holds the
 cosine similarity of every pair of nodes, and
 
     loss = 1/n sum_k ||A_S - A_T||_F^2 / M^2
 
-At side 64 and k = 0, A has 4096^2 entries a face. It is not built there. With the nodes as the unit rows of F, M x C,
+At side 64 and k = 0, A has 4096^2 entries per face. It is not built there. With the nodes as the unit rows of F, M x C,
 A = F F^T, and the trace is cyclic, so
 
     ||A_S - A_T||_F^2 = ||F_S^T F_S||_F^2 - 2 ||F_S^T F_T||_F^2 + ||F_T^T F_T||_F^2
@@ -28,19 +28,18 @@ from keras import layers, ops
 
 from kdloss.errors import ConfigError
 
-# The code takes a node whose squared norm is below this for zero: its similarity to every node is 0, and its gradient
-# too.
+# A node whose squared norm is below this counts as zero: its similarity to every node is 0, and so is its gradient.
 TINY = 1e-12
 
 
 def feature_aligned_loss(lifted, teacher_maps):
     """Sum over levels of the mean squared difference of two maps: a float32 scalar.
 
-    The mean is over batch, positions and channels, so that no level counts more for being wide or large. 16-bit maps
-    are widened first.
+    The mean is over batch, positions and channels: a level does not count more for being wide or large. 16-bit maps are
+    cast to float32 first.
 
     Args:
-        lifted: the student's maps (B, h, w, C), one a level, already as wide as the teacher's.
+        lifted: the student's maps (B, h, w, C), one per level, already as wide as the teacher's.
         teacher_maps: the teacher's maps of the same shapes, constants for the gradient.
 
     Raises:
@@ -49,28 +48,22 @@ def feature_aligned_loss(lifted, teacher_maps):
     levels = list(zip(lifted, teacher_maps, strict=True))
     for level, (student, teacher) in enumerate(levels):
         _check_shapes(level, tuple(student.shape), tuple(teacher.shape))
-    return sum(_mean_squared_difference(student, teacher) for student, teacher in levels)
+    pairs = [(ops.cast(student, "float32"), ops.cast(teacher, "float32")) for student, teacher in levels]
+    return sum(ops.mean(ops.square(student - ops.stop_gradient(teacher))) for student, teacher in pairs)
 
 
 def _check_shapes(level, student, teacher):
     """Refuses two shapes that differ. A size of None, not known before the call, fits every size."""
-    fits = len(student) == len(teacher) and all(
-        found == expected or None in (found, expected) for found, expected in zip(student, teacher, strict=True)
-    )
-    if not fits:
+    sizes = zip(student, teacher, strict=False)
+    if len(student) != len(teacher) or any(own != other and None not in (own, other) for own, other in sizes):
         raise ConfigError(
             f"feature-aligned distillation, level {level}: the student's map is {student}, expected the teacher's "
             f"shape {teacher}: use the same --image-size and lift the student's channels to the teacher's"
         )
 
 
-def _mean_squared_difference(student, teacher):
-    target = ops.stop_gradient(ops.cast(teacher, "float32"))
-    return ops.mean(ops.square(ops.cast(student, "float32") - target))
-
-
 def patch_similarity_loss(student_maps, teacher_maps):
-    """Mean over maps of `patch_similarity`, so that the scale does not depend on their number: a float32 scalar.
+    """Mean over maps of `patch_similarity`; its scale does not depend on their number: a float32 scalar.
 
     Args:
         student_maps: the student's maps (B, h, h, C), h a power of two, 2 at least.
@@ -86,7 +79,7 @@ def patch_similarity_loss(student_maps, teacher_maps):
 def patch_similarity(student, teacher, distance=None):
     """The PS loss of one map, mean over the batch: a float32 scalar from 0 to 4, up to rounding.
 
-    The scale of a node does not matter. 16-bit maps are widened first.
+    The scale of a node does not matter. 16-bit maps are cast to float32 first.
 
     Args:
         student: map (B, h, h, C).
@@ -124,7 +117,7 @@ def direct_distance(student, teacher):
 
 
 def gram_distance(student, teacher):
-    """The same number from products of the widths, see above."""
+    """The same number from products of C x C, see the top of this module."""
     nodes = student.shape[1]
 
     def energy(left, right):
@@ -156,7 +149,7 @@ def _halved(features):
 
 
 def _unit_nodes(features):
-    """(B, h, w, C) -> (B, h w, C), rows of length 1, or 0 where a node is."""
+    """(B, h, w, C) -> (B, h w, C), rows of length 1, or of length 0 where a node is zero."""
     _, height, width, channels = features.shape
     nodes = ops.reshape(features, (-1, height * width, channels))
     squared = ops.sum(ops.square(nodes), axis=-1, keepdims=True)
@@ -168,7 +161,7 @@ def _transposed(matrices):
 
 
 class FeatureDistillation(layers.Layer):
-    """The weighted FA and PS terms of a training. The saved student does not hold this layer.
+    """The weighted FA and PS terms of a training. This layer is not saved with the student.
 
     Args:
         student_maps, teacher_maps: symbolic tensors of `kdloss.models.feature_maps`; same sides, any widths.
@@ -192,12 +185,6 @@ class FeatureDistillation(layers.Layer):
         if ps_weight is not None:
             patch_similarity_loss(student_maps, teacher_maps)  # on symbolic tensors: raises for maps that do not fit
         self.built = True
-
-    @property
-    def terms(self):
-        """Names of the terms."""
-        weights = {"fa": self.fa_weight, "ps": self.ps_weight}
-        return [name for name, weight in weights.items() if weight is not None]
 
     def call(self, student_maps, teacher_maps):
         """Weighted loss terms by name, float32 scalars."""

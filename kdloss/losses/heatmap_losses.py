@@ -26,13 +26,13 @@ def cross_entropy(points, logits):
 
 
 def mse(points, logits):
-    """Mean squared difference a pixel, of heatmaps whose peak is 1."""
+    """Mean squared difference per pixel of heatmaps whose peak is 1."""
     target, predicted = _peaked(points, logits)
     return _mean_of_inside(points, ops.mean(ops.square(predicted - target), axis=(1, 2)))
 
 
 def adaptive_wing(points, logits, *, alpha=2.1, omega=14.0, epsilon=1.0, theta=0.5):
-    """Adaptive Wing loss, mean a pixel: logarithmic below theta, linear above, sharper where the target is high.
+    """Adaptive Wing loss, mean per pixel: logarithmic below theta, linear above, sharper where the target is high.
 
     With y the target and e the error: omega ln(1 + (e / epsilon)^(alpha - y)) if e < theta, else A e - C, with A and C
     that make value and slope continuous. Without the paper's weight map.

@@ -3,8 +3,8 @@
     KD-Loss = lam_main main(pred, gt, tolerant)
             + lam_tough ALoss(pred, gt, tough) + lam_tolerant ALoss(pred, gt, tolerant)
 
-`main_values` and `assistive_values` hold the formulas a coordinate, `kd_presets` the constants. In ALoss a teacher
-pulls a prediction that is worse than its own towards the label, and pushes one that is better further towards it.
+`main_values` and `assistive_values` hold the formulas per coordinate, `kd_presets` the constants. In ALoss a teacher
+pulls a prediction that is worse than its own towards the label, and pushes a better one further towards the label.
 
 Source: KD-Loss (Fard and Mahoor, CVIU 2022), its figures, its development history and its public code.
 """
@@ -18,17 +18,13 @@ from kdloss.losses.kd_presets import MAIN_KINDS, KDLossConfig, check_beta, check
 from kdloss.losses.point_losses import absolute_error
 
 
-def assistive_loss(y_true, y_pred, teacher, *, a_pos, a_neg, beta, inner=True, stop_gradient=True):
-    """Mean over all coordinates of `assistive_values`: a float32 scalar."""
-    return ops.mean(
-        assistive_values(
-            y_true, y_pred, teacher, a_pos=a_pos, a_neg=a_neg, beta=beta, inner=inner, stop_gradient=stop_gradient
-        )
-    )
+def assistive_loss(y_true, y_pred, teacher, **parameters):
+    """Mean over all coordinates of `assistive_values`, which takes the same arguments: a float32 scalar."""
+    return ops.mean(assistive_values(y_true, y_pred, teacher, **parameters))
 
 
 def assistive_values(y_true, y_pred, teacher, *, a_pos, a_neg, beta, inner=True, stop_gradient=True):
-    """w |pred - T'| a coordinate, in float32.
+    """w |pred - T'| per coordinate, in float32.
 
     With e = |pred - gt|, d = |T - gt| and T' = gt + sign(pred - gt) d, the teacher mirrored onto the prediction's side:
 
@@ -37,7 +33,7 @@ def assistive_values(y_true, y_pred, teacher, *, a_pos, a_neg, beta, inner=True,
     - e < beta d: w = a_neg e / (beta d), or 0 without ``inner``
     - d = 0: w = 0, the teacher agrees with the label
 
-    16-bit inputs are widened first: e and d are small differences of numbers near 0.5.
+    16-bit inputs are cast first: e and d are small differences of numbers near 0.5.
 
     Args:
         y_true: labels (..., 2).
@@ -84,13 +80,8 @@ class AssistiveLoss(keras.losses.Loss):
     def __init__(self, a_pos, a_neg, beta, inner=True, stop_gradient=True, name="assistive_loss", **kwargs):
         super().__init__(name=name, **kwargs)
         check_beta(beta)
-        self.parameters = {
-            "a_pos": a_pos,
-            "a_neg": a_neg,
-            "beta": beta,
-            "inner": inner,
-            "stop_gradient": stop_gradient,
-        }
+        self.parameters = {"a_pos": a_pos, "a_neg": a_neg, "beta": beta}
+        self.parameters |= {"inner": inner, "stop_gradient": stop_gradient}
 
     def call(self, y_true, y_pred):
         values = assistive_values(y_true[:, 0], y_pred, y_true[:, 1], **self.parameters)
@@ -106,7 +97,7 @@ def main_loss(y_true, y_pred, tolerant, *, k, kind="quadratic"):
 
 
 def main_values(y_true, y_pred, tolerant, *, k, kind="quadratic"):
-    """The main loss a coordinate, in float32.
+    """The main loss per coordinate, in float32.
 
     With e = |pred - gt| and d = |tolerant - gt|: k e if e <= d, else e^2 + k d - d^2 (``"quadratic"``); k e everywhere
     (``"l1"``, and ``"quadratic"`` without a tolerant teacher, where nothing bounds the linear part).
@@ -129,14 +120,14 @@ def main_values(y_true, y_pred, tolerant, *, k, kind="quadratic"):
 
 
 def kd_loss_terms(y_true, y_pred, tough, tolerant, config, image_size):
-    """The weighted terms of KD-Loss, to be summed, and logged one by one.
+    """The weighted terms of KD-Loss by name. Their sum is the loss.
 
     Args:
         y_true, y_pred: points (B, N, 2) in unit coordinates.
-        tough, tolerant: the teachers' predictions, likewise, or None: then that term is absent, and without
-            ``tolerant`` the main loss is k e, see `main_values`.
+        tough, tolerant: the teachers' predictions, or None: then that term is absent. Without ``tolerant`` the main
+            loss is k e, see `main_values`.
         config: a `KDLossConfig`.
-        image_size: side of the crop in pixels; used by ``unit="pixel"`` alone.
+        image_size: side of the crop in pixels; only ``unit="pixel"`` uses it.
 
     Returns:
         Float32 scalars ``"main"`` and, where there is such a teacher, ``"tough"`` and ``"tolerant"``.
@@ -159,14 +150,11 @@ def _term_values(y_true, y_pred, tough, tolerant, config, image_size):
     y_true, y_pred, tough, tolerant = (scaled(points) for points in (y_true, y_pred, tough, tolerant))
     terms = {"main": config.lam_main * main_values(y_true, y_pred, tolerant, k=config.k, kind=config.main)}
     shared = {"beta": config.beta, "inner": config.inner, "stop_gradient": config.stop_gradient}
-    if tough is not None:
-        terms["tough"] = config.lam_tough * assistive_values(
-            y_true, y_pred, tough, a_pos=config.tough_a_pos, a_neg=config.tough_a_neg, **shared
-        )
-    if tolerant is not None:
-        terms["tolerant"] = config.lam_tolerant * assistive_values(
-            y_true, y_pred, tolerant, a_pos=config.tolerant_a_pos, a_neg=config.tolerant_a_neg, **shared
-        )
+    for name, teacher in (("tough", tough), ("tolerant", tolerant)):
+        if teacher is not None:
+            weights = {sign: getattr(config, f"{name}_{sign}") for sign in ("a_pos", "a_neg")}
+            values = assistive_values(y_true, y_pred, teacher, **weights, **shared)
+            terms[name] = getattr(config, f"lam_{name}") * values
     return terms
 
 

@@ -56,9 +56,11 @@ class KDLossConfig:
         check_choice("main", self.main, MAIN_KINDS)
         check_choice("unit", self.unit, UNITS)
         for name in ("tough_a_pos", "tolerant_a_pos", "lam_main", "lam_tough", "lam_tolerant", "k"):
-            _check_number(name, getattr(self, name), 0, math.inf)
+            if not 0 <= (value := getattr(self, name)) < math.inf:
+                raise ConfigError(f"{name} is {value}: expected a finite number, 0 or more")
         for name in ("tough_a_neg", "tolerant_a_neg"):
-            _check_number(name, getattr(self, name), -math.inf, 0)
+            if not -math.inf < (value := getattr(self, name)) <= 0:
+                raise ConfigError(f"{name} is {value}: expected a finite number, 0 or less")
 
 
 def check_beta(beta):
@@ -69,11 +71,6 @@ def check_beta(beta):
 def check_choice(name, value, choices):
     if value not in choices:
         raise ConfigError(f"{name} is {value!r}: expected {' or '.join(choices)}")
-
-
-def _check_number(name, value, low, high):
-    if not (math.isfinite(value) and low <= value <= high):
-        raise ConfigError(f"{name} is {value}: expected a finite number, {'0 or more' if low == 0 else '0 or less'}")
 
 
 # figure: fitted to the paper's plots. dev2020: the development code, which may have made the published numbers

@@ -11,7 +11,7 @@ from kdloss.errors import ConfigError
 
 
 def absolute_error(y_true, y_pred):
-    """|y_pred - y_true| a coordinate, in float32 whatever the inputs are. Its gradient at 0 is 0 on every back end."""
+    """|y_pred - y_true| per coordinate, always in float32. Its gradient at 0 is 0 on every back end."""
     difference = ops.cast(y_pred, "float32") - ops.cast(y_true, "float32")
     return difference * ops.stop_gradient(ops.sign(difference))  # JAX gives `abs` a slope of 1 at 0
 

@@ -2,19 +2,12 @@
 
 import importlib
 
-_HOMES = {
-    "architecture_names": "architectures",
-    "depends_on_side": "architectures",
-    "predicts_heatmaps": "architectures",
-    "require_side": "architectures",
-    "build_model": "build",
-    "count_parameters": "build",
-    "recalibrate_batchnorm": "build",
-    "set_batchnorm_momentum": "build",
-    "deployed": "outputs",
-    "observed": "outputs",
-    "feature_maps": "outputs",
+_MODULES = {
+    "architectures": ("architecture_names", "depends_on_side", "predicts_heatmaps", "require_side"),
+    "build": ("build_model",),
+    "outputs": ("deployed", "feature_maps", "observed"),
 }
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = list(_HOMES)
 
 

@@ -9,7 +9,7 @@ from kdloss.errors import CheckpointError, UserError
 
 CARD = "kdloss.json"  # the member, property or asset that holds it
 _FIELDS = ("arch", "dataset", "scheme", "image_size", "box")
-# Cards take some kilobytes; a few bytes of an archive can hold a thousand times as much.
+# A card takes some kilobytes. Without a bound a small archive could unpack to more than memory holds.
 _MOST_BYTES = 1 << 20
 
 
@@ -27,7 +27,7 @@ def archived_card(path):
             if size > _MOST_BYTES:
                 raise ValueError(f"its {CARD} has {size} bytes, expected {_MOST_BYTES} at most")
             return archive.read(CARD).decode()
-    except Exception as error:  # archive and decompressor raise whatever damaged bytes lead them to
+    except Exception as error:  # damaged bytes make the archive and the decompressor raise anything
         raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from error
 
 

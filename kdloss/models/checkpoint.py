@@ -17,7 +17,7 @@ from kdloss.models.card import CARD, archived_card, parsed_card
 from kdloss.models.locate import EXPORTED, checkpoint_path
 
 BACKENDS = ("tensorflow", "jax", "torch")
-_WEIGHTS = "model.weights.h5"  # the member of Keras' that holds them
+_WEIGHTS = "model.weights.h5"  # the archive member in which Keras stores them
 
 
 def save_model(path, model, card):
@@ -54,7 +54,7 @@ def read_card(path):
 
 
 def loadable_card(path, readout=None):
-    """The card of a checkpoint, once everything is checked that can be without a network library.
+    """The card of a checkpoint, after all checks that need no network library.
 
     Raises:
         CheckpointError, ConfigError: as `load_model`.

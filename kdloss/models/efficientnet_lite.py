@@ -50,7 +50,7 @@ def block_settings(number):
 
 
 def _rounded(channels):
-    """To a multiple of 8, never down by more than a tenth, as in EfficientNet."""
+    """Channels rounded to a multiple of 8, never down by more than a tenth, as in EfficientNet."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
 

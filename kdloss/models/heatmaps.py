@@ -42,8 +42,8 @@ def gaussian_heatmaps(points, side):
 def integral_readout(logits):
     """The mean of each heatmap (soft-argmax), corrected for the edge of the map; differentiable.
 
-    The mean of a Gaussian that the edge cuts off lies further inside than its centre. The shift depends on the mean
-    alone, axis by axis, so the read-out adds it back. The error left is below 0.01 heatmap pixels, corners included.
+    The mean of a Gaussian that the edge cuts off lies further inside than its centre. The shift depends only on the
+    mean, axis by axis, so the read-out adds it back. The remaining error is below 0.01 heatmap pixels, also in corners.
 
     Args:
         logits: (B, side, side, N).
@@ -58,7 +58,7 @@ def integral_readout(logits):
 
 
 def heatmap_spread(logits):
-    """The spread of each heatmap: its standard deviation about its mean. A sure network has a small one.
+    """The spread of each heatmap: its standard deviation about its mean. A confident network has a small one.
 
     Args:
         logits: (B, side, side, N).
@@ -119,7 +119,7 @@ def argmax_readout(logits):
 
 
 def _parabola_peak(profile, place):
-    """Where the parabola through three values of (B, side, N) about ``place`` (B, N) has its top, in pixels (B, N)."""
+    """The top of the parabola through three values of (B, side, N) about ``place`` (B, N), in pixels (B, N)."""
     side = profile.shape[1]
     centre = ops.clip(place, 1, side - 2)
     before, middle, after = (
@@ -133,7 +133,7 @@ def _parabola_peak(profile, place):
 
 
 def _edge_shift(mean):
-    """By how much a Gaussian's centre lies nearer to the edge than its mean, at ``mean`` >= 0 pixels from that edge.
+    """How much nearer to the edge a Gaussian's centre is than its mean, which is ``mean`` >= 0 pixels from that edge.
 
     Piecewise linear through exact values, written as a sum of hinges: plain arithmetic that every exporter knows.
     """

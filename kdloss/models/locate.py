@@ -1,4 +1,4 @@
-"""Finds the file that a name of a model or of first weights means. Imports no network library."""
+"""Finds the file of a model or of ``--weights`` by its name. Imports no network library."""
 
 import importlib.util
 import os
@@ -9,7 +9,7 @@ from kdloss import pretrained
 from kdloss.errors import CheckpointError, ConfigError
 
 PUBLISHED_STUDENT = "published student"  # the kind in a card of the students that the authors of KD-Loss published
-EXPORTED = (".tflite", ".onnx")  # suffixes of files that hold a network as a runtime takes it
+EXPORTED = (".tflite", ".onnx")  # suffixes of exported files
 
 # EfficientNet-Lite by number -> name and SHA-256 of the file of its ImageNet weights
 LITE_FILES = {
@@ -51,7 +51,7 @@ def is_published_student(path):
 
 
 def is_hdf5(path):
-    """Whether a file begins as HDF5 does."""
+    """Whether a file begins like an HDF5 file."""
     with open(path, "rb") as file:
         return file.read(len(_HDF5)) == _HDF5
 
@@ -88,7 +88,7 @@ def find_weights(weights, imagenet_file, imagenet_url):
 
 
 def lite_path(file):
-    """Where the package with a file of EfficientNet-Lite has it.
+    """The path of a file of EfficientNet-Lite within the package that holds it.
 
     Args:
         file: a name of `LITE_FILES`.
@@ -110,7 +110,7 @@ def _imagenet_path(file, url):
     import keras
 
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT)  # Keras sets none: behind a firewall that drops packets it would hang
+    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT)  # Keras sets none and would hang behind a firewall that drops packets
     try:
         home.mkdir(parents=True, exist_ok=True)
         return Path(keras.utils.get_file(file, url, cache_dir=str(home), cache_subdir="models"))

@@ -20,7 +20,7 @@ SIZE = 224
 
 _LEGACY_HEAD = "O_L"
 _FEATURES = 1280  # that MobileNetV2 pools
-_MAX_POINTS = 1000  # far more than any scheme has; a kernel of this shape is small enough to make room for
+_MAX_POINTS = 1000  # far more than any scheme has; a kernel of this size still fits into memory
 _EXPECTED = f"expected the authors' MobileNetV2 (alpha 1) with last layer {_LEGACY_HEAD}"
 
 
@@ -28,19 +28,19 @@ def load_published_student(path):
     """Loads a student that the authors published, or one that their code trained.
 
     Only arrays are read, by the names of the layers. The network that the file describes is not built, nothing in it is
-    executed, and no other file is opened. The last layer takes up the label convention:
+    executed, and no other file is opened. The weights of the last layer are changed to undo the label convention:
     x = 112 - 224 o for an output o, so in unit coordinates (x + 0.5) / 224 - 0.5 = -o + 0.5 / 224.
 
     Args:
         path: an ``.h5`` that Keras 2 wrote with ``save`` or ``save_weights``, the trunk flat or nested as a model.
 
     Returns:
-        A model from images (B, 224, 224, 3), RGB 0..255, to points (B, N, 2) float32 in unit coordinates of the crop,
-        as `build_model` makes them but for the scale of the images.
+        A model from images (B, 224, 224, 3), RGB 0..255, to points (B, N, 2) float32 in unit coordinates of the crop.
+        It is that of `build_model`, except for the scale of the images.
 
     Raises:
-        CheckpointError: damaged; a layer is missing, of another shape, or not part of this network; numbers that lie in
-            another file.
+        CheckpointError: the file is damaged or keeps numbers in another file, or a layer is missing, of another shape
+            or not part of this network.
     """
     with _arrays(path) as arrays:
         return _load(path, arrays)
@@ -52,7 +52,7 @@ def published_card(path):
     Its scheme numbers the points, because the file does not name them. No network library is imported.
 
     Args:
-        path: see `load_published_student`, whose errors it raises as far as the last layer shows them.
+        path: see `load_published_student`. Of its errors only those of the file and of the last layer are raised.
     """
     with _arrays(path) as arrays:
         scheme = LandmarkScheme.plain(_num_points(path, arrays))
@@ -62,7 +62,7 @@ def published_card(path):
 
 @contextlib.contextmanager
 def _arrays(path):
-    """Yields what `_datasets` finds in a file, which is open meanwhile."""
+    """Within this context a file is open; yields its `_datasets`."""
     path = Path(path)
     try:
         with h5py.File(path) as file:
@@ -71,7 +71,7 @@ def _arrays(path):
         raise CheckpointError(f"{path}: no such file: give the .h5 of a published student") from None
     except CheckpointError:
         raise
-    except Exception as error:  # h5py raises whatever damaged structures lead it to
+    except Exception as error:  # damaged structures make h5py raise anything
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path}: damaged, or no HDF5 file ({reason}): bring a whole copy") from error
 

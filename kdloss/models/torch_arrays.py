@@ -32,11 +32,11 @@ def read_torch_arrays(content):
     """
     file = io.BytesIO(content)
     try:
-        with warnings.catch_warnings(action="ignore"):  # of escapes in texts
+        with warnings.catch_warnings(action="ignore"):  # about escapes in texts
             return _arrays(file)
     except CheckpointError:
         raise
-    except Exception as error:  # whatever a program of another kind leads this machine to
+    except Exception as error:  # a damaged program makes the interpreter raise anything
         raise CheckpointError(f"no tensors that can be read ({type(error).__name__}: {str(error)[:200]!r})") from error
 
 
@@ -75,7 +75,7 @@ class _Tensor:
 
 
 def _described(file):
-    """The value that the next pickle of a file describes; the file is then behind it."""
+    """The value that the next pickle of a file describes. Reads up to the end of this pickle."""
     stack, marks, memo = [], [], {}
 
     def since_mark():
@@ -118,7 +118,7 @@ def _described(file):
                 stack.pop()
             case "GLOBAL":
                 if argument not in _NAMES:
-                    raise CheckpointError(f"weights that ask for {argument.replace(' ', '.')}: expected arrays alone")
+                    raise CheckpointError(f"weights that ask for {argument.replace(' ', '.')}: expected only arrays")
                 stack.append(argument)
             case "BINPERSID":
                 pass  # a storage stays the tuple that describes it
@@ -126,7 +126,7 @@ def _described(file):
                 arguments, called = stack.pop(), stack.pop()
                 stack.append(_made(called, arguments))
             case name:
-                raise CheckpointError(f"weights with the opcode {name}: expected arrays alone")
+                raise CheckpointError(f"weights with the opcode {name}: expected only arrays")
     (value,) = stack
     return value
 
@@ -137,4 +137,4 @@ def _made(called, arguments):
         return {}
     if called == _TENSOR:
         return _Tensor(*arguments)
-    raise CheckpointError(f"weights that call {called!r}: expected arrays alone")
+    raise CheckpointError(f"weights that call {called!r}: expected only arrays")

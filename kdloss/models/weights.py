@@ -11,15 +11,12 @@ from kdloss.errors import CheckpointError
 from kdloss.models.lite_weights import load_lite_weights
 from kdloss.models.regressors import HEAD, IMAGENET_STD, standardise
 
-# Keras and h5py raise whatever a damaged file leads them to.
-_LOADING_ERRORS = Exception
-
 
 def load_weights(model, trunk, path):
     """Fills a fresh model in place.
 
     Args:
-        model: from `build_regressor`.
+        model: from `kdloss.models.build_model`.
         trunk: its part without the head.
         path: from `kdloss.models.locate.find_weights`.
 
@@ -45,7 +42,7 @@ def _load_h5(model, trunk, path):
             (model if _holds_head_of(model, path) else trunk).load_weights(path)
     except CheckpointError:
         raise
-    except _LOADING_ERRORS as error:
+    except Exception as error:  # a damaged file makes Keras and h5py raise anything
         raise CheckpointError(
             f"{path}: damaged, or not the weights of {model.name}; expected a file of this architecture "
             f"without its classifier (notop), or one this project wrote"
@@ -57,7 +54,7 @@ def _holds_head_of(model, path):
     if not path.name.endswith(".weights.h5"):
         return False
     head = model.get_layer(HEAD)
-    # keras 3 files number layers by class, and the head is the last of its class.
+    # Keras 3 numbers layers by class in these files, and the head is the last of its class.
     name, earlier = type(head).__name__.lower(), sum(type(layer) is type(head) for layer in model.layers) - 1
     with h5py.File(path) as file:
         kernel = file.get(f"layers/{name}_{earlier}/vars/0" if earlier else f"layers/{name}/vars/0")
@@ -68,7 +65,7 @@ def _mend_normalisation(trunk):
     for layer in trunk.layers:
         if isinstance(layer, keras.layers.Normalization):
             variance = keras.ops.convert_to_numpy(layer.adapt_variance).ravel()
-            # keras' ImageNet files hold the standard deviation; any other file means what it says.
+            # Keras' ImageNet files hold the standard deviation here; all other files hold the variance.
             if np.allclose(variance, IMAGENET_STD, atol=1e-4):
                 standardise(trunk)
             layer.finalize_state()
@@ -77,8 +74,10 @@ def _mend_normalisation(trunk):
 def _copy_checkpoint(model, path):
     try:
         source = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except _LOADING_ERRORS as error:
-        raise CheckpointError(f"{path}: can't be read as a .keras model ({_first_line(error)})") from error
+    except Exception as error:
+        raise CheckpointError(
+            f"{path}: can't be read as a .keras model ({' '.join(str(error).split())[:200]})"
+        ) from error
     ours, theirs = _weighted_layers(model), _weighted_layers(source)
     head, other_head = ours.pop(HEAD, None), theirs.pop(HEAD, None)
     if other_head is None or [_shapes(x) for x in ours.values()] != [_shapes(x) for x in theirs.values()]:
@@ -97,7 +96,3 @@ def _weighted_layers(model):
 
 def _shapes(layer):
     return [tuple(weight.shape) for weight in layer.weights]
-
-
-def _first_line(error):
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,1 +1,1 @@
-"""Training of one network: `fit` is the story, the other modules are its chapters."""
+"""Training of one network. Read `fit` first: it calls the other modules in order."""

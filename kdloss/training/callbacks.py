@@ -1,4 +1,4 @@
-"""The callback that follows a run: it watches each step's loss and ends each epoch with validation, log and state."""
+"""The callback of a run: it checks the loss of each step, and validates, logs and saves at the end of each epoch."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ class TrainingDiverged(UserError):
 class RunRecorder(keras.callbacks.Callback):
     """Validates each epoch, keeps the best checkpoint, and writes logs and state into the run folder.
 
-    In a distributed run every process has one, so that all validate and stop at the same step; only the first writes.
+    In a distributed run every process has one. All of them validate and stop at the same step; only the first writes.
 
     Args:
         folder: the run folder (`pathlib.Path`).
@@ -102,7 +102,7 @@ class RunRecorder(keras.callbacks.Callback):
         self._report_saved()
         if self.distribution.agree(not self.deadline.leaves(time.monotonic() - self.epoch_started)):
             self.out_of_time = True
-        # After the rest of an interrupted epoch comes another fit: whole epochs have more steps.
+        # The rest of an interrupted epoch was a fit of its own, because whole epochs have more steps.
         if self.out_of_time or self.first_step or self.progress.epoch == self.last_epoch:
             self.model.stop_training = True
 
@@ -155,7 +155,7 @@ class RunRecorder(keras.callbacks.Callback):
     def _open_tensorboard(self):
         from tensorboard.summary import Writer
 
-        # Written anew, or an epoch that a killed run logged but did not save would appear twice.
+        # It is rewritten: otherwise an epoch that a killed run logged but did not save would appear twice.
         shutil.rmtree(self.folder / "tensorboard", ignore_errors=True)
         writer = Writer(str(self.folder / "tensorboard"))
         self._write_tensorboard(writer, self.progress.rows)
@@ -170,7 +170,7 @@ class RunRecorder(keras.callbacks.Callback):
 
     @contextmanager
     def _averaged_weights(self):
-        """The network has the averaged weights within, if there are any."""
+        """Within this context the network has the averaged weights, if the optimizer keeps them."""
         if not self.ema:
             yield
             return
@@ -191,7 +191,7 @@ class RunRecorder(keras.callbacks.Callback):
 class LossWatch:
     """Stops a run whose loss diverges, and names the faces of that batch.
 
-    Keras reports the mean loss of the epoch so far; the loss of the last batch is found from two such means.
+    Keras reports the mean loss of the epoch so far. The loss of the last batch follows from two such means.
 
     Args:
         folder: the run folder (`pathlib.Path`).

@@ -55,7 +55,7 @@ def check_faces(config, prepared, shape=None):
 
 
 def check_weights(config):
-    """Checks the file of ``--weights`` as far as possible without a download or a network library.
+    """Checks the file of ``--weights``, without a download and without a network library.
 
     Raises `ConfigError` if it is missing, `CheckpointError` if it is damaged or of another network.
     """

@@ -1,10 +1,10 @@
-"""Training on several devices or in several processes, to the weights that one device would give.
+"""Training on several devices or in several processes. It ends in the weights that one device would give.
 
 Every process runs the same program on the same global batches. It draws its part of each batch (`OneDevice.part`), and
 the back end sums the gradients. All processes validate and take the same decisions; only the first writes. `OneDevice`
 is the interface; the configuration of a run does not know on how many devices it trains.
 
-Back ends are imported inside functions, so that `check_flags` answers before one is loaded.
+Back ends are imported inside functions: `check_flags` must answer before one is loaded.
 """
 
 import contextlib
@@ -97,7 +97,7 @@ class OneDevice:
         devices: number of devices that share each batch.
         replicas: number of per-device losses that the back end sums; 1 where it computes one loss for the whole batch.
         is_first: whether this process writes files and prints.
-        saved: what is saved of the run, for the last line of a process that lost another one.
+        saved: what is saved of the run: part of the message of a process that lost another one.
     """
 
     part, devices, replicas, is_first, saved = (0, 1), 1, 1, True, "nothing is saved yet"
@@ -122,18 +122,18 @@ class OneDevice:
         """
 
     def scope(self):
-        """The context in which networks and optimizers are made and trained."""
+        """The context in which networks and optimizers are built and trained."""
         return contextlib.nullcontext()
 
     def synchronise(self, network):
-        """Lets batch normalisation see the whole batch, where the back end does not do so by itself."""
+        """Makes batch normalisation see the whole batch, where the back end does not do so by itself."""
 
     def as_on_one_device(self, network):
         """The context in which a network is saved without a trace of the distribution."""
         return contextlib.nullcontext()
 
     def agree(self, number):
-        """The greatest int that any process passes; None counts as 0."""
+        """The greatest int that any process passes; None counts as 0. Processes wait here for all others."""
         return number
 
     def share(self, value):
@@ -201,7 +201,7 @@ class ShardedProcesses(ShardedDevices):
         processes, process: the number of processes, and the index of this one.
 
     Attributes:
-        agreed: whether the last `agree` gave a number above 0: all processes then stop, or do not fit together.
+        agreed: whether the last `agree` returned a number above 0; then all processes stop with the same error.
     """
 
     agreed = False
@@ -246,13 +246,11 @@ class ShardedProcesses(ShardedDevices):
 
     @contextlib.contextmanager
     def first_alone(self):
-        from jax.experimental.multihost_utils import sync_global_devices
-
         if not self.is_first:
-            sync_global_devices("the first process is done")
+            self.agree(0)
         yield
         if self.is_first:
-            sync_global_devices("the first process is done")
+            self.agree(0)
 
     def _broadcast(self, content=b""):
         """The bytes that the first process passes, in all processes."""
@@ -265,6 +263,7 @@ class ShardedProcesses(ShardedDevices):
 
 @contextlib.contextmanager
 def _all_processes(where, processes, process):
+    """The context of a training in several processes; yields its `ShardedProcesses`."""
     import jax
 
     distribution, reporting = None, threading.Lock()
@@ -281,31 +280,8 @@ def _all_processes(where, processes, process):
         )
         os._exit(1)
 
-    if process == 0:
-        _check_address(where)
-    flags = os.environ.get("XLA_FLAGS", "")
-    os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_collective_timeout_seconds={_PATIENCE}".strip()
-    # JAX's handler of SIGTERM would replace ours.
-    jax.config.update("jax_enable_preemption_service", False)
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    # JAX reports a dead process in several lines; `end_after_loss` does so in one.
-    jax.config.update("jax_logging_level", "CRITICAL")
     with _calls_on_loss(end_after_loss):
-        try:
-            jax.distributed.initialize(
-                where,
-                processes,
-                process,
-                initialization_timeout=_JOIN,
-                coordinator_bind_address=where,
-                heartbeat_timeout_seconds=_HEARTBEAT,
-            )
-        except RuntimeError:
-            text = (
-                f"--distribute {where}: not all {processes} processes came within {_JOIN} s: start the same command "
-                f"with --process 0 to {processes - 1}, 0 on {_host_and_port(where)[0]}, where the others can reach it"
-            )
-            _exit_alone(ConfigError(text))
+        _join(where, processes, process)
         try:
             distribution = ShardedProcesses(processes, process)
             yield distribution
@@ -318,6 +294,30 @@ def _all_processes(where, processes, process):
                 end_after_loss()  # a connection broke; JAX itself would notice only after missed heartbeats
             _exit_alone(error)
         jax.distributed.shutdown()
+
+
+def _join(where, processes, process):
+    """Connects this process with the others; returns when all are connected."""
+    import jax
+
+    if process == 0:
+        _check_address(where)
+    flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_collective_timeout_seconds={_PATIENCE}".strip()
+    # JAX's handler of SIGTERM would replace ours.
+    jax.config.update("jax_enable_preemption_service", False)
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # JAX reports a dead process in several lines; `_all_processes` does so in one.
+    jax.config.update("jax_logging_level", "CRITICAL")
+    bounds = {"initialization_timeout": _JOIN, "heartbeat_timeout_seconds": _HEARTBEAT}
+    try:
+        jax.distributed.initialize(where, processes, process, coordinator_bind_address=where, **bounds)
+    except RuntimeError:
+        error = ConfigError(
+            f"--distribute {where}: not all {processes} processes came within {_JOIN} s: start the same command "
+            f"with --process 0 to {processes - 1}, 0 on {_host_and_port(where)[0]}, where the others can reach it"
+        )
+        _exit_alone(error)
 
 
 def _host_and_port(where):

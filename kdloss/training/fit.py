@@ -1,8 +1,7 @@
-"""One training run, straight down: data, network, teachers, losses, step, validation, checkpoint."""
+"""One training run from top to bottom: data, network, teachers, losses, step, validation, checkpoint."""
 
 import contextlib
 import dataclasses
-import functools
 import sys
 
 import keras
@@ -46,8 +45,8 @@ def train(config, prepared, folder, *, resume=False, shape=None, verbose=None, d
 
     Raises:
         ConfigError, CheckpointError, DataError: settings or files that do not fit.
-        OutOfTime: the deadline came first; the same call continues.
-        KeyboardInterrupt, Terminated: after a signal; the step is completed and saved, and the same call continues.
+        OutOfTime: no time is left for another epoch. The state is saved, and the same call continues.
+        KeyboardInterrupt, Terminated: after a signal. The current step is completed and saved; the same call continues.
     """
     distribution, deadline = distribution or OneDevice(), deadline or Deadline()
     distribution.check_batch_size(config.batch_size)
@@ -65,33 +64,40 @@ def train(config, prepared, folder, *, resume=False, shape=None, verbose=None, d
 
 
 def _train(config, prepared, folder, shape, verbose, deadline, distribution):
-    # Data: augmented views of the training faces, with the landmarks that move with them.
+    # Data: augmented views of the training faces; the landmarks move with the pixels.
     policy = BoxPolicy.parse(config.box)
     train_rows, val_rows = prepared.indices("train"), prepared.indices("val")
     landmarks = {"hard": prepared.points}
     if config.kind == "tolerant":
         shape = shape or fit_shape_model(prepared, policy, config.variance)
         landmarks["soft"] = soft_points(prepared, shape, policy)
-    batches_at = functools.partial(
-        ViewBatches,
-        prepared,
-        train_rows,
-        batch_size=config.batch_size,
-        policy=policy,
-        augment=augmentation(config.augment),
-        targets=landmarks,
-        seed=config.seed,
-        rounds=config.teacher_views or None,
-        part=distribution.part,
-    )
-    batches = batches_at(size=config.image_size)
 
-    # Network: it starts from the mean face.
+    def batches_at(side, stored):
+        return ViewBatches(
+            prepared,
+            train_rows,
+            size=side,
+            batch_size=config.batch_size,
+            policy=policy,
+            augment=augmentation(config.augment),
+            targets=landmarks,
+            stored=stored,
+            seed=config.seed,
+            rounds=config.teacher_views or None,
+            part=distribution.part,
+        )
+
+    batches = batches_at(config.image_size, {})
+
+    # Network: it starts at the mean face. Weights that do not fit are found here, before the run folder is made.
     stages, mean_face = stages_of(config), mean_shape(prepared, policy, train_rows)
-    network_at = functools.partial(build_model, config.arch, prepared.scheme.num_points, mean_shape=mean_face)
-    student = network_at(stages[0].side, weights=config.weights)
 
-    # Teachers: frozen networks that see the student's views, online or once for all epochs.
+    def network_at(side, weights="none"):
+        return build_model(config.arch, prepared.scheme.num_points, side, weights=weights, mean_shape=mean_face)
+
+    student = network_at(stages[0].side, config.weights)
+
+    # Teachers: frozen networks that see the student's views. They run in every step, unless their points are stored.
     teachers, stored = load_teachers(config, prepared), {}
     with open_run_folder(folder, config, shape) if distribution.is_first else contextlib.nullcontext():
         if config.teacher_views:
@@ -100,20 +106,20 @@ def _train(config, prepared, folder, shape, verbose, deadline, distribution):
                 for kind, path in config.teachers.items():
                     stored[kind] = cached_teacher(teachers.pop(kind), checkpoint_path(path), batches, cache, deadline)
 
-        # Training: one fit per image side. Each continues from the state that the one before has saved.
+        # Training: one stage for each image side. Each stage resumes from the state that the previous one saved.
         for stage in stages:
             if stage.first:
-                student = network_at(stage.side)
+                student = network_at(stage.side)  # `_load_progress` gives it the weights of the previous stage
             freeze(student, config.frozen)
             distribution.synchronise(student)
-            batches = batches_at(size=stage.side, stored=stored)
-            # Losses, optimizer and step: see `kdloss.training.trainer`.
+            batches = batches_at(stage.side, stored)
+            # Losses and step: Keras calls `DistillationTrainer.compute_loss` for each batch.
             trainer = compiled_trainer(config, student, teachers, batches.steps, distribution.replicas)
             progress = _load_progress(folder, trainer, stage, distribution)
             if progress.epoch >= stage.end:
                 continue
             with deferred_interrupt() as interruption:
-                # Validation and checkpoint, at the end of each epoch.
+                # Validation and checkpoint: at the end of each epoch.
                 recorder = RunRecorder(
                     folder,
                     _card(config, prepared, stage.side),
@@ -143,12 +149,12 @@ def _train(config, prepared, folder, shape, verbose, deadline, distribution):
 
 
 def load_teachers(config, prepared):
-    """The teachers of a `TrainConfig` by name, frozen: ``tough``, ``tolerant``, ``feature-teacher``.
+    """The teachers of a `TrainConfig` by name: ``tough``, ``tolerant``, ``feature-teacher``.
 
     A file that serves as two teachers is loaded once.
 
     Raises:
-        CheckpointError: not a teacher of this data set, size and box.
+        CheckpointError: a teacher was trained on another data set, size or box.
     """
     check_teachers(config, prepared.scheme)
     models = {path: load_model(path)[0] for path in dict.fromkeys(config.teacher_paths.values())}
@@ -156,22 +162,22 @@ def load_teachers(config, prepared):
 
 
 def _identity(config, prepared):
-    """What must be the same in all processes of a run."""
+    """The settings, faces and versions that must be the same in all processes of a run."""
     versions = {name: found for name, found in machine()["packages"].items() if name in ("keras", "jax")}
     return dataclasses.asdict(config) | {"prepared faces": prepared.manifest["content"]} | versions
 
 
 def _load_progress(folder, trainer, stage, distribution):
-    """Restores the trainer from the run folder, if the run was begun before; returns the `Progress`."""
+    """Restores the trainer if the run folder has a saved state; returns the `Progress`."""
     with distribution.shared_file(folder / "last" / "state.npz") as state:
         progress = load_state(state, state_variables(trainer)) if state else Progress()
     if progress.epoch == stage.first and not progress.step:
-        progress.best = float("inf")  # scores at another image side are not compared with those of this stage
+        progress.best = float("inf")  # scores at the previous image side do not compare with those of this stage
     return progress
 
 
 def _validation(config, prepared, policy, rows):
-    """``validate(network)``: NME in percent on the faces ``rows``."""
+    """Returns ``validate(network)``, which gives the NME in percent on the faces ``rows``."""
     truth = prepared.source_points_of(rows)
     normaliser = available_normalisers(prepared.scheme)[0]
 
@@ -199,7 +205,7 @@ def _card(config, prepared, side):
 
 
 def _fit(trainer, batches, recorder, epochs, verbose):
-    """Trains up to the recorder's last epoch. The remaining steps of an interrupted epoch are a fit of their own."""
+    """Trains up to the recorder's last epoch. The rest of an interrupted epoch takes a call of ``fit`` of its own."""
     progress, end = recorder.progress, recorder.last_epoch
     with contextlib.closing(recorder):
         while progress.epoch < end and not recorder.out_of_time:
@@ -207,7 +213,7 @@ def _fit(trainer, batches, recorder, epochs, verbose):
             trainer.fit(
                 training_data(batches, progress.epoch * batches.steps + progress.step, stop * batches.steps),
                 initial_epoch=progress.epoch,
-                epochs=epochs,  # of the whole run: the progress bar counts to it
+                epochs=epochs,  # of the whole run, for the progress bar; the recorder stops earlier
                 steps_per_epoch=batches.steps - progress.step,
                 callbacks=[recorder],
                 verbose=(1 if sys.stdout.isatty() else 2) if verbose is None else verbose,

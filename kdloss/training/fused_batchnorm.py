@@ -1,7 +1,7 @@
-"""Batch normalisation in training by one kernel of the back end instead of a dozen of Keras.
+"""Batch normalisation by one kernel of the back end, which makes training faster.
 
-Keras 3 computes moments and normalised maps by single operations, forwards and backwards. Each of them reads and writes
-all maps, which takes half the time of a MobileNetV2's training step on a CPU. JAX fuses them by itself.
+Keras 3 computes moments and normalised maps by a dozen operations, forwards and backwards. Each of them reads and
+writes all maps, which takes half the time of a MobileNetV2's training step on a CPU. JAX fuses them by itself.
 """
 
 import keras

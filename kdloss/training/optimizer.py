@@ -19,7 +19,7 @@ def optimizer_for(config, steps):
         use_ema=config.ema > 0,
         ema_momentum=config.ema or 0.99,
     )
-    # Kernels alone decay: shrinking biases and normalisation gains does not regularise.
+    # Only kernels decay: shrinking biases and normalisation gains does not regularise.
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 

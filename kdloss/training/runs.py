@@ -35,7 +35,7 @@ def check_run_folder(folder, config, resume):
     Args:
         folder: of the run (`pathlib.Path`).
         config: its `TrainConfig`.
-        resume: whether the user asked to continue this run, so that other settings are the mistake, not the folder.
+        resume: whether the user asked to continue this run. If settings differ, the message is then about them.
 
     Raises:
         ConfigError: it holds something else, or a run of other settings.
@@ -54,7 +54,7 @@ def check_run_folder(folder, config, resume):
                 f"new run"
             )
         if (state := folder / "last" / "state.npz").exists() and not zipfile.is_zipfile(state):
-            raise CheckpointError(f"{state}: damaged: the run cannot go on: begin another")
+            raise CheckpointError(f"{state}: damaged: the run cannot continue: begin another")
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"--out {folder}: exists and is no run folder: give another")
@@ -62,11 +62,11 @@ def check_run_folder(folder, config, resume):
 
 @contextlib.contextmanager
 def open_run_folder(folder, config, shape=None):
-    """Locks a run's folder within, and writes what precedes the first epoch: settings, environment and shape model.
+    """Within this context a run's folder is locked. Settings, environment and shape model are written at its start.
 
-    Enter it after all checks, so that a refused run leaves nothing behind.
+    Enter it after all checks: a refused run must leave nothing behind.
     """
-    # config.json first: it marks the folder as a run, so that a run that is cut off here can go on.
+    # config.json comes first: it marks the folder as a run, so a run that is cut off here can continue.
     contents = {CONFIG: config.to_json, "environment.json": lambda: json.dumps(environment(), indent=1)}
     for name, content in contents.items():
         if not (folder / name).exists():

@@ -1,7 +1,7 @@
 """Soft landmarks: the annotated points projected onto a shape model, in the frame of the crop before augmentation.
 
 The paper fits its PCA on augmented crops without alignment. Here the model is fitted and applied before augmentation,
-and the soft points then move with the view, so that they do not depend on the augmentation.
+and the soft points then move with the view. They do not depend on the augmentation.
 """
 
 import json
@@ -12,7 +12,7 @@ from asm import ShapeModel
 from kdloss.data.geometry import from_unit, invert, to_unit, transform_each
 from kdloss.errors import ConfigError
 
-_FACES = 4096  # faces per step of a mean, so that the shapes of all need not be in memory
+_FACES = 4096  # faces per step of a mean: the shapes of all faces might not fit into memory
 
 
 def unit_shapes(prepared, policy):

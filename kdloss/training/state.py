@@ -107,9 +107,9 @@ def load_state(path, variables):
         values, metrics = ([file[name] for name in sorted(file) if name.startswith(kind)] for kind in "vm")
         progress = Progress.from_json(json.loads(str(file["progress"])), metrics)
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise CheckpointError(f"{path}: damaged ({error}): remove the run, and start it anew") from error
+        raise CheckpointError(f"{path}: damaged ({error}): delete the run and start it again") from error
     if any(value.dtype.kind not in "fiub" for value in (*values, *metrics)):
-        raise CheckpointError(f"{path}: damaged (not all values are numbers): remove the run, and start it anew")
+        raise CheckpointError(f"{path}: damaged (not all values are numbers): delete the run and start it again")
     if [tuple(value.shape) for value in values] != [tuple(variable.shape) for variable in variables]:
         raise CheckpointError(f"{path}: holds the state of another network: give the run another folder")
     for variable, value in zip(variables, values, strict=True):

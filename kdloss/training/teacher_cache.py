@@ -55,7 +55,7 @@ def _read(path):
     try:
         return map_npy(path)
     except ValueError as error:
-        raise DataError(f"{path}: damaged ({error}): delete it, it is made again") from error
+        raise DataError(f"{path}: damaged ({error}): delete it; it will be made again") from error
 
 
 def _key(checkpoint, batches):

@@ -1,4 +1,4 @@
-"""The training step: where the student's points meet the labels and the teachers' points in one loss."""
+"""The training step: one loss compares the student with the labels and with its teachers."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ from kdloss.training.optimizer import optimizer_for
 
 
 def compiled_trainer(config, student, teachers, steps, replicas=1):
-    """The `DistillationTrainer` of a `TrainConfig`, compiled, with all variables that a run resumes from.
+    """The compiled `DistillationTrainer` of a `TrainConfig`, with all variables that a run resumes from.
 
     Args:
         config, student, teachers, replicas: see `DistillationTrainer`.
@@ -28,14 +28,14 @@ def compiled_trainer(config, student, teachers, steps, replicas=1):
 class DistillationTrainer(keras.Model):
     """Wraps a student so that ``fit`` trains it by the loss of a `TrainConfig`.
 
-    `keras.distillation.Distiller` takes one teacher and hides the labels from its losses. KD-Loss needs both teachers
-    and the labels in one formula, so the step is written here, in `keras.ops` for every back end.
+    KD-Loss needs two teachers and the labels in one formula. `keras.distillation.Distiller` takes one teacher and hides
+    the labels from its losses, so this class computes the loss itself, in `keras.ops` for every back end.
 
     Args:
         config: a `TrainConfig`.
         student: the network that is trained: images (B, S, S, 3) -> points (B, N, 2).
-        teachers: frozen networks that run online on the student's views, by name: ``tough``, ``tolerant`` and
-            ``feature-teacher``. Stored points of teachers come with the batch instead.
+        teachers: frozen networks that run on the student's views, by name: ``tough``, ``tolerant`` and
+            ``feature-teacher``. A teacher whose points are stored is left out: they come with the batch.
         replicas: number of devices whose losses the back end sums; 1 where it computes one loss for the whole batch.
     """
 
@@ -68,32 +68,33 @@ class DistillationTrainer(keras.Model):
 
         Args:
             x: images (B, S, S, 3).
-            y: points (B, N, 2) by name: ``hard``, of a tolerant teacher ``soft``, and stored points of teachers.
+            y: points (B, N, 2) by name: the ``hard`` landmarks, the ``soft`` ones if a tolerant teacher is trained,
+                and the stored points of teachers.
             y_pred: the student's outputs: ``points`` and, if the loss needs them, heatmap ``logits`` and feature
                 ``maps``.
         """
         images, points = ops.cast(x, "float32"), dict(y)
         # training=False: teachers run without dropout, and their moving statistics do not change.
-        followed = self.observed_teacher(images, training=False) if self.feature_teacher else None
+        outputs = self.observed_teacher(images, training=False) if self.feature_teacher else None
         for kind, teacher in self.teachers.items():
-            shared = teacher is self.feature_teacher
-            found = followed["points"] if shared else teacher(images, training=False)
+            # A teacher of both points and feature maps runs once.
+            found = outputs["points"] if teacher is self.feature_teacher else teacher(images, training=False)
             points[kind] = ops.stop_gradient(found)
         terms = point_terms(self.config, points, y_pred)
         if self.feature_teacher:
-            terms |= self.feature_distillation(y_pred["maps"], followed["maps"])
+            terms |= self.feature_distillation(y_pred["maps"], outputs["maps"])
         for name, mean in self.term_means.items():
             mean.update_state(terms[name])
         return sum(terms.values()) / self.replicas
 
 
 def point_terms(config, points, outputs):
-    """The weighted loss terms of points and heatmaps, by name; their sum is the loss without feature distillation.
+    """The weighted loss terms of points and heatmaps by name. Feature distillation adds its own.
 
     Args:
         config: a `TrainConfig`.
-        points: point sets (B, N, 2) in unit coordinates by name: ``hard`` or ``soft`` landmarks, and the points of the
-            teachers ``tough`` and ``tolerant``.
+        points: (B, N, 2) in unit coordinates by name: ``hard`` or ``soft`` landmarks, and the points of the teachers
+            ``tough`` and ``tolerant``.
         outputs: the student's ``points`` (B, N, 2) and, with a heatmap loss, ``logits``.
     """
     student, target = outputs["points"], points[_target(config)]

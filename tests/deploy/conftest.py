@@ -11,10 +11,9 @@ from kdloss.deploy.onnx import export_onnx
 from kdloss.deploy.savedmodel import export_savedmodel
 from kdloss.models.checkpoint import load_model
 from kdloss.training.fit import train
-from tests.training import rendered_faces
 from tests.training.tiny_chain import SIZE, tiny_config, use_tiny_networks
-
-faces, tiny_networks = rendered_faces.faces, rendered_faces.tiny_networks
+from tests.training.tiny_chain import faces as faces
+from tests.training.tiny_chain import tiny_networks as tiny_networks
 
 BOX = BoxPolicy.parse("gt:1.25")
 # Format -> its writer, and the name of its files.

@@ -1,4 +1,4 @@
-"""Readers of files that anybody may have written, valid files for each, and what comes of one input."""
+"""Readers of files that anybody may have written, valid files for each, and what one input leads to."""
 
 import contextlib
 import functools
@@ -63,7 +63,7 @@ _SHAPES = _POINTS[:5] + np.random.default_rng(3).normal(0, 1, (20, 5, 2))
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads ``file``, a path within its folder, as a command does; ``begin`` writes what else the folder needs."""
+    """Reads ``file``, a path within its folder, as a command does. ``begin`` writes the other files of the folder."""
 
     file: str
     begin: Callable[[Path], list[bytes]]  # returns the bytes of valid files
@@ -218,7 +218,7 @@ def _prepared(name):
 
 def _read_prepared(path):
     folder = path.parent
-    with contextlib.suppress(Exception):  # its hashes are mended; what cannot be sealed is read as it is
+    with contextlib.suppress(Exception):  # renews its hashes where that is possible
         facts = json.loads((folder / NAME).read_text(encoding="utf-8"))
         write_manifest(folder, {key: value for key, value in facts.items() if key not in ("files", "manifest")})
     try:

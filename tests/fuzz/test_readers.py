@@ -1,4 +1,4 @@
-"""Each reader meets valid files, damaged on purpose: it reads them or refuses them in order, within bounds.
+"""Each reader gets valid files that were damaged on purpose. It reads them or refuses them, within bounds.
 
 Anything else is a finding: another exception, a warning, 5 s of the processor or 1 GB of memory for one file.
 """
@@ -13,7 +13,7 @@ from tests.fuzz.readers import ACCEPTED, READERS, REFUSED, outcome
 
 @pytest.mark.parametrize(("first", "last"), [(0, 40), pytest.param(40, 600, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", READERS)
-def test_damaged_files_are_read_or_refused_in_order(name, first, last, tmp_path):
+def test_damaged_files_are_read_or_refused(name, first, last, tmp_path):
     reader = READERS[name]
     valid = reader.begin(tmp_path)
     readable = ACCEPTED if name != "HDF5 weights" else REFUSED

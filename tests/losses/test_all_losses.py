@@ -1,4 +1,4 @@
-"""What holds of every loss: narrow inputs are widened, teachers are constants, and JAX says the same as TensorFlow."""
+"""What holds for every loss: it computes in float32, teachers are constants, and JAX agrees with TensorFlow."""
 
 import os
 import subprocess
@@ -58,7 +58,7 @@ LOSSES["integral"] = (lambda logits: ops.sum(ops.square(integral_readout(logits)
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("name", LOSSES)
-def test_narrow_inputs_are_widened_before_anything_else(name, dtype):
+def test_16_bit_inputs_are_cast_to_float32_first(name, dtype):
     loss, learnt, fixed = LOSSES[name]
     narrow = [ops.cast(array, dtype) for array in learnt + fixed]
     value = loss(*narrow)
@@ -77,7 +77,7 @@ def test_the_student_has_a_finite_gradient_and_its_teachers_have_none(name):
 
 
 def everything():
-    """Name -> what the back end of this process says: values, gradients, heatmaps and read-outs."""
+    """Name -> what the back end of this process computes: values, gradients, heatmaps and read-outs."""
     found = {"heatmaps": gaussian_heatmaps(HEATMAP_POINTS, 16), "argmax": argmax_readout(LOGITS)}
     for name, (loss, learnt, fixed) in LOSSES.items():
         found[name], gradients = value_and_gradients(loss, *learnt, *fixed)

@@ -1,4 +1,4 @@
-"""Weights for networks that no test trains. A fresh heatmap network's heatmaps are flat, and its read-outs alike."""
+"""Random weights: a fresh heatmap network has flat heatmaps, which all read-outs read alike."""
 
 import numpy as np
 

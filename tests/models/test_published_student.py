@@ -16,13 +16,13 @@ from kdloss.data.geometry import from_unit
 from kdloss.data.schemes import SCHEMES
 from kdloss.errors import CheckpointError
 from kdloss.inference.readers import find_model, load_reader
-from kdloss.models import build_model, count_parameters
+from kdloss.models import build_model
 from kdloss.models.locate import is_published_student
 from kdloss.models.published_student import load_published_student, published_card
 from kdloss.models.regressors import HEAD
 
-# Runs apart, because one process holds one Keras. Weights are drawn so that signals neither vanish nor blow up in any
-# layer, with statistics that are not the initial ones: a network that mixes up two of them gives other points.
+# A process of its own, because a process holds one Keras. The weights are drawn such that signals neither vanish nor
+# blow up in any layer. A network that mixes up two of them gives other points.
 WRITER = """
 import os
 import sys
@@ -100,7 +100,7 @@ def test_points_are_those_of_the_legacy_model(file, outputs, published):
     np.testing.assert_allclose(points, expected, rtol=0, atol=1e-4)
     assert not (published / "ran").exists(), "code of the file was executed"
     if file == "nested":
-        assert count_parameters(model) == 2_432_200  # the authors' count for 68 points
+        assert model.count_params() == 2_432_200  # the authors' count for 68 points
 
 
 built_once = functools.cache(build_model)
@@ -135,7 +135,7 @@ def changed(written, tmp_path, monkeypatch):
 
 
 def test_weights_come_by_name_and_the_last_layer_takes_up_the_convention_of_the_labels(changed):
-    """Scopes that a graph of TensorFlow 1 has numbered again are known too."""
+    """Scopes that a graph of TensorFlow 1 has renumbered are found too."""
     path = changed(lambda file: file.move("Conv1/Conv1", "Conv1/Conv1_2"))
     model = load_published_student(path)
     assert model.input_shape == (None, 224, 224, 3)
@@ -174,19 +174,6 @@ def by_two_links(file):
     file["model_weights"] = h5py.SoftLink("/elsewhere/model_weights")
 
 
-def external_storage(file):
-    del file[KERNEL]
-    file.create_dataset(KERNEL, (3, 3, 3, 32), "f", external=[("numbers.raw", 0, 3 * 3 * 3 * 32 * 4)])
-
-
-def virtual(file):
-    del file[KERNEL]
-    layout = h5py.VirtualLayout((3, 3, 3, 32), "f")
-    layout[:] = h5py.VirtualSource("other.h5", KERNEL, (3, 3, 3, 32))
-    file.create_virtual_dataset(KERNEL, layout)
-
-
-KERNEL = "Conv1/Conv1/kernel:0"
 BN = "block_3_expand_BN/block_3_expand_BN"
 
 WRONG = {
@@ -195,20 +182,16 @@ WRONG = {
     "no statistics": (remove(f"{BN}/moving_variance:0"), "layer block_3_expand_BN has no moving_variance"),
     "NaN": (replace(f"{BN}/gamma:0", np.full(144, np.nan, "f")), "layer block_3_expand_BN: gamma holds NaN"),
     "one more": (replace("extra/kernel:0", [1.0]), "layer 'extra/.*' is not expected"),
-    "linked numbers": (replace(KERNEL, h5py.ExternalLink("other.h5", KERNEL)), f"'/{KERNEL}' is a link to 'other.h5:"),
     "linked weights inside": (by_two_links, "'/elsewhere' is a link to 'other.h5:/'"),
-    "external storage": (external_storage, f"/{KERNEL}' is stored in another file"),
-    "virtual": (virtual, f"/{KERNEL}' is stored in another file"),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
 def test_other_networks(case, changed, written):
-    """Where a link or a storage leads out of the file, the other file is there, and good: it is not followed."""
+    """The file to which a link leads is there, and good: the link is not followed."""
     change, message = WRONG[case]
     path = changed(change)
     shutil.copy(written, path.parent / "other.h5")
-    (path.parent / "numbers.raw").write_bytes(bytes(3 * 3 * 3 * 32 * 4))
     with pytest.raises(CheckpointError, match=message) as caught:
         load_published_student(path)
     assert str(caught.value).startswith(f"{path}: ")
@@ -227,17 +210,14 @@ def test_an_impossible_head_makes_no_network(changed, monkeypatch):
 
 
 def test_damaged_and_foreign_files(written, tmp_path):
-    whole = written.read_bytes()
-    (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "cut.h5").write_bytes(written.read_bytes()[:-4000])
     (tmp_path / "text.h5").write_text("no weights")
-    (tmp_path / "nothing.h5").touch()
     (tmp_path / "folder.h5").mkdir()
     shutil.copy(written, tmp_path / "weights.keras")
-    for name in ("cut.h5", "text.h5", "nothing.h5", "folder.h5", "absent.h5"):
+    for name in ("cut.h5", "text.h5", "folder.h5", "absent.h5"):
         message = "no such file" if name == "absent.h5" else "damaged"
-        with pytest.raises(CheckpointError, match=f"{name}: {message}") as caught:
+        with pytest.raises(CheckpointError, match=f"{name}: {message}"):
             load_published_student(tmp_path / name)
-        assert "\n" not in str(caught.value)
     assert is_published_student(written)
-    for name in ("weights.keras", "text.h5", "nothing.h5", "folder.h5", "absent.h5"):
+    for name in ("weights.keras", "text.h5", "folder.h5", "absent.h5"):
         assert not is_published_student(tmp_path / name), name

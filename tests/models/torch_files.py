@@ -4,8 +4,7 @@ import struct
 
 import numpy as np
 
-ONE = b"\x80\x02K\x01."
-HEAD = ONE * 3  # stands for magic number, version and byte order, which are not looked at
+HEAD = b"\x80\x02K\x01." * 3  # in place of magic number, version and byte order, which are ignored
 
 
 def text(value):

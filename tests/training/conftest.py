@@ -1,25 +1,18 @@
-"""Rendered faces, the tiny networks, and one chain of runs that all tests of training look at."""
+"""Rendered faces, the tiny networks, and finished runs that the tests of training share."""
 
 import pytest
 
 from kdloss.models import build_model
 from kdloss.models.checkpoint import save_model
 from kdloss.training.fit import train
-from tests.training import rendered_faces
-from tests.training.tiny_chain import ARCH, SIZE, student_config, tiny_config, use_tiny_networks, write_faces
-
-tiny_networks, faces = rendered_faces.tiny_networks, rendered_faces.faces
-
-
-@pytest.fixture(scope="session")
-def cofw_faces(tmp_path_factory):
-    """Rendered faces in the COFW layout, which has 29 points."""
-    return write_faces(tmp_path_factory.mktemp("cofw"), "cofw")
+from tests.training.tiny_chain import ARCH, SIZE, student_config, tiny_config, use_tiny_networks
+from tests.training.tiny_chain import faces as faces
+from tests.training.tiny_chain import tiny_networks as tiny_networks
 
 
 @pytest.fixture(scope="session")
 def taught(faces, tmp_path_factory):
-    """A folder with the checkpoints of two teachers, ``tough`` and ``tolerant``, that have seen nothing."""
+    """A folder with the checkpoints of two untrained teachers, ``tough`` and ``tolerant``."""
     folder = tmp_path_factory.mktemp("teachers")
     card = {"dataset": "300w", "arch": ARCH, "scheme": faces.scheme.to_json(), "image_size": SIZE, "box": "gt:1.25"}
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""Readings of run folders, and comparisons of them."""
+"""Reads and compares run folders."""
 
 import json
 import signal
@@ -16,26 +16,29 @@ def rows_of(run):
 
 
 def without_time(rows):
-    """The same without the seconds, which differ between equal runs."""
+    """The rows without the seconds, which differ between equal runs."""
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
 def files_of(run):
-    """The paths of its files, relative to it."""
+    """The files of a run, relative to its folder."""
     return sorted(str(file.relative_to(run)) for file in run.rglob("*") if file.is_file())
 
 
 def state_of(run):
-    """The arrays from which it resumes."""
-    with np.load(run / "last" / "state.npz", allow_pickle=False) as file:
-        return {name: file[name] for name in file.files if name != "progress"}
+    """The arrays from which a run resumes."""
+    return {name: array for name, array in _state(run).items() if name != "progress"}
 
 
 def progress_of(run):
     """The completed epochs, and the completed steps of the next one."""
-    with np.load(run / "last" / "state.npz", allow_pickle=False) as file:
-        progress = json.loads(str(file["progress"]))
+    progress = json.loads(str(_state(run)["progress"]))
     return progress["epoch"], progress["step"]
+
+
+def _state(run):
+    with np.load(run / "last" / "state.npz", allow_pickle=False) as file:
+        return dict(file)
 
 
 def equal_runs(found, expected):

@@ -1,4 +1,4 @@
-"""What follows a run: averaged weights, the best checkpoint, diverging losses, and a disk that fills up."""
+"""The callback of a run: averaged weights, the best checkpoint, diverging losses, and a disk that fills up."""
 
 import json
 import shutil
@@ -48,9 +48,9 @@ def fit(faces, folder, validate, ema):
     views = {"size": SIZE, "batch_size": BATCH, "augment": augmentation("paper"), "seed": 0}
     batches = ViewBatches(faces, faces.indices("train"), **views)
     card = {"arch": ARCH, "dataset": "300w", "scheme": faces.scheme.to_json(), "image_size": SIZE, "box": "gt:1.25"}
-    none = {"deadline": Deadline(), "interruption": Interruption(), "distribution": OneDevice()}
-    facts = {"ema": ema, "last_epoch": 2, "faces_of": batches.faces_of}
-    recorder = RunRecorder(folder, card, validate, Progress(), **facts, **none)
+    options = {"ema": ema, "last_epoch": 2, "faces_of": batches.faces_of, "deadline": Deadline()}
+    options |= {"interruption": Interruption(), "distribution": OneDevice()}
+    recorder = RunRecorder(folder, card, validate, Progress(), **options)
     watcher = Watcher()
     callbacks = [watcher, recorder, back_to_training(watcher)]
     how = {"epochs": 2, "steps_per_epoch": batches.steps, "callbacks": callbacks, "verbose": 0, "shuffle": False}
@@ -59,7 +59,7 @@ def fit(faces, folder, validate, ema):
 
 
 def back_to_training(watcher):
-    """A callback behind the recorder: the weights must be those of training again, to the bit."""
+    """A callback that runs after the recorder: the weights must be those of training again, to the bit."""
 
     def check(epoch, logs):
         assert same(arrays(watcher.model.student.trainable_variables), watcher.weights)
@@ -168,7 +168,7 @@ def test_a_run_goes_on_when_there_is_room_again(written, file, faces, small_disk
                 filler.write_bytes(b"x" * shutil.disk_usage(small_disk).total)
         write(path, *what)
 
-    # Whatever the network does, each epoch is taken for better.
+    # Each epoch scores better than the one before.
     scores = iter([9.0, 8.0, 8.0, 7.0])
     monkeypatch.setattr("kdloss.training.fit.nme", lambda errors: next(scores))
     with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""The record of a run: what it refuses, and that it survives storage."""
+"""The configuration of a run: what it refuses, and that JSON keeps it."""
 
 import json
 
@@ -15,29 +15,18 @@ STUDENT = {"kind": "student", "dataset": "300w", "arch": "mobilenetv2"}
     [
         ({"kind": "teacher"}, "--kind teacher: expected one of tough, tolerant, student"),
         ({"method": "kd"}, "--method kd: expected one of none, kd-loss"),
-        ({"loss": "l3"}, "--loss l3: expected one of l2, l1, wing"),
-        ({"unit": "inch"}, "--unit inch"),
-        ({"precision": "float8"}, "--precision float8: expected one of float32"),
-        ({"augment": "wild"}, "--augment wild: expected one of none, light, paper, strong"),
-        ({"box": "eyes:2"}, "--box eyes:2"),
-        ({"epochs": 0}, "--epochs 0: expected 1 at least"),
         ({"teacher_views": -1}, "--teacher-views -1: expected 0 at least"),
-        ({"warmup_epochs": -0.5}, "--warmup-epochs -0.5"),
         ({"weight_decay": float("nan")}, "--weight-decay nan"),
         ({"learning_rate": 0}, "--learning-rate 0: expected a number above 0"),
         ({"ema": 1.0}, "--ema 1.0: expected 0"),
         ({"heatmap_loss": "l2"}, "--heatmap-loss l2: expected one of none, mse, adaptive-wing, cross-entropy"),
         ({"frozen": 3, "weights": "a.keras"}, "--frozen 3: expected a stride, one of 0, 2, 4, 8, 16"),
-        ({"frozen": 8}, "--frozen 8: random weights would stay random: leave it out, or give --weights"),
-        ({"heatmap_weight": -1}, "--heatmap-weight -1: expected 0 at least"),
         ({"ps_weight": float("nan")}, "--ps-weight nan: expected 0 at least"),
-        ({"schedule": "linear"}, "--schedule linear: expected one of cosine, inverse-time, steps"),
         ({"method": "kd-loss"}, "--method kd-loss: needs a teacher: give --tough"),
         ({"method": "kd-loss+fa", "feature_teacher": "a"}, "--method kd-loss+fa: needs a teacher: give --tough"),
         ({"method": "fa-ps"}, "--method fa-ps: needs a teacher's feature maps: give --feature-teacher"),
         ({"method": "fa", "feature_teacher": "a", "tough": "b"}, "--method fa: learns no teacher's points"),
         ({"method": "kd-loss", "tough": "a", "feature_teacher": "b"}, "--method kd-loss: follows no feature maps"),
-        ({"tough": "runs/tough"}, "--method none: learns no teacher's points: leave out --tough"),
         ({"feature_teacher": "runs/tough"}, "--method none: follows no feature maps: leave out --feature-teacher"),
     ],
 )
@@ -64,7 +53,7 @@ def test_what_each_method_distils(method, points, features):
     fields |= {"feature_teacher": "b"} if features else {}
     config = TrainConfig(**STUDENT, method=method, **fields)
     assert (config.by_points, config.by_features) == (points, features)
-    # The teacher of maps is none of points.
+    # A feature teacher is not a teacher of points.
     assert config.teachers == ({"tough": "a"} if points else {})
 
 

@@ -1,4 +1,4 @@
-"""Several devices or processes train to the weights of one device; the death of one process ends them all."""
+"""Several devices or processes train to the weights of one device. If one process dies, all of them end."""
 
 import dataclasses
 import json
@@ -57,7 +57,7 @@ def free_address():
 
 
 def ended(commands, backend, **variables):
-    """Runs Python commands at the same time; returns exit statuses and stderr lines, those of TensorFlow left out."""
+    """Runs Python commands at the same time; returns exit statuses and stderr lines, without TensorFlow's."""
     environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(REPOSITORY)} | variables
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     begun = [subprocess.Popen([sys.executable, *command], env=environment, **pipes) for command in commands]

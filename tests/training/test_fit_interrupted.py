@@ -1,7 +1,5 @@
 """Runs that a signal ends between two steps: their message, their saved state, and the same numbers when continued."""
 
-import signal
-
 import pytest
 
 from kdloss.errors import ConfigError, Terminated, UserError
@@ -10,7 +8,7 @@ from kdloss.training import callbacks
 from kdloss.training.fit import train
 from kdloss.training.runs import is_cut_off
 from tests.training.run_folders import equal_runs, files_of, progress_of, refused, signal_after
-from tests.training.tiny_chain import student_config, tiny_config, use_tiny_networks
+from tests.training.tiny_chain import student_config, tiny_config
 
 STEPS = 4
 
@@ -25,26 +23,14 @@ def config(taught):
 def whole(config, faces, tmp_path_factory):
     """The uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        use_tiny_networks(patch)
-        train(config, faces, folder, verbose=0)
+    train(config, faces, folder, verbose=0)
     return folder
-
-
-@pytest.fixture
-def sigterm_raises():
-    """The signal handler as within a command."""
-    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.parametrize(
     "stops", [[6], pytest.param([1, 2, 5], marks=pytest.mark.slow)], ids=["once", "again and at the end of an epoch"]
 )
-def test_a_run_interrupted_in_an_epoch_ends_as_one_in_a_whole(
-    stops, config, whole, faces, tmp_path, monkeypatch, sigterm_raises
-):
+def test_a_run_interrupted_in_an_epoch_ends_as_one_in_a_whole(stops, config, whole, faces, tmp_path, monkeypatch):
     run, steps = tmp_path / "run", 0
     for more in stops:
         with monkeypatch.context() as patch:

@@ -11,7 +11,7 @@ STEPS = 10  # an epoch
 
 
 def rates(steps, **changes):
-    """The learning rate at steps."""
+    """The learning rate at each of some steps."""
     optimizer = optimizer_for(tiny_config(learning_rate=0.1, **changes), STEPS)
     found = []
     for step in steps:

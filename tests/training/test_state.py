@@ -42,14 +42,9 @@ def test_a_state_that_does_not_fit(model, tmp_path):
         load_state(path, model.variables[:-1])
     with pytest.raises(CheckpointError, match="another network"):
         load_state(path, build_model(ARCH, 68, SIZE).variables)
-    whole = path.read_bytes()
     with np.load(path, allow_pickle=False) as file:
         kept = dict(file)
     for changes in ({"epoch": 2}, {"step": -1}, {"epoch": "x"}, {"rows": None}, {"momentum": 1}):
         np.savez(path, **kept | {"progress": np.array(json.dumps(Progress().to_json() | changes))})
-        with pytest.raises(CheckpointError, match="damaged"):
-            load_state(path, model.variables)
-    for content in (b"", whole[: len(whole) // 2], b"text"):
-        path.write_bytes(content)
         with pytest.raises(CheckpointError, match="damaged"):
             load_state(path, model.variables)

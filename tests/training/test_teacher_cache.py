@@ -1,4 +1,4 @@
-"""Teachers' outputs on disk are what the teacher says of those very views, and of no others."""
+"""The stored points of a teacher are those that it gives for the same views."""
 
 import os
 from types import SimpleNamespace
@@ -68,7 +68,7 @@ def test_a_second_call_reads_the_files(random_faces, teacher, checkpoint, tmp_pa
     second = cached_teacher(NeverAsked(), checkpoint, views_of(random_faces), tmp_path / "views")
     np.testing.assert_array_equal(first, second)
     assert file.stat().st_mtime_ns == 10**18
-    # How many faces a batch holds changes no view, so it makes no other file.
+    # The batch size does not change the views, so the same files serve.
     cached_teacher(NeverAsked(), checkpoint, views_of(random_faces, batch_size=3), tmp_path / "views")
     more = cached_teacher(teacher, checkpoint, views_of(random_faces, rounds=ROUNDS + 1), tmp_path / "views")
     assert len(more) == ROUNDS + 1
@@ -85,7 +85,7 @@ def test_whatever_changes_a_view_makes_another_file(random_faces, make_prepared,
         "content": views_of(make_prepared("cofw", train=10, test=3, size=48, seed=5)),
         "stored size": views_of(make_prepared("cofw", train=10, test=3, size=40)),
     }
-    # Boxes that are all the same: no face, and no data set, may be told from another by its boxes alone.
+    # All boxes are equal: faces and data sets must not be told apart only by their boxes.
     for batches in (plain, *(others[name] for name in others if name != "box")):
         batches.boxes = np.tile([8.0, 8.0, 32.0, 32.0], (13, 1))
     cached_teacher(teacher, checkpoint, plain, folder)
@@ -105,7 +105,7 @@ def test_a_damaged_file_is_named_and_made_again_once_it_is_gone(random_faces, te
     file = _first_file(tmp_path)
     for content in (b"", b"not an array", file.read_bytes()[:-100]):
         file.write_bytes(content)
-        with pytest.raises(DataError, match=rf"{file}.*damaged .* delete it, it is made again"):
+        with pytest.raises(DataError, match=rf"{file}.*damaged .* delete it; it will be made again"):
             cached_teacher(teacher, checkpoint, views_of(random_faces), tmp_path / "views")
     file.unlink()
     assert len(cached_teacher(teacher, checkpoint, views_of(random_faces), tmp_path / "views")) == ROUNDS

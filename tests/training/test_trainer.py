@@ -7,7 +7,6 @@ from keras import ops
 
 from kdloss.data.augmentation import augmentation
 from kdloss.data.batches import ViewBatches, training_data
-from kdloss.data.geometry import BoxPolicy
 from kdloss.losses import feature_aligned_loss, patch_similarity_loss
 from kdloss.models import build_model, observed
 from kdloss.models.checkpoint import load_model
@@ -30,7 +29,7 @@ from tests.training.tiny_chain import (
 
 
 def draw(faces, **changes):
-    views = {"size": SIZE, "batch_size": BATCH, "policy": BoxPolicy(), "augment": augmentation("paper"), "rounds": 2}
+    views = {"size": SIZE, "batch_size": BATCH, "augment": augmentation("paper"), "rounds": 2}
     return ViewBatches(faces, faces.indices("train"), **views | changes)
 
 

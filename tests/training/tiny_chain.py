@@ -1,10 +1,11 @@
-"""The smallest real chain: rendered faces, and networks that train in seconds but have all that matters.
+"""Rendered faces, and networks that train in seconds.
 
 MobileNetV2 takes ten seconds to trace; the tiny networks have batch normalisation and dropout as the real ones have.
 """
 
 import keras
 import numpy as np
+import pytest
 from keras import Model, layers
 
 from data_prep.layouts import write_layout
@@ -57,6 +58,14 @@ def use_tiny_networks(patch):
     patch.setitem(HEATMAP_NETWORKS, FAN, TINY_FAN)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def tiny_networks():
+    """A conftest that imports this gives all tests of its folder the tiny networks."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_tiny_networks(patch)
+        yield
+
+
 def tiny_config(kind="tough", dataset="300w", **changes):
     """A `TrainConfig` of one epoch on views that vary."""
     fields = {"arch": ARCH, "image_size": SIZE, "batch_size": BATCH, "epochs": 1, "augment": "paper", "loss": "l1"}
@@ -81,6 +90,12 @@ def write_faces(folder, dataset="300w"):
     write_layout(dataset, folder / "raw", count=FACES, test_count=TEST_FACES, size=64)
     prepare(dataset, folder / "raw", folder / dataset, size=64)
     return PreparedDataset(folder / dataset)
+
+
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory):
+    """26 rendered faces in the 300-W layout: 17 to train, 3 to validate, 6 to test."""
+    return write_faces(tmp_path_factory.mktemp("faces"))
 
 
 def arrays(variables):
