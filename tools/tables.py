@@ -108,7 +108,9 @@ def _of_measurements(path, table):
     rows = [known[row] for row in table["rows"]]
     cells = [[_label(row), *(_cell(row, heading) for heading in table["columns"][1:])] for row in rows]
     partial = any(str(cell).endswith("*") for row in cells for cell in row)
-    notes = [*table.get("notes", ()), *["* measured on a part of the test set: not comparable with full-set numbers"] * partial]
+    notes = [*table.get("notes", ())]
+    if partial:
+        notes.append("* measured on a part of the test set: not comparable with full-set numbers")
     if not table.get("remarks", True):  # a short table, whose own notes say where the rest stands
         return table | {"rows": cells, "notes": notes}
     for published in (False, True):
