@@ -114,7 +114,7 @@ def _folder(args):
 
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m kdloss.reproduce", description=__doc__.split("\n")[0])
-    add_data_flags(parser, default="300w", choices=["300w", "cofw", "wflw"])
+    add_data_flags(parser, default="300w", choices=[name for name, spec in DATASETS.items() if spec.scheme])
     add_out_flag(parser, "folder of the runs and the report (default: runs/reproduce-DATASET[-SYSTEM]-RECIPE)")
     parser.add_argument("--system", default=DEFAULT_SYSTEM, choices=list(SYSTEMS), help=f"default: {DEFAULT_SYSTEM}")
     chosen = parser.add_argument(

@@ -41,12 +41,6 @@ def test_verbs_are_listed(words, capsys):
         assert about in text
 
 
-def test_confidence_is_an_old_name_of_calibrate_confidence(capsys):
-    with pytest.raises(SystemExit):
-        main(["confidence", "--help"])
-    assert capsys.readouterr().out.startswith("usage: python -m kdloss.calibrate confidence ")
-
-
 def test_as_typed():
     def typed(*words):
         environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
