@@ -1,4 +1,6 @@
-"""Trains a student: ``python -m kdloss.train_student --method kd-loss --tough RUN --tolerant RUN``.
+"""Trains a student, with or without teachers.
+
+    python -m kdloss.train_student --method kd-loss --tough RUN --tolerant RUN
 
 ``--method fa``, ``ps`` and ``fa-ps`` follow the feature maps of ``--feature-teacher RUN`` instead, and
 ``kd-loss+fa-ps`` does both. Any network can be student or teacher of any other.

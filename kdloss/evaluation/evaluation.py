@@ -88,12 +88,7 @@ def name_of(path):
 
 
 def check_checkpoint(path, scheme=None, readout=None):
-    """The `BoxPolicy` of a checkpoint; raises those errors of `load_checkpoint` that show without importing Keras.
-
-    Args:
-        path, readout: see `load_checkpoint`.
-        scheme: that too, or None if it is not known yet.
-    """
+    """The `BoxPolicy` of a checkpoint. Raises the errors of `load_checkpoint` that show without importing Keras."""
     return BoxPolicy.parse(find_model(path, readout=readout, scheme=scheme).card["box"])
 
 
@@ -162,15 +157,9 @@ def evaluate_loaded(
 
 
 def evaluate_predicted(prepared, points, *, split="test", label="model", missing="error", **protocol):
-    """An `Evaluation` of (n, N, 2) points for all faces of a split.
+    """An `Evaluation` of (n, N, 2) points for all faces of a split, in the order of ``prepared.indices(split)``.
 
-    Args:
-        points: source pixels, in the order of ``prepared.indices(split)``; NaN for faces without prediction.
-        prepared, split, missing, protocol: see `evaluate_points` (``box``, ``checkpoint``, ``flip``, ``detector``).
-        label: see `Evaluation`.
-
-    Raises:
-        DataError: points of another shape, or not finite.
+    The other arguments are those of `Evaluation` and `evaluate_points`; so are the errors.
     """
     rows, points = prepared.indices(split), np.asarray(points, np.float64)
     measured = evaluate_points(prepared, rows, points, split=split, missing=missing, **protocol)
@@ -195,15 +184,9 @@ def evaluate_mean_shape(prepared, box, *, split="test", like=None, missing="erro
 
 
 def mean_shape_predictions(prepared, rows, policy):
-    """The mean of the training shapes placed in the box of each face.
+    """(n, N, 2) points in pixels of the source images: the mean training shape placed in the box of each face.
 
-    Args:
-        prepared: the `PreparedDataset`.
-        rows: (n,) row numbers of the faces.
-        policy: the `BoxPolicy` of the boxes, in whose unit coordinates the mean is taken.
-
-    Returns:
-        (n, N, 2) float64 points in pixels of the source images.
+    The mean is taken in unit coordinates of the boxes of ``policy``, a `BoxPolicy`.
 
     Raises:
         DataError: no training faces, or a face without the box that the policy asks for.

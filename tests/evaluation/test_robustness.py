@@ -5,12 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from data_prep.prepare import write_prepared
-from data_prep.raw import Face, RawDataset
-from kdloss.data.datasets import DATASETS
 from kdloss.data.geometry import BoxPolicy, landmark_box
-from kdloss.data.prepared import PreparedDataset
-from kdloss.data.schemes import SCHEMES
 from kdloss.errors import DataError
 from kdloss.evaluation import plots
 from kdloss.evaluation.plots import robustness_figure
