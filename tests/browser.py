@@ -29,10 +29,7 @@ class Browser:
         )
         self.numbers, self.events, self.session, self.socket = itertools.count(1), [], None, None
         try:
-            # The browser writes its port and the path of its socket there once it listens.
-            address = _when(lambda: (folder / "DevToolsActivePort").read_text().split(), length=2)
-            url = f"ws://127.0.0.1:{address[0]}{address[1]}"
-            self.socket = websocket.create_connection(url, timeout=PATIENCE, suppress_origin=True)
+            self.socket = websocket.create_connection(_address(folder), timeout=PATIENCE, suppress_origin=True)
             target = self.ask("Target.createTarget", url="about:blank")["targetId"]
             self.session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
             for domain in ("Page", "Runtime", "Log", "Network"):
@@ -96,13 +93,13 @@ class Browser:
         return [json.dumps(event["params"]) for event in self.events if event["method"] in methods]
 
 
-def _when(read, length):
-    """What ``read`` returns once it has ``length`` parts."""
+def _address(folder):
+    """The address of the browser's socket, whose port and path it writes into its folder once it listens."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
-        with contextlib.suppress(OSError):
-            if len(found := read()) == length:
-                return found
+        with contextlib.suppress(OSError, ValueError):
+            port, path = (folder / "DevToolsActivePort").read_text().split()
+            return f"ws://127.0.0.1:{port}{path}"
         time.sleep(0.05)
     raise TimeoutError("Chromium does not listen")
 

@@ -144,48 +144,32 @@ def test_the_same_command_goes_on_to_the_same_numbers(reproduced, again):
 
 
 @pytest.mark.slow
-def test_the_other_systems(data, tmp_path, monkeypatch):
-    """Their chains share runs, and so here a folder."""
-    kept = ("none", "teacher", "fa-ps", "tolerant", "regressor-none", "regressor-kd-loss+fa-ps")
+def test_a_system_of_heatmap_networks(data, tmp_path, monkeypatch):
+    kept = ["none", "teacher", "fa-ps", "tolerant", "regressor-none", "regressor-kd-loss+fa-ps"]
     use_tiny_networks(monkeypatch)
     monkeypatch.setitem(EFFICIENTFAN, "smoke", SMALL_MAPS)
     monkeypatch.setenv("KDLOSS_DATA", str(data))
-    before = {}
-    for system, title, pairs, pictures in (
-        ("efficientfan", "EfficientFAN", [("fa-ps", "none")], ["ced.png", "curves.png", "faces.jpg"]),
-        (
-            "crossed",
-            "KD-Loss x EfficientFAN",
-            [("fa-ps", "none"), ("regressor-kd-loss+fa-ps", "regressor-none")],
-            ["ced.png", "curves.png", "faces.jpg", "modes.png"],  # modes of the tolerant teacher's shape model
-        ),
-    ):
-        whole = SYSTEMS[system]
+    whole = SYSTEMS["crossed"]
 
-        def some(recipe_, ablation, whole=whole):
-            return [run for run in whole.runs(recipe_, ablation) if run.name in kept]
+    def some(recipe_, ablation):
+        return [run for run in whole.runs(recipe_, ablation) if run.name in kept]
 
-        monkeypatch.setitem(SYSTEMS, system, dataclasses.replace(whole, runs=some, best="fa-ps"))
-        flags = ["--dataset", "300w", "--recipe", "smoke", "--seed", "1", "--out", str(tmp_path / "chain")]
-        assert reproduce.main(["--system", system, *flags]) == 0
-        results = json.loads((tmp_path / "chain" / "results.json").read_text())
-        assert differences_of(results) == pairs
-        command = f"python -m kdloss.reproduce --dataset 300w --system {system} --recipe smoke"
-        assert results["facts"].items() >= {"command": command, "system": title}.items()
-        text = (tmp_path / "chain" / "report.html").read_text(encoding="utf-8")
-        assert f"<h1>{title} on 300-W, recipe smoke</h1>" in text
-        assert ("Shape model" in text) == ("modes.png" in pictures)
-        assert sorted(file.name for file in (tmp_path / "chain" / "pictures").iterdir()) == pictures
-        # Runs that both systems share are trained once.
-        for name, run in before.items():
-            assert results["runs"][name]["training"] == run["training"]
-            assert results["runs"][name]["subsets"] == run["subsets"]
-        before = results["runs"]
-    titles, rows = {name: run["title"] for name, run in before.items()}, {row[0]: row[1:] for row in rows_of(text)}
-    assert list(before) == ["none", "teacher", "fa-ps", "tolerant", "regressor-none", "regressor-kd-loss+fa-ps"]
-    assert rows[titles["regressor-none"]][-5:-1] == [DEEP, str(MAPS_SIZE), "scratch", "1"]
-    assert rows[titles["tolerant"]][-5:-1] == [FAN, str(MAPS_SIZE), "from teacher", "1"]
-    assert before["fa-ps"]["config"]["seed"] == 1
+    monkeypatch.setitem(SYSTEMS, "crossed", dataclasses.replace(whole, runs=some, best="fa-ps"))
+    flags = ["--dataset", "300w", "--recipe", "smoke", "--seed", "1", "--out", str(tmp_path / "chain")]
+    assert reproduce.main(["--system", "crossed", *flags]) == 0
+    results = json.loads((tmp_path / "chain" / "results.json").read_text())
+    assert differences_of(results) == [("fa-ps", "none"), ("regressor-kd-loss+fa-ps", "regressor-none")]
+    command = "python -m kdloss.reproduce --dataset 300w --system crossed --recipe smoke"
+    assert results["facts"].items() >= {"command": command, "system": "KD-Loss x EfficientFAN"}.items()
+    text = (tmp_path / "chain" / "report.html").read_text(encoding="utf-8")
+    assert "<h1>KD-Loss x EfficientFAN on 300-W, recipe smoke</h1>" in text
+    pictures = ["ced.png", "curves.png", "faces.jpg", "modes.png"]  # modes of the tolerant teacher's shape model
+    assert sorted(file.name for file in (tmp_path / "chain" / "pictures").iterdir()) == pictures
+    runs, rows = results["runs"], {row[0]: row[1:] for row in rows_of(text)}
+    assert list(runs) == kept
+    assert rows[runs["regressor-none"]["title"]][-5:-1] == [DEEP, str(MAPS_SIZE), "scratch", "1"]
+    assert rows[runs["tolerant"]["title"]][-5:-1] == [FAN, str(MAPS_SIZE), "from teacher", "1"]
+    assert runs["fa-ps"]["config"]["seed"] == 1
 
 
 def test_where_each_system_is_kept(data, tmp_path, monkeypatch, capsys):

@@ -1,11 +1,11 @@
 """The report as a browser shows it."""
 
-import numpy as np
+from dataclasses import replace
+
 import pytest
 from markupsafe import Markup
 
 from kdloss.evaluation.comparison import compare
-from kdloss.evaluation.evaluation import evaluate_predicted
 from kdloss.evaluation.html import Section, write_report
 from kdloss.evaluation.report import write_evaluation_report
 from kdloss.evaluation.tables import Column, Row, Table
@@ -20,17 +20,9 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory, make_prepared):
+def path(tmp_path_factory, two_evaluations):
     """The report of a comparison, with everything that one can hold."""
-    prepared = make_prepared("300w", test=7, subsets=lambda i: ("common",))
-    rng = np.random.default_rng(5)
-    truth = prepared.source_points[prepared.indices("test")]
-    good, bad = (truth + rng.normal(0, scale, truth.shape) for scale in (1, 4))
-    bad[2] = np.nan
-    evaluations = [
-        evaluate_predicted(prepared, good, label="a model with quite a long name <b>"),
-        evaluate_predicted(prepared, bad, label="other", missing="fail"),
-    ]
+    evaluations = [replace(two_evaluations[0], label="a model with quite a long name <b>"), two_evaluations[1]]
     values = [
         ("ten", "10.5", "gt:1.25", "2024-03-01"),
         ("minus", "-3", "b", "2023-12-31"),
@@ -76,8 +68,8 @@ def test_page_loads_whole_without_complaint_or_request(browser, path):
     assert browser.requested[0] == path.resolve().as_uri()
     assert all(address.startswith("data:") for address in browser.requested[1:])
     pictures = browser.run("[...document.images].map(i => i.complete && i.naturalWidth)")
-    # Cumulative curves, intervals, face by face, boxes; a mean face of each model, and two faces of each kind.
-    assert len(pictures) == 4 + 2 + 2 * 3 * 2, pictures
+    # Cumulative curves, intervals, face by face, boxes; a mean face of each model, three and two faces of each kind.
+    assert len(pictures) == 4 + 2 + 3 * 3 + 2 * 3, pictures
     assert all(width > 100 for width in pictures)
     assert browser.run("document.title") == "300-W: 2 models compared"
     anchors = "[...document.querySelectorAll('nav a')].every(a => document.querySelector(a.getAttribute('href')))"
