@@ -4,28 +4,26 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.commands.conftest import REPOSITORY, started
+
 SMALL = "--arch mobilenetv2-0.35 --image-size 32 --epochs 1 --batch-size 8 --recipe smoke"
 UNMEASURED = "its confidence was never measured, so none is stated: python -m kdloss.calibrate confidence measures it"
 
 
 @pytest.fixture
-def said(data, workplace):
+def said(data, workplace, monkeypatch):
     """Runs a line of words, and returns what it wrote to the standard error."""
-    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-    environment |= {"PYTHONPATH": str(REPOSITORY), "KDLOSS_DATA": str(data)}
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    monkeypatch.setenv("KDLOSS_DATA", str(data))
 
-    def run(line, code=None, **more):
-        command = [sys.executable, *(["-c", code] if code else ["-m", "kdloss"]), *line.split()]
-        done = subprocess.run(command, env=environment | more, check=False, capture_output=True, text=True)
+    def run(line, code=None, **environment):
+        done = started(*line.split(), code=code, environment=environment)
         assert done.returncode == 0, done.stderr
         return done.stderr
 
-    run.environment = environment
     return run
 
 
@@ -64,7 +62,7 @@ def test_every_command(said, photo):
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_the_page(backend, said):
     command = [sys.executable, "-m", "kdloss", "serve", "--port", "0", "--checkpoint", "mobilenetv2-300w/model.keras"]
-    environment = said.environment | {"KERAS_BACKEND": backend}
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "KERAS_BACKEND": backend}
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as serving:

@@ -10,21 +10,14 @@ from kdloss.errors import DataError
 from kdloss.evaluation import plots
 from kdloss.evaluation.plots import robustness_figure
 from kdloss.evaluation.robustness import ROTATIONS, SCALES, SHIFTS, measure_robustness
+from tests.evaluation.conftest import FixedPoints
 
 BOX = BoxPolicy("gt", 1.25)
-SIZE = 24
 
 
-class Constant:
-    """Answers one unit point for all landmarks, whatever it sees."""
-
-    input_shape = (None, SIZE, SIZE, 3)
-
-    def __init__(self, unit=(0.0, 0.0), points=68):
-        self.answer = np.tile(np.float32(unit), (points, 1))
-
-    def predict_on_batch(self, images):
-        return np.stack([self.answer] * len(images))
+def constant(unit=(0.0, 0.0), points=68):
+    """A network that answers one unit point for all landmarks."""
+    return FixedPoints(np.tile(unit, (points, 1)))
 
 
 def expected_nme(prepared, rows, right, down):
@@ -41,12 +34,12 @@ def expected_nme(prepared, rows, right, down):
 @pytest.fixture(scope="module")
 def off_centre(faces_300w):
     """The result of a model that always answers the same place, right of the crop's centre and above it."""
-    return measure_robustness(Constant((0.3, -0.2)), faces_300w, faces_300w.indices("test"), BOX, batch_size=5)
+    return measure_robustness(constant((0.3, -0.2)), faces_300w, faces_300w.indices("test"), BOX, batch_size=5)
 
 
 def test_the_centre_of_a_shifted_box_is_where_the_box_went(faces_300w):
     rows = faces_300w.indices("test")[:5]
-    result = measure_robustness(Constant(), faces_300w, rows, BOX)
+    result = measure_robustness(constant(), faces_300w, rows, BOX)
     for i, dy in enumerate(SHIFTS):
         for j, dx in enumerate(SHIFTS):
             moved = expected_nme(faces_300w, rows, dx, dy)
@@ -84,13 +77,13 @@ def test_crops_beyond_the_stored_picture_are_counted(faces_300w, off_centre):
     reach = np.array(SCALES)[:, None] * 1.25 * (np.cos(np.radians(ROTATIONS)) + np.abs(np.sin(np.radians(ROTATIONS))))
     assert off_centre["scale_rotation"]["outside"] == (reach > 2).astype(float).tolist()
     assert off_centre["outside"] == pytest.approx(np.sum(reach > 2) / 29 / 2)
-    wide = measure_robustness(Constant(), faces_300w, faces_300w.indices("test"), BoxPolicy("gt", 1.7))
+    wide = measure_robustness(constant(), faces_300w, faces_300w.indices("test"), BoxPolicy("gt", 1.7))
     assert wide["shift"]["outside"][3] == [1, 1, 0, 0, 0, 1, 1]
 
 
 def test_it_tells_how_far_it_is_and_what_json_can_hold(faces_300w):
     lines = []
-    result = measure_robustness(Constant(), faces_300w, faces_300w.indices("test")[:1], BOX, announce=lines.append)
+    result = measure_robustness(constant(), faces_300w, faces_300w.indices("test")[:1], BOX, announce=lines.append)
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     expected = {"n": 1, "dataset": "300w", "box": "gt:1.25", "normaliser": "interocular", "synthetic": False}
     assert result.items() >= expected.items()
@@ -99,10 +92,10 @@ def test_it_tells_how_far_it_is_and_what_json_can_hold(faces_300w):
 
 def test_points_without_eyes_are_measured_by_the_box(make_prepared):
     prepared = make_prepared("folder", custom=7, test=2, train=1)
-    result = measure_robustness(Constant(points=7), prepared, prepared.indices("test"), BOX)
+    result = measure_robustness(constant(points=7), prepared, prepared.indices("test"), BOX)
     assert (result["normaliser"], result["baseline_nme"] > 0) == ("box", True)
     with pytest.raises(DataError, match="no faces"):
-        measure_robustness(Constant(points=7), prepared, [], BOX)
+        measure_robustness(constant(points=7), prepared, [], BOX)
 
 
 def test_maps_are_drawn_flat_ones_too(off_centre):
