@@ -58,10 +58,6 @@ class Browser:
         assert "error" not in message, message
         return message["result"]
 
-    def open(self, path, width=1280, dark=False):
-        """Loads a file, see `visit`."""
-        self.visit(path.resolve().as_uri(), width, dark)
-
     def visit(self, address, width=1280, dark=False):
         """Loads an address at a width in CSS pixels, and forgets what happened before."""
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 600)

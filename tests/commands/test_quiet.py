@@ -27,11 +27,6 @@ def said(data, workplace, monkeypatch):
     return run
 
 
-@pytest.fixture
-def photo(data):
-    return next((data / "made" / "300w" / "raw").rglob("*.jpg"))
-
-
 def test_a_training(said):
     # TensorFlow writes when it is imported and when it begins, so the smallest network will do; its module is Keras'.
     code = "from kdloss.machine import quiet_libraries; quiet_libraries(); from kdloss.train_teacher import main; "
@@ -40,7 +35,7 @@ def test_a_training(said):
 
 
 @pytest.mark.slow
-def test_every_command(said, photo):
+def test_every_command(said, data):
     assert said(f"train_teacher {SMALL} --out run") == ""
     loud = said(f"train_teacher {SMALL} --out loud", TF_CPP_MIN_LOG_LEVEL="0")  # as it was asked for
     assert "absl" in loud or "oneDNN" in loud  # which, depends on the processor
@@ -51,6 +46,7 @@ def test_every_command(said, photo):
         ("savedmodel", "fp32", "saved"),
     ):
         assert said(f"export --checkpoint run --format {form} --precision {precision} --out {file}") == ""
+    photo = next((data / "made" / "300w" / "raw").rglob("*.jpg"))
     for checkpoint in ("run", "fp16.tflite", "fp32.onnx"):
         line = f"predict {photo} --checkpoint {checkpoint} --detector whole"
         assert said(line) == f"{checkpoint}: {UNMEASURED}\n"

@@ -47,19 +47,6 @@ def reproduced(data, tmp_path_factory):
     return root / "reproduce-300w-smoke"
 
 
-@pytest.fixture
-def again(data, monkeypatch, capsys):
-    """Types the command once more for a folder; returns what it printed."""
-
-    def type_it(folder, *flags, status=0):
-        monkeypatch.setitem(KD_LOSS, "smoke", SMALL)
-        monkeypatch.setenv("KDLOSS_DATA", str(data))
-        assert reproduce.main(["--dataset", "300w", "--recipe", "smoke", "--out", str(folder), *flags]) == status
-        return capsys.readouterr().out
-
-    return type_it
-
-
 def test_the_report_and_the_results_say_the_same(reproduced):
     text = (reproduced / "report.html").read_text(encoding="utf-8")
     assert text.count("<img") >= 4
@@ -107,17 +94,24 @@ def differences_of(results):
 
 
 @pytest.mark.slow
-def test_the_same_command_goes_on_to_the_same_numbers(reproduced, again):
+def test_the_same_command_goes_on_to_the_same_numbers(reproduced, data, monkeypatch, capsys):
+    monkeypatch.setitem(KD_LOSS, "smoke", SMALL)
+    monkeypatch.setenv("KDLOSS_DATA", str(data))
+
+    def again(*flags, status=0):
+        assert reproduce.main(["--recipe", "smoke", "--out", str(reproduced), *flags]) == status
+        return capsys.readouterr().out
+
     before = (reproduced / "results.json").read_text()
     trained = {name: (reproduced / name / "best.keras").stat().st_mtime_ns for name in RUNS}
-    text = again(reproduced)
+    text = again()
     assert text.count("done before") == len(RUNS)
     assert f"report: {reproduced / 'report.html'}" in text
     assert {name: (reproduced / name / "best.keras").stat().st_mtime_ns for name in RUNS} == trained
     assert (reproduced / "results.json").read_text() == before
     shutil.rmtree(reproduced / "kd-both")
     # The teachers' points are stored already, and an epoch that was begun is ended, however short the time.
-    text = again(reproduced, "--minutes", "0.001")
+    text = again("--minutes", "0.001")
     assert text.count("done before") == len(RUNS) - 1
     assert f"[7/7] student, KD-Loss (both): {ARCH}, 1 epochs" in text
     texts = (before, (reproduced / "results.json").read_text())
@@ -126,12 +120,12 @@ def test_the_same_command_goes_on_to_the_same_numbers(reproduced, again):
     assert runs[1]["training"]["val_nme"] == runs[0]["training"]["val_nme"]
     shutil.rmtree(reproduced / "kd-both")
     shutil.rmtree(reproduced / "kd-tolerant")
-    assert "kd-both: is the next run: run the same command" in again(reproduced, "--minutes", "0.001", status=75)
+    assert "kd-both: is the next run: run the same command" in again("--minutes", "0.001", status=75)
     assert (reproduced / "kd-tolerant" / "finished.json").is_file()
     shutil.rmtree(reproduced / "teacher-views")
-    text = again(reproduced, "--minutes", "0.00001", status=75)
+    text = again("--minutes", "0.00001", status=75)
     assert "on 0 of 1 rounds of views are stored: run the same command again to go on" in text
-    assert "report:" in again(reproduced)
+    assert "report:" in again()
 
 
 @pytest.mark.slow

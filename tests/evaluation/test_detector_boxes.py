@@ -63,8 +63,6 @@ def test_a_shared_difference_costs_nothing_once_calibrated(faces_300w, loaded):
     assert boxes == ["half as gt:1.25", "gt:1.25", "half uncalibrated as gt:1.25"]
 
     record = detector_record(faces, main, [again, own, uncalibrated])
-    assert (record["name"], record["n"], record["n_found"], record["n_missed"]) == ("half", 8, 6, 2)
-    assert record["nme"]["policy"] == pytest.approx(100 * own.errors.mean())
     assert record["nme"]["policy"] == pytest.approx(own.metrics["subsets"]["full"]["nme_interocular"])
     assert record["median"]["uncalibrated"] == pytest.approx(100 * np.median(uncalibrated.errors))
     assert record["calibration"] == faces.calibration.to_json()

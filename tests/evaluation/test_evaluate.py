@@ -3,8 +3,6 @@
 import html
 import json
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -19,6 +17,7 @@ from kdloss.models.checkpoint import save_model
 from kdloss.models.regressors import HEAD
 from kdloss.training.config import TrainConfig
 from kdloss.training.runs import mark_finished
+from tests.commands.conftest import started
 from tests.models.random_weights import randomise
 from tests.training.tiny_chain import ARCH, FAN, use_tiny_networks
 
@@ -196,14 +195,9 @@ def test_without_training_faces_there_is_no_baseline(make_prepared, tmp_path, ca
 def test_a_predictions_file_needs_no_network_library_and_no_window(faces_300w, tmp_path):
     path = predictions_file(faces_300w, tmp_path / "mine.npz")
     arguments = ["--dataset", "300w", "--data", str(faces_300w.path), "--predictions", str(path), "--report"]
-    code = f"""
-import sys
-from kdloss.evaluate import main
-assert main({arguments!r}) == 0
-assert not {{"keras", "tensorflow", "matplotlib.pyplot"}} & set(sys.modules)
-"""
-    environment = {"PYTHONPATH": ":".join(sys.path)}
-    assert subprocess.run([sys.executable, "-c", code], check=False, env=environment).returncode == 0
+    code = f"import sys; from kdloss.evaluate import main; assert main({arguments!r}) == 0; "
+    code += "assert not {'keras', 'tensorflow', 'matplotlib.pyplot'} & {*sys.modules}"
+    assert started(code=code).returncode == 0
 
 
 def test_another_readout_of_the_same_checkpoint(faces_300w, tmp_path, capsys):

@@ -40,10 +40,14 @@ def refused(path, prepared, rows, message, missing="error"):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_round_trip_in_any_order(suffix, faces_300w, rows, good, tmp_path):
+def test_round_trip_in_any_order_of_names_that_need_care(suffix, faces_300w, rows, good, tmp_path, monkeypatch):
+    good["names"] = ["a,b.png", 'say "cheese".png', " spaces  in front.png", "émile ☺.png", "#1", "", "'x'", "007"]
+    table = faces_300w.table["name"].astype("U30")
+    table[rows] = good["names"]
+    monkeypatch.setitem(faces_300w.table, "name", table)
     order = np.random.default_rng(0).permutation(len(rows))
     path = tmp_path / "new folder" / f"mine{suffix}"
-    save_predictions(path, *(good[key][order] for key in ("names", "points", "truth")))
+    save_predictions(path, *(np.array(good[key])[order] for key in ("names", "points", "truth")))
     points, unused = load_predictions(path, faces_300w, rows)
     assert np.array_equal(points, good["points"])
     assert unused == 0
@@ -170,17 +174,6 @@ def test_csv_as_spreadsheets_write_it(faces_300w, rows, good, good_csv, tmp_path
         (tmp_path / "mine.csv").write_bytes(b"\xef\xbb\xbf" + "\r\n".join([*text, "", ""]).encode())
         points, _ = load_predictions(tmp_path / "mine.csv", faces_300w, rows)
         assert np.array_equal(points, good["points"])
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_names_that_need_care(suffix, faces_300w, rows, good, tmp_path, monkeypatch):
-    strange = ["a,b.png", 'say "cheese".png', " spaces  in front.png", "émile ☺.png", "#1", "", "'x'", "007"]
-    table = faces_300w.table["name"].astype("U30")
-    table[rows] = strange
-    monkeypatch.setitem(faces_300w.table, "name", table)
-    path = tmp_path / f"mine{suffix}"
-    save_predictions(path, strange[::-1], good["points"][::-1], good["truth"][::-1])
-    assert np.array_equal(load_predictions(path, faces_300w, rows)[0], good["points"])
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -63,9 +63,9 @@ def directions(browser):
 
 
 def test_page_loads_whole_without_complaint_or_request(browser, path):
-    browser.open(path)
+    browser.visit(path.as_uri())
     assert browser.complaints == []
-    assert browser.requested[0] == path.resolve().as_uri()
+    assert browser.requested[0] == path.as_uri()
     assert all(address.startswith("data:") for address in browser.requested[1:])
     pictures = browser.run("[...document.images].map(i => i.complete && i.naturalWidth)")
     # Cumulative curves, intervals, face by face, boxes; a mean face of each model, three and two faces of each kind.
@@ -77,7 +77,7 @@ def test_page_loads_whole_without_complaint_or_request(browser, path):
 
 
 def test_headings_sort_numbers_words_and_dates_both_ways(browser, path):
-    browser.open(path)
+    browser.visit(path.as_uri())
     written, by_value = labels(browser), ["minus", "interval", "marked", "ten", "partial"]
     assert written == ["ten", "minus", "marked", "none", "partial", "interval"]
     assert directions(browser) == [None] * 4
@@ -95,7 +95,7 @@ def test_headings_sort_numbers_words_and_dates_both_ways(browser, path):
 
 @pytest.mark.parametrize("width", [360, 1280])
 def test_nothing_reaches_over_the_edge(browser, path, width):
-    browser.open(path, width)
+    browser.visit(path.as_uri(), width)
     browser.run("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     assert browser.run("document.documentElement.clientWidth") == width
     assert browser.run("document.documentElement.scrollWidth") == width
@@ -134,7 +134,7 @@ CONTRAST = """(() => {
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_text_stands_out_from_what_is_behind_it(browser, path, dark):
-    browser.open(path, dark=dark)
+    browser.visit(path.as_uri(), dark=dark)
     browser.run("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     found = browser.run(CONTRAST)
     assert found["count"] > 200
@@ -145,7 +145,7 @@ def test_text_stands_out_from_what_is_behind_it(browser, path, dark):
 def test_markup_that_escaped_escaping_neither_runs_nor_loads(browser, tmp_path):
     injected = "<script>document.title = 'taken'</script><img src='https://faces.invalid/a.png'>"
     write_report(tmp_path / "report.html", title="title", sections=[Section("heading", [Markup(injected)])])
-    browser.open(tmp_path / "report.html")
+    browser.visit((tmp_path / "report.html").as_uri())
     assert browser.run("document.images.length") == 1
     assert browser.run("document.title") == "title"
     blocked = [complaint for complaint in browser.complaints if "Content Security Policy" in complaint]

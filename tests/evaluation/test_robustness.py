@@ -40,10 +40,8 @@ def off_centre(faces_300w):
 def test_the_centre_of_a_shifted_box_is_where_the_box_went(faces_300w):
     rows = faces_300w.indices("test")[:5]
     result = measure_robustness(constant(), faces_300w, rows, BOX)
-    for i, dy in enumerate(SHIFTS):
-        for j, dx in enumerate(SHIFTS):
-            moved = expected_nme(faces_300w, rows, dx, dy)
-            assert result["shift"]["nme"][i][j] == pytest.approx(moved, abs=1e-5)
+    expected = [[expected_nme(faces_300w, rows, dx, dy) for dx in SHIFTS] for dy in SHIFTS]
+    assert np.array(result["shift"]["nme"]) == pytest.approx(np.array(expected), abs=1e-5)
     # The centre of a box stays where it is, however the box is scaled and turned.
     assert np.array(result["scale_rotation"]["nme"]) == pytest.approx(np.full((6, 5), result["baseline_nme"]), abs=1e-5)
 

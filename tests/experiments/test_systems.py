@@ -52,16 +52,14 @@ def test_every_recipe_is_a_chain_in_order(system, name, ablation, tmp_path):
     chosen, chain = SYSTEMS[system].recipes[name], CHAINS[system]
     runs = SYSTEMS[system].runs(chosen, ablation)
     names = [run.name for run in runs]
-    absent = set() if ablation else set(ABLATION)
-    absent |= set() if chosen.warm else {CONTINUED}
-    absent |= set() if chosen.finish else {"finished"}
-    absent |= set() if "teacher" in (chosen.regressor or {}) else {"regressor-teacher", "regressor-fa-ps-regressor"}
-    assert names == [run for run in chain if run not in absent]
+    needs = dict.fromkeys(ABLATION, ablation) | {CONTINUED: ablation and chosen.warm, "finished": chosen.finish}
+    needs |= dict.fromkeys(("regressor-teacher", "regressor-fa-ps-regressor"), "teacher" in (chosen.regressor or {}))
+    assert names == [run for run in chain if needs.get(run, True)]
     assert len({run.title for run in runs}) == len(runs)
     assert SYSTEMS[system].best in names
     for number, run in enumerate(runs):
         start, control, teachers = chain[run.name]
-        control = "none" if control in absent else control
+        control = control if control in names else control and "none"
         assert (run.start, run.control, run.teachers) == (start if chosen.warm else None, control, teachers)
         assert {*run.teachers.values(), run.start, run.control} <= {None, *names[:number]}
         config = run.config(chosen, "300w", tmp_path, seed=3)
