@@ -24,7 +24,9 @@ def parser():
     top = argparse.ArgumentParser(prog="python -m data_prep", description="Prepares raw data sets of faces.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in READERS:
-        command = commands.add_parser(name, help=f"prepare a {name} data set")
+        command = commands.add_parser(
+            name, help="prepare your own faces" if name == "folder" else f"prepare the {name} data set"
+        )
         command.add_argument("--source", required=True, help="folder of the raw data set")
         add_out_flag(command, "prepared folder to make", required=True)
         command.add_argument("--size", type=int, default=256, help="side of the stored crops, pixels (256)")
@@ -39,10 +41,10 @@ def parser():
     check.add_argument("prepared", help="prepared folder")
     check.add_argument("--processes", type=int, metavar="N", help="threads that read pictures (one a core)")
     synthetic = commands.add_parser("synthetic", help="render faces and write them in an official layout")
-    synthetic.add_argument("--layout", choices=LAYOUTS, required=True)
+    synthetic.add_argument("--layout", choices=LAYOUTS, required=True, help="official layout to write")
     synthetic.add_argument("--count", type=int, required=True, help="training faces")
     synthetic.add_argument("--test-count", type=int, help="test faces (a quarter of --count)")
-    synthetic.add_argument("--seed", type=int, default=0)
+    synthetic.add_argument("--seed", type=int, default=0, help="random seed of the faces (default: 0)")
     add_out_flag(synthetic, "folder to make", required=True)
     unpacked = commands.add_parser("unpack", help="unpack archives of a data set into a new folder, and nowhere else")
     unpacked.add_argument("archives", nargs="+", metavar="ARCHIVE", help=".zip, .tar, .tar.gz or .tgz")
