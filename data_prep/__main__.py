@@ -24,9 +24,7 @@ def parser():
     top = argparse.ArgumentParser(prog="python -m data_prep", description="Prepares raw data sets of faces.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in READERS:
-        command = commands.add_parser(
-            name, help="prepare your own faces" if name == "folder" else f"prepare the {name} data set"
-        )
+        command = commands.add_parser(name, help=f"prepare {'your own faces' if name == 'folder' else name}")
         command.add_argument("--source", required=True, help="folder of the raw data set")
         add_out_flag(command, "prepared folder to make", required=True)
         command.add_argument("--size", type=int, default=256, help="side of the stored crops, pixels (256)")

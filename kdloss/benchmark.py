@@ -136,7 +136,7 @@ def _parser():
     costs.add_argument("--arch", nargs="+", help=f"untrained networks, or all (default: {' '.join(ARCHITECTURES)})")
     costs.add_argument("--points", type=int, default=68, help="points of --arch (default: 68)")
     costs.add_argument(
-        "--image-size", type=int, nargs="+", default=[224], help="sides of --arch in pixels (default: 224)"
+        "--image-size", type=int, nargs="+", default=[224], help="sides of --arch, pixels (default: 224)"
     )
     add_checkpoint_flag(costs, "trained networks", default=[], several=True)
     usual = f"default: those of {', '.join(USUAL)} that are installed"
@@ -144,7 +144,7 @@ def _parser():
     costs.add_argument("--images", type=int, default=10, help="images of a round, one at a time (default: 10)")
     costs.add_argument("--batch-size", type=int, default=16, help="images at once, for the throughput (default: 16)")
     costs.add_argument(
-        "--processes", type=int, default=3, help="runs for the peak memory of a file (default: 3; 0: none)"
+        "--processes", type=int, default=3, help="to find the peak memory of a file (default: 3; 0: none)"
     )
     costs.add_argument("--plot", type=Path, metavar="FILE.png", help="also draw accuracy against latency there")
     add_data_flags(costs, about="data set to measure the accuracy of --checkpoint on")
@@ -157,12 +157,8 @@ def _parser():
 
     for one in (costs, folder):
         one.add_argument("--split", choices=("val", "test"), default="test", help="faces of --dataset (default: test)")
-        one.add_argument(
-            "--threads", nargs="+", default=["1", "all"], help="numbers of threads, or all (default: 1 all)"
-        )
-        one.add_argument(
-            "--rounds", type=int, default=7, help="rounds of measurement, 5 at least (default: %(default)s)"
-        )
+        one.add_argument("--threads", nargs="+", default=["1", "all"], help="numbers, or all (default: 1 all)")
+        one.add_argument("--rounds", type=int, default=7, help="rounds to measure, 5 at least (default: 7)")
         one.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers there")
     return parser
 
