@@ -131,11 +131,11 @@ def _check_flags(args, files):
     if args.robustness is not None and args.robustness < 1:
         raise ConfigError(f"--robustness {args.robustness}: expected 1 face at least")
     if args.robustness and (args.compare or args.predictions):
-        raise ConfigError("--robustness: needs the model itself, and one: give --checkpoint")
+        raise ConfigError("--robustness: needs one network, no points and no comparison: give --checkpoint")
     if args.detector and files:
         raise ConfigError("--detector: needs the models themselves, not files of points: give checkpoints alone")
     if args.detector_model and not args.detector:
-        raise ConfigError(f"--detector-model {args.detector_model}: of which detector? Give --detector as well")
+        raise ConfigError(f"--detector-model {args.detector_model}: no detector is named: give --detector too")
     if args.readout and files:
         raise ConfigError("--readout: needs heatmap networks, not files of points: leave it out")
     if args.missing and not (files or args.detector):
@@ -184,7 +184,7 @@ def _options(args):
 def _baseline(args, prepared, evaluations):
     """The `Evaluation` of the mean shape in the same boxes, for one model also on the same faces, or None."""
     if args.detector:
-        print("the mean shape is no baseline here: it would stand in other boxes than the detector's")
+        print("no mean-shape baseline: its boxes would not be those of the detector")
         return None
     box = args.box or next((one.loaded.box for one in evaluations if one.loaded), BoxPolicy.parse(DEFAULT_BOX))
     alone = {} if args.compare else {"like": evaluations[0], "missing": args.missing or "error"}
@@ -222,7 +222,7 @@ def _robustness(args, prepared, finder, loaded):
     try:
         record["detector"] = detector_boxes.measure_detector(*what, finder or detector(DETECTOR), **options)
     except UserError as error:  # not installed, or blind to these faces: the rest stands without it
-        print(f"without a detector's boxes: {error}")
+        print(f"robustness is measured without a detector: {error}")
     print("\n".join(robustness_lines(record)))
     return record
 
@@ -267,8 +267,8 @@ def _parser():
     add("--readout", choices=["integral", "argmax"], help=text)
     text = "faces without prediction: refuse them (default), leave them out (default with --detector), or count them as"
     add("--missing", choices=list(MISSING), help=f"{text} failures in FR and AUC")
-    text = "also measure NME in shifted, scaled and turned boxes and in a detector's, on this many evenly spaced faces"
-    add("--robustness", type=int, nargs="?", const=200, metavar="FACES", help=f"{text} (200; 78 predictions each)")
+    text = "also measure NME in shifted, scaled and turned boxes and in a detector's, on this many faces (default: 200)"
+    add("--robustness", type=int, nargs="?", const=200, metavar="FACES", help=text)
     add("--report", action="store_true", help="also write report.html: tables, curves and faces in one file")
     add("--batch-size", type=int, default=64, metavar="FACES", help="faces per prediction step (default: 64)")
     add_out_flag(parser, "folder of the results (default: in the run folder, else below runs/evaluation/)")

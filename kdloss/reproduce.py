@@ -105,13 +105,14 @@ def _folder(args):
 
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m kdloss.reproduce", description=__doc__.split("\n")[0])
-    add_data_flags(parser, default="300w", choices=[name for name, spec in DATASETS.items() if spec.scheme])
+    annotated = [name for name, spec in DATASETS.items() if spec.scheme]
+    add_data_flags(parser, about="data set to train and measure on", default="300w", choices=annotated)
     add_out_flag(parser, "folder of the runs and the report (default: runs/reproduce-DATASET[-SYSTEM]-RECIPE)")
     text = f"networks and methods to train and compare (default: {DEFAULT_SYSTEM})"
     parser.add_argument("--system", default=DEFAULT_SYSTEM, choices=list(SYSTEMS), help=text)
     text = "settings for a kind of machine (default: cpu)"
     add_old_name(parser, parser.add_argument("--recipe", default="cpu", choices=RECIPES, help=text), "--preset")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, order and views (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of weights, order and views (default: 0)")
     text = "train no students with a part of a method: one teacher of the KD-Loss, FA or PS alone"
     parser.add_argument("--no-ablation", action="store_true", help=text)
     parser.add_argument("--epochs", type=int, help="train each run for this many epochs at most, to try the chain")

@@ -46,7 +46,7 @@ def compare(evaluations, *, seed=0):
         ``difference`` is the NME of ``model`` minus that of ``against`` in points of a percent, with its paired
         bootstrap interval of 95 %; it is ``settled`` if the interval excludes zero. ``distance`` is the mean distance
         between both predictions of a point in percent of the normaliser. Failures (percent, at 0.10) and wins (better
-        by more than `TIE`) are over all ``n`` common faces, everything else over those with a prediction.
+        by more than `TIE`) are over all common faces, NMEs, differences and distances over those with a prediction.
 
     Raises:
         ConfigError: fewer than two models.
@@ -99,7 +99,7 @@ def common_faces(evaluations):
     names = [name for name in places[0] if all(name in place for place in places)]
     if not names:
         raise DataError(
-            f"comparison: no face that all of {', '.join(one.label for one in evaluations)} hold: "
+            f"comparison: no face is common to {', '.join(one.label for one in evaluations)}: "
             "give predictions of the same faces"
         )
     return [np.array([place[name] for name in names]) for place in places]
@@ -183,7 +183,7 @@ def _pair(model, against, seed):
     found = np.isfinite(errors).all(axis=0)
     if not found.any():
         raise DataError(
-            f"comparison: not one of {len(found)} faces has a prediction of both {model.label} and "
+            f"comparison: none of {len(found)} faces has a prediction of both {model.label} and "
             f"{against.label}: give predictions of the same faces"
         )
     difference = errors[0, found] - errors[1, found]

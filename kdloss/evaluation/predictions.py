@@ -84,13 +84,13 @@ def load_predictions(path, prepared, rows, missing="error"):
     index = {name: i for i, name in enumerate(names)}
     if len(index) != len(names):
         repeated = next(name for i, name in enumerate(names) if index[name] != i)
-        raise DataError(f"{path}: {len(names) - len(index)} names come twice (the first: {repeated}): keep one of each")
+        raise DataError(f"{path}: {len(names) - len(index)} names repeat (the first: {repeated}): keep one of each")
     wanted = prepared.table["name"][rows].tolist()
     named = np.array([name in index for name in wanted])
     if not named.any():
         raise DataError(
-            f"{path}: not one of its faces ({names[0] if names else 'none'}, ...) is asked for; "
-            f"{prepared.dataset} names them as {wanted[0]}: predictions of another set or split?"
+            f"{path}: none of its names ({names[0] if names else 'none'}, ...) is that of a face to measure, such as "
+            f"{wanted[0]} of {prepared.dataset}: give predictions of the same set and split"
         )
     order = [index[name] for name in wanted if name in index]
     found = np.full((len(wanted), expected, 2), np.nan)
@@ -112,7 +112,7 @@ def _check_points(path, points, wanted, named, missing):
             f"(the first: {wanted[int(bad.argmax())]}): predict them again, or leave out all of a face's points"
         )
     if absent.all():
-        raise DataError(f"{path}: has points for not one of {len(wanted)} faces: predict them again")
+        raise DataError(f"{path}: holds no points for any of {len(wanted)} faces: predict them again")
     if absent.any() and missing == "error":
         unfound = int((absent & named).sum())
         raise DataError(

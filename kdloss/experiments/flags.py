@@ -7,7 +7,7 @@ from pathlib import Path
 from kdloss.data.datasets import DATASETS
 
 
-def add_data_flags(parser, *, about="data set", default=None, required=False, choices=tuple(DATASETS)):
+def add_data_flags(parser, *, about="data set to train on", default=None, required=False, choices=tuple(DATASETS)):
     """Adds ``--dataset NAME`` and ``--data FOLDER``, which `data_prep.find.find_prepared` takes.
 
     ``about`` says what the command does with the faces; ``default``, ``required`` and ``choices`` are of ``--dataset``.

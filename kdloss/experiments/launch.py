@@ -27,7 +27,7 @@ def add_training_flags(parser, command, **special):
     """
     add_data_flags(parser, default="300w")
     add_out_flag(parser, "run folder (default: a new one below runs/)")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument("--resume", action="store_true", help="resume the run in --out")
     parser.add_argument(
         "--recipe",
         default="auto",
@@ -120,7 +120,7 @@ def run_training(args, name, config_of, find_teachers=dict, shape=None):
 def _check_flags(args, config):
     check_settings(config)
     if args.resume and not args.out:
-        raise ConfigError("--resume: which run? name its folder with --out")
+        raise ConfigError("--resume: no run is named: give its folder with --out")
     if args.resume and not (args.out / "config.json").is_file():
         raise ConfigError(f"--resume --out {args.out}: no run was begun there: leave --resume out, or name its folder")
     if args.heatmap_weight is not None and config.heatmap_loss == "none":

@@ -61,7 +61,7 @@ class TrainConfig:
     )
     heatmap_weight: float = _field("weight of the heatmap loss", 1.0, at_least=0)
     kd_preset: str = _field("constants of the KD-Loss", "public", choices=KD_PRESETS, term="kd-loss")
-    unit: str = _field("errors in the KD-Loss", "normalised", choices=("normalised", "pixel"), term="kd-loss")
+    unit: str = _field("unit of errors in KD-Loss", "normalised", choices=("normalised", "pixel"), term="kd-loss")
     tough: str | None = _field("tough teacher of kd-loss", None, metavar="CHECKPOINT", command="student")
     tolerant: str | None = _field(
         "tolerant teacher of kd-loss (default of both: the newest pair below runs/)",
@@ -103,7 +103,7 @@ class TrainConfig:
         "cosine", choices=("cosine", "inverse-time", "steps"),
     )
     ema: float = _field("momentum of the weights' moving average, which is validated and kept; 0: off", 0.0)
-    precision: str = _field("Keras dtype policy", "float32", choices=("float32", "mixed_bfloat16", "mixed_float16"))
+    precision: str = _field("dtype policy of Keras", "float32", choices=("float32", "mixed_bfloat16", "mixed_float16"))
     seed: int = _field("random seed of weights, order and views", 0, at_least=0)
     # fmt: on
 

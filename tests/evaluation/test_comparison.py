@@ -152,7 +152,7 @@ def test_other_faces_are_refused(faces_300w, make_prepared):
 
 def test_no_face_in_common_is_refused(faces_300w):
     nan = [np.nan] * 4
-    for missing, words in (("skip", "no face that all of a, b hold"), ("fail", "not one of 8 faces has a prediction")):
+    for missing, words in (("skip", "no face is common to a, b"), ("fail", "none of 8 faces has a prediction")):
         a = shifted(faces_300w, [*A[:4], *nan], "a", missing=missing)
         b = shifted(faces_300w, [*nan, *B[4:]], "b", missing=missing)
         with pytest.raises(DataError, match=words) as caught:

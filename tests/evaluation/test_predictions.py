@@ -88,20 +88,20 @@ def test_missing_faces_are_nan_where_that_is_asked_for(missing, suffix, faces_30
 def test_what_no_choice_of_missing_allows(missing, faces_300w, rows, good, tmp_path):
     path = tmp_path / "mine.npz"
     save_predictions(path, [f"cofw/{i}" for i in range(8)], good["points"], good["truth"])
-    refused(path, faces_300w, rows, r"not one of its faces \(cofw/0, \.\.\.\) is asked for", missing)
+    refused(path, faces_300w, rows, r"none of its names \(cofw/0, \.\.\.\) is that of a face", missing)
     good["points"][3, 1:] = np.nan
     save_predictions(path, **good)
     refused(path, faces_300w, rows, r"1 faces hold NaN.*\(the first: test/face 3.png\)", missing)
     good["points"][:] = np.nan
     save_predictions(path, **good)
-    refused(path, faces_300w, rows, "has points for not one of 8 faces", missing)
+    refused(path, faces_300w, rows, "holds no points for any of 8 faces", missing)
 
 
 BAD = {
     "wrong N": (lambda a: a | {"points": a["points"][:, :67]}, "67 points a face, 300w has 68"),
     "duplicated": (
         lambda a: {key: values[[0, 3, 7, 3]] for key, values in a.items()},
-        r"come twice \(the first: test/face 3.png\)",
+        r"repeat \(the first: test/face 3.png\)",
     ),
     "1-based": (lambda a: a | {"truth": a["truth"] + 1}, r"truth is 1.4 px off for 8 of 8 faces.*1-based"),
     "truth shape": (lambda a: a | {"truth": a["truth"][:, :5]}, r"truth has shape \(8, 5, 2\)"),
