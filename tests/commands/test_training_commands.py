@@ -77,7 +77,7 @@ def test_students_of_feature_maps(at_work, monkeypatch, capsys):
     assert (heatmaps.heatmap_loss, heatmaps.fa_weight) == ("cross-entropy", 0.01)
 
 
-def test_a_finished_run_is_neither_repeated_nor_overwritten(at_work, capsys):
+def test_a_finished_run_is_not_repeated(at_work, capsys):
     command = [*SMALL, "--kind", "tough", "--image-size", "32", "--out", str(at_work / "300w-tough-tiny")]
     for resume in ([], ["--resume"]):
         assert train_teacher.main([*command, *resume]) == 0

@@ -38,8 +38,7 @@ def test_verbs_are_listed(words, capsys):
         assert about in text
 
 
-def test_as_typed():
-    assert started().returncode == 0
+def test_an_unknown_verb_is_one_line():
     unknown = started("dance")
     assert (unknown.returncode, unknown.stdout) == (2, "")
     assert unknown.stderr.startswith("error: kdloss dance: no such verb: expected one of prepare, ")

@@ -115,7 +115,8 @@ def test_checkpoint_of_a_run_folder(faces_cofw, run_folder, tmp_path, capsys):
     points, _ = load_predictions(out / "predictions.npz", faces_cofw, rows)
     assert points == pytest.approx(mean_shape_predictions(faces_cofw, rows, BoxPolicy.parse("gt:1.4")), abs=1e-3)
     text = capsys.readouterr().out
-    assert "SYNTHETIC" in text
+    assert "SYNTHETIC COFW test 8, ocular" in text
+    assert "*" not in text
     assert "published numbers are of real faces and not comparable" in text
     assert "student-cofw" in text
 
@@ -149,6 +150,7 @@ def test_comparison_of_a_checkpoint_and_a_file(faces_cofw, run_folder, tmp_path,
     assert "mine.npz against network: " in text
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "mine.npz against network: " in page
+    assert "The faces are SYNTHETIC" in page
     assert re.search(r"image_size\W{1,3}32\b", html.unescape(page))
 
 

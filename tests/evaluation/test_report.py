@@ -7,7 +7,7 @@ import numpy as np
 
 from kdloss.data.geometry import BoxPolicy
 from kdloss.evaluation.comparison import compare
-from kdloss.evaluation.evaluation import evaluate_mean_shape, evaluate_predicted
+from kdloss.evaluation.evaluation import evaluate_mean_shape
 from kdloss.evaluation.report import write_evaluation_report
 from kdloss.evaluation.tables import Column, Row, Table
 
@@ -66,9 +66,3 @@ def test_report_of_a_comparison(tmp_path, two_evaluations):
     assert protocol.count("interocular") == 1
     assert '<th scope="row">good</th><td>box: gt:1.25;' in protocol
     assert '<th scope="row">bad</th><td>box: not stated;' in protocol
-
-
-def test_rendered_faces_are_said_to_be(tmp_path, make_prepared):
-    prepared = make_prepared("cofw", test=3, synthetic=True)
-    evaluation = evaluate_predicted(prepared, prepared.source_points[prepared.indices("test")] + 1)
-    assert "SYNTHETIC" in written(tmp_path / "report.html", [evaluation])[0]
