@@ -114,7 +114,7 @@ def _parser():
     parser = argparse.ArgumentParser(prog="python -m kdloss.calibrate", description=__doc__.split("\n")[0])
     verbs = parser.add_subparsers(metavar="VERB", required=True)
 
-    confidence = verbs.add_parser("confidence", help="how sure a network is of its points, and whether that is right")
+    confidence = verbs.add_parser("confidence", help="calibrate the confidence of a network in its points")
     confidence.set_defaults(run=calibrate_confidence)
     add_data_flags(confidence, about="data set to measure on", required=True)
     add_checkpoint_flag(confidence, "network to measure", required=True)
@@ -123,7 +123,7 @@ def _parser():
     confidence.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers there")
     confidence.add_argument("--plot", type=Path, metavar="PNG", help="also draw confidence and error there")
 
-    boxes = verbs.add_parser("detector", help="how a detector's boxes differ from landmark boxes")
+    boxes = verbs.add_parser("detector", help="calibrate the boxes of a detector to landmark boxes")
     boxes.set_defaults(run=calibrate_detector)
     boxes.add_argument("--detector", required=True, choices=list(DETECTORS), help="detector to calibrate")
     boxes.add_argument("--detector-model", metavar="FILE", help="model file of a detector that needs one (yunet)")

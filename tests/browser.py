@@ -19,7 +19,7 @@ PATIENCE = 30  # seconds
 
 
 class Browser:
-    """One page of a Chromium: what it was asked, what it loaded, what it complained of."""
+    """One page of a Chromium, the addresses that it requested, and its complaints."""
 
     def __init__(self, program, folder, *flags):
         self.process = subprocess.Popen(

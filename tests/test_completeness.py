@@ -1,6 +1,6 @@
-"""What is listed can be used: a data set, loss, network or format that somebody added halfway is named, and its place.
+"""Everything that is listed can be used. What was added halfway is reported, with the place of the missing part.
 
-Each of the functions yields a sentence about everything that is missing.
+Each of the functions yields one sentence for each missing part of a data set, loss, network, format or system.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""What an evaluation leaves: JSON, pictures, and the report, one HTML file of one model or of several."""
+"""The files of an evaluation: JSON, pictures, and the report, one HTML file of one model or of several."""
 
 import json
 import time

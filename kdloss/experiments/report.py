@@ -1,4 +1,4 @@
-"""What a finished chain leaves for people: ``report.html``, ``results.json`` and ``pictures/``."""
+"""The report of a finished chain: ``report.html``, ``results.json`` and ``pictures/``."""
 
 import dataclasses
 import json

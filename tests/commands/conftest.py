@@ -58,7 +58,7 @@ def chain(data, tmp_path_factory):
 
 @pytest.fixture
 def at_work(data, chain, monkeypatch):
-    """The runs of `chain`, among which commands look."""
+    """Lets commands look for runs in the folder of `chain`, and returns that."""
     monkeypatch.setenv("KDLOSS_DATA", str(data))
     monkeypatch.setenv("KDLOSS_RUNS", str(chain))
     return chain

@@ -1,4 +1,4 @@
-"""What is wrong with arguments, paths or data is answered at once: before a network library is imported."""
+"""Mistakes in arguments, paths or data are answered at once, before a network library is imported."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ for words in lines:
 print(json.dumps(found))
 """
 
-# A line of words, and what is said of it. The folder holds what `place` makes.
+# A line of words -> a part of the message. The fixture `answers` makes the files that they name.
 LINES = {
     # Flags before data, teachers and all else.
     "train_teacher --epochs 0": "--epochs 0: expected 1 at least",
@@ -136,7 +136,7 @@ LINES = {
 
 @pytest.fixture(scope="module")
 def answers(data, chain, tmp_path_factory):
-    """line -> (what is expected, and what `RUN` found), all of one process; what was there before is all there is."""
+    """line -> (expected message, what `RUN` found), all from one process, which must leave no file behind."""
     place = tmp_path_factory.mktemp("place")
     (place / "cut.keras").write_bytes((chain / "300w-tough-tiny" / "best.keras").read_bytes()[:3000])
     for suffix in ("keras", "h5", "pth"):

@@ -1,4 +1,4 @@
-"""Commands say nothing of what network libraries say of themselves."""
+"""Commands hide what network libraries write to the standard error."""
 
 import os
 import signal

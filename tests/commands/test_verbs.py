@@ -1,4 +1,4 @@
-"""The one name in front of all commands; and what help and imports load, which is nothing that they do not need."""
+"""The command ``kdloss`` and its verbs, and that help and imports load no more than they need."""
 
 import json
 import sys
