@@ -1,9 +1,10 @@
 """Recipes: the settings of each network of a system, for a kind of machine, and the results that they gave.
 
 `KD_LOSS` is for the system ``kd-loss``, `EFFICIENTFAN` for ``efficientfan`` and ``crossed``. The tough teacher of a
-recipe has the settings ``common | teacher``; ``record`` is the command that was run and what came of it: NMEs of the
-student and of both teachers. ``kdloss.reproduce --recipe NAME`` trains and measures a whole system (`kdloss.experiments.systems`),
-``--recipe NAME`` of the training commands one network of it.
+recipe has the settings ``common | teacher``; ``record`` is the command that was run and what came of it.
+
+``kdloss.reproduce --recipe NAME`` trains and measures a whole system (`kdloss.experiments.systems`), ``--recipe NAME``
+of the training commands one network of it.
 """
 
 from dataclasses import dataclass
