@@ -122,17 +122,7 @@ def evaluate_checkpoint(prepared, path, **options):
 
 
 def evaluate_loaded(
-    prepared,
-    loaded,
-    *,
-    box=None,
-    split="test",
-    batch_size=64,
-    flip=False,
-    label=None,
-    boxes=None,
-    detector=None,
-    missing="error",
+    prepared, loaded, *, box=None, split="test", batch_size=64, flip=False, label=None, boxes=None, **protocol
 ):
     """An `Evaluation` of a `LoadedModel` on a split of a `PreparedDataset`.
 
@@ -143,7 +133,7 @@ def evaluate_loaded(
         label: see `Evaluation`; None: the model's own.
         boxes: (n, 4) boxes to cut in place of those of ``box``, in pixels of the stored crops; NaN for a face without
             box, which then has no prediction.
-        detector, missing: see `kdloss.evaluation.protocol.evaluate_points`.
+        protocol: ``detector`` and ``missing`` of `kdloss.evaluation.protocol.evaluate_points`.
     """
     box, rows = box or loaded.box, prepared.indices(split)
     boxes = prepared.boxes(box)[rows] if boxes is None else boxes
@@ -151,8 +141,8 @@ def evaluate_loaded(
     crops = [FaceCrop.from_box(one, loaded.model.input_shape[1]) for one in boxes[found]]
     points = np.full((len(rows), prepared.scheme.num_points, 2), np.nan)
     points[found] = predict_crops(loaded.model, prepared, rows[found], crops, batch_size, flip=flip)
-    protocol = {"box": box, "checkpoint": loaded.record, "flip": flip, "detector": detector}
-    found = evaluate_predicted(prepared, points, split=split, label=label or loaded.label, missing=missing, **protocol)
+    protocol |= {"box": box, "checkpoint": loaded.record, "flip": flip}
+    found = evaluate_predicted(prepared, points, split=split, label=label or loaded.label, **protocol)
     return replace(found, loaded=loaded)
 
 
