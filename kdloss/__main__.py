@@ -6,19 +6,19 @@ import sys
 from kdloss.errors import exits_on_user_error
 
 VERBS = {
-    "prepare": ("data_prep.__main__", "raw data set -> prepared faces; renders synthetic ones"),
+    "prepare": ("data_prep.__main__", "prepare a raw data set, or render synthetic faces"),
     "shape": ("asm.__main__", "fit, plot and apply a shape model"),
     "train_teacher": ("kdloss.train_teacher", "train the tough or the tolerant teacher"),
     "train_student": ("kdloss.train_student", "train a student, with or without teachers"),
     "evaluate": ("kdloss.evaluate", "measure and compare checkpoints and predictions files"),
-    "benchmark": ("kdloss.benchmark", "what networks cost, and how fast faces are read"),
-    "predict": ("kdloss.predict", "faces and landmarks of photographs, videos and camera pictures"),
-    "serve": ("kdloss.serve", "landmarks in the browser, of photographs and the camera"),
-    "export": ("kdloss.export", "a trained network as a file for LiteRT, ONNX or TensorFlow"),
-    "calibrate": ("kdloss.calibrate", "how sure a network is of its points, and how a detector frames faces"),
-    "reproduce": ("kdloss.reproduce", "the whole chain, from faces to a report"),
+    "benchmark": ("kdloss.benchmark", "measure what networks cost, and how fast faces are read"),
+    "predict": ("kdloss.predict", "find faces and landmarks in photographs, videos and camera pictures"),
+    "serve": ("kdloss.serve", "show landmarks in the browser, of photographs and the camera"),
+    "export": ("kdloss.export", "export a trained network for LiteRT, ONNX or TensorFlow"),
+    "calibrate": ("kdloss.calibrate", "calibrate the confidence of a network, or the boxes of a detector"),
+    "reproduce": ("kdloss.reproduce", "train, measure and report a whole system"),
 }
-# Old verb -> the words that took its place. They work for one release.
+# Old verb -> the words that replace it; kept for one release.
 OLD_VERBS = {"confidence": ("calibrate", "confidence")}
 
 

@@ -133,31 +133,33 @@ def _parser():
 
     costs = commands.add_parser("inference", help="parameters, MACs, file size, memory, latency, throughput, accuracy")
     costs.set_defaults(run=_inference)
+    costs.add_argument("--arch", nargs="+", help=f"untrained networks, or all (default: {' '.join(ARCHITECTURES)})")
+    costs.add_argument("--points", type=int, default=68, help="points of --arch (default: 68)")
     costs.add_argument(
-        "--arch", nargs="+", help=f"architectures with random weights, or all (default: {' '.join(ARCHITECTURES)})"
+        "--image-size", type=int, nargs="+", default=[224], help="sides of --arch, pixels (default: 224)"
     )
-    costs.add_argument("--points", type=int, default=68, help="of --arch")
-    costs.add_argument("--image-size", type=int, nargs="+", default=[224], help="of --arch: sides in pixels")
     add_checkpoint_flag(costs, "trained networks", default=[], several=True)
     usual = f"default: those of {', '.join(USUAL)} that are installed"
     costs.add_argument("--runtime", nargs="+", choices=list(RUNTIMES), help=usual)
-    costs.add_argument("--images", type=int, default=10, help="run at batch 1, in a round")
-    costs.add_argument("--batch-size", type=int, default=16, help="of the throughput")
-    costs.add_argument("--processes", type=int, default=3, help="for the peak memory of each file; 0: not measured")
-    costs.add_argument("--plot", type=Path, metavar="FILE.png", help="accuracy against latency")
-    add_data_flags(costs, about="whose faces the accuracy of --checkpoint is measured on")
+    costs.add_argument("--images", type=int, default=10, help="images of a round, one at a time (default: 10)")
+    costs.add_argument("--batch-size", type=int, default=16, help="images at once, for the throughput (default: 16)")
+    costs.add_argument(
+        "--processes", type=int, default=3, help="to find the peak memory of a file (default: 3; 0: none)"
+    )
+    costs.add_argument("--plot", type=Path, metavar="FILE.png", help="also draw accuracy against latency there")
+    add_data_flags(costs, about="data set to measure the accuracy of --checkpoint on")
 
     folder = commands.add_parser("predict", help="faces a second over a folder, beside a loop over model.predict")
     folder.set_defaults(run=_predict, runtime=["keras", "litert", "litert-int8"], plot=None)
     add_checkpoint_flag(folder, "network that reads the faces", default=MODEL)
-    folder.add_argument("--faces", type=int, help="how many (default: all of the split)")
-    add_data_flags(folder, about="whose faces are written as photographs", required=True)
+    folder.add_argument("--faces", type=int, help="how many faces (default: all of the split)")
+    add_data_flags(folder, about="data set whose faces are written as photographs", required=True)
 
     for one in (costs, folder):
-        one.add_argument("--split", choices=("val", "test"), default="test", help="of --dataset")
+        one.add_argument("--split", choices=("val", "test"), default="test", help="faces of --dataset (default: test)")
         one.add_argument("--threads", nargs="+", default=["1", "all"], help="numbers, or all (default: 1 all)")
-        one.add_argument("--rounds", type=int, default=7, help="5 at least, to see the spread (default: %(default)s)")
-        one.add_argument("--json", type=Path, help="file for all numbers")
+        one.add_argument("--rounds", type=int, default=7, help="rounds to measure, 5 at least (default: 7)")
+        one.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers there")
     return parser
 
 

@@ -37,8 +37,7 @@ from kdloss.models.checkpoint import require_scheme
 @exits_on_user_error
 def main(argv=None):
     words = sys.argv[1:] if argv is None else argv
-    args = _parser().parse_args(words)
-    args.command = f"python -m kdloss.calibrate {shlex.join(words)}"
+    args = _parser().parse_args(words, argparse.Namespace(words=words))
     return args.run(args)
 
 
@@ -47,7 +46,7 @@ def calibrate_confidence(args):
     prepared = check_data(args.dataset, args.data)
     model = find_model(args.checkpoint)
     file, card = model.path, model.card
-    carries = file.suffix != ".keras" or file.parent.parent == pretrained.ROOT
+    carries = file.suffix != ".keras" or file.parent.parent == pretrained.ROOT  # its confidence, which stays as it is
     if args.plot and args.plot.suffix != ".png":
         raise ConfigError(f"--plot {args.plot}: expected a name that ends in .png")
     for flag in ("json", "plot"):
@@ -73,7 +72,8 @@ def calibrate_confidence(args):
         print(f"wrote {store_confidence(file, confidence)}, measured on {confidence.faces} validation faces")
     record = reliability(reader, confidence, prepared, policy, args.split)
     record |= {"kind": "confidence", "checkpoint": args.checkpoint, "machine": environment()}
-    record |= {"command": args.command, "date": time.strftime("%Y-%m-%d")}
+    command = f"python -m kdloss.calibrate {shlex.join(args.words)}"
+    record |= {"command": command, "date": time.strftime("%Y-%m-%d")}
     # Matplotlib takes long to import.
     from kdloss.evaluation.plots import figure_bytes, reliability_figure
 
@@ -81,7 +81,7 @@ def calibrate_confidence(args):
     print(text_table(table))
     if args.json:
         shown = json_table(table)
-        shown["notes"].append(f"`{record['command']}`, {record['date']}")
+        shown["notes"].append(f"`{command}`, {record['date']}")
         write_whole(args.json, json.dumps(record | {"tables": {"confidence": shown}}, indent=1, allow_nan=False) + "\n")
         print(f"wrote {args.json}")
     if args.plot:
@@ -114,19 +114,20 @@ def _parser():
     parser = argparse.ArgumentParser(prog="python -m kdloss.calibrate", description=__doc__.split("\n")[0])
     verbs = parser.add_subparsers(metavar="VERB", required=True)
 
-    confidence = verbs.add_parser("confidence", help="how sure a network is of its points, and whether that is right")
+    confidence = verbs.add_parser("confidence", help="calibrate the confidence of a network in its points")
     confidence.set_defaults(run=calibrate_confidence)
-    add_data_flags(confidence, about="whose faces are measured", required=True)
+    add_data_flags(confidence, about="data set to measure on", required=True)
     add_checkpoint_flag(confidence, "network to measure", required=True)
-    confidence.add_argument("--split", choices=("test", "val"), default="test", help="faces that show how good it is")
-    confidence.add_argument("--json", type=Path, help="file for all numbers")
-    confidence.add_argument("--plot", type=Path, metavar="PNG", help="file for the picture")
+    text = "faces that show whether confidence agrees with error (default: test)"
+    confidence.add_argument("--split", choices=("test", "val"), default="test", help=text)
+    confidence.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers there")
+    confidence.add_argument("--plot", type=Path, metavar="PNG", help="also draw confidence and error there")
 
-    boxes = verbs.add_parser("detector", help="how a detector's boxes differ from landmark boxes")
+    boxes = verbs.add_parser("detector", help="calibrate the boxes of a detector to landmark boxes")
     boxes.set_defaults(run=calibrate_detector)
-    boxes.add_argument("--detector", required=True, choices=list(DETECTORS))
-    boxes.add_argument("--detector-model", metavar="FILE", help="file of a detector that needs one (yunet)")
-    add_data_flags(boxes, about="whose training faces are measured", required=True)
+    boxes.add_argument("--detector", required=True, choices=list(DETECTORS), help="detector to calibrate")
+    boxes.add_argument("--detector-model", metavar="FILE", help="model file of a detector that needs one (yunet)")
+    add_data_flags(boxes, about="data set whose training faces are measured", required=True)
     add_out_flag(boxes, "JSON file for the calibration")
     return parser
 

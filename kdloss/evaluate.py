@@ -60,7 +60,9 @@ def main(argv=None):
     baseline = _baseline(args, prepared, evaluations)
     shown = {"baseline": baseline, "configuration": _configuration(evaluations) if args.report else None}
     beside = [] if args.compare or not args.detector else detector_boxes.evaluate_beside(first, faces, **_options(args))
-    shown["tables"] = _tables([*evaluations, *beside], baseline)
+    results = [Result(one.label, one.metrics, extra=_file_size(one)) for one in (*evaluations, *beside)]
+    results += [] if baseline is None else [Result(baseline.label, baseline.metrics, "baseline")]
+    shown["tables"] = [results_table(results), parts_table(results)]
     print("\n\n".join(map(text_table, shown["tables"])))
     # Matplotlib, which neither --help nor a mistake in the command should wait for.
     from kdloss.evaluation.report import write_comparison, write_evaluation, write_evaluation_report
@@ -118,9 +120,8 @@ def _label_and_path(entry):
 
 def _check_flags(args, files):
     """Checks the flags by themselves; ``files``: whether a predictions file is measured."""
-    for name in ("predictions", "checkpoint"):
-        if getattr(args, name) == "":
-            raise ConfigError(f"--{name}: empty: give a path")
+    if "" in (args.predictions, args.checkpoint):
+        raise ConfigError("--predictions or --checkpoint: empty: give a path")
     if args.batch_size < 1:
         raise ConfigError(f"--batch-size {args.batch_size}: expected 1 at least")
     if args.compare and len(args.compare) < 2:
@@ -130,11 +131,11 @@ def _check_flags(args, files):
     if args.robustness is not None and args.robustness < 1:
         raise ConfigError(f"--robustness {args.robustness}: expected 1 face at least")
     if args.robustness and (args.compare or args.predictions):
-        raise ConfigError("--robustness: needs the model itself, and one: give --checkpoint")
+        raise ConfigError("--robustness: needs one network, no points and no comparison: give --checkpoint")
     if args.detector and files:
         raise ConfigError("--detector: needs the models themselves, not files of points: give checkpoints alone")
     if args.detector_model and not args.detector:
-        raise ConfigError(f"--detector-model {args.detector_model}: of which detector? Give --detector as well")
+        raise ConfigError(f"--detector-model {args.detector_model}: no detector is named: give --detector too")
     if args.readout and files:
         raise ConfigError("--readout: needs heatmap networks, not files of points: leave it out")
     if args.missing and not (files or args.detector):
@@ -157,7 +158,7 @@ def _check_model(args, prepared, path):
 
 
 def _measure(args, prepared, finder, label, path):
-    """The `Evaluation` of a checkpoint or a predictions file, and with a detector the `DetectedFaces`, else None."""
+    """The `Evaluation` of a checkpoint or a predictions file; with a detector also the `DetectedFaces`, else None."""
     rows = prepared.indices(args.split)
     if args.predictions or holds_predictions(path):
         missing = args.missing or "error"
@@ -166,8 +167,8 @@ def _measure(args, prepared, finder, label, path):
             print(f"{path}: {offset}")
         if unused:
             print(f"{path}: {unused} of its faces are not in the {args.split} split and not counted")
-        stated = {"split": args.split, "box": args.box, "flip": args.flip_test, "missing": missing}
-        return evaluate_predicted(prepared, points, label=label or path.name, **stated), None
+        options = {"split": args.split, "box": args.box, "flip": args.flip_test, "missing": missing}
+        return evaluate_predicted(prepared, points, label=label or path.name, **options), None
     loaded = load_checkpoint(path, prepared.scheme, args.readout)
     options, faces = _options(args) | {"box": args.box, "label": label}, None
     if finder:
@@ -183,7 +184,7 @@ def _options(args):
 def _baseline(args, prepared, evaluations):
     """The `Evaluation` of the mean shape in the same boxes, for one model also on the same faces, or None."""
     if args.detector:
-        print("the mean shape is no baseline here: it would stand in other boxes than the detector's")
+        print("no mean-shape baseline: its boxes would not be those of the detector")
         return None
     box = args.box or next((one.loaded.box for one in evaluations if one.loaded), BoxPolicy.parse(DEFAULT_BOX))
     alone = {} if args.compare else {"like": evaluations[0], "missing": args.missing or "error"}
@@ -206,13 +207,6 @@ def _configuration(evaluations):
     return found
 
 
-def _tables(evaluations, baseline):
-    results = [Result(one.label, one.metrics, extra=_file_size(one)) for one in evaluations]
-    if baseline is not None:
-        results.append(Result(baseline.label, baseline.metrics, "baseline"))
-    return [results_table(results), parts_table(results)]
-
-
 def _file_size(evaluation):
     checkpoint = evaluation.metrics["protocol"]["checkpoint"]
     return {"MB": checkpoint_path(checkpoint["path"]).stat().st_size / 1e6} if checkpoint else {}
@@ -228,7 +222,7 @@ def _robustness(args, prepared, finder, loaded):
     try:
         record["detector"] = detector_boxes.measure_detector(*what, finder or detector(DETECTOR), **options)
     except UserError as error:  # not installed, or blind to these faces: the rest stands without it
-        print(f"without a detector's boxes: {error}")
+        print(f"robustness is measured without a detector: {error}")
     print("\n".join(robustness_lines(record)))
     return record
 
@@ -239,15 +233,14 @@ def _default_folder(args, loaded):
     What changes the numbers is part of the name, so that no measurement replaces another.
     """
     words = [args.dataset, "compared" if args.compare else "", Path(args.predictions or "").stem]
-    words += [args.split if args.split != "test" else "", "flip" if args.flip_test else "", args.detector or ""]
-    words.append(args.readout or "")
+    words += ["" if args.split == "test" else args.split, "flip" if args.flip_test else "", args.detector, args.readout]
     # Shipped models and exported files lie in no run, and the package's own folder is not to be written to.
     if loaded and not args.compare and not loaded.run:
         path = loaded.record["path"]
         words.append(path.replace("/", "-") if path.split("/")[0] in pretrained.names() else Path(path).name)
     if loaded and args.box not in (None, loaded.box):
         words.append(str(args.box).replace(":", "-"))
-    name = "-".join(word for word in words if word)
+    name = "-".join(filter(None, words))
     run = loaded.run if loaded and not args.compare else None
     return run / f"evaluation-{name}" if run else runs_root() / "evaluation" / name
 
@@ -255,33 +248,29 @@ def _default_folder(args, loaded):
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m kdloss.evaluate", description=__doc__.split("\n")[0])
     add = parser.add_argument
-    add_data_flags(parser, about="whose faces are measured", required=True)
+    add_data_flags(parser, about="data set to measure on", required=True)
     source = parser.add_mutually_exclusive_group()
     add_checkpoint_flag(source, "network to measure (default: the newest finished student; a published .h5 works too)")
-    source.add_argument("--predictions", help=".npz or .csv of any model's points, see docs/evaluation.md")
-    compare_help = "checkpoints and predictions files, measured on the same faces; the first is the reference"
-    source.add_argument("--compare", nargs="+", metavar="[LABEL=]PATH", help=compare_help)
-    box_help = "gt:SCALE, dataset:SCALE or paper (default: as the network was trained); predictions: as they were made"
-    add("--box", help=box_help)
-    add("--detector", choices=list(DETECTORS), help="a detector's boxes, calibrated on training faces to replace --box")
-    add("--detector-model", metavar="FILE", help="file of a detector that needs one (yunet)")
-    add("--split", choices=["test", "val"], default="test")
-    flip_help = "mean of the face and its mirror image (default: no); predictions: whether they were made so"
-    add("--flip-test", action=argparse.BooleanOptionalAction, help=flip_help)
-    readout_help = "how heatmap networks read their points (default: integral, as they are trained)"
-    add("--readout", choices=["integral", "argmax"], help=readout_help)
-    missing_help = (
-        "faces without prediction: refuse the file (default), leave them out (default with --detector), or count them "
-        "as failures in FR and AUC"
-    )
-    add("--missing", choices=list(MISSING), help=missing_help)
-    robustness_help = (
-        "also NME in shifted, scaled and turned boxes, and in a detector's, on so many evenly spaced faces (200; each "
-        "costs 78 predictions)"
-    )
-    add("--robustness", type=int, nargs="?", const=200, metavar="FACES", help=robustness_help)
-    add("--report", action="store_true", help="also report.html: tables, curves, faces, in one file")
-    add("--batch-size", type=int, default=64)
+    text = ".npz or .csv with the points of any model, see docs/evaluation.md"
+    source.add_argument("--predictions", metavar="FILE", help=text)
+    text = "checkpoints and predictions files, measured on the same faces; the first is the reference"
+    source.add_argument("--compare", nargs="+", metavar="[LABEL=]PATH", help=text)
+    text = "crop of each face: gt:SCALE, dataset:SCALE or paper (default: as the network was trained)"
+    add("--box", help=f"{text}; with --predictions: the crop that they were made with")
+    text = "cut the faces by the boxes of a detector, calibrated on training faces, in place of --box"
+    add("--detector", choices=list(DETECTORS), help=text)
+    add("--detector-model", metavar="FILE", help="model file of a detector that needs one (yunet)")
+    add("--split", choices=["test", "val"], default="test", help="which faces are measured (default: test)")
+    text = "predict the mean of a face and its mirror image (default: no); with --predictions: whether they are means"
+    add("--flip-test", action=argparse.BooleanOptionalAction, help=text)
+    text = "how heatmap networks read their points (default: integral, as they are trained)"
+    add("--readout", choices=["integral", "argmax"], help=text)
+    text = "faces without prediction: refuse them (default), leave them out (default with --detector), or count them as"
+    add("--missing", choices=list(MISSING), help=f"{text} failures in FR and AUC")
+    text = "also measure NME in shifted, scaled and turned boxes and in a detector's, on this many faces (default: 200)"
+    add("--robustness", type=int, nargs="?", const=200, metavar="FACES", help=text)
+    add("--report", action="store_true", help="also write report.html: tables, curves and faces in one file")
+    add("--batch-size", type=int, default=64, metavar="FACES", help="faces per prediction step (default: 64)")
     add_out_flag(parser, "folder of the results (default: in the run folder, else below runs/evaluation/)")
     return parser
 

@@ -130,12 +130,12 @@ def _bytes(path):
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m kdloss.export", description=__doc__.split("\n")[0])
     add_checkpoint_flag(parser, "network to export", required=True)
-    parser.add_argument("--format", required=True, choices=list(FORMATS))
+    parser.add_argument("--format", required=True, choices=list(FORMATS), help="runtime to export for")
     parser.add_argument(
         "--precision", choices=PRECISIONS, default="fp32",
-        help="of weights; int8: of weights and activations, with scales from training faces (default: fp32)",
+        help="precision of weights; int8: also of activations, measured on training faces (default: fp32)",
     )  # fmt: skip
-    add_data_flags(parser, about="whose faces int8 and the comparison take")
+    add_data_flags(parser, about="data set for int8 and for the comparison with the checkpoint")
     add_out_flag(parser, "file or folder to make (default: by the checkpoint's name, below runs/exported/)")
     return parser
 

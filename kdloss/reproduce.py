@@ -1,8 +1,10 @@
-"""The whole system in one command, from faces to a report: ``python -m kdloss.reproduce --dataset 300w --recipe cpu``.
+"""Trains, measures and reports all networks of a system in one command.
 
-Prepares the data, fits the shape model, trains the teachers and students of a system (``--system kd-loss``,
-``efficientfan`` or ``crossed``, see `kdloss.experiments.systems`), evaluates them all on the test faces and writes
-``report.html`` and ``results.json``. Run again, it goes on where it was stopped.
+    python -m kdloss.reproduce --dataset 300w --recipe cpu
+
+Prepares the data, fits the shape model, trains the teachers and students of a system (`kdloss.experiments.systems`),
+evaluates them on the test faces and writes ``report.html`` and ``results.json``. The same command goes on where it was
+stopped.
 """
 
 import argparse
@@ -27,20 +29,9 @@ OUT_OF_TIME = 75  # exit status: run the same command again (EX_TEMPFAIL)
 
 
 def reproduce(system, name, plan, prepared, folder, deadline=None):
-    """Trains a system's chain on prepared faces, evaluates it and writes the report.
+    """Trains a system's chain on prepared faces, evaluates it, writes the report, and returns the table as a text.
 
-    Args:
-        system, name: of the `System` and of its `Recipe`, for the report.
-        plan: pairs of a `Run` and its `TrainConfig`, in order.
-        prepared: the `PreparedDataset`.
-        folder: where everything goes (`pathlib.Path`).
-        deadline: a `Deadline` of the training.
-
-    Returns:
-        The printed table, a text.
-
-    Raises:
-        OutOfTime: the deadline came first; the same call goes on.
+    ``system`` and ``name`` are those of the `System` and of its `Recipe`; for the rest see `run_chain`.
     """
     import keras
 
@@ -48,7 +39,7 @@ def reproduce(system, name, plan, prepared, folder, deadline=None):
     from kdloss.experiments.report import write_chain_report
 
     trained = run_chain(plan, prepared, folder, deadline)
-    # Runs of this call and runs of earlier ones are measured alike.
+    # Measures runs of this call and of earlier ones alike, whatever precision they were trained in.
     keras.config.set_dtype_policy("float32")
     evaluations = {}
     for run, _ in plan:
@@ -109,30 +100,24 @@ def main(argv=None):
 def _folder(args):
     system = args.system if args.system != DEFAULT_SYSTEM else ""
     words = ["reproduce", args.dataset, system, args.recipe, f"seed{args.seed}" if args.seed else ""]
-    return runs_root() / "-".join(word for word in words if word)
+    return runs_root() / "-".join(filter(None, words))
 
 
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m kdloss.reproduce", description=__doc__.split("\n")[0])
-    add_data_flags(parser, default="300w", choices=["300w", "cofw", "wflw"])
+    annotated = [name for name, spec in DATASETS.items() if spec.scheme]
+    add_data_flags(parser, about="data set to train and measure on", default="300w", choices=annotated)
     add_out_flag(parser, "folder of the runs and the report (default: runs/reproduce-DATASET[-SYSTEM]-RECIPE)")
-    parser.add_argument("--system", default=DEFAULT_SYSTEM, choices=list(SYSTEMS), help=f"default: {DEFAULT_SYSTEM}")
-    chosen = parser.add_argument(
-        "--recipe", default="cpu", choices=RECIPES, help="settings for a kind of machine (default: cpu)"
-    )
-    add_old_name(parser, chosen, "--preset")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--no-ablation",
-        action="store_true",
-        help="leave out students by a part of a method, such as one teacher of the KD-Loss, FA or PS alone",
-    )
-    parser.add_argument("--epochs", type=int, help="at most this many a run, to see that it works")
-    parser.add_argument(
-        "--minutes",
-        type=float,
-        help=f"train for at most so long, stop between epochs and exit with {OUT_OF_TIME}; the same command goes on",
-    )
+    text = f"networks and methods to train and compare (default: {DEFAULT_SYSTEM})"
+    parser.add_argument("--system", default=DEFAULT_SYSTEM, choices=list(SYSTEMS), help=text)
+    text = "settings for a kind of machine (default: cpu)"
+    add_old_name(parser, parser.add_argument("--recipe", default="cpu", choices=RECIPES, help=text), "--preset")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of weights, order and views (default: 0)")
+    text = "train no students with a part of a method: one teacher of the KD-Loss, FA or PS alone"
+    parser.add_argument("--no-ablation", action="store_true", help=text)
+    parser.add_argument("--epochs", type=int, help="train each run for this many epochs at most, to try the chain")
+    text = f"stop between epochs after this long, with exit status {OUT_OF_TIME}; the same command goes on"
+    parser.add_argument("--minutes", type=float, help=text)
     return parser
 
 

@@ -103,7 +103,7 @@ def _parser():
     add_checkpoint_flag(parser, "networks to show (default: the shipped one in 16 and in 8 bits)", several=True)
     add_landmarker_options(parser, list(DETECTORS), "what finds the faces")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s, this machine)")
-    parser.add_argument("--port", type=_port, default=8000, help="0: any that is free (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=8000, help="port to listen at; 0: any free one (default: 8000)")
     return parser
 
 

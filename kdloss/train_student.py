@@ -1,4 +1,6 @@
-"""Trains a student: ``python -m kdloss.train_student --method kd-loss --tough RUN --tolerant RUN``.
+"""Trains a student, with or without teachers.
+
+    python -m kdloss.train_student --method kd-loss --tough RUN --tolerant RUN
 
 ``--method fa``, ``ps`` and ``fa-ps`` follow the feature maps of ``--feature-teacher RUN`` instead, and
 ``kd-loss+fa-ps`` does both. Any network can be student or teacher of any other.
@@ -33,7 +35,7 @@ def main(argv=None):
             changes["teacher_views"] = 0  # no points to store, so no reason to repeat views
         if fields is None:
             fields = _teachers(args, lambda kinds: dict.fromkeys(kinds, "the newest"))
-            # They may see views of another size than the recipe's, for which the stages are.
+            # The teachers may see views of another size than the recipe's, whose stages do not fit them then.
             fields |= {"stages": None} if terms else {}
         distilled = args.method != "none"
         return recipe_for(name, args.arch).config("student", args.dataset, distilled=distilled, **changes | fields)
@@ -42,7 +44,7 @@ def main(argv=None):
 
 
 def _teachers(args, find_newest):
-    """Field -> checkpoint or None: the teachers that flags name; what ``find_newest`` returns for those missing."""
+    """Field -> checkpoint or None: teachers are named by flags, and ``find_newest`` finds those that are missing."""
     terms = METHODS[args.method]
     teachers = {name: getattr(args, name) for name in ("tough", "tolerant", "feature_teacher")}
     if "kd-loss" in terms and not (args.tough or args.tolerant):
@@ -54,7 +56,7 @@ def _teachers(args, find_newest):
 
 
 def _fields_of_teachers(args):
-    """The fields that depend on the teachers: which they are, and what views they see."""
+    """The fields that depend on the teachers: their checkpoints, and the size and box of their views."""
 
     def find_newest(fields):
         if "tough" in fields:

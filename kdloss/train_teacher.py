@@ -1,4 +1,6 @@
-"""Trains a teacher: ``python -m kdloss.train_teacher --kind tolerant``.
+"""Trains a teacher on annotated landmarks, or on soft ones.
+
+    python -m kdloss.train_teacher --kind tolerant
 
 The tough teacher learns the annotated (hard) landmarks, the tolerant one the soft landmarks of a shape model. Any
 network can teach: ``--arch efficientnetb3`` regresses points, ``--arch efficientfan-b7`` reads them from heatmaps.

@@ -19,7 +19,7 @@ PATIENCE = 30  # seconds
 
 
 class Browser:
-    """One page of a Chromium: what it was asked, what it loaded, what it complained of."""
+    """One page of a Chromium, the addresses that it requested, and its complaints."""
 
     def __init__(self, program, folder, *flags):
         self.process = subprocess.Popen(
@@ -29,10 +29,7 @@ class Browser:
         )
         self.numbers, self.events, self.session, self.socket = itertools.count(1), [], None, None
         try:
-            # The browser writes its port and the path of its socket there once it listens.
-            address = _when(lambda: (folder / "DevToolsActivePort").read_text().split(), length=2)
-            url = f"ws://127.0.0.1:{address[0]}{address[1]}"
-            self.socket = websocket.create_connection(url, timeout=PATIENCE, suppress_origin=True)
+            self.socket = websocket.create_connection(_address(folder), timeout=PATIENCE, suppress_origin=True)
             target = self.ask("Target.createTarget", url="about:blank")["targetId"]
             self.session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
             for domain in ("Page", "Runtime", "Log", "Network"):
@@ -60,10 +57,6 @@ class Browser:
             self.events.append(message)
         assert "error" not in message, message
         return message["result"]
-
-    def open(self, path, width=1280, dark=False):
-        """Loads a file, see `visit`."""
-        self.visit(path.resolve().as_uri(), width, dark)
 
     def visit(self, address, width=1280, dark=False):
         """Loads an address at a width in CSS pixels, and forgets what happened before."""
@@ -96,13 +89,13 @@ class Browser:
         return [json.dumps(event["params"]) for event in self.events if event["method"] in methods]
 
 
-def _when(read, length):
-    """What ``read`` returns once it has ``length`` parts."""
+def _address(folder):
+    """The address of the browser's socket, whose port and path it writes into its folder once it listens."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
-        with contextlib.suppress(OSError):
-            if len(found := read()) == length:
-                return found
+        with contextlib.suppress(OSError, ValueError):
+            port, path = (folder / "DevToolsActivePort").read_text().split()
+            return f"ws://127.0.0.1:{port}{path}"
         time.sleep(0.05)
     raise TimeoutError("Chromium does not listen")
 

@@ -19,9 +19,9 @@ FEW = 30
 
 YES_NO = {True: "yes", False: "no", None: "not stated"}
 
-# Keys of the protocol that must agree before errors can be compared, and their names in messages.
-SAME = {key: key for key in ("dataset", "split", "scheme", "content", "normaliser")}
-SAME |= {"dataset": "data set", "content": "content hash"}
+# Keys of the protocol that must agree before errors can be compared -> their names in messages.
+SAME = {"dataset": "data set", "split": "split", "scheme": "scheme", "content": "content hash"}
+SAME |= {"normaliser": "normaliser"}
 
 
 def compare(evaluations, *, seed=0):
@@ -29,28 +29,24 @@ def compare(evaluations, *, seed=0):
 
     Args:
         evaluations: `Evaluation`\\ s of the same split of the same prepared faces. Faces are matched by name; those
-            that some model lacks are left out and counted. Labels that repeat are numbered (`distinct_labels`).
+            that some model lacks are left out and counted. Labels that repeat are numbered.
         seed: of the bootstrap.
 
     Returns:
         A dict that JSON can hold::
 
-            {"dataset", "split", "normaliser", "synthetic", "official_n", "n": faces in common, "reference": label,
-             "seed",
+            {"dataset", "split", "normaliser", "synthetic", "official_n", "n": faces in common, "reference", "seed",
              "models": {label: {"n", "left_out", "missing", "nme", "fr10", "box", "flip_test", "protocol"}},
              "pairs": [{"model", "against", "n", "n_found", "difference", "low", "high", "settled", "median_difference",
                         "wins", "losses", "ties", "distance", "parts": {part: difference},
                         "failures": {"both", "model_only", "against_only"}}, ...],
              "notes": [...]}
 
-        Models: ``n`` faces measured, ``left_out`` of them not in common, ``missing`` of the common ones without
-        prediction; NME (percent) over the common faces that the model found, FR over all common ones.
-
-        Pairs: ``difference`` is NME of ``model`` minus that of ``against`` in points of a percent, with its paired
-        bootstrap interval of 95 %; ``settled`` if that excludes zero. ``distance`` is the mean distance of the two
-        predictions of a point in percent of the normaliser. These, the median and the parts are over the ``n_found``
-        faces that both found. ``wins`` (better by more than `TIE`; a face found wins over one without prediction) and
-        ``failures`` (percent, at 0.10) are over all ``n``.
+        Of a model's ``n`` faces, ``left_out`` are not in common; ``missing`` of the common ones have no prediction.
+        ``difference`` is the NME of ``model`` minus that of ``against`` in points of a percent, with its paired
+        bootstrap interval of 95 %; it is ``settled`` if the interval excludes zero. ``distance`` is the mean distance
+        between both predictions of a point in percent of the normaliser. Failures (percent, at 0.10) and wins (better
+        by more than `TIE`) are over all common faces, NMEs, differences and distances over those with a prediction.
 
     Raises:
         ConfigError: fewer than two models.
@@ -66,8 +62,7 @@ def compare(evaluations, *, seed=0):
     # The later model against the earlier one.
     pairs = [(model, first) for model in others] + [(b, a) for a, b in itertools.combinations(others, 2)]
     protocol = first.metrics["protocol"]
-    found = {
-        **{key: protocol[key] for key in ("dataset", "split", "normaliser", "synthetic", "official_n")},
+    found = {key: protocol[key] for key in ("dataset", "split", "normaliser", "synthetic", "official_n")} | {
         "n": len(first.rows),
         "reference": first.label,
         "seed": seed,
@@ -87,10 +82,7 @@ def distinct_labels(labels):
 
 
 def common_faces(evaluations):
-    """Where each `Evaluation` holds the faces that all of them have.
-
-    Returns:
-        One (n,) array of positions for each, the same face at the same place, in the order of the first.
+    """For each `Evaluation` the (n,) positions of the faces that all of them have, in the order of the first.
 
     Raises:
         DataError: measured on other faces, or no face in common.
@@ -107,7 +99,7 @@ def common_faces(evaluations):
     names = [name for name in places[0] if all(name in place for place in places)]
     if not names:
         raise DataError(
-            f"comparison: no face that all of {', '.join(one.label for one in evaluations)} hold: "
+            f"comparison: no face is common to {', '.join(one.label for one in evaluations)}: "
             "give predictions of the same faces"
         )
     return [np.array([place[name] for name in names]) for place in places]
@@ -191,7 +183,7 @@ def _pair(model, against, seed):
     found = np.isfinite(errors).all(axis=0)
     if not found.any():
         raise DataError(
-            f"comparison: not one of {len(found)} faces has a prediction of both {model.label} and "
+            f"comparison: none of {len(found)} faces has a prediction of both {model.label} and "
             f"{against.label}: give predictions of the same faces"
         )
     difference = errors[0, found] - errors[1, found]

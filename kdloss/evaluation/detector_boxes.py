@@ -38,11 +38,6 @@ class DetectedFaces:
         """(n, 4) boxes to cut."""
         return self.calibration.apply(self.boxes)
 
-    @property
-    def uncalibrated(self):
-        """(n, 4) boxes to cut if the detector's boxes are taken for landmark boxes."""
-        return self.policy.grow(self.boxes)
-
 
 def detect_faces(prepared, rows, detector, policy, announce=None):
     """The `DetectedFaces` of rows of a prepared data set, calibrated to a `BoxPolicy` on its training faces.
@@ -58,14 +53,13 @@ def detect_faces(prepared, rows, detector, policy, announce=None):
 def evaluate_beside(evaluation, faces, **options):
     """Three more `Evaluation`\\ s of a model on the faces that a detector found.
 
+    They are in boxes around the landmarks of the first reading (a `Landmarker` reads each face twice), in the boxes of
+    the policy, and in the detector's boxes without calibration.
+
     Args:
         evaluation: that of the model in the calibrated boxes.
         faces: the `DetectedFaces`.
         options: ``split``, ``batch_size`` and ``flip`` of `kdloss.evaluation.evaluation.evaluate_loaded`.
-
-    Returns:
-        In boxes around the landmarks that the first reading found (a `Landmarker` reads each face twice), in the boxes
-        of the policy, and in the detector's boxes without calibration.
     """
     prepared, options = evaluation.prepared, options | {"box": faces.policy, "missing": "skip"}
     own = np.where(faces.found[:, None], prepared.boxes(faces.policy)[faces.rows], np.nan)
@@ -75,7 +69,7 @@ def evaluate_beside(evaluation, faces, **options):
         for boxes, detector, label in (
             (_around_landmarks(evaluation, faces), name, f"in boxes of {name}, read twice"),
             (own, None, f"the same faces in {faces.policy}"),
-            (faces.uncalibrated, raw, f"in boxes of {raw}"),
+            (faces.policy.grow(faces.boxes), raw, f"in boxes of {raw}"),  # as if they were landmark boxes
         )
     ]
 
@@ -94,17 +88,11 @@ def _around_landmarks(evaluation, faces):
 
 
 def detector_record(faces, evaluation, beside):
-    """What a detector costs a model, as a dict that JSON can hold.
+    """What a detector costs a model, as a dict that JSON can hold; ``beside`` is what `evaluate_beside` returned.
 
-    Args:
-        faces, evaluation: see `evaluate_beside`.
-        beside: what that returned.
-
-    Returns:
-        ``{"name", "box", "n", "n_found", "n_missed", "normaliser", "nme": {...}, "median": {...}, "calibration":
-        {...}}``. NME and the median error of the faces found, percents, are for ``calibrated`` boxes, for faces read
-        ``again``, for ``policy`` and for ``uncalibrated`` boxes. A detection far off weighs in the NME, hardly in the
-        median.
+    NME and the median error of the faces found, in percent, are for ``calibrated`` boxes, for faces read ``again``, for
+    the boxes of the ``policy`` and for ``uncalibrated`` ones. A detection that is far off moves the NME, but hardly the
+    median.
     """
     kinds = ("calibrated", "again", "policy", "uncalibrated")
     errors = [100 * one.errors[np.isfinite(one.errors)] for one in (evaluation, *beside)]
@@ -147,15 +135,10 @@ def measure_detector(model, prepared, rows, policy, detector, *, batch_size=64, 
         policy, detector: see `detect_faces`.
 
     Returns:
-        A dict that JSON can hold::
-
-            {"dataset", "synthetic", "n", "box", "normaliser", "flip_test", "detector", "minimum_iou", "n_found",
-             "found", "nme_detector", "nme_policy", "box_shift", "box_scale",
-             "calibration": {"dx", "dy", "scale", "faces", "scatter"}}
-
-        ``found`` is a share. Both NMEs (percent) are of the found faces. ``box_shift`` is the median distance of the
-        two boxes' centres in sides of the policy's box, ``box_scale`` the median factor between their sides, at least
-        1. These four are None if no face was found.
+        A dict that JSON can hold. ``found`` is a share. ``nme_detector`` and ``nme_policy`` (percent) are of the found
+        faces. ``box_shift`` is the median distance between the centres of the calibrated and the policy's boxes in
+        sides of the latter, ``box_scale`` the median factor between their sides, at least 1. These four are None if no
+        face was found.
 
     Raises:
         DataError: no faces, no training faces to calibrate on, or the detector finds none of them.

@@ -88,12 +88,7 @@ def name_of(path):
 
 
 def check_checkpoint(path, scheme=None, readout=None):
-    """The `BoxPolicy` of a checkpoint; raises those errors of `load_checkpoint` that show without importing Keras.
-
-    Args:
-        path, readout: see `load_checkpoint`.
-        scheme: that too, or None if it is not known yet.
-    """
+    """The `BoxPolicy` of a checkpoint. Raises the errors of `load_checkpoint` that show without importing Keras."""
     return BoxPolicy.parse(find_model(path, readout=readout, scheme=scheme).card["box"])
 
 
@@ -127,17 +122,7 @@ def evaluate_checkpoint(prepared, path, **options):
 
 
 def evaluate_loaded(
-    prepared,
-    loaded,
-    *,
-    box=None,
-    split="test",
-    batch_size=64,
-    flip=False,
-    label=None,
-    boxes=None,
-    detector=None,
-    missing="error",
+    prepared, loaded, *, box=None, split="test", batch_size=64, flip=False, label=None, boxes=None, **protocol
 ):
     """An `Evaluation` of a `LoadedModel` on a split of a `PreparedDataset`.
 
@@ -148,7 +133,7 @@ def evaluate_loaded(
         label: see `Evaluation`; None: the model's own.
         boxes: (n, 4) boxes to cut in place of those of ``box``, in pixels of the stored crops; NaN for a face without
             box, which then has no prediction.
-        detector, missing: see `kdloss.evaluation.protocol.evaluate_points`.
+        protocol: ``detector`` and ``missing`` of `kdloss.evaluation.protocol.evaluate_points`.
     """
     box, rows = box or loaded.box, prepared.indices(split)
     boxes = prepared.boxes(box)[rows] if boxes is None else boxes
@@ -156,21 +141,15 @@ def evaluate_loaded(
     crops = [FaceCrop.from_box(one, loaded.model.input_shape[1]) for one in boxes[found]]
     points = np.full((len(rows), prepared.scheme.num_points, 2), np.nan)
     points[found] = predict_crops(loaded.model, prepared, rows[found], crops, batch_size, flip=flip)
-    protocol = {"box": box, "checkpoint": loaded.record, "flip": flip, "detector": detector}
-    found = evaluate_predicted(prepared, points, split=split, label=label or loaded.label, missing=missing, **protocol)
+    protocol |= {"box": box, "checkpoint": loaded.record, "flip": flip}
+    found = evaluate_predicted(prepared, points, split=split, label=label or loaded.label, **protocol)
     return replace(found, loaded=loaded)
 
 
 def evaluate_predicted(prepared, points, *, split="test", label="model", missing="error", **protocol):
-    """An `Evaluation` of (n, N, 2) points for all faces of a split.
+    """An `Evaluation` of (n, N, 2) points for all faces of a split, in the order of ``prepared.indices(split)``.
 
-    Args:
-        points: source pixels, in the order of ``prepared.indices(split)``; NaN for faces without prediction.
-        prepared, split, missing, protocol: see `evaluate_points` (``box``, ``checkpoint``, ``flip``, ``detector``).
-        label: see `Evaluation`.
-
-    Raises:
-        DataError: points of another shape, or not finite.
+    The other arguments are those of `Evaluation` and `evaluate_points`; so are the errors.
     """
     rows, points = prepared.indices(split), np.asarray(points, np.float64)
     measured = evaluate_points(prepared, rows, points, split=split, missing=missing, **protocol)
@@ -195,15 +174,9 @@ def evaluate_mean_shape(prepared, box, *, split="test", like=None, missing="erro
 
 
 def mean_shape_predictions(prepared, rows, policy):
-    """The mean of the training shapes placed in the box of each face.
+    """(n, N, 2) points in pixels of the source images: the mean training shape placed in the box of each face.
 
-    Args:
-        prepared: the `PreparedDataset`.
-        rows: (n,) row numbers of the faces.
-        policy: the `BoxPolicy` of the boxes, in whose unit coordinates the mean is taken.
-
-    Returns:
-        (n, N, 2) float64 points in pixels of the source images.
+    The mean is taken in unit coordinates of the boxes of ``policy``, a `BoxPolicy`.
 
     Raises:
         DataError: no training faces, or a face without the box that the policy asks for.

@@ -46,10 +46,8 @@ def picture(image, caption):
 def faces_notice(spec, synthetic):
     """What must be said above pictures of a data set's faces: they are rendered, or must not be published."""
     if synthetic:
-        return (
-            f"The faces are SYNTHETIC: rendered in the layout of {spec.title}. "
-            "Published numbers are of real faces and not comparable."
-        )
+        rendered = f"The faces are SYNTHETIC: rendered in the layout of {spec.title}."
+        return f"{rendered} Published numbers are of real faces and not comparable."
     return f"Contains faces of {spec.title}: research use only, do not publish."
 
 
@@ -62,13 +60,8 @@ def _plain(value):
     return str(value) if isinstance(value, str | Path) else json.dumps(value, default=str)
 
 
-_PAGES = Environment(
-    loader=PackageLoader("kdloss.evaluation", "page"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_FORMAT = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+_PAGES = Environment(loader=PackageLoader("kdloss.evaluation", "page"), **_FORMAT)
 _PAGES.filters |= {
     "cell": cell_text,
     "plain": _plain,

@@ -97,16 +97,15 @@ def ced(errors):
     return ordered, np.arange(1, len(ordered) + 1) / len(ordered)
 
 
-def paired_bootstrap(errors_a, errors_b, n=10000, seed=0, confidence=0.95):
-    """Percentile interval of the mean difference of two models on the same images.
+def paired_bootstrap(errors_a, errors_b, n=10000, seed=0):
+    """The 95 % percentile interval of the mean difference of two models on the same images.
 
     Args:
         errors_a, errors_b: (m,) errors of both models, image by image.
         n, seed: how often the images are drawn with replacement, and the seed of the draws.
-        confidence: share of the draws inside the interval.
 
     Returns:
-        (low, high) of mean(a - b). Where the interval excludes zero, the models differ.
+        (low, high) of mean(a - b), which hold 95 % of the draws. If zero lies outside, the models differ.
 
     Raises:
         DataError: different numbers of images.
@@ -120,5 +119,6 @@ def paired_bootstrap(errors_a, errors_b, n=10000, seed=0, confidence=0.95):
     for start in range(0, n, rows):
         draws = rng.integers(len(difference), size=(min(rows, n - start), len(difference)))
         means[start : start + rows] = difference[draws].mean(axis=1)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    tail = (1 - 0.95) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)

@@ -35,6 +35,7 @@ OUTLINE = [patheffects.Stroke(linewidth=2.6, foreground="#222222"), patheffects.
 # Logarithmic axes have no zero, and one face fitted by chance must not stretch them: errors below a tenth of the
 # median, or below this fraction of the normaliser, are drawn at the edge.
 FLOOR = 1e-4
+CED_LIMIT = 0.15  # the largest error that cumulative distributions show
 BOOKKEEPING = ("epoch", "step", "lr", "learning_rate", "seconds", "time")
 
 
@@ -54,8 +55,7 @@ class PlainFigure(Figure):
 def new_figure(width, height, panels=1, columns=1):
     """A `PlainFigure` of a size in inches, and the list of its axes, each with a grid."""
     figure = PlainFigure(figsize=(width, height), layout="constrained")
-    lines = -(-panels // columns)
-    axes = [figure.add_subplot(lines, columns, i + 1) for i in range(panels)]
+    axes = [figure.add_subplot(-(-panels // columns), columns, i + 1) for i in range(panels)]
     for one in axes:
         one.grid(color="0.9", linewidth=0.8)
         one.set_axisbelow(True)
@@ -74,11 +74,11 @@ def figure_bytes(figure, image_format="png", dpi=130):
     return buffer.getvalue()
 
 
-def ced_figure(curves, *, title, limit=0.15):
-    """Cumulative error distributions up to an error of ``limit``; the legend gives the NME of each.
+def ced_figure(curves, *, title):
+    """Cumulative error distributions up to an error of `CED_LIMIT`; the legend gives the NME of each.
 
-    ``curves`` is label -> (n,) errors of the faces, fractions of the normaliser. They are not finite for faces without
-    prediction, so that the curve ends below 100 %; NME leaves these out.
+    ``curves`` is label -> (n,) errors of the faces, fractions of the normaliser. Faces without prediction have no
+    finite error: the curve ends below 100 %, and NME leaves them out.
     """
     figure, (axes,) = new_figure(5.6, 4.2 + 0.2 * len(curves))
     drawn = {}
@@ -86,7 +86,7 @@ def ced_figure(curves, *, title, limit=0.15):
         x, y = metrics.ced(errors)
         found = np.isfinite(x)
         # Steps from zero, continued to the edge of the plot.
-        x = np.concatenate([[0.0], x[found], [max([limit, *x[found][-1:]])]])
+        x = np.concatenate([[0.0], x[found], [max([CED_LIMIT, *x[found][-1:]])]])
         y = np.concatenate([[0.0], y[found], [found.mean()]])
         facts = [f"NME {metrics.nme(errors):.2f} %"] if found.any() else []
         facts += [] if found.all() else [f"{np.sum(~found)} of {len(found)} missing"]
@@ -96,7 +96,7 @@ def ced_figure(curves, *, title, limit=0.15):
         axes.axvline(100 * threshold, color="0.5", linewidth=1, zorder=0)
         place = {"xycoords": ("data", "axes fraction"), "xytext": (2, -2), "textcoords": "offset points", "va": "top"}
         axes.annotate(f"{100 * threshold:g} %", (100 * threshold, 1), color="0.35", fontsize=8, **place)
-    axes.set(xlim=(0, 100 * limit), xlabel="error of a face, % of the normaliser")
+    axes.set(xlim=(0, 100 * CED_LIMIT), xlabel="error of a face, % of the normaliser")
     axes.set(ylim=(0, 104), ylabel="faces at or below, %")
     axes.set_title(textwrap.fill(title, 62), fontsize=10)
     _legend_below(figure, drawn)
@@ -110,14 +110,11 @@ def spread_by_error(errors, count):
 
 
 def worst_median_best(errors, count):
-    """Positions of the worst, the median and the best faces, ``count`` of each but at most a third, and none twice.
+    """``worst`` (the worst first), ``median`` and ``best`` (the best first) -> (m,) positions, none of them twice.
 
-    Faces without prediction (errors that are not finite) come first among the worst and take at most half of their
-    places, so that the worst predictions are seen too. The median is that of the faces with a prediction.
-
-    Returns:
-        A dict ``worst`` (the worst first), ``median``, ``best`` (the best first) -> (m,) positions. With fewer than
-        three predictions there are only the worst.
+    Each holds ``count`` faces, but at most a third of those with a prediction; with fewer than three predictions there
+    are only the worst. Faces without prediction (errors that are not finite) come first among the worst and take at
+    most half of their places.
     """
     order = np.argsort(errors, kind="stable")
     finite = np.isfinite(np.asarray(errors)[order])
@@ -163,10 +160,9 @@ def face_grid(evaluation, positions, *, columns=4, title=""):
 
 
 def differences_figure(comparison):
-    """The difference of NME of each pair with its interval, filled where the interval excludes zero.
+    """The differences of NME that `compare` found, each with its interval, filled where the interval excludes zero.
 
-    Models against the reference stand above, the other pairs below a line. ``comparison`` is what
-    `kdloss.evaluation.comparison.compare` returned.
+    Models against the reference stand above, the other pairs below a line.
     """
     pairs = comparison["pairs"]
     figure, (axes,) = new_figure(7.2, 1.3 + 0.46 * len(pairs))
@@ -231,10 +227,10 @@ def scatter_figure(a, b):
 
 
 def robustness_figure(record):
-    """Two heat maps of NME on one colour scale: the box shifted, and the box scaled and turned.
+    """What `measure_robustness` found: heat maps of NME with the box shifted, and with the box scaled and turned.
 
     The unperturbed box is framed. A star marks settings where more than half of the crops reach beyond the stored
-    pictures. ``record`` is what `kdloss.evaluation.robustness.measure_robustness` returned.
+    pictures.
     """
     shift, turn = record["shift"], record["scale_rotation"]
     every = np.concatenate([np.ravel(shift["nme"]), np.ravel(turn["nme"])])
@@ -289,7 +285,7 @@ def training_curves(histories):
             axes.plot(x, y, linewidth=1.8, label=label, marker=marker, **lines[label])
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="epoch", title="validation NME, %" if term == "val_nme" else term.replace("_", " "))
-        if term == "val_nme" or axes is panels[0]:
+        if axes is panels[0]:
             labels = [line.get_label() for line in axes.lines]
             axes.legend(axes.lines, labels, frameon=True, framealpha=0.9, fontsize=8)
     return figure
@@ -311,14 +307,10 @@ def read_history(path):
 
 
 def reliability_figure(record):
-    """Two panels over confidence: the share of points within beside the diagonal, and the mean error.
-
-    ``record`` is that of `kdloss.evaluation.tables.reliability_table`.
-    """
+    """Over confidence, the share of points within tolerance and the mean error; see `reliability_table`."""
     figure, (left, right) = new_figure(8.4, 3.8, 2, 2)
-    confidence, within, error = (
-        [group[key] for group in record["groups"]] for key in ("confidence", "within", "error")
-    )
+    keys = ("confidence", "within", "error")
+    confidence, within, error = ([group[key] for group in record["groups"]] for key in keys)
     left.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
     left.plot(confidence, within, "o-", color=PALETTE[0])
     left.set(xlabel="confidence", xlim=(0, 1), ylim=(0, 1))

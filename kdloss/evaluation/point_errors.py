@@ -22,11 +22,9 @@ def point_nme(evaluation):
 
 
 def point_deviations(evaluation):
-    """Bias and spread of each point, over the faces that have a prediction.
+    """Bias and spread of each point, over the faces that have a prediction, as fractions of the normaliser.
 
-    Returns:
-        (N, 2) mean of prediction minus truth, right and down, as a fraction of the normaliser; and its covariance
-        (N, 2, 2).
+    The bias (N, 2) is the mean of prediction minus truth, right and down; the spread (N, 2, 2) is its covariance.
     """
     found = _found(evaluation)
     truth = evaluation.truth[found]
@@ -37,11 +35,7 @@ def point_deviations(evaluation):
 
 
 def mean_face(evaluation):
-    """The mean of the true shapes in unit coordinates of their square landmark boxes.
-
-    Returns:
-        (N, 2) points, x and y about -0.5 to 0.5, y down; and the mean normaliser in the same unit.
-    """
+    """(N, 2) mean of the true shapes in unit coordinates of their square boxes; and the mean normaliser in these."""
     truth = evaluation.truth
     boxes = BoxPolicy("gt", 1.0).grow(landmark_box(truth))
     shapes = [FaceCrop.from_box(box, 1).unit_points(points) for box, points in zip(boxes, truth, strict=True)]
@@ -52,8 +46,7 @@ def mean_face(evaluation):
 def mean_face_error_figure(evaluation, *, limit=None):
     """NME of each point as the size and the colour of a circle on the mean face; the worst are numbered and named.
 
-    ``limit`` is the NME in percent at the end of the colour scale, the same in figures that are compared; None: the
-    largest.
+    The colour scale ends at an NME of ``limit`` percent, the largest by default.
     """
     values, (shape, _) = point_nme(evaluation), mean_face(evaluation)
     limit = float(values.max()) if limit is None else limit

@@ -1,8 +1,7 @@
 """Predictions files: any model's points, in pixels of the source images, by the names of the faces.
 
 ``.npz``: ``names`` (n,) text as in the prepared table, ``points`` (n, N, 2), and optionally ``truth`` (n, N, 2).
-``.csv``: a header ``name,x0,y0,x1,y1,...`` and one line per face. docs/evaluation.md explains it to owners of other
-models.
+``.csv``: a header ``name,x0,y0,x1,y1,...`` and one line per face. The guide to them is docs/evaluation.md.
 """
 
 import csv
@@ -23,11 +22,8 @@ TRUTH_TOLERANCE = 0.5
 # A mean offset from the truth of 1 px in x and y, to within this, looks like 1-based points.
 OFFSET_TOLERANCE = 0.25
 
-# At most so many bytes of an unpacked .npz are read: points of 160,000 faces with 98 points, or of half as many with
-# their truth.
-_MOST_BYTES = 256 << 20
-# No picture has so many pixels.
-_FAR = 1e9
+_MOST_BYTES = 256 << 20  # of an unpacked .npz: points of 160,000 faces with 98 points
+_FAR = 1e9  # pixels; no picture is so large
 
 
 def holds_predictions(path):
@@ -64,14 +60,10 @@ def save_predictions(path, names, points, truth):
 
 
 def load_predictions(path, prepared, rows, missing="error"):
-    """Reads a predictions file for the faces ``rows`` of a prepared data set.
+    """Reads a predictions file for (n,) rows of a `PreparedDataset`.
 
-    Args:
-        path: an ``.npz`` or ``.csv``, in any order of faces.
-        prepared: the `PreparedDataset` that names the faces.
-        rows: (n,) row numbers to predict.
-        missing: a face is missing if the file does not name it, or has NaN (in a ``.csv`` also nothing) for all of its
-            points. ``"error"`` refuses that; ``"skip"`` and ``"fail"`` return it as a row of NaN.
+    A face is missing if the file does not name it, or has NaN (in a ``.csv`` also nothing) for all of its points.
+    ``missing`` refuses that (``error``) or returns it as a row of NaN (``skip`` and ``fail``).
 
     Returns:
         (n, N, 2) float64 points in the order of ``rows``, and the number of faces in the file that are not in ``rows``.
@@ -92,13 +84,13 @@ def load_predictions(path, prepared, rows, missing="error"):
     index = {name: i for i, name in enumerate(names)}
     if len(index) != len(names):
         repeated = next(name for i, name in enumerate(names) if index[name] != i)
-        raise DataError(f"{path}: {len(names) - len(index)} names come twice (the first: {repeated}): keep one of each")
+        raise DataError(f"{path}: {len(names) - len(index)} names repeat (the first: {repeated}): keep one of each")
     wanted = prepared.table["name"][rows].tolist()
     named = np.array([name in index for name in wanted])
     if not named.any():
         raise DataError(
-            f"{path}: not one of its faces ({names[0] if names else 'none'}, ...) is asked for; "
-            f"{prepared.dataset} names them as {wanted[0]}: predictions of another set or split?"
+            f"{path}: none of its names ({names[0] if names else 'none'}, ...) is that of a face to measure, such as "
+            f"{wanted[0]} of {prepared.dataset}: give predictions of the same set and split"
         )
     order = [index[name] for name in wanted if name in index]
     found = np.full((len(wanted), expected, 2), np.nan)
@@ -120,7 +112,7 @@ def _check_points(path, points, wanted, named, missing):
             f"(the first: {wanted[int(bad.argmax())]}): predict them again, or leave out all of a face's points"
         )
     if absent.all():
-        raise DataError(f"{path}: has points for not one of {len(wanted)} faces: predict them again")
+        raise DataError(f"{path}: holds no points for any of {len(wanted)} faces: predict them again")
     if absent.any() and missing == "error":
         unfound = int((absent & named).sum())
         raise DataError(
@@ -159,9 +151,7 @@ def _suffix(path):
 
 def _read_npz(path):
     if not zipfile.is_zipfile(path):
-        raise DataError(
-            f"{path}: not a readable .npz archive (another kind of file, or cut off): write it with numpy.savez"
-        )
+        raise DataError(f"{path}: not a readable .npz (another kind of file, or cut off): write it with numpy.savez")
     try:
         stored = read_npz(path, _MOST_BYTES)
     except ValueError as error:
@@ -192,9 +182,8 @@ def _read_csv(path):
             columns = _header(path, next(reader, []))
             faces = [_csv_face(path, reader.line_num, columns, cells) for cells in reader if cells]
     except csv.Error as error:
-        raise DataError(
-            f"{path}: line {reader.line_num}: {error}: put names with a comma or quote in quotes"
-        ) from error
+        line = f"{path}: line {reader.line_num}"
+        raise DataError(f"{line}: {error}: put names with a comma or quote in quotes") from error
     except (OSError, UnicodeError) as error:
         raise DataError(f"{path}: not a readable .csv in UTF-8 ({_in_one_line(error)})") from error
     if not faces:

@@ -35,9 +35,9 @@ def evaluate_points(
         box: the `BoxPolicy` of the model's crops, or None: not stated.
         checkpoint: ``{"path", "sha256"}`` of the model's file, or None.
         flip: whether the predictions are means over the face and its mirror image; None: not stated.
-        missing: what happens to faces without prediction: ``error`` refuses them, ``skip`` leaves them out, ``fail``
-            counts them as failures in FR and AUC. NME leaves them out either way.
-        detector: name of the detector whose boxes stood for those of ``box``, or None.
+        missing: ``error`` refuses faces without prediction, ``skip`` leaves them out, ``fail`` counts them as failures
+            in FR and AUC. NME leaves them out either way.
+        detector: name of the detector whose boxes replaced those of ``box``, or None.
 
     Returns:
         A dict that JSON can hold::
@@ -93,7 +93,7 @@ def evaluate_points(
         "subsets": subsets,
         "parts": {part: metrics.nme(of_found[:, list(points)]) for part, points in prepared.scheme.parts.items()},
         "points": dict(zip(prepared.scheme.names, (100 * of_found.mean(axis=0)).tolist(), strict=True)),
-        "visibility": None if prepared.occluded is None else _by_visibility(of_found, prepared.occluded[rows][found]),
+        "visibility": _by_visibility(of_found, prepared.occluded, rows[found]),
         "notes": _notes(subsets, prepared.synthetic, absent, missing) + ([DETECTED] if detector else []),
     }
 
@@ -145,12 +145,12 @@ def _values(errors, default):
     return values
 
 
-def _by_visibility(errors, occluded):
-    """NME in percent of the visible and of the occluded points; None where there are none."""
-    return {
-        name: metrics.nme(errors[chosen]) if chosen.any() else None
-        for name, chosen in (("visible", ~occluded), ("occluded", occluded))
-    }
+def _by_visibility(errors, occluded, rows):
+    """NME in percent of the visible and of the occluded points; None where there are none, or no flags."""
+    if occluded is None:
+        return None
+    chosen = {"visible": ~occluded[rows], "occluded": occluded[rows]}
+    return {name: metrics.nme(errors[points]) if points.any() else None for name, points in chosen.items()}
 
 
 def _notes(subsets, synthetic, absent, missing):

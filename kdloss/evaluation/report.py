@@ -1,4 +1,4 @@
-"""What an evaluation leaves: JSON, pictures, and the report, one HTML file of one model or of several."""
+"""The files of an evaluation: JSON, pictures, and the report, one HTML file of one model or of several."""
 
 import json
 import time
@@ -21,12 +21,10 @@ HEADINGS = {"worst": "Worst", "median": "Around the median", "best": "Best"}
 
 
 def write_evaluation(folder, evaluation, baseline=None, robustness=None, **made):
-    """Writes ``metrics.json``, ``predictions.npz`` and ``ced.png`` of one model into a folder.
+    """Writes ``metrics.json``, ``predictions.npz`` and ``ced.png`` of an `Evaluation` into a folder.
 
-    Args:
-        folder, evaluation: where, and which `Evaluation`.
-        baseline: the `Evaluation` of the mean shape, or None.
-        robustness, made: further keys of ``metrics.json``, such as ``command`` (text) and ``environment`` (dict).
+    ``baseline`` is the `Evaluation` of the mean shape, or None. ``made`` are further keys of ``metrics.json``, such as
+    ``command`` (text) and ``environment`` (dict).
     """
     folder, record = Path(folder), evaluation.metrics | made
     record |= {} if baseline is None else {"mean_shape": baseline.metrics["subsets"]}
@@ -46,11 +44,11 @@ def write_comparison(folder, comparison, evaluations, baseline=None, **made):
 def write_evaluation_report(
     path, evaluations, made, *, tables=(), lines=(), baseline=None, comparison=None, robustness=None, configuration=None
 ):
-    """Writes the report, whole or not at all.
+    """Writes the report of one model or of several.
 
     Args:
         path: of the ``.html``.
-        evaluations: `Evaluation`\\ s of the same faces, each with a label of its own; more than one for a comparison.
+        evaluations: `Evaluation`\\ s of the same faces, each with a label of its own.
         made: ``command`` (as typed) and ``environment`` (versions and machine, a dict).
         tables: `Table`\\ s in order: results, parts, comparison.
         lines: sentences below the tables.
@@ -71,13 +69,10 @@ def write_evaluation_report(
         Section("Cumulative error", [ced]),
     ]
     if comparison:
-        intervals = _drawn(
-            plots.differences_figure(comparison), "Differences of NME, paired bootstrap intervals of 95 %."
-        )
-        faces = [
-            _drawn(plots.scatter_figure(first, other), f"Each face: {first.label} and {other.label}.")
-            for other in evaluations[1:]
-        ]
+        caption = "Differences of NME, paired bootstrap intervals of 95 %."
+        intervals = _drawn(plots.differences_figure(comparison), caption)
+        scatters = {f"Each face: {first.label} and {one.label}.": (first, one) for one in evaluations[1:]}
+        faces = [_drawn(plots.scatter_figure(*pair), caption) for caption, pair in scatters.items()]
         sections.append(Section("Differences", [PIECES.group("wide", [intervals]), PIECES.group("charts", faces)]))
     if robustness:
         maps = _drawn(plots.robustness_figure(robustness), "NME as the box is shifted, and as it is scaled and turned.")

@@ -47,8 +47,8 @@ def measure_robustness(model, prepared, rows, box, *, batch_size=64, flip=False,
 
     Args:
         model, prepared, rows, batch_size, flip: see `kdloss.inference.prediction.predict_crops`.
-        box: the `BoxPolicy` of the model's training, which is perturbed.
-        announce: is called with a line of progress now and then.
+        box: the `BoxPolicy` of the model's training.
+        announce: is called with lines of progress.
 
     Returns:
         A dict that JSON can hold::
@@ -58,12 +58,10 @@ def measure_robustness(model, prepared, rows, box, *, batch_size=64, flip=False,
              "scale_rotation": {"scales", "rotations", "nme", "outside"},  rows: scale, columns: rotation, degrees
              "baseline_nme", "robust_nme", "robust_ratio", "outside"}
 
-        NMEs are percents of the first of `metrics.available_normalisers`. ``baseline_nme`` is that of the unperturbed
-        box. ``robust_nme`` is the mean over the perturbed settings: the mean of the 48 shifts and the mean of the 29
-        scales and rotations, each counting a half. ``robust_ratio`` is robust over baseline (None if the baseline is
-        0): 1 is a model that no box disturbs. ``outside`` is the share (0 to 1) of crops that reach beyond the
-        *stored* crop, where the model sees zeros although the photograph may have gone on; the single ``outside`` is
-        weighted as ``robust_nme``.
+        NMEs are in percent of the scheme's default normaliser; ``baseline_nme`` is that of the unperturbed box.
+        ``robust_nme`` is the mean of two means, over the 48 shifts and over the 29 scales and rotations;
+        ``robust_ratio`` is ``robust_nme / baseline_nme``, or None where that is 0. ``outside`` is the share (0 to 1) of
+        crops that reach beyond the *stored* crop, where the model sees zeros; the single one is such a mean too.
 
     Raises:
         DataError: no faces.

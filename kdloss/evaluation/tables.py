@@ -152,10 +152,7 @@ def points_table(results):
 
 
 def reliability_table(record):
-    """How confidence and error go together: groups of points, the least confident on top.
-
-    ``record`` is the dict of `kdloss.inference.confidence_fit.reliability` with the ``checkpoint``.
-    """
+    """Groups of points, the least confident on top; of `kdloss.inference.confidence_fit.reliability`'s dict."""
     groups = record["groups"]
     rows = tuple(Row(f"{i} of {len(groups)}", group) for i, group in enumerate(groups, 1))
     notes = (
@@ -185,7 +182,7 @@ def protocol_text(metrics):
     parts = [
         f"{rendered}{dataset_spec(metrics['dataset']).title} {protocol['split']} {faces}",
         SHORT[protocol["normaliser"]],
-        _crop(protocol["box"]),
+        protocol["box"].replace("not stated", "crop not stated"),
         "at " + "/".join(f"{threshold:.2f}" for threshold in protocol["thresholds"]),
         {True: "flip", False: "no flip", None: "flip not stated"}[protocol["flip_test"]],
         f"occl. {protocol['occluded_points']}",
@@ -236,15 +233,12 @@ def _published_row(paper, spec, columns):
         cells[column.key] = reported.get(word, {}).get(subset)
     kinds = [SHORT[kind] for kind in ("interocular", "interpupil") if getattr(paper, f"nme_{kind}")]
     threshold = "" if paper.fr10 is None else "at 0.10, "
+    crop = paper.box.replace("not stated", "crop not stated")
     cells[PROTOCOL] = (
-        f"{spec.title} test {spec.official('test')}, {' and '.join(kinds)}, {_crop(paper.box)}, {threshold}"
+        f"{spec.title} test {spec.official('test')}, {' and '.join(kinds)}, {crop}, {threshold}"
         f"rest not stated ({paper.date}, {paper.certainty})"
     )
     return Row(paper.method, cells, "published")
-
-
-def _crop(box):
-    return box.replace("not stated", "crop not stated")
 
 
 def _notes(results, rows, papers):
@@ -255,12 +249,8 @@ def _notes(results, rows, papers):
     if any(row.marks for row in rows):
         notes.append(f"{PARTIAL} of a partial set, not comparable with numbers of the whole set")
     normaliser = results[0].metrics["protocol"]["normaliser"]
-    notes.append(
-        f"NME and FR in percent; NME by {normaliser} distance unless the column says otherwise; FR and AUC of the full "
-        "set unless the column says otherwise"
-        if normaliser != "box"
-        else "NME and FR in percent; NME by the size of the landmarks' box; FR and AUC of the full set"
-    )
+    by = "the size of the landmarks' box" if normaliser == "box" else f"{normaliser} distance"
+    notes.append(f"NME and FR in percent; unless the column says otherwise, NME by {by}, FR and AUC of the full set")
     notes += [LEGEND, *(f"{paper.method}: {paper.note}" for paper in papers if paper.note)]
     for paper in papers:
         sources.setdefault(f"{paper.certainty} ({paper.meaning})", {})[paper.source] = None

@@ -7,13 +7,10 @@ from pathlib import Path
 from kdloss.data.datasets import DATASETS
 
 
-def add_data_flags(parser, *, about="data set", default=None, required=False, choices=tuple(DATASETS)):
+def add_data_flags(parser, *, about="data set to train on", default=None, required=False, choices=tuple(DATASETS)):
     """Adds ``--dataset NAME`` and ``--data FOLDER``, which `data_prep.find.find_prepared` takes.
 
-    Args:
-        parser: an `argparse` parser or group.
-        about: what the command does with the faces.
-        default, required, choices: of ``--dataset``.
+    ``about`` says what the command does with the faces; ``default``, ``required`` and ``choices`` are of ``--dataset``.
     """
     usual = f" (default: {default})" if default else ""
     parser.add_argument("--dataset", default=default, required=required, choices=choices, help=f"{about}{usual}")
@@ -24,11 +21,8 @@ def add_data_flags(parser, *, about="data set", default=None, required=False, ch
 def add_checkpoint_flag(parser, about, *, default=None, required=False, several=False):
     """Adds ``--checkpoint``, which `kdloss.models.locate.checkpoint_path` takes.
 
-    Args:
-        parser: an `argparse` parser or group.
-        about: what the command takes, such as "network to export".
-        default, required: of the flag; the help states a default that is a text.
-        several: whether it takes a list, as ``--checkpoint A B`` or ``--checkpoint A --checkpoint B``.
+    ``about`` says what the command takes, such as "network to export". With ``several`` it takes a list, as
+    ``--checkpoint A B`` or ``--checkpoint A --checkpoint B``.
     """
     usual = f" (default: {default})" if isinstance(default, str) else ""
     form = {"action": "extend", "nargs": "+"} if several else {}
@@ -44,10 +38,7 @@ def add_out_flag(parser, about, *, default=None, required=False):
 def add_old_name(parser, flag, old):
     """Keeps an old name of a flag for one release: hidden, and with a line on standard error that names the new one.
 
-    Args:
-        parser: that of the flag.
-        flag: what ``parser.add_argument`` returned.
-        old: the old name.
+    ``flag`` is what ``parser.add_argument`` returned.
     """
     parser.add_argument(old, action=_OldName, flag=flag)
 

@@ -20,25 +20,19 @@ from kdloss.training.stages import stages_of
 
 
 def add_training_flags(parser, command, **special):
-    """Adds the flags of a training command.
+    """Adds the flags of a training command (``teacher`` or ``student``) to a parser.
 
-    Args:
-        parser: an `argparse` parser.
-        command: ``teacher`` or ``student``.
-        special: field of `TrainConfig` -> what its flag has of its own here: ``default`` or ``choices``. Without a
-            default a flag that is left out is None: the recipe says.
-
-    Returns:
-        Field -> its `argparse.Action`.
+    ``special`` replaces ``default`` or ``choices`` of the flags of some fields of `TrainConfig`. Other flags have no
+    default: the recipe has. Returns field -> its `argparse.Action`.
     """
     add_data_flags(parser, default="300w")
     add_out_flag(parser, "run folder (default: a new one below runs/)")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument("--resume", action="store_true", help="resume the run in --out")
     parser.add_argument(
         "--recipe",
         default="auto",
         choices=["auto", *RECIPES],
-        help="settings for a kind of machine; other flags replace single ones (default: by the machine)",
+        help="settings for a kind of machine, which other flags replace (default: auto, by the machine)",
     )
     actions = {}
     for field in dataclasses.fields(TrainConfig):
@@ -46,8 +40,9 @@ def add_training_flags(parser, command, **special):
         owner = about.get("command", "student" if "term" in about else command)
         if field.name == "dataset" or owner != command:
             continue
-        how = {"type": field.type if isinstance(field.type, type) else str, "metavar": about.get("metavar")}
-        how |= {"choices": about.get("choices"), "help": about["help"]} | special.get(field.name, {})
+        how = {"type": field.type if isinstance(field.type, type) else str, "help": about["help"]}
+        how |= {"metavar": about.get("metavar", {int: "N", float: "X"}.get(field.type))}
+        how |= {"choices": about.get("choices")} | special.get(field.name, {})
         if how.get("default"):
             how["help"] += f" (default: {how['default']})"
         actions[field.name] = parser.add_argument(flag(field.name), **how)
@@ -62,7 +57,7 @@ def add_training_flags(parser, command, **special):
 
 
 def recipe_for(name, arch):
-    """The recipe of a name: KD-Loss', or EfficientFAN's for heatmap networks that are not in KD-Loss' recipe."""
+    """KD-Loss' recipe of a name, or EfficientFAN's for heatmap networks that KD-Loss' does not train."""
     own = recipe(name, KD_LOSS)
     if arch in (None, own.student["arch"], own.teacher["arch"]) or not predicts_heatmaps(arch):
         return own
@@ -76,7 +71,7 @@ def overrides(args):
 
 
 def run_training(args, name, config_of, find_teachers=dict, shape=None):
-    """Checks everything that needs no network library; then trains, and prints where the result is.
+    """Checks everything that needs no network library; then trains, prints where the result is, and returns 0.
 
     Args:
         args: the parsed flags.
@@ -84,9 +79,6 @@ def run_training(args, name, config_of, find_teachers=dict, shape=None):
         config_of: (name of a recipe, fields) -> `TrainConfig`; fields is None until the teachers are known.
         find_teachers: returns the fields that depend on the teachers, once flags and faces are checked.
         shape: file of a shape model, or None.
-
-    Returns:
-        The exit status.
     """
     chosen = args.recipe if args.recipe != "auto" else "gpu" if may_have_accelerator() else "cpu"
     _check_flags(args, config_of(chosen, None))
@@ -128,7 +120,7 @@ def run_training(args, name, config_of, find_teachers=dict, shape=None):
 def _check_flags(args, config):
     check_settings(config)
     if args.resume and not args.out:
-        raise ConfigError("--resume: which run? name its folder with --out")
+        raise ConfigError("--resume: no run is named: give its folder with --out")
     if args.resume and not (args.out / "config.json").is_file():
         raise ConfigError(f"--resume --out {args.out}: no run was begun there: leave --resume out, or name its folder")
     if args.heatmap_weight is not None and config.heatmap_loss == "none":

@@ -1,7 +1,10 @@
-"""Recipes: how long, how large and from where each network of a system is trained, for a kind of machine.
+"""Recipes: the settings of each network of a system, for a kind of machine, and the results that they gave.
 
-`kdloss.reproduce --recipe NAME` trains and measures a whole system (`kdloss.experiments.systems`); ``--recipe NAME`` of
-the training commands trains one network of it.
+`KD_LOSS` is for the system ``kd-loss``, `EFFICIENTFAN` for ``efficientfan`` and ``crossed``. The tough teacher of a
+recipe has the settings ``common | teacher``; ``record`` is the command that was run and what came of it.
+
+``kdloss.reproduce --recipe NAME`` trains and measures a whole system (`kdloss.experiments.systems`), ``--recipe NAME``
+of the training commands one network of it.
 """
 
 from dataclasses import dataclass
@@ -14,22 +17,21 @@ from kdloss.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of a chain: fields of `TrainConfig`, by the runs that have them.
+    """Settings of a chain: fields of `TrainConfig`, by the runs that have them. Later ones replace earlier ones.
 
     Args:
         about: one line for reports.
         common: every run.
-        teacher: both teachers.
+        teacher: the tough and the tolerant teacher.
         student: every student.
         distilled: students with teachers, and their control without.
         warm: kind (``tolerant``, ``student``) -> its runs that start from another run; None: every run starts from
             scratch. The tolerant teacher starts from the tough one and distilled students from the student without
-            teachers, as the authors did in development. A control without teachers is then trained on for the same
-            epochs, so that the rows compare like with like.
-        finish: a last run, which trains the student with both teachers on without them, such as at a larger size than
-            teachers and comparisons can afford; None: there is none.
-        regressor: ``student``, and ``teacher`` where one is trained -> a regressor that takes the place of the system's
-            own heatmap network; None in systems of regressors.
+            teachers, as the authors did in development. A control without teachers is then trained for the same epochs.
+        finish: a last run, which trains the student of both teachers further without them, such as at a larger size;
+            None: there is none.
+        regressor: ``student`` and perhaps ``teacher`` -> the regressor that replaces the heatmap network of the system;
+            None in systems of regressors.
         record: the command that was run on real faces, what it took, and what came of it.
     """
 
@@ -47,14 +49,12 @@ class Recipe:
         """The `TrainConfig` of a network of the chain.
 
         Args:
-            kind: ``tough``, ``tolerant`` or ``student``.
-            dataset: name of the data set.
-            distilled: whether it is a student with teachers, or the control of these.
+            kind, dataset: see `TrainConfig`.
+            distilled: whether it is a student with teachers, or the control of one.
             start: checkpoint of the run that it starts from, or None. A student that is not distilled is the last run.
-            regressor: take the regressor of the recipe, not the system's own network.
-            changes: fields that replace the recipe's; None leaves a field alone. Another network starts from random
-                weights unless they say otherwise, of which none are frozen; stages are for the recipe's own network and
-                size.
+            regressor: take the regressor of the recipe, not the network of the system.
+            changes: fields that replace the recipe's; None leaves a field alone. First weights, frozen layers and
+                stages of the recipe are for its own network and size: they do not pass to others.
         """
         group = "student" if kind == "student" else "teacher"
         fields = {"kind": kind, "dataset": dataset} | self.common | getattr(self, group)
@@ -77,7 +77,7 @@ class Recipe:
         return TrainConfig(**fields | changes)
 
 
-# What the numbers on record are. The challenging faces of 300-W were not at hand, so its full set is the common one.
+# What the recorded numbers are. The challenging faces of 300-W were not at hand, so the full set is the common one.
 _NME = "common NME (interocular, gt:1.25, 554 of 554 common, 0 of 135 challenging, 554 of 689 full faces, one seed)"
 # The losses of heatmap networks.
 _HEATMAPS = {"loss": "l1", "heatmap_loss": "cross-entropy", "heatmap_weight": 0.05}

@@ -1,4 +1,4 @@
-"""What a finished chain leaves for people: ``report.html``, ``results.json`` and ``pictures/``."""
+"""The report of a finished chain: ``report.html``, ``results.json`` and ``pictures/``."""
 
 import dataclasses
 import json
@@ -21,14 +21,13 @@ from kdloss.machine import environment
 
 
 def write_chain_report(folder, system, name, prepared, trained, evaluations, baseline, table):
-    """Writes the report of a finished chain.
+    """Writes the report of a finished chain into its folder (`pathlib.Path`).
 
     Args:
-        folder: of the chain (`pathlib.Path`).
         system, name: of the `System` and of its `Recipe`.
         prepared: the `PreparedDataset`.
-        trained: name of run -> (run, config, training results), from `kdloss.experiments.systems.run_chain`.
-        evaluations: name of run -> `kdloss.evaluation.evaluation.Evaluation`, of the test split.
+        trained: what `kdloss.experiments.systems.run_chain` returned.
+        evaluations: name of run -> its `Evaluation` on the test split.
         baseline: the `Evaluation` of the mean shape.
         table: the `Table` of all of them.
     """
@@ -70,7 +69,7 @@ def write_chain_report(folder, system, name, prepared, trained, evaluations, bas
 
 
 def compare_with_controls(trained, evaluations):
-    """For each control a comparison (see `compare`) of its students with it, but not of students with each other."""
+    """What `compare` finds of each control and its students, without the pairs of two students."""
     students = {}
     for name, (run, _, _) in trained.items():
         if run.control:

@@ -27,10 +27,10 @@ class Run:
         title: of its row in tables.
         kind, method: see `TrainConfig`.
         teachers: field of `TrainConfig` -> name of the run that is this teacher.
-        distilled: of a student: whether it has teachers, or is the control of those that have.
+        distilled: whether it is a student with teachers, or the control of one.
         start: name of the run whose weights it starts from, or None.
         control: name of the run that it is compared with, or None.
-        regressor: whether a regressor takes the place of the system's own heatmap network.
+        regressor: whether it trains a regressor, not the heatmap network of the system.
     """
 
     name: str
@@ -70,11 +70,9 @@ class System:
 
 
 def kd_loss_runs(recipe, ablation):
-    """The runs of the KD-Loss paper; the student with both teachers comes last, but for the recipe's last run.
+    """The runs of the KD-Loss paper, and the last run of the `Recipe` if it has one.
 
-    Args:
-        recipe: a `Recipe`.
-        ablation: train the other rows of the paper's table too: one teacher alone, and the control of warm starts.
+    ``ablation`` adds the other rows of the paper's table, one teacher alone, and the control of warm starts.
     """
     base = "none" if recipe.warm else None
     control = CONTINUED if ablation and recipe.warm else "none"
@@ -103,9 +101,7 @@ def kd_loss_runs(recipe, ablation):
 def efficientfan_runs(recipe, ablation):
     """A heatmap teacher, a student without it, and students that follow its feature maps, all from scratch.
 
-    Args:
-        recipe: a `Recipe`.
-        ablation: train the students by FA and by PS alone too.
+    ``ablation`` adds the students by FA and by PS alone.
     """
     methods = ({"fa": "FA", "ps": "PS"} if ablation else {}) | {"fa-ps": "FA + PS"}
     return [
@@ -118,13 +114,9 @@ def efficientfan_runs(recipe, ablation):
 def crossed_runs(recipe, ablation):
     """`efficientfan_runs`, KD-Loss on the heatmap student, and both methods on a regressor.
 
-    The regressor learns from the heatmap teachers: by FA and PS from their maps of the same sides, by KD-Loss from
-    their points (by that alone it is a student of the system ``kd-loss``). Where the recipe has a regressor as teacher,
-    that one teaches by FA and PS too, from one trunk to the other.
-
-    Args:
-        recipe: a `Recipe`.
-        ablation: see `efficientfan_runs`.
+    The regressor learns from the heatmap teachers: by FA and PS from their feature maps, by KD-Loss from their points.
+    (KD-Loss alone on a regressor is the system ``kd-loss``.) If the recipe has a regressor as teacher, that one teaches
+    by FA and PS too.
     """
     points, features = {"tough": "teacher", "tolerant": "tolerant"}, {"feature_teacher": "teacher"}
     both = ("kd-loss+fa-ps", "KD-Loss + FA + PS", points | features)
@@ -145,7 +137,7 @@ def crossed_runs(recipe, ablation):
 
 
 def _student(name, method, title, teachers, regressor=False):
-    """A student from scratch; ``title``: of its method."""
+    """A student from scratch; ``title`` is that of its method."""
     title = f"{'regressor' if regressor else 'heatmap student'}, {title}"
     control = "regressor-none" if regressor else "none"
     return Run(name, title, "student", method, teachers, distilled=True, control=control, regressor=regressor)
@@ -163,16 +155,16 @@ def run_chain(plan, prepared, folder, deadline=None):
     """Trains every run that is not finished yet, and resumes one that was cut off. Prints a line before each run.
 
     Args:
-        plan: pairs of a `Run` of a `System` and its `TrainConfig`, in order.
+        plan: pairs of a `Run` and its `TrainConfig`, in order.
         prepared: the `PreparedDataset`.
         folder: of the chain (`pathlib.Path`), with a folder for each run.
-        deadline: a `kdloss.training.state.Deadline`: work stops before it, and the same call goes on.
+        deadline: a `kdloss.training.state.Deadline` of the training.
 
     Returns:
         Name of run -> (run, config, results of its training).
 
     Raises:
-        OutOfTime: the deadline came first.
+        OutOfTime: the deadline came first; the same call goes on.
     """
     from kdloss.training.fit import train
 

@@ -31,14 +31,10 @@ def flag(name):
 
 
 def _field(help, default=dataclasses.MISSING, **more):
-    """A field of `TrainConfig`, and what the flag that sets it says.
+    """A field of `TrainConfig`, with the help of the flag that sets it.
 
-    Args:
-        help: what it is.
-        default: its value where nothing is said, if it may be left out.
-        more: ``choices`` or ``at_least``: the values it may have; ``metavar`` of the flag; ``command``: the kind of
-            network, teacher or student, whose training command alone has the flag; ``term``: the term of `METHODS`
-            without which a student has no use for it.
+    ``more``: ``choices`` or ``at_least``, the values it may have; ``metavar`` of the flag; ``command``, the training
+    command that alone has the flag (teacher or student); ``term``, the term of `METHODS` that a student needs it for.
     """
     return dataclasses.field(default=default, metadata={"help": help} | more)
 
@@ -60,14 +56,12 @@ class TrainConfig:
     )
     loss: str = _field("point loss of teachers and of students without kd-loss", "l2", choices=("l2", "l1", "wing"))
     heatmap_loss: str = _field(
-        "of heatmap networks, besides the point loss; mse: EfficientFAN's, reconstructed",
+        "loss of heatmap networks besides the point loss; mse: EfficientFAN's, reconstructed",
         "none", choices=("none", "mse", "adaptive-wing", "cross-entropy"),
     )
-    heatmap_weight: float = _field("of the heatmap loss", 1.0, at_least=0)
+    heatmap_weight: float = _field("weight of the heatmap loss", 1.0, at_least=0)
     kd_preset: str = _field("constants of the KD-Loss", "public", choices=KD_PRESETS, term="kd-loss")
-    unit: str = _field(
-        "of the errors in the KD-Loss", "normalised", choices=("normalised", "pixel"), term="kd-loss"
-    )
+    unit: str = _field("unit of errors in KD-Loss", "normalised", choices=("normalised", "pixel"), term="kd-loss")
     tough: str | None = _field("tough teacher of kd-loss", None, metavar="CHECKPOINT", command="student")
     tolerant: str | None = _field(
         "tolerant teacher of kd-loss (default of both: the newest pair below runs/)",
@@ -77,40 +71,40 @@ class TrainConfig:
         "teacher of fa and ps (default: that of --tough or --tolerant, else the newest tough one)",
         None, metavar="CHECKPOINT", command="student",
     )
-    fa_weight: float = _field("of the feature-aligned term", 0.01, at_least=0, term="fa")
-    ps_weight: float = _field("of the patch-similarity term", 0.01, at_least=0, term="ps")
+    fa_weight: float = _field("weight of the feature-aligned term", 0.01, at_least=0, term="fa")
+    ps_weight: float = _field("weight of the patch-similarity term", 0.01, at_least=0, term="ps")
     teacher_views: int = _field(
-        "store the teachers' points on so many views of each face and use these in turn; 0: run the teachers on ever "
-        "new views (a feature teacher always runs)",
+        "store the teachers' points on this many views of each face and use these in turn; 0: run the teachers on new "
+        "views in every epoch (a feature teacher always runs)",
         0, at_least=0, term="kd-loss",
     )
     variance: float = _field("share of the shape variance that soft landmarks keep", 0.90, command="teacher")
     image_size: int = _field("side of the views in pixels", 224)
     box: str = _field("crop of the views: gt:SCALE, dataset:SCALE or paper", "gt:1.25")
-    augment: str = _field("how views vary", "strong", choices=AUGMENTATIONS)
+    augment: str = _field("how much the views vary", "strong", choices=AUGMENTATIONS)
     # One schedule and one optimizer go through all stages. Each epoch is validated at its own side; the best of those
     # at image_size is kept.
     stages: str = _field(
         "smaller sides for the first epochs, each with its share of them, such as 64:0.5,96:0.25; none: one side",
         NONE, metavar="SIDE:SHARE,...",
     )
-    weights: str = _field("none, imagenet, or a file or checkpoint to start from", "none")
+    weights: str = _field("first weights: none, imagenet, or a file or checkpoint", "none")
     frozen: int = _field(
-        "stride, such as 8: layers up to the last map at it keep the weights they start from; 0: all are trained", 0
+        "keep the first layers as they start, up to the last feature map of this stride, such as 8; 0: train all", 0
     )
-    epochs: int = _field("how often each face is seen", 150, at_least=1)
-    batch_size: int = _field("faces a step", 32, at_least=1)
-    learning_rate: float = _field("of AdamW", 1e-3)
+    epochs: int = _field("passes over the training faces", 150, at_least=1)
+    batch_size: int = _field("faces per training step", 32, at_least=1)
+    learning_rate: float = _field("learning rate of AdamW after the warm-up", 1e-3)
     warmup_epochs: float = _field("epochs in which the learning rate rises", 1.0, at_least=0)
-    weight_decay: float = _field("of AdamW", 1e-4, at_least=0)
+    weight_decay: float = _field("weight decay of AdamW", 1e-4, at_least=0)
     schedule: str = _field(
-        "of the learning rate after the warm-up; inverse-time: over 1 + 1e-4 step, KD-Loss' own; steps: a tenth after "
-        "3/8 of the epochs and again after 5/8, MobileFAN's",
+        "how the learning rate falls after the warm-up; inverse-time: divided by 1 + 1e-4 step, as by KD-Loss; steps: "
+        "to a tenth after 3/8 of the epochs and again after 5/8, as by MobileFAN",
         "cosine", choices=("cosine", "inverse-time", "steps"),
     )
     ema: float = _field("momentum of the weights' moving average, which is validated and kept; 0: off", 0.0)
-    precision: str = _field("Keras dtype policy", "float32", choices=("float32", "mixed_bfloat16", "mixed_float16"))
-    seed: int = _field("of weights, order and views", 0, at_least=0)
+    precision: str = _field("dtype policy of Keras", "float32", choices=("float32", "mixed_bfloat16", "mixed_float16"))
+    seed: int = _field("random seed of weights, order and views", 0, at_least=0)
     # fmt: on
 
     def __post_init__(self):
@@ -132,24 +126,9 @@ class TrainConfig:
         if self.frozen not in STRIDES:
             raise ConfigError(f"--frozen {self.frozen}: expected a stride, one of {', '.join(map(str, STRIDES))}")
         if self.frozen and self.weights == "none":
-            raise ConfigError(
-                f"--frozen {self.frozen}: random weights would stay random: leave it out, or give --weights"
-            )
+            reason = "random weights would stay random"
+            raise ConfigError(f"--frozen {self.frozen}: {reason}: leave it out, or give --weights")
         self._check_teachers()
-        if parse_stages(self.stages, self.image_size):
-            self._check_teachers_of_stages()
-
-    def _check_teachers_of_stages(self):
-        if self.by_features:
-            raise ConfigError(
-                f"--stages {self.stages}: --method {self.method} follows feature maps, and its teacher's are of one "
-                f"side: leave out --stages"
-            )
-        if self.teachers and not self.teacher_views:
-            raise ConfigError(
-                f"--stages {self.stages}: teachers that run online see one side: give --teacher-views K, or leave out "
-                f"--stages"
-            )
 
     def _check_teachers(self):
         if self.by_points and not self.teachers:
@@ -157,12 +136,18 @@ class TrainConfig:
         if self.by_features and not self.feature_teacher:
             raise ConfigError(f"--method {self.method}: needs a teacher's feature maps: give --feature-teacher RUN")
         if self.teachers and not self.by_points:
-            raise ConfigError(
-                f"--method {self.method}: learns no teacher's points: leave out --tough and --tolerant"
-                + (", or give one as --feature-teacher" if self.by_features else "")
-            )
+            way_out = ", or give one as --feature-teacher" if self.by_features else ""
+            reason = "learns no teacher's points: leave out --tough and --tolerant"
+            raise ConfigError(f"--method {self.method}: {reason}{way_out}")
         if self.feature_teacher and not self.by_features:
             raise ConfigError(f"--method {self.method}: follows no feature maps: leave out --feature-teacher")
+        staged = parse_stages(self.stages, self.image_size)
+        if staged and self.by_features:
+            reason = f"--method {self.method} follows feature maps, and its teacher's are of one side"
+            raise ConfigError(f"--stages {self.stages}: {reason}: leave out --stages")
+        if staged and self.teachers and not self.teacher_views:
+            reason = "teachers that run online see one side"
+            raise ConfigError(f"--stages {self.stages}: {reason}: give --teacher-views K, or leave out --stages")
 
     @property
     def teachers(self):

@@ -1,12 +1,25 @@
 """A workplace as a user has one: prepared faces, a folder of runs, and the tiny network among the architectures."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from kdloss import evaluate, train_student, train_teacher
 from kdloss.models.architectures import REGRESSORS
 from tests.training.tiny_chain import ARCH, TINY, write_faces
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = ["--recipe", "smoke", "--arch", ARCH, "--batch-size", "8", "--epochs", "1"]
+
+
+def started(*words, code=None, environment=None, **more):
+    """Runs ``python -m kdloss WORDS``, or some code, in a process of its own; returns the `CompletedProcess`."""
+    command = [sys.executable, *(["-c", code] if code else ["-m", "kdloss"]), *words]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)} | (environment or {})
+    return subprocess.run(command, env=environment, check=False, capture_output=True, text=True, **more)
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +58,7 @@ def chain(data, tmp_path_factory):
 
 @pytest.fixture
 def at_work(data, chain, monkeypatch):
-    """The runs of `chain`, among which commands look."""
+    """Lets commands look for runs in the folder of `chain`, and returns that."""
     monkeypatch.setenv("KDLOSS_DATA", str(data))
     monkeypatch.setenv("KDLOSS_RUNS", str(chain))
     return chain

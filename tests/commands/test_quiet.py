@@ -1,37 +1,30 @@
-"""Commands say nothing of what network libraries say of themselves."""
+"""Commands hide what network libraries write to the standard error."""
 
 import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.commands.conftest import REPOSITORY, started
+
 SMALL = "--arch mobilenetv2-0.35 --image-size 32 --epochs 1 --batch-size 8 --recipe smoke"
 UNMEASURED = "its confidence was never measured, so none is stated: python -m kdloss.calibrate confidence measures it"
 
 
 @pytest.fixture
-def said(data, workplace):
+def said(data, workplace, monkeypatch):
     """Runs a line of words, and returns what it wrote to the standard error."""
-    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-    environment |= {"PYTHONPATH": str(REPOSITORY), "KDLOSS_DATA": str(data)}
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    monkeypatch.setenv("KDLOSS_DATA", str(data))
 
-    def run(line, code=None, **more):
-        command = [sys.executable, *(["-c", code] if code else ["-m", "kdloss"]), *line.split()]
-        done = subprocess.run(command, env=environment | more, check=False, capture_output=True, text=True)
+    def run(line, code=None, **environment):
+        done = started(*line.split(), code=code, environment=environment)
         assert done.returncode == 0, done.stderr
         return done.stderr
 
-    run.environment = environment
     return run
-
-
-@pytest.fixture
-def photo(data):
-    return next((data / "made" / "300w" / "raw").rglob("*.jpg"))
 
 
 def test_a_training(said):
@@ -42,7 +35,7 @@ def test_a_training(said):
 
 
 @pytest.mark.slow
-def test_every_command(said, photo):
+def test_every_command(said, data):
     assert said(f"train_teacher {SMALL} --out run") == ""
     loud = said(f"train_teacher {SMALL} --out loud", TF_CPP_MIN_LOG_LEVEL="0")  # as it was asked for
     assert "absl" in loud or "oneDNN" in loud  # which, depends on the processor
@@ -53,6 +46,7 @@ def test_every_command(said, photo):
         ("savedmodel", "fp32", "saved"),
     ):
         assert said(f"export --checkpoint run --format {form} --precision {precision} --out {file}") == ""
+    photo = next((data / "made" / "300w" / "raw").rglob("*.jpg"))
     for checkpoint in ("run", "fp16.tflite", "fp32.onnx"):
         line = f"predict {photo} --checkpoint {checkpoint} --detector whole"
         assert said(line) == f"{checkpoint}: {UNMEASURED}\n"
@@ -64,7 +58,7 @@ def test_every_command(said, photo):
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_the_page(backend, said):
     command = [sys.executable, "-m", "kdloss", "serve", "--port", "0", "--checkpoint", "mobilenetv2-300w/model.keras"]
-    environment = said.environment | {"KERAS_BACKEND": backend}
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "KERAS_BACKEND": backend}
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as serving:

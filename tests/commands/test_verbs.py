@@ -1,17 +1,14 @@
-"""The one name in front of all commands; and what help and imports load, which is nothing that they do not need."""
+"""The command ``kdloss`` and its verbs, and that help and imports load no more than they need."""
 
 import json
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from kdloss import losses
 from kdloss.__main__ import VERBS, main
+from tests.commands.conftest import started
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 # What takes from a tenth of a second to several to import.
 HEAVY = {"tensorflow", "keras", "jax", "torch", "sklearn", "scipy", "matplotlib", "skimage", "h5py", "tensorboard"}
 HEAVY |= {"pandas", "ai_edge_litert", "ai_edge_quantizer", "onnx", "onnxruntime", "starlette", "uvicorn", "dlib"}
@@ -41,20 +38,8 @@ def test_verbs_are_listed(words, capsys):
         assert about in text
 
 
-def test_confidence_is_an_old_name_of_calibrate_confidence(capsys):
-    with pytest.raises(SystemExit):
-        main(["confidence", "--help"])
-    assert capsys.readouterr().out.startswith("usage: python -m kdloss.calibrate confidence ")
-
-
-def test_as_typed():
-    def typed(*words):
-        environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-        command = [sys.executable, "-m", "kdloss", *words]
-        return subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
-
-    assert typed().returncode == 0
-    unknown = typed("dance")
+def test_an_unknown_verb_is_one_line():
+    unknown = started("dance")
     assert (unknown.returncode, unknown.stdout) == (2, "")
     assert unknown.stderr.startswith("error: kdloss dance: no such verb: expected one of prepare, ")
     assert unknown.stderr.count("\n") == 1
@@ -62,16 +47,9 @@ def test_as_typed():
 
 @pytest.mark.parametrize("words", ["", "evaluate --help", "shape --help"])
 def test_a_reader_that_leaves_is_no_error(words):
-    command = f"{sys.executable} -m kdloss {words} | head -n 1"
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
-    finished = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command],
-        cwd=REPOSITORY,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    pipe = f"set -o pipefail; {sys.executable} -m kdloss {words} | head -n 1"
+    code = f"import subprocess; raise SystemExit(subprocess.run(['bash', '-c', {pipe!r}]).returncode)"
+    finished = started(code=code, environment={"PYTHONUNBUFFERED": "1"})
     assert finished.stdout.startswith("usage: ")
     assert finished.stderr == ""
     assert finished.returncode in (0, 141)  # 0 where all fits into the pipe before head leaves
@@ -84,8 +62,7 @@ def test_a_reader_that_leaves_is_no_error(words):
 )
 def test_nothing_is_loaded_that_is_not_needed(code, unneeded):
     code += "\nimport json, sys\nprint(json.dumps([name.split('.')[0] for name in sys.modules]))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not unneeded & set(json.loads(done.stdout))
+    assert not unneeded & set(json.loads(started(code=code).stdout))
 
 
 def test_every_loss_is_where_the_package_says():

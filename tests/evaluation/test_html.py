@@ -7,13 +7,13 @@ from html.parser import HTMLParser
 
 import cv2
 import numpy as np
-import pytest
 
 from kdloss.data.datasets import DATASETS
 from kdloss.evaluation.html import PIECES, Section, faces_notice, html_table, picture, write_report
 from kdloss.evaluation.tables import Column, Row, Table
 
 VOID = {"meta", "link", "img"}
+IMAGES = [cv2.imencode(ending, np.zeros((4, 4, 3), np.uint8))[1].tobytes() for ending in (".png", ".jpg")]
 # Text that would be markup if it were not escaped, also within an attribute.
 HOSTILE = """"'><script>alert("taken")</script><img src='https://faces.invalid/a.png'> & co"""
 
@@ -49,16 +49,8 @@ def written(path, sections, **more):
     return path.read_text(encoding="utf-8")
 
 
-@pytest.fixture
-def images():
-    ramp = np.linspace(0, 255, 30) + np.linspace(0, 90, 20)[:, None]
-    image = np.stack([ramp * 0.6, 255 - ramp / 2, ramp / 2], axis=-1).astype(np.uint8)
-    return image, [cv2.imencode(ending, image)[1].tobytes() for ending in (".png", ".jpg")]
-
-
-def test_page_holds_what_it_was_given_and_requests_nothing(tmp_path, images):
-    image, encoded = images
-    pictures = [picture(data, 'a "caption"') for data in encoded]
+def test_page_holds_what_it_was_given_and_requests_nothing(tmp_path):
+    pictures = [picture(data, 'a "caption"') for data in IMAGES]
     notices = [faces_notice(DATASETS["300w"], synthetic=False)]
     sections = [Section("Faces <1>", pictures), Section("Two", [])]
     text = written(tmp_path / "deep" / "report.html", sections, summary="x < y", notices=notices)
@@ -73,17 +65,10 @@ def test_page_holds_what_it_was_given_and_requests_nothing(tmp_path, images):
     assert not re.search(r"https?://|url\(|@import|<script ", text)
     assert "prefers-color-scheme:dark" in text
     assert 'name="viewport"' in text
-    # The pictures decode to what was given.
-    found = [address for tag, address in page.addresses if tag == "img"]
-    assert [address.split(";")[0] for address in found] == ["data:image/png", "data:image/jpeg"]
-    for address, tolerance in zip(found, (0, 6), strict=True):
-        data = np.frombuffer(base64.b64decode(address.split(",")[1], validate=True), np.uint8)
-        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
-        assert np.abs(decoded.astype(int) - image).mean() <= tolerance
-
-
-def test_policy_names_the_one_script_of_the_page(tmp_path):
-    text = written(tmp_path / "deep" / "report.html", [])
+    found = [address.split(";base64,") for tag, address in page.addresses if tag == "img"]
+    assert [kind for kind, _ in found] == ["data:image/png", "data:image/jpeg"]
+    assert [base64.b64decode(data, validate=True) for _, data in found] == IMAGES
+    # The policy names the one script of the page.
     (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', text)[1]
@@ -91,7 +76,7 @@ def test_policy_names_the_one_script_of_the_page(tmp_path):
     assert text.index("Content-Security-Policy") < text.index("<style>")
 
 
-def test_text_is_escaped_wherever_it_stands(tmp_path, images):
+def test_text_is_escaped_wherever_it_stands(tmp_path):
     table = Table(HOSTILE, (Column("a", HOSTILE),), (Row(HOSTILE, {"a": HOSTILE}, HOSTILE),), (HOSTILE,), HOSTILE)
     pieces = [
         HOSTILE,
@@ -102,7 +87,7 @@ def test_text_is_escaped_wherever_it_stands(tmp_path, images):
         PIECES.folded(HOSTILE, [HOSTILE]),
         PIECES.facts({HOSTILE: {HOSTILE: HOSTILE}}),
         html_table(table),
-        picture(images[1][0], HOSTILE),
+        picture(IMAGES[0], HOSTILE),
     ]
     sections = [Section(HOSTILE, pieces)]
     text = written(tmp_path / "deep" / "report.html", sections, title=HOSTILE, summary=HOSTILE, notices=[HOSTILE])

@@ -17,9 +17,6 @@ def random_points(scheme, n, seed):
 
 
 def loop_normaliser(face, name, kind):
-    def distance(a, b):
-        return math.hypot(a[0] - b[0], a[1] - b[1])
-
     def mean(indices):
         return [sum(float(face[i][axis]) for i in indices) / len(indices) for axis in (0, 1)]
 
@@ -28,9 +25,9 @@ def loop_normaliser(face, name, kind):
         return math.sqrt(sides[0] * sides[1])
     if kind == "interocular":
         a, b = {"29": (8, 9), "68": (36, 45), "98": (60, 72)}[name]
-        return distance(face[a], face[b])
+        return math.dist(face[a], face[b])
     pupils = {"29": ([16], [17]), "68": (range(36, 42), range(42, 48)), "98": ([96], [97])}[name]
-    return distance(mean(pupils[0]), mean(pupils[1]))
+    return math.dist(mean(pupils[0]), mean(pupils[1]))
 
 
 @pytest.mark.parametrize("threshold", [0.08, 0.10])
@@ -77,15 +74,10 @@ def test_all_measures_equal_loops_over_faces_points_and_axes(name, kind):
     lengths = [loop_normaliser(face, name, kind) for face in truth]
     scale = np.array(lengths)[:, None, None] * rng.uniform(0, 0.12, (n, 1, 1))
     predicted = truth + scale * rng.normal(size=truth.shape)
-    errors = []
-    for i in range(n):
-        total = 0.0
-        for j in range(scheme.num_points):
-            squares = 0.0
-            for axis in range(2):
-                squares += (float(predicted[i, j, axis]) - float(truth[i, j, axis])) ** 2
-            total += math.sqrt(squares)
-        errors.append(total / scheme.num_points / lengths[i])
+    errors = [
+        sum(map(math.dist, points, face)) / scheme.num_points / length
+        for points, face, length in zip(predicted, truth, lengths, strict=True)
+    ]
     found = metrics.image_errors(predicted, truth, scheme, kind)
     assert found == pytest.approx(errors, **EXACT)
     for threshold in (0.08, 0.10):

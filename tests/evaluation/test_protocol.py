@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from kdloss.data.geometry import BoxPolicy, FaceCrop
+from kdloss.data.geometry import BoxPolicy, FaceCrop, invert, transform_points
 from kdloss.errors import DataError
 from kdloss.evaluation import metrics
 from kdloss.evaluation.evaluation import mean_shape_predictions
@@ -162,8 +162,7 @@ def test_mean_shape_is_the_same_in_every_box(faces_300w, text):
     rows, train, boxes = faces_300w.indices("test"), faces_300w.indices("train"), faces_300w.boxes(policy)
 
     def unit(row, source):
-        matrix = faces_300w.to_image[row]
-        crop = (source - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+        crop = transform_points(invert(faces_300w.to_image[row]), source)
         return FaceCrop.from_box(boxes[row], 32).unit_points(crop)
 
     expected = np.mean([unit(row, faces_300w.source_points[row]) for row in train], axis=0)

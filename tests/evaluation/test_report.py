@@ -4,11 +4,10 @@ import html
 import re
 
 import numpy as np
-import pytest
 
 from kdloss.data.geometry import BoxPolicy
 from kdloss.evaluation.comparison import compare
-from kdloss.evaluation.evaluation import evaluate_mean_shape, evaluate_predicted
+from kdloss.evaluation.evaluation import evaluate_mean_shape
 from kdloss.evaluation.report import write_evaluation_report
 from kdloss.evaluation.tables import Column, Row, Table
 
@@ -23,22 +22,6 @@ ROBUSTNESS = FACES | MEANS | GRIDS
 TABLE = Table("a table", (Column("a", "a"),), (Row("row <1>", {"a": 1.5}),))
 
 
-@pytest.fixture(scope="module")
-def evaluations(make_prepared):
-    """Two models on nine faces; the second finds no face in one of them."""
-    prepared = make_prepared("300w", test=9, subsets=lambda i: ("common",))
-    truth = prepared.source_points[prepared.indices("test")]
-    rng = np.random.default_rng(1)
-    # The farther down the list, the worse.
-    noise = rng.normal(0, 1, truth.shape) * np.arange(1, 10)[:, None, None] / 2
-    missing = truth + 2 * noise
-    missing[4] = np.nan
-    return [
-        evaluate_predicted(prepared, truth + noise, label="good", box=BoxPolicy()),
-        evaluate_predicted(prepared, missing, label="bad", missing="fail"),
-    ]
-
-
 def written(path, evaluations, **more):
     made = {"command": "python -m kdloss.evaluate", "environment": {"python": "3", "cores": 2}}
     write_evaluation_report(path, evaluations, made, **more)
@@ -48,8 +31,8 @@ def written(path, evaluations, **more):
     return text, headings, captions
 
 
-def test_report_of_one_model(tmp_path, evaluations):
-    first = evaluations[0]
+def test_report_of_one_model(tmp_path, two_evaluations):
+    first = two_evaluations[0]
     more = {"tables": [TABLE], "lines": ["A sentence & more."], "configuration": {"epochs": 7}}
     more |= {"baseline": evaluate_mean_shape(first.prepared, BoxPolicy())}
     text, headings, captions = written(tmp_path / "report.html", [first], **more)
@@ -67,25 +50,19 @@ def test_report_of_one_model(tmp_path, evaluations):
     assert f"NME {full['nme_interocular']:.2f} %, FR10 {full['fr10']:.2f} %, AUC10 {full['auc10']:.3f} " in text
 
 
-def test_report_of_a_comparison(tmp_path, evaluations):
-    more = {"comparison": compare(evaluations), "robustness": ROBUSTNESS}
-    text, headings, captions = written(tmp_path / "report.html", evaluations, **more)
+def test_report_of_a_comparison(tmp_path, two_evaluations):
+    more = {"comparison": compare(two_evaluations), "robustness": ROBUSTNESS}
+    text, headings, captions = written(tmp_path / "report.html", two_evaluations, **more)
     expected = ["Results", "Cumulative error", "Differences", "Box robustness", "Errors by point"]
     assert headings == [*expected, "Faces: good", "Faces: bad", "Protocol", "Environment"]
     assert "NME as the box is shifted, and as it is scaled and turned." in captions
     # Eight faces with a prediction: two of each kind, the missing one first.
-    assert captions[-6] == f"no face found, {evaluations[1].names[4]}"
+    assert captions[-6] == f"no face found, {two_evaluations[1].names[4]}"
     assert "bad: 1 faces without prediction, counted as failures." in text
-    nmes = [one.metrics["subsets"]["full"]["nme_interocular"] for one in evaluations]
+    nmes = [one.metrics["subsets"]["full"]["nme_interocular"] for one in two_evaluations]
     assert f"NME: good {nmes[0]:.2f} %, bad {nmes[1]:.2f} % (interocular normaliser, 9 of 689 test faces)." in text
     protocol = text[text.index("<h2>Protocol") : text.index("<h2>Environment")]
     # What they share stands once.
     assert protocol.count("interocular") == 1
     assert '<th scope="row">good</th><td>box: gt:1.25;' in protocol
     assert '<th scope="row">bad</th><td>box: not stated;' in protocol
-
-
-def test_rendered_faces_are_said_to_be(tmp_path, make_prepared):
-    prepared = make_prepared("cofw", test=3, synthetic=True)
-    evaluation = evaluate_predicted(prepared, prepared.source_points[prepared.indices("test")] + 1)
-    assert "SYNTHETIC" in written(tmp_path / "report.html", [evaluation])[0]

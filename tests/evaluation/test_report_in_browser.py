@@ -1,11 +1,11 @@
 """The report as a browser shows it."""
 
-import numpy as np
+from dataclasses import replace
+
 import pytest
 from markupsafe import Markup
 
 from kdloss.evaluation.comparison import compare
-from kdloss.evaluation.evaluation import evaluate_predicted
 from kdloss.evaluation.html import Section, write_report
 from kdloss.evaluation.report import write_evaluation_report
 from kdloss.evaluation.tables import Column, Row, Table
@@ -20,17 +20,9 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory, make_prepared):
+def path(tmp_path_factory, two_evaluations):
     """The report of a comparison, with everything that one can hold."""
-    prepared = make_prepared("300w", test=7, subsets=lambda i: ("common",))
-    rng = np.random.default_rng(5)
-    truth = prepared.source_points[prepared.indices("test")]
-    good, bad = (truth + rng.normal(0, scale, truth.shape) for scale in (1, 4))
-    bad[2] = np.nan
-    evaluations = [
-        evaluate_predicted(prepared, good, label="a model with quite a long name <b>"),
-        evaluate_predicted(prepared, bad, label="other", missing="fail"),
-    ]
+    evaluations = [replace(two_evaluations[0], label="a model with quite a long name <b>"), two_evaluations[1]]
     values = [
         ("ten", "10.5", "gt:1.25", "2024-03-01"),
         ("minus", "-3", "b", "2023-12-31"),
@@ -71,13 +63,13 @@ def directions(browser):
 
 
 def test_page_loads_whole_without_complaint_or_request(browser, path):
-    browser.open(path)
+    browser.visit(path.as_uri())
     assert browser.complaints == []
-    assert browser.requested[0] == path.resolve().as_uri()
+    assert browser.requested[0] == path.as_uri()
     assert all(address.startswith("data:") for address in browser.requested[1:])
     pictures = browser.run("[...document.images].map(i => i.complete && i.naturalWidth)")
-    # Cumulative curves, intervals, face by face, boxes; a mean face of each model, and two faces of each kind.
-    assert len(pictures) == 4 + 2 + 2 * 3 * 2, pictures
+    # Cumulative curves, intervals, face by face, boxes; a mean face of each model, three and two faces of each kind.
+    assert len(pictures) == 4 + 2 + 3 * 3 + 2 * 3, pictures
     assert all(width > 100 for width in pictures)
     assert browser.run("document.title") == "300-W: 2 models compared"
     anchors = "[...document.querySelectorAll('nav a')].every(a => document.querySelector(a.getAttribute('href')))"
@@ -85,7 +77,7 @@ def test_page_loads_whole_without_complaint_or_request(browser, path):
 
 
 def test_headings_sort_numbers_words_and_dates_both_ways(browser, path):
-    browser.open(path)
+    browser.visit(path.as_uri())
     written, by_value = labels(browser), ["minus", "interval", "marked", "ten", "partial"]
     assert written == ["ten", "minus", "marked", "none", "partial", "interval"]
     assert directions(browser) == [None] * 4
@@ -103,7 +95,7 @@ def test_headings_sort_numbers_words_and_dates_both_ways(browser, path):
 
 @pytest.mark.parametrize("width", [360, 1280])
 def test_nothing_reaches_over_the_edge(browser, path, width):
-    browser.open(path, width)
+    browser.visit(path.as_uri(), width)
     browser.run("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     assert browser.run("document.documentElement.clientWidth") == width
     assert browser.run("document.documentElement.scrollWidth") == width
@@ -142,7 +134,7 @@ CONTRAST = """(() => {
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_text_stands_out_from_what_is_behind_it(browser, path, dark):
-    browser.open(path, dark=dark)
+    browser.visit(path.as_uri(), dark=dark)
     browser.run("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     found = browser.run(CONTRAST)
     assert found["count"] > 200
@@ -153,7 +145,7 @@ def test_text_stands_out_from_what_is_behind_it(browser, path, dark):
 def test_markup_that_escaped_escaping_neither_runs_nor_loads(browser, tmp_path):
     injected = "<script>document.title = 'taken'</script><img src='https://faces.invalid/a.png'>"
     write_report(tmp_path / "report.html", title="title", sections=[Section("heading", [Markup(injected)])])
-    browser.open(tmp_path / "report.html")
+    browser.visit((tmp_path / "report.html").as_uri())
     assert browser.run("document.images.length") == 1
     assert browser.run("document.title") == "title"
     blocked = [complaint for complaint in browser.complaints if "Content Security Policy" in complaint]

@@ -90,15 +90,6 @@ def test_the_papers_rows_stand_beside(faces_300w):
     assert len(results_table([Result("mine", evaluate(faces_300w, "val"))]).rows) == 1
 
 
-def test_synthetic_faces_are_called_so(make_prepared):
-    table = results_table([Result("mine", evaluate(make_prepared("cofw", synthetic=True)))])
-    assert "SYNTHETIC faces" in table.title
-    assert any("published numbers are of real faces and not comparable" in note for note in table.notes)
-    mine = shown(table)[0]
-    assert mine["protocol"].startswith("SYNTHETIC COFW test 8, ocular")
-    assert "*" not in "".join(mine.values())
-
-
 def test_wflw_numbers_by_pupil_do_not_stand_in_the_ocular_columns(make_prepared):
     table = results_table([Result("mine", evaluate(make_prepared("wflw")))])
     row = shown(table)[1]
