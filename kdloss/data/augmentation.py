@@ -66,7 +66,7 @@ def draw_crop(rng, config, box, size, mirrorable=True):
     """Draws the geometry of a view of ``size`` x ``size`` pixels: ``(FaceCrop, mirrored)``.
 
     Args:
-        rng: of `view_rng`; the same numbers are drawn for every ``size``.
+        rng: of `view_rng`; the same state gives the same view at every ``size``, which is its resolution only.
         config: an `AugmentConfig`.
         box: x, y, width, height of the unvaried crop.
         mirrorable: whether the scheme has mirror partners.
@@ -137,7 +137,7 @@ def _add_noise(rng, deviation, image):
 
 @functools.lru_cache(maxsize=8)
 def _normal_numbers(size):
-    """Normal numbers, 8 times as many as a view has values. A view uses a random stretch of them: drawing is slow."""
+    """A table of normal numbers, 8 per value of a view. A view takes a random slice: drawing new numbers is slow."""
     table = np.random.default_rng(size).standard_normal(8 * size, np.float32)
     table.flags.writeable = False
     return table

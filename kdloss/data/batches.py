@@ -33,7 +33,7 @@ class ViewBatches:
     rows: np.ndarray  # (m,) row numbers of the faces to draw from
     _: KW_ONLY
     size: int  # side of the views, pixels
-    batch_size: int  # faces a batch; faces that fill no batch wait for the next epoch, which is shuffled again
+    batch_size: int  # faces per batch; an incomplete last batch is skipped, and every epoch is reshuffled
     policy: BoxPolicy | None = None  # of the unvaried crop; default gt:1.25
     augment: AugmentConfig = AUGMENTATIONS["none"]
     targets: dict | None = None  # name -> (n, N, 2) points of *all* prepared rows in stored crop pixels; default "hard"
@@ -122,9 +122,9 @@ class ViewBatches:
 class KerasBatches(keras.utils.PyDataset):
     """`ViewBatches` for any back end of Keras, without TensorFlow. Endless: give ``fit`` its ``steps_per_epoch``.
 
-    Batches are counted through all epochs and drawn ahead here, not by Keras: a data set cannot count Keras' epochs
-    (``fit`` ends one before the first begins), and Keras' worker threads return batches of the first epoch twice.
-    ``first_step`` counts through all epochs too; ``threads`` batches are drawn ahead, each by a thread.
+    This class counts batches and draws them ahead itself, for two reasons: Keras calls ``on_epoch_end`` once before the
+    first epoch, and its worker threads repeat batches of the first epoch. ``first_step`` counts through all epochs;
+    ``threads`` batches are drawn ahead, each by a thread.
     """
 
     num_batches = None

@@ -102,7 +102,7 @@ class FaceCrop:
         return _warp(small, FaceCrop(compose(self.matrix, from_small), self.size), out)
 
     def sampled(self, height, width):
-        """The rows and columns of an image (H, W) that `image` reads at most: two slices."""
+        """Two slices: the rows and columns of an image (H, W) that contain every pixel that `image` reads."""
         if self.zoom < 0.5:
             return slice(0, height), slice(0, width)
         (a, b, c), (d, e, f) = self.matrix.tolist()
@@ -152,7 +152,7 @@ def transform_points(matrix, points):
 
 
 def transform_each(matrices, points):
-    """Applies each of n affine matrices (n, 2, 3) to its own points (n, N, 2); as `transform_points` to the bit."""
+    """Applies each of n affine matrices (n, 2, 3) to its own points (n, N, 2); bit-identical to `transform_points`."""
     return points @ np.swapaxes(matrices[:, :, :2], 1, 2) + matrices[:, None, :, 2]
 
 

@@ -46,9 +46,9 @@ def evaluate_points(
              "nme_interpupil", "nme_box", "fr10", "fr08", "auc10", "auc08"}, ...}, "parts": {part: NME},
              "points": {name: NME}, "visibility": {"visible": NME, "occluded": NME} or None, "notes": [...]}
 
-        NME and FR are percents, AUC 0 to 1. FR, AUC, parts and points use the protocol's normaliser. Numbers are None
-        for a subset without faces, NMEs also where the scheme lacks the normaliser. ``complete`` is None without an
-        official number, and False for rendered faces.
+        NME and FR are percents, AUC 0 to 1. FR, AUC, parts and points use the protocol's normaliser. All numbers of an
+        empty subset are None, and so is an NME whose normaliser the scheme lacks. ``complete`` is None if there is no
+        official count, and False for rendered faces.
 
     Raises:
         DataError: predictions of another shape, with values that are not finite, or of no face at all.

@@ -28,10 +28,9 @@ class Recipe:
         warm: kind (``tolerant``, ``student``) -> its runs that start from another run; None: every run starts from
             scratch. The tolerant teacher starts from the tough one and distilled students from the student without
             teachers, as the authors did in development. A control without teachers is then trained for the same epochs.
-        finish: a last run, which trains the student of both teachers further without them, such as at a larger size;
-            None: there is none.
-        regressor: ``student`` and perhaps ``teacher`` -> the regressor that replaces the heatmap network of the system;
-            None in systems of regressors.
+        finish: a last run. It continues the student of both teachers without them, for example at a larger size. None:
+            no such run.
+        regressor: the regressors of the system ``crossed``, by ``student`` and ``teacher``; None: no such runs.
         record: the command that was run on real faces, what it took, and what came of it.
     """
 
@@ -51,10 +50,12 @@ class Recipe:
         Args:
             kind, dataset: see `TrainConfig`.
             distilled: whether it is a student with teachers, or the control of one.
-            start: checkpoint of the run that it starts from, or None. A student that is not distilled is the last run.
+            start: checkpoint of the run that it starts from, or None. A student with a start that is not ``distilled``
+                gets the settings of ``finish``.
             regressor: take the regressor of the recipe, not the network of the system.
-            changes: fields that replace the recipe's; None leaves a field alone. First weights, frozen layers and
-                stages of the recipe are for its own network and size: they do not pass to others.
+            changes: fields that replace the recipe's; None leaves a field alone. Another ``arch`` drops the recipe's
+                ``weights``, and without first weights no layer is frozen. Another ``arch`` or ``image_size`` drops its
+                ``stages``.
         """
         group = "student" if kind == "student" else "teacher"
         fields = {"kind": kind, "dataset": dataset} | self.common | getattr(self, group)
@@ -77,7 +78,7 @@ class Recipe:
         return TrainConfig(**fields | changes)
 
 
-# What the recorded numbers are. The challenging faces of 300-W were not at hand, so the full set is the common one.
+# How the recorded numbers were measured. Only the common subset was at hand, so every NME is on it.
 _NME = "common NME (interocular, gt:1.25, 554 of 554 common, 0 of 135 challenging, 554 of 689 full faces, one seed)"
 # The losses of heatmap networks.
 _HEATMAPS = {"loss": "l1", "heatmap_loss": "cross-entropy", "heatmap_weight": 0.05}

@@ -23,12 +23,12 @@ from kdloss.inference.detectors import SMALLEST_FACE, box_iou
 from kdloss.inference.detectors import detector as find_detector
 from kdloss.inference.readers import find_model, read_faces
 
-# Detectors see a photograph at the size where its shorter side has `DETECTION_SIDE` pixels, or the smallest face
-# searched for has `SMALLEST_SEEN`. More pixels cost time and only show faces below the detectors' own limits.
+# A large photograph is shrunk before detection. Its shorter side keeps `DETECTION_SIDE` pixels at least, and the
+# smallest face searched for `SMALLEST_SEEN`. More pixels cost time and only show faces below the detectors' own limits.
 DETECTION_SIDE, SMALLEST_SEEN = 480, 32
-# A detection with less mean confidence is no face. In 452 pictures, each composed of four of 300-W's training images,
-# that removes 112 of 171 other things that lbp finds, and 6 of 1585 faces (mobilenetv2-300w, which has seen these
-# faces); of 201 validation faces 99 % have more than 0.40.
+# A detection with less mean confidence is no face. Measured with mobilenetv2-300w on 452 collages of four training
+# images of 300-W: 112 of the 171 false detections of lbp go, and 6 of 1585 faces. The model was trained on these faces;
+# of 201 validation faces, 99 % have more than 0.40.
 FACE = 0.3
 SAME_FACE = 0.5  # IoU of two boxes of one face, at least
 _LARGEST_BOX = 4  # sides of the image
@@ -41,7 +41,7 @@ class Face:
     Args:
         box: (4,) float64 x, y, width, height, pixels of the image: the landmark box that was estimated or given, or the
             whole image. The network saw more around it, as in its training.
-        score: the detector's, which compares with no other detector's; None without detector.
+        score: of the detector, not comparable between detectors; None without a detector.
         landmarks: (N, 2) float64 x, y, pixels of the image, pixel centres at integers. May lie outside of it.
         confidence: (N,) float64: the estimated probability that a landmark lies within 3 % of the face box's side of
             its annotation, see `kdloss.inference.confidence`; None if that was never measured for the model.
@@ -167,8 +167,9 @@ class Landmarker:
 
         Args:
             image: see `detect`.
-            boxes: (k, 4) x, y, width, height, pixels of the image; for models trained in a data set's own boxes
-                (``dataset:SCALE``) such boxes. Each grows to the crop that the model was trained in.
+            boxes: (k, 4) x, y, width, height, pixels of the image; landmark boxes; for models trained with
+                ``--box dataset:SCALE``, boxes like those of the data set. Each grows to the crop that the model was
+                trained in.
             scores: k numbers, or None.
 
         Returns:
@@ -182,8 +183,7 @@ class Landmarker:
         return self._faces(image, boxes, self.policy.grow(boxes), scores or [None] * len(boxes))
 
     def whole(self, image):
-        """The `Face` of an image that is already cut as the model's crops are; widened to a square if it was trained
-        in squares."""
+        """Reads an image that is a face crop already, widened to a square if the model was trained on squares."""
         _check_image(image)
         height, width = image.shape[:2]
         # Pixel centres lie at integers, so the image begins half a pixel before the first.

@@ -18,8 +18,8 @@ from kdloss.training.state import save_state
 
 # Seconds. The state is also saved within an epoch that takes longer.
 SAVE_EVERY = 600.0
-# A loss this many times that of the run's first batch has diverged. From the mean shape, or from another run's weights,
-# errors can grow by a factor of a few hundred before they are as large as the picture.
+# A loss this many times that of the run's first batch has diverged. A good start has a small loss, which can grow
+# several hundredfold before the errors reach the size of the picture.
 EXPLODED = 1e4
 _SMALLEST_FIRST_LOSS = 1e-6  # a first loss near zero is no scale to compare with
 _NAMED_FACES = 3
@@ -139,7 +139,7 @@ class RunRecorder(keras.callbacks.Callback):
         self.progress.metrics = [keras.ops.convert_to_numpy(variable) for variable in self.model.metrics_variables]
         self._save_state()
         self.saved_at = time.monotonic()
-        if self.distribution.is_first:  # SAVE_EVERY passes at other steps in other processes
+        if self.distribution.is_first:  # each process has a clock of its own; only the first reports
             self._report_saved()
 
     def _save_state(self):

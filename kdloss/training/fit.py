@@ -67,6 +67,7 @@ def _train(config, prepared, folder, shape, verbose, deadline, distribution):
     # Data: augmented views of the training faces; the landmarks move with the pixels.
     policy = BoxPolicy.parse(config.box)
     train_rows, val_rows = prepared.indices("train"), prepared.indices("val")
+    validate, card = _validation(config, prepared, policy, val_rows), _card(config, prepared)
     landmarks = {"hard": prepared.points}
     if config.kind == "tolerant":
         shape = shape or fit_shape_model(prepared, policy, config.variance)
@@ -122,8 +123,8 @@ def _train(config, prepared, folder, shape, verbose, deadline, distribution):
                 # Validation and checkpoint: at the end of each epoch.
                 recorder = RunRecorder(
                     folder,
-                    _card(config, prepared, stage.side),
-                    _validation(config, prepared, policy, val_rows),
+                    card | {"image_size": stage.side},
+                    validate,
                     progress,
                     ema=config.ema > 0,
                     last_epoch=stage.end,
@@ -179,24 +180,22 @@ def _load_progress(folder, trainer, stage, distribution):
 def _validation(config, prepared, policy, rows):
     """Returns ``validate(network)``, which gives the NME in percent on the faces ``rows``."""
     truth = prepared.source_points_of(rows)
-    normaliser = available_normalisers(prepared.scheme)[0]
 
     def validate(network):
         predicted = predict_dataset(network, prepared, rows, policy, config.batch_size)
-        return nme(image_errors(predicted, truth, prepared.scheme, normaliser))
+        return nme(image_errors(predicted, truth, prepared.scheme, available_normalisers(prepared.scheme)[0]))
 
     return validate
 
 
-def _card(config, prepared, side):
-    """The card of the checkpoint, see `kdloss.models.card`."""
+def _card(config, prepared):
+    """The card of the checkpoint but for its image size, see `kdloss.models.card`."""
     return {
         "dataset": config.dataset,
         "scheme": prepared.scheme.to_json(),
         "arch": config.arch,
         "kind": config.kind,
         "method": config.method,
-        "image_size": side,
         "box": config.box,
         "synthetic": prepared.synthetic,
         "train_content": prepared.manifest["content"],

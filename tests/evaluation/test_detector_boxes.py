@@ -73,7 +73,8 @@ def test_a_shared_difference_costs_nothing_once_calibrated(faces_300w, loaded):
 
 def test_the_command_prints_and_records_it(faces_300w, loaded, monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(DETECTORS, "half", lambda: Half(faces_300w, blind=faces_300w.indices("test")[:1]))
-    monkeypatch.setattr(DETECTORS["half"], "takes_model", False, raising=False)
+    for takes in ("takes_model", "takes_smallest"):
+        monkeypatch.setattr(DETECTORS["half"], takes, False, raising=False)
     monkeypatch.setattr(evaluate, "check_checkpoint", lambda *_: loaded.box)
     monkeypatch.setattr(evaluate, "load_checkpoint", lambda *_: loaded)
     what = ["--dataset", "300w", "--data", str(faces_300w.path), "--checkpoint", "any", "--out", str(tmp_path)]

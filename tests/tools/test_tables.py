@@ -105,7 +105,7 @@ def test_rows_named_by_id_show_measurements_of_several_files(document):
     assert "|a|3.18|1.91|3.18*|0.00*|scratch|mobilefan|c8402c0e|" in lines
     assert "|b|3.18|1.91|3.18*|0.00*|-|mobilefan|c8402c0e|" in lines
     assert "|Paper|3.00|-|-|1.50|-|-|-|" in lines
-    assert "-\\*ofapartialset,notcomparablewithnumbersofthewholeone" in lines
+    assert "-\\*measuredonapartofthetestset:notcomparablewithfull-setnumbers" in lines
     assert "-a:oneseed" in lines
     assert "-published2022,F(read):Fard;interocular,croppaper" in lines
     assert sum(line.startswith("-300wtest(554of554common,554of689full") for line in lines) == 1
