@@ -31,6 +31,7 @@ from kdloss.evaluation.tables import json_table, text_table
 from kdloss.experiments.flags import add_checkpoint_flag, add_data_flags
 from kdloss.files import require_place, write_whole
 from kdloss.machine import environment, keras_backend, usable_cores
+from kdloss.models.architectures import require_side
 from kdloss.models.locate import EXPORTED, checkpoint_path
 
 ARCHITECTURES = ("mobilenetv2", "efficientnetb3", "efficientfan-b0")
@@ -91,6 +92,10 @@ def _check(args):
         raise ConfigError(f"KERAS_BACKEND={backend}: kdloss.benchmark needs tensorflow: unset it")
     for path in args.checkpoint if isinstance(args.checkpoint, list) else [args.checkpoint]:
         check_checkpoint(path)
+    for arch in getattr(args, "arch", None) or ():
+        if arch != "all":
+            for size in args.image_size:
+                require_side(arch, size)
     for flag, path in (("--json", args.json), ("--plot", args.plot)):
         if path:
             require_place(path, flag, folder=False)

@@ -16,7 +16,7 @@ from kdloss.data.geometry import BoxPolicy, FaceCrop, landmark_box
 from kdloss.data.images import read_photograph
 from kdloss.deploy.litert import export_litert
 from kdloss.deploy.representative import representative_crops, spread_rows
-from kdloss.deploy.runtimes import RUNTIMES
+from kdloss.deploy.runtimes import RUNTIMES, load_keras
 from kdloss.deploy.timing import spread, worker
 from kdloss.errors import ConfigError
 from kdloss.evaluation.evaluation import load_checkpoint
@@ -144,11 +144,7 @@ def _reader(way, boxes):
     if way.threads is not None:
         landmarker = Landmarker.load(way.model, detector=None, threads=way.threads)
         return lambda photographs: [faces[0].landmarks for _, _, faces in find_faces(landmarker, photographs, given)]
-    import keras
-
-    import kdloss.models  # noqa: F401 - registers the project's own layers
-
-    model = keras.saving.load_model(way.model, compile=False, safe_mode=True)
+    model = load_keras(way.model)
 
     def one_by_one(photograph):
         crop = FaceCrop.from_box(way.policy.grow(given.of(photograph.name)[0]), model.input_shape[1])

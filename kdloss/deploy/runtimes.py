@@ -74,8 +74,13 @@ def _read_keras(path, threads):
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
+    return load_keras(path)
+
+
+def load_keras(path):
+    """The network of a ``.keras`` file, as Keras itself loads it."""
     import keras
 
-    import kdloss.models  # noqa: F401 - registers the project's own layers
+    import kdloss.models.heatmap_networks  # noqa: F401 - registers the layers of the project
 
     return keras.saving.load_model(path, compile=False, safe_mode=True)

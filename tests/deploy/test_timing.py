@@ -202,3 +202,11 @@ def test_no_process_is_left_when_the_command_is_killed():
     while child.exists() and "State:\tZ" not in (child / "status").read_text():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_keras_loads_the_shipped_heatmap_network_in_a_process_of_its_own():
+    code = "from kdloss.deploy.runtimes import load_keras; from kdloss import pretrained; "
+    code += "print(load_keras(pretrained.path('mobilenetv2-300w')).output_shape)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "(None, 68, 2)", done.stderr
