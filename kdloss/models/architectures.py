@@ -48,6 +48,8 @@ class HeatmapNetwork:
         encoder_end: name of the trunk's last convolution, which is left out: the decoder takes its input, a quarter as
             wide.
         width: channels of the decoder.
+        skips: channels that a decoder with skips takes from the encoder at each of `STRIDES`; empty: the papers'
+            decoder, which sees the end of the encoder alone.
         dropout: default rate before the heatmaps.
     """
 
@@ -55,6 +57,7 @@ class HeatmapNetwork:
     encoder_end: str
     imagenet: Callable
     width: int
+    skips: tuple[int, ...] = ()
     dropout: float = 0.0
 
 
@@ -86,10 +89,11 @@ _mobilenet = _family("regressors.mobilenet_trunk", _mobilenet_imagenet)
 _efficientnet = _family("regressors.efficientnet_trunk", _efficientnet_imagenet)
 _lite = _family("efficientnet_lite.efficientnet_lite_trunk", lambda image_size, number: (LITE_FILES[number][0], None))
 
+_MOBILENETS = {"mobilenetv2": 1.0} | {f"mobilenetv2-{alpha}": alpha for alpha in (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)}
+
 
 def _regressors():
-    mobilenets = {"mobilenetv2": 1.0} | {f"mobilenetv2-{a}": a for a in (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)}
-    table = {name: Regressor(**_mobilenet(alpha=alpha), dropout=0.0) for name, alpha in mobilenets.items()}
+    table = {name: Regressor(**_mobilenet(alpha=alpha), dropout=0.0) for name, alpha in _MOBILENETS.items()}
     table["mobilenetv2-spatial"] = dataclasses.replace(
         table["mobilenetv2"], spatial=(("block_12_add", 16), ("block_16_project_BN", 64))
     )
@@ -108,6 +112,13 @@ def _heatmap_networks():
         table[f"efficientfan-lite{number}"] = fan(**_lite(number=number), width=128)
     for number in range(8):
         table[f"efficientfan-b{number}"] = fan(**_efficientnet(number=number), width=256 if number else 128)
+    joined = functools.partial(HeatmapNetwork, width=128, skips=(64, 64, 32, 32))
+    for name, alpha in _MOBILENETS.items():
+        table[f"{name}-skips"] = joined(**_mobilenet(alpha=alpha), encoder_end="Conv_1")
+    for number in LITE_FILES:
+        table[f"efficientnet-lite{number}-skips"] = joined(**_lite(number=number), encoder_end="top_conv")
+    for number in range(8):
+        table[f"efficientnetb{number}-skips"] = joined(**_efficientnet(number=number), encoder_end="top_conv")
     return table
 
 

@@ -10,8 +10,9 @@ from kdloss.models.regressors import HEAD
 def feature_maps(model):
     """The maps of a network at a 32nd, 16th, 8th and quarter of the image's side.
 
-    For each side this is the last map before the head. In heatmap networks these are the end of the encoder and the
-    three decoder stages, as in EfficientFAN (reconstructed); in regressors the maps before each stride of 2.
+    For each side this is the last map before the head. In EfficientFAN these are the end of the encoder and the three
+    decoder stages (reconstructed); in a decoder with skips what it takes from the encoder, and its end; in regressors
+    the maps before each stride of 2.
 
     Args:
         model: from `kdloss.models.build_model`.

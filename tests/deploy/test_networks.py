@@ -5,6 +5,7 @@ from keras import Input, Model, layers
 
 from kdloss.deploy.networks import count_macs
 from kdloss.errors import ConfigError
+from kdloss.models import build_model
 
 # A layer on an input of 8 x 8 x 4, and its multiply-accumulates: output (or input) numbers times taps times channels.
 BY_HAND = {
@@ -43,3 +44,8 @@ def test_each_use_of_a_layer_counts_at_its_size():
     assert count_macs(_model(shared, layers.AveragePooling2D(2), shared)) == (8 * 8 + 4 * 4) * 4 * (3 * 3 * 4)
     inner = _model(shared)
     assert count_macs(_model(inner, layers.Conv2D(5, 1))) == 8 * 8 * 4 * (3 * 3 * 4) + 8 * 8 * 5 * 4
+
+
+@pytest.mark.parametrize(("arch", "macs"), [("mobilenetv2-skips", 459_254_656), ("mobilefan", 595_733_376)])
+def test_what_decoders_cost_at_224_px(arch, macs):
+    assert count_macs(build_model(arch, 68, 224)) == macs

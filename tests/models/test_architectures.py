@@ -10,7 +10,7 @@ from kdloss.errors import ConfigError
 from kdloss.models import build_model
 from kdloss.models.regressors import HEAD
 from tests.models.random_weights import randomise
-from tests.training.tiny_chain import ARCH, FAN
+from tests.training.tiny_chain import ARCH, FAN, SKIPS
 
 SMALL = "mobilenetv2-0.35"
 built = functools.cache(lambda arch: build_model(arch, 5, 32))
@@ -37,9 +37,10 @@ def test_dropout_is_the_papers_unless_given():
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        (("resnet", 68, 64), {}, "'resnet'.*mobilenetv2.*efficientnetb7.*efficientfan-b7"),
+        (("resnet", 68, 64), {}, "'resnet'.*mobilenetv2.*efficientnetb7.*efficientfan-b7.*efficientnetb7-skips"),
         ((SMALL, 68, 64.0), {}, "image size is 64.0"),
         (("efficientfan-b0", 68, 100), {}, "image size is 100: expected a multiple of 32 for efficientfan-b0"),
+        (("mobilenetv2-skips", 68, 80), {}, "image size is 80: expected a multiple of 32 for mobilenetv2-skips"),
         ((SMALL, 0, 64), {}, "number of points is 0"),
         (("efficientfan-b0", 68, 64), {"readout": "mean"}, "read-out is 'mean': expected integral or argmax"),
         ((SMALL, 68, 64), {"dropout": 1.0}, "dropout is 1.0"),
@@ -51,7 +52,9 @@ def test_wrong_arguments(arguments, options, message):
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
-@pytest.mark.parametrize(("arch", "readout"), [(ARCH, "integral"), (FAN, "integral"), (FAN, "argmax")])
+@pytest.mark.parametrize(
+    ("arch", "readout"), [(ARCH, "integral"), (FAN, "integral"), (FAN, "argmax"), (SKIPS, "integral")]
+)
 def test_points_come_out_in_float32(arch, readout, policy):
     keras.config.set_dtype_policy(policy)
     try:
@@ -59,7 +62,7 @@ def test_points_come_out_in_float32(arch, readout, policy):
     finally:
         keras.config.set_dtype_policy("float32")
     assert (model.name, model.input_shape) == (arch, (None, 32, 32, 3))
-    assert model.get_layer("conv0" if arch == ARCH else "decoder_3").compute_dtype == policy.removeprefix("mixed_")
+    assert model.get_layer("conv0" if arch == ARCH else "decoder_1").compute_dtype == policy.removeprefix("mixed_")
     assert model.get_layer(HEAD).compute_dtype == "float32"
     points = model(_images(2, 32))
     assert (points.dtype, points.shape) == ("float32", (2, 5, 2))
@@ -85,7 +88,9 @@ def test_images_are_rescaled_inside(arch, layer, expected):
     np.testing.assert_allclose(found, expected(images), atol=1e-5)
 
 
-@pytest.mark.parametrize(("arch", "readout"), [(ARCH, "integral"), (FAN, "integral"), (FAN, "argmax")])
+@pytest.mark.parametrize(
+    ("arch", "readout"), [(ARCH, "integral"), (FAN, "integral"), (FAN, "argmax"), (SKIPS, "integral")]
+)
 def test_keras_loads_it_safely_and_it_keeps_its_momentum(arch, readout, tmp_path):
     model = randomise(build_model(arch, 7, 64, readout=readout))
     model.save(tmp_path / "model.keras")

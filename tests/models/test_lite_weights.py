@@ -74,7 +74,9 @@ def test_mobilenetv2_begins_as_efficientnet_lite0(arrays):
     assert set(mobile.get_layer("block_13_project_BN").get_weights()[0]) <= set(arrays["block11_project_norm"][0])
 
 
-@pytest.mark.parametrize("arch", ["efficientfan-lite0", "mobilefan", "mobilenetv2-spatial"])
+@pytest.mark.parametrize(
+    "arch", ["efficientfan-lite0", "efficientnet-lite0-skips", "mobilefan", "mobilenetv2-skips", "mobilenetv2-spatial"]
+)
 def test_trunks_take_them(arch, path):
     weights = "imagenet" if "lite" in arch else "imagenet-lite0"
     model = build_model(arch, 5, 64, weights=weights)
