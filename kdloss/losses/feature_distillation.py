@@ -1,6 +1,7 @@
 """Feature distillation: a student's feature maps follow those of a frozen teacher.
 
-Source: EfficientFAN (Gao et al., TNNLS 2023); both formulas are reconstructed.
+Source: EfficientFAN (Gao et al., TNNLS 2023); both formulas are reconstructed. What is done with sides that differ, or
+are no power of two, is ours.
 
 Feature alignment (FA): 1x1 convolutions lift the student's maps to the teacher's widths, and the loss is the mean
 squared difference. These convolutions exist only during training.
@@ -10,6 +11,9 @@ of side 2^n and k = 0 .. n - 1, patches of 2^k x 2^k pixels are averaged to M = 
 cosine similarity of every pair of nodes, and
 
     loss = 1/n sum_k ||A_S - A_T||_F^2 / M^2
+
+A map of any other side h has n = ceil(log2 h), and patches at its last row and column average the pixels that exist:
+side 7 has 7 x 7, 4 x 4 and 2 x 2 nodes.
 
 At side 64 and k = 0, A has 4096^2 entries per face. It is not built there. With the nodes as the unit rows of F, M x C,
 A = F F^T, and the trace is cyclic, so
@@ -22,8 +26,14 @@ is the smaller matrix, and the code compares it directly.
 Each of the three terms is at most M^2. In float32 their difference, divided by M^2, has an error of about 1e-7, and may
 be that much below zero. Hardware that rounds the factors of a product (TF32) rounds the same F_S and F_T in all three
 terms, and the identity holds for the rounded factors.
+
+A teacher whose image side is another has maps of other sides. `FeatureDistillation` brings them to the student's, level
+by level: each pixel becomes the mean of the area that it covers in the teacher's map. So the mean over the map stays
+the same, a whole factor is average pooling, and equal sides change nothing. `keras.ops.image.resize` with antialiasing
+would do, but XLA cannot compile it on TensorFlow.
 """
 
+import numpy as np
 from keras import layers, ops
 
 from kdloss.errors import ConfigError
@@ -58,7 +68,7 @@ def _check_shapes(level, student, teacher):
     if len(student) != len(teacher) or any(own != other and None not in (own, other) for own, other in sizes):
         raise ConfigError(
             f"feature-aligned distillation, level {level}: the student's map is {student}, expected the teacher's "
-            f"shape {teacher}: use the same --image-size and lift the student's channels to the teacher's"
+            f"shape {teacher}: lift the student's channels, and resize the teacher's map"
         )
 
 
@@ -66,7 +76,7 @@ def patch_similarity_loss(student_maps, teacher_maps):
     """Mean over maps of `patch_similarity`; its scale does not depend on their number: a float32 scalar.
 
     Args:
-        student_maps: the student's maps (B, h, h, C), h a power of two, 2 at least.
+        student_maps: the student's maps (B, h, h, C), h 2 at least.
         teacher_maps: the teacher's maps, of the same sides and any widths, constants for the gradient.
 
     Raises:
@@ -87,20 +97,20 @@ def patch_similarity(student, teacher, distance=None):
         distance: `direct_distance` or `gram_distance` for every k; None takes the cheaper for each.
 
     Raises:
-        ConfigError: a map is not square, its side is not a power of two or 1, or the sides differ.
+        ConfigError: a map is not square, its side is 1, or the sides differ.
     """
     side, expected = _side("student", student), _side("teacher", teacher)
     if side != expected:
         raise ConfigError(
-            f"patch similarity: the student's map has side {side}, the teacher's {expected}: expected the same, "
-            "use one --image-size for both"
+            f"patch similarity: the student's map has side {side}, the teacher's {expected}: expected the same: resize "
+            "the teacher's map"
         )
     student = ops.cast(student, "float32")
     teacher = ops.stop_gradient(ops.cast(teacher, "float32"))
     values = []
     while side > 1:
         values.append((distance or _cheaper(student, teacher))(_unit_nodes(student), _unit_nodes(teacher)))
-        side //= 2
+        side = (side + 1) // 2
         if side > 1:
             student, teacher = _halved(student), _halved(teacher)  # the mean of means is that of the whole patch
     return sum(values) / len(values)
@@ -136,15 +146,18 @@ def _cheaper(student, teacher):
 
 def _side(owner, features):
     height, width = features.shape[1:3]
-    if height != width or height < 2 or height & (height - 1):
+    if height != width or height < 2:
         raise ConfigError(
-            f"patch similarity: the {owner}'s map is {height} x {width}, expected a square of a power of two, 2 at "
-            "least: use --image-size 64, 128 or 256, for the teacher too"
+            f"patch similarity: the {owner}'s map is {height} x {width}, expected a square of side 2 at least: give "
+            "--image-size 64 or more"
         )
     return height
 
 
 def _halved(features):
+    if odd := features.shape[1] % 2:
+        # Zeros shorten the nodes at the border and do not turn them: to the cosine they are means of what exists.
+        features = ops.pad(features, ((0, 0), (0, odd), (0, odd), (0, 0)))
     return ops.average_pool(features, 2, strides=2, data_format="channels_last")
 
 
@@ -160,11 +173,31 @@ def _transposed(matrices):
     return ops.transpose(matrices, (0, 2, 1))
 
 
+def _resized(teacher_maps, student_maps):
+    """The teacher's maps (B, h, h, C) at the student's sides, float32 where they differ; see the top of this module."""
+    found = []
+    for teacher, student in zip(teacher_maps, student_maps, strict=True):
+        given, wanted = teacher.shape[1], student.shape[1]
+        if given != wanted:
+            shares = _shares(given, wanted)
+            teacher = ops.einsum("ih,jw,bhwc->bijc", shares, shares, ops.cast(teacher, "float32"))
+        found.append(teacher)
+    return found
+
+
+def _shares(given, wanted):
+    """(wanted, given) float32: the share of each given pixel in each wanted one, along an axis; rows sum to 1."""
+    ends = np.linspace(0, given, wanted + 1)[:, None]
+    covered = np.clip(ends - np.arange(given), 0, 1)  # the part of each given pixel that lies before each end
+    return (np.diff(covered, axis=0) * (wanted / given)).astype("float32")
+
+
 class FeatureDistillation(layers.Layer):
     """The weighted FA and PS terms of a training. This layer is not saved with the student.
 
     Args:
-        student_maps, teacher_maps: symbolic tensors of `kdloss.models.feature_maps`; same sides, any widths.
+        student_maps, teacher_maps: symbolic tensors of `kdloss.models.feature_maps`, of any sides and widths. Both
+            networks see the same crop, each at its own side.
         fa_weight: weight of the FA term; None leaves the term out. The layer then trains 1x1 convolutions from the
             student's widths to the teacher's.
         ps_weight: weight of the PS term; None leaves the term out.
@@ -183,11 +216,13 @@ class FeatureDistillation(layers.Layer):
                 lift.build(own.shape)
                 self.lifts.append(lift)
         if ps_weight is not None:
-            patch_similarity_loss(student_maps, teacher_maps)  # on symbolic tensors: raises for maps that do not fit
+            # On symbolic tensors: raises for maps that do not fit.
+            patch_similarity_loss(student_maps, _resized(teacher_maps, student_maps))
         self.built = True
 
     def call(self, student_maps, teacher_maps):
         """Weighted loss terms by name, float32 scalars."""
+        teacher_maps = _resized(teacher_maps, student_maps)
         found = {}
         if self.fa_weight is not None:
             lifted = [lift(own) for lift, own in zip(self.lifts, student_maps, strict=True)]

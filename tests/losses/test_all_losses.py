@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from keras import ops
+from keras import Input, ops
 
 from kdloss.losses import (
     KD_PRESETS,
@@ -18,6 +18,7 @@ from kdloss.losses import (
     patch_similarity_loss,
     point_loss,
 )
+from kdloss.losses.feature_distillation import FeatureDistillation
 from kdloss.models.heatmaps import argmax_readout, gaussian_heatmaps, integral_readout
 from tests.gradients import value_and_gradients
 
@@ -33,6 +34,8 @@ STUDENTS, TEACHERS = (
 )
 STUDENTS[1][:, :2, :2] = TEACHERS[1][:, 3:] = 0
 LIFTED = [np.float32(0.5) - teacher[:, ::-1] for teacher in TEACHERS]
+# Maps of other sides, one of them odd.
+SMALLER = [_RNG.normal(size=(2, side, side, 5)).astype("float32") for side in (3, 2)]
 
 
 def _kd(config):
@@ -43,11 +46,21 @@ def _of_levels(loss):
     return lambda *maps: loss(maps[:2], maps[2:])
 
 
+def _of_other_sides():
+    """FA and PS of students with `SMALLER` maps."""
+    symbolic = ([Input(array.shape[1:]) for array in maps] for maps in (SMALLER, TEACHERS))
+    layer = FeatureDistillation(*symbolic, fa_weight=0.5, ps_weight=2.0)
+    for lift in layer.lifts:
+        lift.kernel.assign(np.linspace(-1, 1, 30).reshape(1, 1, 5, 6))
+    return lambda *maps: sum(layer(maps[:2], maps[2:]).values())
+
+
 # Name -> (loss of arrays, arrays that it learns by, arrays of teachers).
 LOSSES = {preset: (_kd(config), [PRED], [TOUGH, TOLERANT]) for preset, config in KD_PRESETS.items()}
 ALOSS = {"a_pos": 0.9, "a_neg": -0.45, "beta": 0.4, "stop_gradient": False}
 LOSSES["assistive"] = (lambda pred, teacher: assistive_loss(TRUTH, pred, teacher, **ALOSS), [PRED], [TOUGH])
 LOSSES["fa"] = (_of_levels(feature_aligned_loss), LIFTED, TEACHERS)
+LOSSES["fa and ps of other sides"] = (_of_other_sides(), SMALLER, TEACHERS)
 LOSSES["ps"] = (_of_levels(patch_similarity_loss), STUDENTS, TEACHERS)
 for name in ("cross-entropy", "mse", "adaptive-wing"):
     LOSSES[name] = (lambda logits, name=name: heatmap_loss(name)(HEATMAP_POINTS, logits), [LOGITS], [])

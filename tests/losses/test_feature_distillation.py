@@ -1,12 +1,18 @@
-"""Feature distillation: PS by hand, by a direct evaluation in float64 and by finite differences, and FA by hand."""
+"""Feature distillation: PS by hand, by a direct evaluation in float64 and by finite differences, and FA by hand.
 
+Both also where the teacher's maps have other sides.
+"""
+
+import math
 import re
 
+import keras
 import numpy as np
 import pytest
 
 from kdloss.errors import ConfigError
 from kdloss.losses.feature_distillation import (
+    FeatureDistillation,
     direct_distance,
     feature_aligned_loss,
     gram_distance,
@@ -20,8 +26,9 @@ DISTANCES = [None, direct_distance, gram_distance]
 
 def _affinity(features, size):
     """Cosine similarities (M, M) of the mean patches of one map (h, h, C), in float64."""
-    side = len(features) // size
-    nodes = features.astype(np.float64).reshape(side, size, side, size, -1).mean(axis=(1, 3)).reshape(side * side, -1)
+    side, beyond = -(-len(features) // size), -len(features) % size
+    whole = np.pad(features.astype(np.float64), ((0, beyond), (0, beyond), (0, 0)), constant_values=np.nan)
+    nodes = np.nanmean(whole.reshape(side, size, side, size, -1), axis=(1, 3)).reshape(side * side, -1)
     norms = np.linalg.norm(nodes, axis=1, keepdims=True)
     unit = nodes / np.where(norms > 0, norms, 1)
     return unit @ unit.T
@@ -29,7 +36,8 @@ def _affinity(features, size):
 
 def _expected(students, teachers):
     """The loss of one map as its formula is written."""
-    sizes, pairs = [2**k for k in range(int(np.log2(students.shape[1])))], [*zip(students, teachers, strict=True)]
+    sizes = [2**k for k in range(math.ceil(math.log2(students.shape[1])))]
+    pairs = [*zip(students, teachers, strict=True)]
     return np.mean([np.mean((_affinity(s, size) - _affinity(t, size)) ** 2) for s, t in pairs for size in sizes])
 
 
@@ -68,8 +76,10 @@ def _halves(side):
         (_checkerboard(2), _halves(2), (0 + 1 + 1 + 4) / 4),
         # Nothing is like nothing: 0 against 1.
         (np.zeros((1, 2, 2, 4), "float32"), np.ones((1, 2, 2, 1), "float32"), 1),
+        # 2 x 5 x 4 pairs of pixels are orthogonal. Of the patches, the last is a white pixel and the others are grey.
+        (_checkerboard(3), np.ones((1, 3, 3, 1), "float32"), (40 / 81 + 6 / 16 * (1 - math.sqrt(1 / 2)) ** 2) / 2),
     ],
-    ids=["2x2", "4x4", "opposite", "crossed", "zero"],
+    ids=["2x2", "4x4", "opposite", "crossed", "zero", "3x3"],
 )
 def test_by_hand(student, teacher, value):
     for distance in DISTANCES:
@@ -78,7 +88,8 @@ def test_by_hand(student, teacher, value):
 
 @pytest.mark.parametrize("rectified", [True, False])
 @pytest.mark.parametrize(
-    ("side", "student_width", "teacher_width"), [(2, 3, 5), (4, 24, 17), (8, 70, 66), (8, 3, 130), (16, 24, 40)]
+    ("side", "student_width", "teacher_width"),
+    [(2, 3, 5), (4, 24, 17), (8, 70, 66), (8, 3, 130), (16, 24, 40), (3, 3, 5), (6, 70, 3), (7, 24, 17), (9, 4, 40)],
 )
 def test_against_a_direct_evaluation_in_float64(side, student_width, teacher_width, rectified):
     student, teacher = _maps(side, student_width, teacher_width, rectified=rectified)
@@ -98,16 +109,16 @@ def test_side_64_to_1e_5_and_equal_maps_to_zero():
 
 
 def test_mean_over_maps_of_any_sides():
-    pairs = [_maps(side, 3, 4, seed=side) for side in (2, 4, 8)]
+    pairs = [_maps(side, 3, 4, seed=side) for side in (2, 3, 4, 8)]
     students, teachers = zip(*pairs, strict=True)
     expected = np.mean([_expected(*pair) for pair in pairs])
     assert float(patch_similarity_loss(students, teachers)) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
-@pytest.mark.parametrize("widths", [(3, 2), (17, 20)])
-def test_gradient_by_finite_differences(widths, distance):
-    student, teacher = _maps(4, *widths, rectified=False)
+@pytest.mark.parametrize(("side", "widths"), [(4, (3, 2)), (4, (17, 20)), (5, (3, 2))])
+def test_gradient_by_finite_differences(side, widths, distance):
+    student, teacher = _maps(side, *widths, rectified=False)
     slope, step = _gradient(student, teacher, distance), 1e-5
     for entry in list(np.ndindex(student.shape))[:: student.size // 24]:
         moved = np.zeros(student.shape)
@@ -131,18 +142,28 @@ def test_zero_nodes_are_like_none_and_have_finite_gradients(distance):
     assert slope[0, 0, 0].any()
 
 
+@pytest.mark.parametrize("side", [2, 3, 7])
+def test_neither_lengths_nor_axes_of_the_features_matter(side):
+    student, teacher = _maps(side, 4, 6)
+    lengths = np.random.default_rng(1).uniform(0.5, 2, (2, 1, 1, 1)).astype("float32")
+    axes = np.linalg.qr(np.random.default_rng(2).normal(size=(4, 4)))[0].astype("float32")
+    expected = float(patch_similarity(student, teacher))
+    assert expected > 0.01
+    assert float(patch_similarity(lengths * student @ axes, 3 * teacher)) == pytest.approx(expected, abs=1e-6)
+    assert float(patch_similarity(lengths * teacher, teacher)) == pytest.approx(0, abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("student", "teacher", "found"),
     [
-        (6, 6, "the student's map is 6 x 6"),
-        (1, 1, "the student's map is 1 x 1"),
-        (4, 12, "the teacher's map is 12 x 12"),
-        (4, 8, "the student's map has side 4, the teacher's 8"),
+        ((1, 1), (1, 1), "the student's map is 1 x 1, expected a square of side 2 at least: give --image-size 64"),
+        ((4, 4), (4, 2), "the teacher's map is 4 x 2, expected a square"),
+        ((4, 4), (8, 8), "the student's map has side 4, the teacher's 8: expected the same"),
     ],
 )
-def test_sides_that_cannot_be_halved_to_one_are_refused(student, teacher, found):
-    with pytest.raises(ConfigError, match=f"{found}.*--image-size"):
-        patch_similarity_loss([np.zeros((1, student, student, 3))], [np.zeros((1, teacher, teacher, 5))])
+def test_maps_that_cannot_be_compared_are_refused(student, teacher, found):
+    with pytest.raises(ConfigError, match=found):
+        patch_similarity_loss([np.zeros((1, *student, 3))], [np.zeros((1, *teacher, 5))])
 
 
 def test_feature_alignment_is_the_sum_over_levels_of_mean_squares():
@@ -159,3 +180,58 @@ def test_maps_of_other_shapes_are_not_aligned(shape):
     same, expected = np.zeros((2, 8, 8, 3)), np.zeros((2, 4, 4, 5))
     with pytest.raises(ConfigError, match=rf"level 1.*{re.escape(str(shape))}.*\(2, 4, 4, 5\)"):
         feature_aligned_loss([same, np.zeros(shape)], [same, expected])
+
+
+def _layer(students, teachers, **weights):
+    """A `FeatureDistillation` of maps as wide as the teacher's, which its convolutions leave as they are."""
+    layer = FeatureDistillation(*([keras.Input(m.shape[1:]) for m in maps] for maps in (students, teachers)), **weights)
+    for lift in layer.lifts:
+        lift.kernel.assign(np.eye(lift.filters)[None, None])
+    return layer
+
+
+# Teacher's and student's side -> the share of each of the teacher's pixels in each of the student's, along an axis.
+SHARES = {
+    (4, 3): np.array([[3, 1, 0, 0], [0, 2, 2, 0], [0, 0, 1, 3]]) / 4,
+    (6, 2): np.array([[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1]]) / 3,
+    (3, 4): np.array([[3, 0, 0], [1, 2, 0], [0, 2, 1], [0, 0, 3]]) / 3,
+    (2, 4): np.repeat(np.eye(2), 2, axis=0),
+    (3, 3): np.eye(3),
+}
+
+
+@pytest.mark.parametrize("sides", SHARES)
+def test_a_pixel_follows_the_mean_of_its_area_in_the_map_of_the_teacher(sides):
+    shares, (_, teacher) = SHARES[sides], _maps(sides[0], 3, 3)
+    same = np.einsum("ih,jw,bhwc->bijc", shares, shares, teacher).astype("float32")
+    other = same[:, ::-1] + 0.1
+    layer = _layer([same], [teacher], fa_weight=0.5, ps_weight=2)
+    expected = {"fa": 0.5 * np.mean((other - same) ** 2), "ps": 2 * _expected(other, same)}
+    for student, values in ((same, {"fa": 0, "ps": 0}), (other, expected)):
+        found = {name: float(value) for name, value in layer([student], [teacher]).items()}
+        assert found == pytest.approx(values, rel=1e-4, abs=1e-6)
+    # A step against the gradient goes towards the resized map.
+    _, slopes = value_and_gradients(lambda *maps: layer(maps[:1], maps[1:])["fa"], other, teacher)
+    np.testing.assert_allclose(slopes[0], (other - same) / same.size, rtol=1e-4, atol=1e-7)
+    assert not slopes[1].any()
+
+
+@pytest.mark.parametrize("sides", [(3, 4), (7, 3), (6, 8), (4, 12)])
+def test_levels_are_paired_and_means_of_maps_are_kept(sides):
+    """A student whose maps say the same everywhere is best at the mean of the teacher's map, level by level."""
+    given, wanted = sides
+    teachers = [_maps(given * 2**level, 3, 3 + level, seed=level)[1] for level in range(4)]
+    means = [teacher.mean(axis=(1, 2), keepdims=True) for teacher in teachers]
+    students = [np.tile(mean, (1, wanted * 2**k, wanted * 2**k, 1)) for k, mean in enumerate(means)]
+    layer = _layer(students, teachers, fa_weight=1)
+    _, slopes = value_and_gradients(lambda *maps: layer(maps[:4], maps[4:])["fa"], *students, *teachers)
+    for slope in slopes[:4]:
+        np.testing.assert_allclose(slope.sum(axis=(1, 2)), 0, atol=1e-6)
+        assert slope.any()
+
+
+def test_students_of_one_pixel_are_refused_for_patches_alone():
+    students, teachers = _maps(1, 3, 3)[:1], _maps(4, 3, 3)[1:]
+    assert float(_layer(students, teachers, fa_weight=1)(students, teachers)["fa"]) > 0
+    with pytest.raises(ConfigError, match=r"the student's map is 1 x 1.*--image-size 64 or more"):
+        _layer(students, teachers, ps_weight=1)
