@@ -2,6 +2,7 @@
 
 python -m data_prep 300w --source RAW --out data/300w
 python -m data_prep folder --source MY_FACES --json labels.json --out data/mine
+python -m data_prep folder --source PHOTOGRAPHS --unlabelled --out data/more
 python -m data_prep check data/300w
 python -m data_prep synthetic --layout cofw --count 400 --test-count 100 --seed 0 --out RAW
 python -m data_prep unpack WFLW_images.tar.gz WFLW_annotations.tar.gz --out RAW
@@ -12,9 +13,14 @@ import argparse
 from data_prep.archives import unpack
 from data_prep.check import check_prepared
 from data_prep.prepare import READERS, prepare, print_progress
+from kdloss.data.schemes import SCHEMES
 from kdloss.errors import ConfigError, exits_on_user_error
 from kdloss.experiments.flags import add_out_flag
+from kdloss.files import require_place
+from kdloss.inference.box_calibration import stored_calibration
+from kdloss.inference.detectors import SMALLEST_FACE, detector, photograph_detections
 
+DETECTOR = "lbp"
 LAYOUTS = ("300w", "cofw", "wflw")
 
 
@@ -34,6 +40,9 @@ def parser():
         command.add_argument("--processes", type=int, metavar="N", help="processes that cut faces (one a core)")
         if name == "folder":
             command.add_argument("--json", help="COCO-style file (by default .pts files, or the only .json)")
+            command.add_argument("--unlabelled", action="store_true", help="prepare faces without landmarks")
+            known = "their landmark boxes, .csv with name,x,y,width,height or as for kdloss.predict (by default found)"
+            command.add_argument("--boxes", metavar="FILE", help=known)
     check = commands.add_parser("check", help="read all of a prepared folder and report damage")
     check.add_argument("prepared", help="prepared folder")
     check.add_argument("--processes", type=int, metavar="N", help="threads that read pictures (one a core)")
@@ -69,7 +78,10 @@ def main(argv=None):
     elif not 1.0 <= args.crop_scale <= 5.0:
         raise ConfigError(f"--crop-scale {args.crop_scale:g}: expected 1 to 5")
     else:
+        require_place(args.out)
         options = vars(args)
+        if args.command == "folder":
+            options |= {"boxes": _boxes(options.pop("unlabelled"), args.boxes, args.json)}
         prepare(options.pop("command"), options.pop("source"), options.pop("out"), **options)
     return 0
 
@@ -81,6 +93,27 @@ def _render(args):
     parts = write_layout(args.layout, args.out, **options)
     counts = ", ".join(f"{part} {count}" for part, count in parts.items())
     print(f"wrote {sum(parts.values())} synthetic faces in the layout of {args.layout} to {args.out}: {counts}")
+
+
+def _boxes(unlabelled, boxes, json):
+    """The boxes for `prepare`: None for faces with landmarks, else a file, or a function that finds them."""
+    if boxes is not None and not unlabelled:
+        raise ConfigError(f"--boxes {boxes}: is for faces without landmarks: add --unlabelled, or leave it out")
+    if json is not None and unlabelled:
+        raise ConfigError(f"--json {json}: holds landmarks, which --unlabelled does not read: leave one of them out")
+    return boxes if boxes is not None or not unlabelled else _finder()
+
+
+def _finder():
+    """A function from a picture (H, W, 3) uint8 RGB to the landmark boxes (k, 4) of the faces that are found in it."""
+    finder, calibration = detector(DETECTOR, smallest=SMALLEST_FACE), stored_calibration(DETECTOR, SCHEMES["68"])
+
+    def find(image):
+        found = photograph_detections(finder, image, SMALLEST_FACE)
+        # No network's confidence tells what is no face.
+        return calibration.apply(found[found[:, 4] >= finder.sure, :4])
+
+    return find
 
 
 def _unpack(args):

@@ -20,7 +20,7 @@ import numpy as np
 
 from data_prep.raw import SkippedFace
 from kdloss.data.geometry import BoxPolicy, FaceCrop, invert, landmark_box
-from kdloss.data.prepared import BOX_COLUMNS, SUBSET_PREFIX
+from kdloss.data.prepared import BOX_COLUMNS, IMAGE_COLUMN, SUBSET_PREFIX
 from kdloss.errors import DataError
 
 _CHUNK = 64  # faces that a process takes at a time
@@ -59,12 +59,16 @@ class FaceCutter:
             return face
         height, width = face.image.shape[:2]
         outside = ((face.points < -0.5) | (face.points > (width - 0.5, height - 0.5))).any(axis=-1)
-        box = landmark_box(face.points)
-        if outside.all() or np.abs(face.points).max() > _FAR * max(height, width):
+        if not len(face.points):
+            box = np.array(face.box)
+        elif outside.all() or np.abs(face.points).max() > _FAR * max(height, width):
             where = "no point lies inside" if outside.all() else "a point lies far outside"
             return SkippedFace(face.name, f"{where} its image of {width} x {height} pixels", read=True)
+        else:
+            box = landmark_box(face.points)
         if box[2:].max() < 1:
-            return SkippedFace(face.name, "its points lie within one pixel", read=True)
+            what = "points lie within" if len(face.points) else "box is smaller than"
+            return SkippedFace(face.name, f"its {what} one pixel", read=True)
         crop = FaceCrop.from_box(BoxPolicy("gt", self.crop_scale).grow(box), self.size)
         pixels = np.ascontiguousarray(crop.image(face.image))
         # Not through a memory map: on a full disk a signal would end the process.
@@ -73,7 +77,8 @@ class FaceCutter:
             file.write(pixels)
         known_box = [""] * 4 if face.box is None else [repr(float(value)) for value in face.box]
         row = {"name": face.name, "split": face.split, "source": face.source, "group": face.group}
-        row |= dict(zip(BOX_COLUMNS, known_box, strict=True)) | {SUBSET_PREFIX + name: "1" for name in face.subsets}
+        row |= dict(zip(BOX_COLUMNS, known_box, strict=True)) | {IMAGE_COLUMN: _image_hash(face.image)}
+        row |= {SUBSET_PREFIX + name: "1" for name in face.subsets}
         return Crop(
             face.name,
             row,
@@ -83,6 +88,17 @@ class FaceCutter:
             np.frombuffer(hashlib.sha256(pixels).digest(), np.uint8),
             face.occluded,
         )
+
+
+def _image_hash(image):
+    """16 hexadecimal digits that tell a picture (H, W, 3) uint8 from others, whatever its name and file format."""
+    digest = hashlib.sha256(repr(image.shape).encode())
+    # To hash all pixels takes 8 % of the time of preparing; the sum of 32 parts tells pictures apart as well, in 4 %.
+    pixels = np.ascontiguousarray(image).reshape(-1)
+    whole = len(pixels) // 256 * 256
+    digest.update(pixels[:whole].view("<u8").reshape(32, -1).sum(axis=0))
+    digest.update(pixels[whole:])
+    return digest.hexdigest()[:16]
 
 
 @contextlib.contextmanager

@@ -172,7 +172,7 @@ def _groups(annotations):
 
 def _splits(annotations, groups):
     """The split of each face, and warnings about them."""
-    splits = ["test" if _top_folder(face.path).lower() in TEST_FOLDERS else "train" for face in annotations]
+    splits = ["test" if top_folder(face.path).lower() in TEST_FOLDERS else "train" for face in annotations]
     count = splits.count("test")
     if count:
         trained = {group for split, group in zip(splits, groups, strict=True) if split == "train"}
@@ -186,7 +186,8 @@ def _splits(annotations, groups):
     return splits, (f"no test folder: {count} of {len(splits)} faces are kept for testing, always the same ones",)
 
 
-def _top_folder(path):
+def top_folder(path):
+    """The first folder of a path with /, or an empty text."""
     parts = PurePosixPath(path).parts
     return parts[0] if len(parts) > 1 else ""
 
@@ -202,5 +203,5 @@ def _read_face(roots, num_points, face, split, group):
         image = read_image(path)
     except DataError as error:
         return SkippedFace(face.name, str(error))
-    part = _top_folder(face.path) or "faces"
+    part = top_folder(face.path) or "faces"
     return Face(face.name, image, face.points, split, part, group, box=face.box, occluded=face.occluded)

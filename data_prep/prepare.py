@@ -15,8 +15,18 @@ import numpy as np
 
 from data_prep.crops import FaceCutter, cut_faces
 from data_prep.raw import SYNTHETIC_MARK, SkippedFace, held_out
+from data_prep.unlabelled import read_unlabelled
 from kdloss.data.datasets import dataset_spec
-from kdloss.data.prepared import BOX_COLUMNS, SUBSET_PREFIX, TEXT, content_hash, is_prepared, write_manifest
+from kdloss.data.prepared import (
+    BOX_COLUMNS,
+    IMAGE_COLUMN,
+    SUBSET_PREFIX,
+    TEXT,
+    UNLABELLED,
+    content_hash,
+    is_prepared,
+    write_manifest,
+)
 from kdloss.errors import DataError
 from kdloss.files import new_folder
 from kdloss.machine import usable_cores
@@ -34,13 +44,15 @@ _LISTED = 5
 _FACES_A_PROCESS = 256
 
 
-def open_raw(dataset, source, json=None):
+def open_raw(dataset, source, json=None, boxes=None):
     """Opens a raw data set with its reader.
 
     Args:
         dataset: one of `READERS`.
         source: its folder. A file SYNTHETIC.json in it marks rendered faces.
         json: a COCO-style file, for ``folder`` only.
+        boxes: of faces without landmarks, for ``folder`` only, see `data_prep.unlabelled.read_unlabelled`; None: the
+            faces have landmarks.
 
     Raises:
         DataError: no such folder (the message says where to get the data), or not of the official layout.
@@ -50,26 +62,30 @@ def open_raw(dataset, source, json=None):
         raise DataError(f"{source}: {'not a' if source.exists() else 'no such'} folder: {_how_to_get(spec)}")
     if dataset not in READERS:
         raise DataError(f"--dataset {dataset}: nothing reads {spec.title} yet: add a reader to {__name__}.READERS")
-    module, name = READERS[dataset]
-    raw = getattr(importlib.import_module(module), name)(source, *([json] if json else []))
+    if boxes is None:
+        module, name = READERS[dataset]
+        raw = getattr(importlib.import_module(module), name)(source, *([json] if json else []))
+    else:
+        raw = read_unlabelled(source, boxes, print_progress)
     return dataclasses.replace(raw, synthetic=(source / SYNTHETIC_MARK).is_file())
 
 
-def prepare(dataset, source, out, *, json=None, processes=None, **options):
+def prepare(dataset, source, out, *, json=None, boxes=None, processes=None, **options):
     """Prepares a raw data set and prints the numbers of faces found, beside the official ones.
 
     With several processes, a script that calls this needs ``if __name__ == "__main__":`` as with `multiprocessing`.
 
     Args:
-        dataset, source, json: see `open_raw`.
+        dataset, source, json, boxes: see `open_raw`.
         out, options: see `write_prepared`; options are ``size``, ``crop_scale`` and ``overwrite``.
         processes: number of processes that cut faces; by default one a core, if there is work for them.
 
     Returns:
         The manifest, a dict.
     """
+    _require_free(Path(out), options.get("overwrite"))
     try:
-        raw = open_raw(dataset, source, json)
+        raw = open_raw(dataset, source, json, boxes)
         processes = processes or max(1, min(usable_cores(), len(raw.entries) // _FACES_A_PROCESS))
         options |= {"source": source, "progress": print_progress, "processes": processes}
         manifest = write_prepared(raw, dataset_spec(dataset), out, **options)
@@ -126,8 +142,8 @@ def write_prepared(raw, spec, out, *, source, size=256, crop_scale=2.0, progress
         names, splits = ([row[key] for row in rows] for key in ("name", "split"))
         counts = {}
         for row in rows:
-            split = "test" if row["split"] == "test" else "train"
-            counts.setdefault(split, collections.Counter())[row["source"]] += 1
+            split = row["split"]
+            counts.setdefault("train" if split == "val" else split, collections.Counter())[row["source"]] += 1
         facts = {
             "dataset": spec.name,
             "scheme": raw.scheme.to_json(),
@@ -136,6 +152,7 @@ def write_prepared(raw, spec, out, *, source, size=256, crop_scale=2.0, progress
             "crop_scale": crop_scale,
             "source": str(source),
             "synthetic": raw.synthetic,
+            "unlabelled": not raw.scheme.num_points,
             "counts": counts,
             "official": spec.counts,
             "skipped": skipped,
@@ -148,9 +165,9 @@ def write_prepared(raw, spec, out, *, source, size=256, crop_scale=2.0, progress
 def count_report(manifest):
     """Lines with the numbers of faces beside the official ones, the skipped faces, and the warnings."""
     kind = "synthetic, " if manifest["synthetic"] else ""
-    scheme = manifest["scheme"]
-    lines = [f"{manifest['dataset']} ({kind}{len(scheme['names'])} points): {manifest['count']} faces"]
-    for split in ("train", "test"):
+    splits, num_points = [UNLABELLED] if manifest["unlabelled"] else ["train", "test"], len(manifest["scheme"]["names"])
+    lines = [f"{manifest['dataset']} ({kind}{num_points or 'no'} points): {manifest['count']} faces"]
+    for split in splits:
         counts, official = manifest["counts"].get(split, {}), manifest["official"].get(split, {})
         for source in [*official, *sorted(counts.keys() - official.keys())]:
             found = counts.get(source, 0)
@@ -165,7 +182,7 @@ def count_report(manifest):
     return lines + [f"warning: {warning}" for warning in manifest["warnings"]]
 
 
-def print_progress(entries, total):
+def print_progress(entries, total, what="faces"):
     """Yields ``entries`` and writes a line to standard error at every tenth of ``total``."""
     start, shown = time.monotonic(), 0
     for done, entry in enumerate(entries, start=1):
@@ -174,7 +191,7 @@ def print_progress(entries, total):
         if tenth > shown:
             shown = tenth
             rate = done / max(time.monotonic() - start, 1e-6)
-            print(f"{10 * tenth:3d} %  {done}/{total} faces  {rate:.0f}/s", file=sys.stderr, flush=True)
+            print(f"{10 * tenth:3d} %  {done}/{total} {what}  {rate:.0f}/s", file=sys.stderr, flush=True)
 
 
 def _how_to_get(spec):
@@ -196,10 +213,7 @@ def _folder_for(out, overwrite):
     """Yields a folder that replaces ``out`` if the block ends well; only then the old one is removed."""
     before = out.parent / f".{out.name}.replaced"
     _settle(before, out)
-    if out.exists() and not overwrite:
-        raise DataError(f"{out}: exists already: give another --out, or --overwrite to replace it")
-    if out.exists() and not is_prepared(out):
-        raise DataError(f"{out}: exists and is not a prepared folder, so it is not overwritten: give another --out")
+    _require_free(out, overwrite)
     try:
         with new_folder(out) as folder:
             yield folder
@@ -207,6 +221,13 @@ def _folder_for(out, overwrite):
                 os.replace(out, before)
     finally:
         _settle(before, out)
+
+
+def _require_free(out, overwrite):
+    if out.exists() and not overwrite:
+        raise DataError(f"{out}: exists already: give another --out, or --overwrite to replace it")
+    if out.exists() and not is_prepared(out):
+        raise DataError(f"{out}: exists and is not a prepared folder, so it is not overwritten: give another --out")
 
 
 def _settle(before, out):
@@ -264,7 +285,7 @@ def _hold_out_validation(rows):
 
 
 def _write_table(path, rows, spec):
-    columns = ["name", "split", "source", "group", *BOX_COLUMNS]
+    columns = ["name", "split", "source", "group", *BOX_COLUMNS, IMAGE_COLUMN]
     columns += sorted({key for row in rows for key in row} - set(columns) | {SUBSET_PREFIX + s for s in spec.subsets})
     with open(path, "w", newline="", **TEXT) as file:
         writer = csv.DictWriter(file, columns, restval="0")

@@ -21,12 +21,13 @@ class Face:
 
     name: str  # unique in its data set; usually the image's path in the official layout
     image: np.ndarray  # (H, W, 3) uint8 RGB
-    points: np.ndarray  # (N, 2) float32, 0-based pixels of the image
-    split: str  # train or test
+    points: np.ndarray  # (N, 2) float32, 0-based pixels of the image; N = 0: without landmarks
+    split: str  # train, test or unlabelled
     source: str  # the part of the data set it belongs to, a key of `DatasetSpec.counts`
     group: str  # its photograph or person; the validation split never divides a group
     subsets: tuple[str, ...] = ()  # of the test set
-    box: tuple[float, float, float, float] | None = None  # x, y, width, height from the data set, 0-based pixels
+    # x, y, width, height from the data set, 0-based pixels. A face without landmarks is cut around it.
+    box: tuple[float, float, float, float] | None = None
     occluded: np.ndarray | None = None  # (N,) bool, or None if the data set has no such flags
 
 

@@ -171,7 +171,7 @@ def _parser():
     add_checkpoint_flag(parser, "network that reads the faces", default=DEFAULT_MODEL)
     how = "what finds the faces; whole: each image is one face, cut as the model's crops are"
     add_landmarker_options(parser, [*DETECTORS, BOXES, WHOLE], how)
-    known = "known landmark boxes: JSON, image name -> list of [x, y, width, height]"
+    known = "known landmark boxes: JSON, image name -> list of [x, y, width, height]; or .csv: name,x,y,width,height"
     parser.add_argument("--boxes", metavar="FILE", help=known)
     add_out_flag(parser, "folder of the results (default: runs/predictions)", default=runs_root() / "predictions")
     parser.add_argument("--no-overlay", action="store_true", help="write JSON and CSV only, no pictures and videos")

@@ -6,7 +6,9 @@ points.npy      (n, N, 2) float32, pixels of those crops
 to_image.npy    (n, 2, 3) float64, crop pixels -> pixels of the source image
 occluded.npy    (n, N) bool, only if the data set has such flags
 digests.npy     (n, 32) uint8, SHA-256 of each face's pixels
-table.csv       name, split, source, group, dataset box in source pixels, one column a subset
+table.csv       name, split, source, group, dataset box in source pixels, hash of the source image, one column a subset
+
+Faces without landmarks have N = 0 points, the split ``unlabelled``, and a box in place of the landmark box.
 """
 
 import csv
@@ -29,6 +31,8 @@ from kdloss.files import npy_header, read_npy, write_whole
 
 NAME = "manifest.json"
 BOX_COLUMNS = ("box_x", "box_y", "box_width", "box_height")
+IMAGE_COLUMN = "image"  # which sets that were prepared before there was one lack
+UNLABELLED = "unlabelled"  # the split of faces without landmarks
 SUBSET_PREFIX = "subset_"
 # Names of faces are file names, which need not be valid UTF-8; invalid bytes are written as \\udcXX.
 TEXT = {"encoding": "utf-8", "errors": "backslashreplace"}
@@ -61,6 +65,7 @@ class PreparedDataset:
     Attributes:
         path, manifest, scheme: the folder, its manifest, its landmark scheme.
         dataset, size, synthetic: the data set's name (``300w``), side S of the crops in pixels, whether rendered.
+        unlabelled: whether its faces have no landmarks; the scheme then has no points.
         faces: a `RowFile` of (n, S, S, 3) uint8: ``faces[i]`` reads one face.
         points: (n, N, 2) float32, crop pixels.
         to_image: (n, 2, 3) float64.
@@ -73,8 +78,11 @@ class PreparedDataset:
         self.path = Path(path)
         self.manifest = read_manifest(self.path)
         self.dataset, self.size, self.synthetic = (self.manifest[key] for key in ("dataset", "size", "synthetic"))
+        self.unlabelled = bool(self.manifest.get(UNLABELLED))
         try:
-            self.scheme = LandmarkScheme.from_json(self.manifest["scheme"])
+            # `from_json` refuses a scheme without points, which nothing but this can use.
+            scheme = self.manifest["scheme"]
+            self.scheme = LandmarkScheme.plain(0) if self.unlabelled else LandmarkScheme.from_json(scheme)
         except DataError as error:
             raise DataError(f"{self.path}/{NAME}: damaged ({error}): prepare the set again") from error
         _check_small_files(self.path, self.manifest)
@@ -101,9 +109,20 @@ class PreparedDataset:
             rows &= self.table.get(SUBSET_PREFIX + subset, False)
         found = np.flatnonzero(rows)
         if not len(found) and subset is None:
-            counts = ", ".join(f"{name} {int((self.table['split'] == name).sum())}" for name in _SPLITS)
+            splits = (*_SPLITS, UNLABELLED) if self.unlabelled else _SPLITS
+            counts = ", ".join(f"{name} {int((self.table['split'] == name).sum())}" for name in splits)
             raise DataError(f"{self.path}: holds no {split} faces ({counts}): prepare a set that does")
         return found
+
+    def unlabelled_rows(self):
+        """Row numbers of the faces that may serve as faces without labels: those of all splits but ``test``.
+
+        None at all raises a `DataError`.
+        """
+        rows = np.flatnonzero(self.table["split"] != "test")
+        if not len(rows):
+            raise DataError(f"{self.path}: holds test faces only, which never serve as faces without labels")
+        return rows
 
     @functools.cached_property
     def source_points(self):
@@ -117,9 +136,11 @@ class PreparedDataset:
     def boxes(self, policy):
         """(n, 4) boxes to cut by a `BoxPolicy`, in pixels of the *stored crops*.
 
+        A face without landmarks has one box, for policies of all sources.
+
         Raises a `DataError` if the policy takes the data set's own boxes and a face has none.
         """
-        if policy.source == "gt":
+        if policy.source == "gt" and not self.unlabelled:
             source = landmark_box(self.source_points_of(slice(None)))
         else:
             source = np.stack([self.table[column] for column in BOX_COLUMNS], axis=-1)
@@ -130,9 +151,11 @@ class PreparedDataset:
         return np.concatenate([corner, box[:, 2:] / self.to_image[:, 0, :1]], axis=-1)
 
     def require(self, dataset):
-        """Returns itself, or raises a `DataError` if this is another data set."""
+        """Returns itself, or raises a `DataError` if this is another data set, or its faces have no landmarks."""
         if self.dataset != dataset:
             raise DataError(f"{self.path}: holds faces of {self.dataset}, expected {dataset}: give another --data")
+        if self.unlabelled:
+            raise DataError(f"{self.path}: holds faces without landmarks: give another --data")
         return self
 
     def _load(self, name, dtype, shape, read=read_npy):
@@ -219,6 +242,22 @@ class RowFile(Sequence):
         return OSError(f"{self.path}: was cut short while it was read")
 
 
+def shared_rows(unlabelled, labelled, splits=("test", "val")):
+    """Row numbers of faces that would serve without labels although they are to be evaluated.
+
+    Two faces count as the same if their crops are the same to the bit, or the pictures that they were cut from. Sets
+    that were prepared before tables had `IMAGE_COLUMN` tell the crops only.
+
+    Args:
+        unlabelled: a `PreparedDataset`, of which `PreparedDataset.unlabelled_rows` would serve.
+        labelled: the `PreparedDataset` whose faces of ``splits`` are to be evaluated.
+    """
+    evaluated = set().union(*_identities(labelled, np.flatnonzero(np.isin(labelled.table["split"], splits))))
+    rows = unlabelled.unlabelled_rows()
+    found = [not evaluated.isdisjoint(own) for own in _identities(unlabelled, rows)]
+    return rows[np.array(found)]
+
+
 def is_prepared(path):
     """True if a folder looks like a prepared data set."""
     return (Path(path) / NAME).is_file()
@@ -288,6 +327,14 @@ def content_hash(points, names, splits, digests):
     for name, split, pixels in zip(names, splits, digests, strict=True):
         digest.update(f"{name}\0{split}\n".encode(**TEXT) + pixels.tobytes())
     return digest.hexdigest()[:16]
+
+
+def _identities(prepared, rows):
+    """Yields for each row the set of what tells its face from others: digest of its crop, hash of its picture."""
+    images = prepared.table.get(IMAGE_COLUMN)
+    for row in rows:
+        crop = {prepared.digests[row].tobytes()}
+        yield crop if images is None else crop | {images[row]}
 
 
 def _own_hash(manifest):

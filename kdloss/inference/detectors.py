@@ -142,6 +142,9 @@ class YunetDetector(Detector):
 
 DETECTORS = {"lbp": LbpDetector, "yunet": YunetDetector}
 SMALLEST_FACE = 0.1  # in photographs, a share of the shorter side
+# A large photograph is shrunk before detection. Its shorter side keeps `DETECTION_SIDE` pixels at least, and the
+# smallest face searched for `SMALLEST_SEEN`. More pixels cost time and only show faces below the detectors' own limits.
+DETECTION_SIDE, SMALLEST_SEEN = 480, 32
 
 
 def detector(name, *, model=None, smallest=None):
@@ -163,6 +166,19 @@ def detector(name, *, model=None, smallest=None):
         raise ConfigError(f"detector {name}: takes no model file, found {model}: leave it out")
     options = {"model": model} if kind.takes_model else {}
     return kind(**options, **({"smallest": smallest} if kind.takes_smallest else {}))
+
+
+def photograph_detections(detector, image, smallest):
+    """As `Detector.detect`, but searches large images in a smaller copy; ``smallest`` is that of `detector`."""
+    factor = min(image.shape[:2]) / max(DETECTION_SIDE, round(SMALLEST_SEEN / smallest))
+    if factor <= 1:
+        return detector.detect(image)
+    height, width = (max(1, round(side / factor)) for side in image.shape[:2])
+    found = detector.detect(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)).copy()
+    zoom = np.array([image.shape[1] / width, image.shape[0] / height])
+    found[:, :2] = (found[:, :2] + 0.5) * zoom - 0.5
+    found[:, 2:4] *= zoom
+    return found
 
 
 def box_iou(a, b):

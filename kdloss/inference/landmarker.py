@@ -9,7 +9,6 @@ import functools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 
 from kdloss import pretrained
@@ -19,13 +18,10 @@ from kdloss.data.schemes import LandmarkScheme
 from kdloss.errors import ConfigError, DataError
 from kdloss.inference.box_calibration import read_calibration, stored_calibration
 from kdloss.inference.confidence import Confidence
-from kdloss.inference.detectors import SMALLEST_FACE, box_iou
+from kdloss.inference.detectors import SMALLEST_FACE, box_iou, photograph_detections
 from kdloss.inference.detectors import detector as find_detector
 from kdloss.inference.readers import find_model, read_faces
 
-# A large photograph is shrunk before detection. Its shorter side keeps `DETECTION_SIDE` pixels at least, and the
-# smallest face searched for `SMALLEST_SEEN`. More pixels cost time and only show faces below the detectors' own limits.
-DETECTION_SIDE, SMALLEST_SEEN = 480, 32
 # A detection with less mean confidence is no face. Measured with mobilenetv2-300w on 452 collages of four training
 # images of 300-W: 112 of the 171 false detections of lbp go, and 6 of 1585 faces. The model was trained on these faces;
 # of 201 validation faces, 99 % have more than 0.40.
@@ -104,7 +100,7 @@ class Landmarker:
         if detector:
             self.detector = find_detector(detector, model=detector_model, smallest=smallest_face)
             self._calibration = self._find_calibration(detector_calibration)
-        self._side = max(DETECTION_SIDE, round(SMALLEST_SEEN / smallest_face))
+        self._smallest_face = smallest_face
 
     @classmethod
     def load(cls, name_or_path, detector="lbp", **options):
@@ -150,7 +146,7 @@ class Landmarker:
         if self.detector is None:
             raise ConfigError(f"{self.name}: loaded without a detector: name one, or give boxes to in_boxes")
         _check_image(image)
-        detections = self._detections(image)
+        detections = photograph_detections(self.detector, image, self._smallest_face)
         faces = self.in_boxes(image, self._calibration.apply(detections[:, :4]), detections[:, 4].tolist())
         faces = [face for face in faces if self._is_face(face)]
         boxes, kept = [landmark_box(face.landmarks) for face in faces], []
@@ -190,18 +186,6 @@ class Landmarker:
         boxes = np.array([(-0.5, -0.5, width, height)])
         (face,) = self._faces(image, boxes, replace(self.policy, scale=1.0, margin=0.0).grow(boxes), [None])
         return face
-
-    def _detections(self, image):
-        """(k, 5) detector's boxes in pixels of the image, and scores. Large images are searched in a smaller copy."""
-        factor = min(image.shape[:2]) / self._side
-        if factor <= 1:
-            return self.detector.detect(image)
-        height, width = (max(1, round(side / factor)) for side in image.shape[:2])
-        found = self.detector.detect(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)).copy()
-        zoom = np.array([image.shape[1] / width, image.shape[0] / height])
-        found[:, :2] = (found[:, :2] + 0.5) * zoom - 0.5
-        found[:, 2:4] *= zoom
-        return found
 
     def _faces(self, image, boxes, crop_boxes, scores):
         name = self.confidence and self.confidence.signal

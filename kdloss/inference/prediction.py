@@ -10,9 +10,13 @@ from kdloss.errors import ConfigError
 
 def predict_dataset(model, prepared, rows, policy, batch_size=64, *, flip=False):
     """`predict_crops` of faces in the boxes of a `BoxPolicy`."""
+    return predict_crops(model, prepared, rows, crops_of(model, prepared, rows, policy), batch_size, flip=flip)
+
+
+def crops_of(model, prepared, rows, policy):
+    """The `FaceCrop`\\ s of faces for a model in the boxes of a `BoxPolicy`."""
     size, boxes = model.input_shape[1], prepared.boxes(policy)
-    crops = [FaceCrop.from_box(boxes[row], size) for row in rows]
-    return predict_crops(model, prepared, rows, crops, batch_size, flip=flip)
+    return [FaceCrop.from_box(boxes[row], size) for row in rows]
 
 
 def predict_crops(model, prepared, rows, crops, batch_size=64, *, flip=False):
@@ -31,8 +35,16 @@ def predict_crops(model, prepared, rows, crops, batch_size=64, *, flip=False):
     Raises:
         ConfigError: a mirror test where the scheme names no mirror partners.
     """
-    if flip and not prepared.scheme.mirrorable:
-        raise ConfigError(f"mirror test: scheme {prepared.scheme.name} names no mirror partners")
+    return predict_ways(model, prepared, rows, crops, prepared.scheme, batch_size, flip=flip).mean(axis=0)
+
+
+def predict_ways(model, prepared, rows, crops, scheme, batch_size=64, *, flip=False):
+    """What `predict_crops` averages: (1, m, N, 2), or with ``flip`` (2, m, N, 2).
+
+    ``scheme`` is that of the model's points; those of the faces are not read.
+    """
+    if flip and not scheme.mirrorable:
+        raise ConfigError(f"mirror test: scheme {scheme.name} names no mirror partners")
     batches = [(rows[i : i + batch_size], crops[i : i + batch_size]) for i in range(0, len(rows), batch_size)]
     points = []
     with ThreadPoolExecutor(1) as pool:
@@ -41,14 +53,14 @@ def predict_crops(model, prepared, rows, crops, batch_size=64, *, flip=False):
             images = ahead.result()
             if number + 1 < len(batches):
                 ahead = pool.submit(cut_faces, prepared.faces, *batches[number + 1])
-            units = predict_batch(model, images, batch_size).astype(np.float64)
+            ways = [predict_batch(model, images, batch_size).astype(np.float64)]
             if flip:
                 mirrored = predict_batch(model, images[:, :, ::-1], batch_size).astype(np.float64)
                 # In unit coordinates, a width of 1 mirrors x to -x.
-                units = (units + mirror_points(mirrored, 1, prepared.scheme.mirror)) / 2
-            for crop, row, unit in zip(batch_crops, batch_rows, units, strict=True):
-                points.append(transform_points(prepared.to_image[row], crop.inverse_unit(unit)))
-    return np.reshape(points, (len(rows), prepared.scheme.num_points, 2))
+                ways.append(mirror_points(mirrored, 1, scheme.mirror))
+            for crop, row, *units in zip(batch_crops, batch_rows, *ways, strict=True):
+                points.append(transform_points(prepared.to_image[row], crop.inverse_unit(np.array(units))))
+    return np.reshape(points, (len(rows), 1 + bool(flip), scheme.num_points, 2)).swapaxes(0, 1)
 
 
 def cut_faces(faces, rows, crops):

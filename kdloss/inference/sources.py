@@ -1,19 +1,16 @@
 """What `kdloss.predict` reads: photographs, videos and cameras, with the names of their results, and given boxes."""
 
-import json
 import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from kdloss.data.boxes import EXPECTED, box_array, read_boxes
 from kdloss.data.images import IMAGE_SUFFIXES
 from kdloss.errors import ConfigError, DataError
 from kdloss.inference.video import CAMERA_PREFIX, VIDEO_SUFFIXES, Camera, VideoFile
 
 _SUFFIXES = IMAGE_SUFFIXES + VIDEO_SUFFIXES
-_EXPECTED = 'expected {"image name": [[x, y, width, height], ...], ...} in pixels of the upright images'
 
 
 @dataclass(frozen=True)
@@ -82,22 +79,14 @@ def _file(path, name, ambiguous):
 
 
 class GivenBoxes:
-    """Boxes of faces in a JSON file: image name -> list of [x, y, width, height]; `DataError` for another file."""
+    """The boxes of faces in a file, see `kdloss.data.boxes`; `DataError` for another file, or a box that is none."""
 
     def __init__(self, path):
         self.path = Path(path)
-        try:
-            record = json.loads(self.path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise DataError(f"--boxes {path}: cannot be read ({error.strerror})") from error
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"--boxes {path}: no JSON ({error}): {_EXPECTED}") from error
-        if not isinstance(record, dict):
-            raise DataError(f"--boxes {path}: holds a {type(record).__name__}, {_EXPECTED}")
-        self._boxes = {name: box_array(boxes) for name, boxes in record.items()}
+        self._boxes = {name: box_array(boxes) for name, boxes in read_boxes(path).items()}
         for name, boxes in self._boxes.items():
             if boxes is None:
-                raise DataError(f"--boxes {path}: {name}: {_EXPECTED}, widths and heights above zero")
+                raise DataError(f"--boxes {path}: {name}: {EXPECTED}, widths and heights above zero")
 
     def of(self, name):
         """(k, 4) float64 boxes of an image, which the file names by its path, as the command does, or the last part of
@@ -106,13 +95,3 @@ class GivenBoxes:
             if key in self._boxes:
                 return self._boxes[key]
         raise DataError(f"{name}: not named in --boxes {self.path}: add it, with an empty list if it shows no face")
-
-
-def box_array(boxes):
-    """Boxes as JSON holds them, [[x, y, width, height], ...] -> (k, 4) float64; None if they are not of that form."""
-    try:
-        array = np.zeros((0, 4)) if boxes == [] else np.array(boxes, np.float64)
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        return None
-    valid = array.ndim == 2 and array.shape[1] == 4 and np.isfinite(array).all() and (array[:, 2:] > 0).all()
-    return array if valid else None

@@ -8,10 +8,10 @@ from pathlib import PurePath
 
 import numpy as np
 
+from kdloss.data.boxes import box_array
 from kdloss.data.images import read_photograph
 from kdloss.errors import ConfigError, DataError
 from kdloss.inference.output import face_record
-from kdloss.inference.sources import box_array
 
 MOST_BOXES = 32
 

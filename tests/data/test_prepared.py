@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 
 from kdloss.data.geometry import BoxPolicy, FaceCrop, invert, landmark_box, transform_points
-from kdloss.data.prepared import BOX_COLUMNS, PreparedDataset, RowFile, is_prepared, read_table, write_manifest
+from kdloss.data.prepared import (
+    BOX_COLUMNS,
+    PreparedDataset,
+    RowFile,
+    is_prepared,
+    read_table,
+    shared_rows,
+    write_manifest,
+)
 from kdloss.data.schemes import SCHEMES
 from kdloss.errors import DataError
 
@@ -85,6 +93,29 @@ def test_an_empty_split_is_an_error_and_an_empty_subset_is_not(make_prepared):
     assert len(some.indices("test", "full")) == 8
     assert len(some.indices("test", "blur")) == 0
     assert len(some.indices("test", "unheard of")) == 0
+
+
+def test_sets_from_before_pictures_were_hashed_tell_their_crops(folder, random_faces):
+    """Tables had no column ``image`` then."""
+    lines = (folder / "table.csv").read_text().splitlines()
+    place = lines[0].split(",").index("image")
+    rows = [line.split(",") for line in lines]
+    (folder / "table.csv").write_text("\n".join(",".join(row[:place] + row[place + 1 :]) for row in rows))
+    reseal(folder)
+    old = PreparedDataset(folder)
+    assert not old.unlabelled
+    held = random_faces.table["name"][random_faces.indices("val")].tolist()
+    for one, other in ((old, random_faces), (random_faces, old), (old, old)):
+        assert one.table["name"][shared_rows(one, other)].tolist() == held
+        assert shared_rows(one, other, ("test",)).tolist() == []
+    everyone = shared_rows(old, random_faces, ("train", "val", "test"))
+    assert everyone.tolist() == old.unlabelled_rows().tolist()
+    assert len(everyone) == 10
+
+
+def test_test_faces_never_serve_without_their_labels(make_prepared):
+    with pytest.raises(DataError, match="holds test faces only"):
+        make_prepared("cofw", train=0, test=3).unlabelled_rows()
 
 
 def test_no_folder_and_no_manifest(tmp_path, random_faces):

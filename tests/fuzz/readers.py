@@ -28,8 +28,11 @@ from data_prep.archives import unpack
 from data_prep.check import check_prepared
 from data_prep.cofw import read_cofw
 from data_prep.folder import read_folder
+from data_prep.prepare import print_progress
+from data_prep.unlabelled import read_unlabelled
 from data_prep.w300 import read_pts
 from data_prep.wflw import ANNOTATIONS, IMAGES, LISTS, read_wflw
+from kdloss.data.boxes import CSV_COLUMNS
 from kdloss.data.geometry import BoxPolicy
 from kdloss.data.images import read_image, read_photograph
 from kdloss.data.prepared import NAME, PreparedDataset, write_manifest
@@ -157,6 +160,12 @@ def _begin_coco(folder):
     images = [{"id": 1, "file_name": "face.png"}, {"id": 2, "file_name": "train/face.png"}]
     faces = [{"id": i, "image_id": 1 + i % 2, "keypoints": points, "bbox": [1, 2, 15, 16]} for i in range(3)]
     return [_json({"images": images, "annotations": faces, "categories": [{"keypoints": list("abcde")}]})]
+
+
+def _begin_unlabelled(folder):
+    (folder / "face.png").write_bytes(_picture())
+    boxes = ["face.png,1,2,12,13", 'face.png,3,4,"5",6.5', "gone.png,1,2,3,4"]
+    return ["\n".join([columns, *boxes]).encode() for columns in map(",".join, CSV_COLUMNS)]
 
 
 def _begin_names(folder):
@@ -330,6 +339,9 @@ READERS = {
     "pts": Reader("face.pts", _begin_pts, read_pts),
     "wflw": Reader(WFLW_LIST, _begin_wflw, lambda path: _entries(read_wflw(path.parents[2]))),
     "coco": Reader("faces.json", _begin_coco, lambda path: _entries(read_folder(path.parent, json=path))),
+    "unlabelled": Reader(
+        "a.csv", _begin_unlabelled, lambda path: _entries(read_unlabelled(path.parent, path, print_progress))
+    ),
     "point names": Reader("points.txt", _begin_names, lambda path: _entries(read_folder(path.parent))),
     "cofw": Reader("COFW_test_color.mat", _begin_cofw, lambda path: _entries(read_cofw(path.parent))),
     "images": Reader("face.png", _begin_pictures, lambda path: (read_photograph(path.read_bytes()), read_image(path))),

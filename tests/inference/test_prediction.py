@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from kdloss.data.geometry import BoxPolicy, FaceCrop, transform_points
+from kdloss.data.schemes import LandmarkScheme
 from kdloss.errors import ConfigError
-from kdloss.inference.prediction import predict_crops, predict_dataset
+from kdloss.inference.prediction import crops_of, predict_crops, predict_dataset, predict_ways
 
 SIZE = 32
 
@@ -59,6 +60,20 @@ def test_mirror_test_is_the_mean_over_both_sides(random_faces):
     mirrored = Brightness(29).predict_on_batch(images[:, :, ::-1])[:, random_faces.scheme.mirror] * [-1, 1]
     assert found == pytest.approx(in_source(random_faces, rows, crops, (straight + mirrored) / 2), abs=1e-4)
     assert found != pytest.approx(in_source(random_faces, rows, crops, straight), abs=1e-1)
+
+
+def test_both_ways_of_a_mirror_test_are_told_apart(random_faces):
+    rows, model = random_faces.indices("train")[:3], Brightness(29)
+    crops = crops_of(model, random_faces, rows, BoxPolicy())
+    images = images_of(random_faces, rows, crops)
+    mirrored = Brightness(29).predict_on_batch(images[:, :, ::-1])[:, random_faces.scheme.mirror] * [-1, 1]
+    units = [Brightness(29).predict_on_batch(images), mirrored]
+    found = predict_ways(model, random_faces, rows, crops, random_faces.scheme, 2, flip=True)
+    assert found.shape == (2, 3, 29, 2)
+    assert found == pytest.approx(np.stack([in_source(random_faces, rows, crops, unit) for unit in units]), abs=1e-4)
+    # The points are those of the model, whatever the faces have.
+    other = predict_ways(Brightness(5), random_faces, rows, crops, LandmarkScheme.plain(5))
+    assert other.shape == (1, 3, 5, 2)
 
 
 def test_points_without_partners_have_no_mirror_test(make_prepared):
