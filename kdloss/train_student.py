@@ -13,6 +13,7 @@ from kdloss.errors import exits_on_user_error
 from kdloss.experiments.flags import add_old_name
 from kdloss.experiments.launch import add_training_flags, overrides, recipe_for, run_training
 from kdloss.models.checkpoint import loadable_card
+from kdloss.training.checks import teacher_files
 from kdloss.training.config import METHODS, TrainConfig, flag
 from kdloss.training.runs import find_checkpoint, find_teachers
 
@@ -22,6 +23,10 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m kdloss.train_student", description=__doc__.split("\n")[0])
     actions = add_training_flags(parser, "student", method={"default": "kd-loss"})
     add_old_name(parser, actions["kd_preset"], "--preset")
+    text = (
+        "with --unlabelled: train again this often, with labels of the teachers and of the student before (default: 1)"
+    )
+    parser.add_argument("--rounds", type=int, default=1, metavar="N", help=text)
     args = parser.parse_args(argv)
     terms = METHODS[args.method]
     for field in dataclasses.fields(TrainConfig):
@@ -47,7 +52,7 @@ def _teachers(args, find_newest):
     """Field -> checkpoint or None: teachers are named by flags, and ``find_newest`` finds those that are missing."""
     terms = METHODS[args.method]
     teachers = {name: getattr(args, name) for name in ("tough", "tolerant", "feature_teacher")}
-    if "kd-loss" in terms and not (args.tough or args.tolerant):
+    if "kd-loss" in terms and not (args.tough or args.tolerant or args.placebo == "average"):
         teachers |= find_newest(("tough", "tolerant"))
     if {"fa", "ps"} & {*terms} and not args.feature_teacher:
         teacher = teachers["tough"] or teachers["tolerant"]
@@ -66,13 +71,13 @@ def _fields_of_teachers(args):
         return {"feature_teacher": str(find_checkpoint(args.dataset, "tough", args.image_size, args.box))}
 
     for path in filter(None, (args.tough, args.tolerant, args.feature_teacher)):
-        loadable_card(path)
+        teacher_files(path)
     fields = _teachers(args, find_newest)
     if fields["feature_teacher"] and not args.feature_teacher:
         print(f"feature teacher: {fields['feature_teacher']}")
     if teacher := next(filter(None, fields.values()), None):
         # The student sees its teachers' views, so theirs is the size and the box unless the user says otherwise.
-        card = loadable_card(teacher)
+        card = loadable_card(teacher_files(teacher)[0])
         fields |= {"image_size": args.image_size or card["image_size"], "box": args.box or card["box"]}
     return fields
 

@@ -92,8 +92,8 @@ def _own(args, views):
     import keras
 
     from kdloss.data.batches import training_data
-    from kdloss.training.fit import load_teachers
-    from kdloss.training.teacher_cache import cached_teacher
+    from kdloss.training.state import Deadline
+    from kdloss.training.teachers import load_teachers, stored_points
     from kdloss.training.trainer import compiled_trainer
 
     class Watch(keras.callbacks.Callback):
@@ -107,8 +107,9 @@ def _own(args, views):
         work = _Work(args, Path(folder), views)
         batches, teachers = work.batches, load_teachers(work.config, work.batches.prepared)
         if views:
-            for role, path in work.paths.items():
-                batches.stored[role] = cached_teacher(teachers.pop(role), path, batches, Path(folder))
+            for role in TEACHERS:
+                teacher = teachers.pop(role)
+                batches.stored[role] = stored_points(teacher, batches, Path(folder), Deadline(), labelled=True)
     trainer = compiled_trainer(work.config, work.student, teachers, batches.steps)
     starts, steps = itertools.count(step=args.steps + 1), args.steps + 1
 

@@ -4,6 +4,7 @@ A view is one random variation of a face's crop, as `kdloss.data.augmentation` d
 draws it; all else here decides which views a batch holds, and passes batches on.
 """
 
+import dataclasses
 import functools
 import math
 from collections import deque
@@ -15,8 +16,9 @@ import keras
 import numpy as np
 
 from kdloss.data.augmentation import AUGMENTATIONS, AugmentConfig, draw_crop, vary_pixels, view_rng
-from kdloss.data.geometry import BoxPolicy, to_unit, transform_each
+from kdloss.data.geometry import BoxPolicy, compose, invert, to_unit, transform_each
 from kdloss.data.prepared import PreparedDataset
+from kdloss.data.schemes import LandmarkScheme
 from kdloss.errors import ConfigError
 from kdloss.machine import usable_cores
 
@@ -41,6 +43,9 @@ class ViewBatches:
     seed: int = 0  # of the order and of the views
     rounds: int | None = None  # None draws new views every epoch; with a number they repeat after this many epochs
     part: tuple[int, int] = (0, 1)  # (i, n): only the i-th of n equal parts of each batch; the rest is other processes'
+    scheme: LandmarkScheme | None = None  # of the targets; default: that of the prepared faces
+    # Name -> (side, box policy): the same views cut again, at another side or in another box, as a teacher sees them.
+    recuts: dict = field(default_factory=dict)
 
     def __post_init__(self):
         if self.batch_size > len(self.rows):
@@ -49,8 +54,14 @@ class ViewBatches:
         self.rows = np.asarray(self.rows)
         if self.targets is None:
             self.targets = {"hard": self.prepared.points}
-        self.boxes = self.prepared.boxes(self.policy or BoxPolicy())
-        self.permutation = self.prepared.scheme.mirror if self.prepared.scheme.mirrorable else None
+        self.scheme = self.scheme or self.prepared.scheme
+        self.policy = self.policy or BoxPolicy()
+        self.boxes = self.prepared.boxes(self.policy)
+        self.permutation = self.scheme.mirror if self.scheme.mirrorable else None
+        self._recuts = {
+            name: dataclasses.replace(self, size=side, policy=policy, targets={}, stored={}, recuts={})
+            for name, (side, policy) in self.recuts.items()
+        }
 
     @property
     def steps(self):
@@ -58,21 +69,30 @@ class ViewBatches:
         return len(self.rows) // self.batch_size
 
     @property
-    def names(self):
-        """Names of the point sets in each batch, sorted."""
-        return sorted({*self.targets, *self.stored})
+    def arrays(self):
+        """Name -> (dtype, shape) of what a batch holds of each face besides the image; see `batch`."""
+        arrays = dict.fromkeys(sorted({*self.targets, *self.stored}), (np.float32, (self.scheme.num_points, 2)))
+        for name, recut in self._recuts.items():
+            arrays[name] = (np.uint8, (recut.size, recut.size, 3))
+            if recut.policy != self.policy:
+                arrays[frame_of(name)] = (np.float32, (2, 3))
+        return arrays
 
     def round(self, epoch):
         """The round of an epoch: views of the same round are the same."""
         return epoch % self.rounds if self.rounds else epoch
 
     def view(self, position, round_):
-        """The view of face ``rows[position]`` in a round: (S, S, 3) uint8 and a dict name -> (N, 2) unit points."""
+        """The view of face ``rows[position]`` in a round: (S, S, 3) uint8, and its part of `batch`'s dict."""
         images, points = self._draw(np.array([position]), round_)
-        return images[0], {name: unit[0] for name, unit in points.items()}
+        return images[0], {name: array[0] for name, array in points.items()}
 
     def batch(self, epoch, step):
-        """This process' part of a batch: (B, S, S, 3) uint8 and a dict name -> (B, N, 2) float32 unit points."""
+        """This process' part of a batch: (B, S, S, 3) uint8 images and a dict.
+
+        It holds unit points (B, N, 2) float32 by the names of ``targets`` and ``stored``, and the images of each of
+        ``recuts``. If these have another box, `frame_of` names the maps (B, 2, 3) from their unit points to the view's.
+        """
         number, parts = self.part
         return self._draw(np.split(self._positions(epoch, step), parts)[number], self.round(epoch))
 
@@ -91,6 +111,16 @@ class ViewBatches:
             while ahead:
                 yield ahead.popleft().result()
 
+    def frames_from(self, other, round_, positions=None):
+        """(m, 2, 3) float64: maps from unit points of ``other``, the same views in other boxes, to those of the views.
+
+        ``positions``: of the faces, default all.
+        """
+        rows = (self.rows if positions is None else self.rows[positions]).tolist()
+        own, others = ([batches._crop(row, round_, size=1)[0].matrix for row in rows] for batches in (self, other))
+        # At a size of one pixel, crop pixels are unit coordinates.
+        return np.array([compose(matrix, back) for matrix, back in zip(own, invert(np.array(others)), strict=True)])
+
     def _positions(self, epoch, step):
         order = _order(self.seed, epoch, len(self.rows))
         return order[step * self.batch_size : (step + 1) * self.batch_size]
@@ -107,16 +137,60 @@ class ViewBatches:
             if len(mirrored):
                 unit[mirrored] = unit[mirrored][:, self.permutation]
             points[name] = unit.astype(np.float32)
-        return images, points | {name: np.asarray(output[round_][positions]) for name, output in self.stored.items()}
+        points |= {name: np.asarray(output[round_][positions]) for name, output in self.stored.items()}
+        for name, recut in self._recuts.items():
+            points[name], _ = recut._draw(positions, round_)
+            if frame_of(name) in self.arrays:
+                points[frame_of(name)] = self.frames_from(recut, round_, positions).astype(np.float32)
+        return images, points
+
+    def _crop(self, row, round_, size):
+        """``(FaceCrop, mirrored, random generator)`` of one view."""
+        rng = view_rng(self.seed, round_, row)
+        return *draw_crop(rng, self.augment, self.boxes[row], size, self.permutation is not None), rng
 
     def _draw_image(self, row, round_, image):
         """Draws one view into ``image``; returns its ``(FaceCrop, mirrored)``."""
-        rng, faces = view_rng(self.seed, round_, row), self.prepared.faces
-        crop, mirrored = draw_crop(rng, self.augment, self.boxes[row], self.size, self.permutation is not None)
+        faces, (crop, mirrored, rng) = self.prepared.faces, self._crop(row, round_, self.size)
         rows, _ = crop.sampled(*faces.shape[1:3])
         crop.image(faces.read_part(row, rows), image)
         vary_pixels(rng, self.augment, image)
         return crop, mirrored
+
+
+class MixedBatches:
+    """Batches whose faces come from several `ViewBatches`, such as faces with labels and faces without.
+
+    Each source goes through its own faces at its own pace: where it has few, they come again in the same epoch, in new
+    views.
+
+    Args:
+        sources: `ViewBatches` of the same size and arrays.
+        steps: batches an epoch; by default those of the first source.
+    """
+
+    def __init__(self, sources, steps=None):
+        self.sources, self.steps = sources, steps or sources[0].steps
+        self.size, self.arrays = sources[0].size, sources[0].arrays
+        self.batch_size = sum(source.batch_size for source in sources)
+
+    def batch(self, epoch, step):
+        """As `ViewBatches.batch`: the faces of the first source, then those of the next."""
+        images, arrays = zip(*(source.batch(*place) for source, place in self._places(epoch, step)), strict=True)
+        return np.concatenate(images), {name: np.concatenate([one[name] for one in arrays]) for name in self.arrays}
+
+    def faces_of(self, epoch, step):
+        """As `ViewBatches.faces_of`."""
+        return [name for source, place in self._places(epoch, step) for name in source.faces_of(*place)]
+
+    def _places(self, epoch, step):
+        number = epoch * self.steps + step
+        return [(source, divmod(number, source.steps)) for source in self.sources]
+
+
+def frame_of(name):
+    """The name of the maps from unit points of a recut to those of the view, in the dict of `ViewBatches.batch`."""
+    return f"{name} frame"
 
 
 class KerasBatches(keras.utils.PyDataset):
@@ -150,18 +224,19 @@ def tf_dataset(batches, first_step, last_step):
     """
     import tensorflow as tf
 
-    names, size, points = batches.names, batches.size, batches.prepared.scheme.num_points
+    size, arrays = batches.size, batches.arrays
 
     def draw(number):
         images, drawn = batches.batch(*divmod(int(number), batches.steps))
-        return [images, *(drawn[name] for name in names)]
+        return [images, *(drawn[name] for name in arrays)]
 
     def load(number):
-        images, *drawn = tf.numpy_function(draw, [number], [tf.uint8] + [tf.float32] * len(names), stateful=False)
+        types = [tf.uint8, *(tf.as_dtype(dtype) for dtype, _ in arrays.values())]
+        images, *drawn = tf.numpy_function(draw, [number], types, stateful=False)
         images.set_shape((batches.batch_size, size, size, 3))
-        for unit in drawn:
-            unit.set_shape((batches.batch_size, points, 2))
-        return images, dict(zip(names, drawn, strict=True))
+        for array, (_, shape) in zip(drawn, arrays.values(), strict=True):
+            array.set_shape((batches.batch_size, *shape))
+        return images, dict(zip(arrays, drawn, strict=True))
 
     dataset = tf.data.Dataset.range(first_step, last_step)
     dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

@@ -15,6 +15,7 @@ from kdloss.models.checkpoint import require_backend
 from kdloss.training.checks import check_faces, check_settings, check_teachers, check_weights
 from kdloss.training.config import TrainConfig, flag
 from kdloss.training.distribution import check_flags, distributed
+from kdloss.training.faces import labelled_rows
 from kdloss.training.runs import check_run_folder, finished, is_cut_off, run_folders, runs_root
 from kdloss.training.stages import stages_of
 
@@ -81,21 +82,23 @@ def run_training(args, name, config_of, find_teachers=dict, shape=None):
         shape: file of a shape model, or None.
     """
     chosen = args.recipe if args.recipe != "auto" else "gpu" if may_have_accelerator() else "cpu"
-    _check_flags(args, config_of(chosen, None))
+    rounds = getattr(args, "rounds", 1)
+    _check_flags(args, config_of(chosen, None), rounds)
     prepared = check_data(args.dataset, args.data)
     shape = ShapeModel.load(shape) if shape else None
     fields = find_teachers()
     config = config_of(chosen, fields)
     check_settings(config)
     if prepared:
-        check_faces(config, prepared, shape)
-    if not (args.out and finished(args.out)):
+        for _, one in _runs(config, Path(), rounds):
+            check_faces(one, prepared, shape)
+    if not (args.out and all(finished(place) for place, _ in _runs(config, args.out, rounds))):
         check_weights(config)
         check_teachers(config, prepared and prepared.scheme)
     if not args.process:
         require_place(args.out or runs_root())
-        if args.out:
-            check_run_folder(args.out, config, args.resume)
+        for place, one in _runs(config, args.out, rounds) if args.out else ():
+            check_run_folder(place, one, args.resume)
     from kdloss.training.fit import train
 
     # Processes must be joined before the recipe `auto` looks for accelerators, which starts the back end.
@@ -106,22 +109,44 @@ def run_training(args, name, config_of, find_teachers=dict, shape=None):
             prepared = find_prepared(config.dataset, args.data)
         # Below runs/: a new folder, or that of a run of the same command that was cut off.
         folders = run_folders(name.format(**vars(config)))
-        folder = args.out or next(place for place in folders if not place.exists() or is_cut_off(place, config))
-        folder = Path(group.share(str(folder)))
-        if group.is_first:
-            _announce(config, prepared, folder, group.devices)
-        verbose = None if group.is_first else 0
-        results = train(config, prepared, folder, resume=args.resume, shape=shape, verbose=verbose, distribution=group)
-        if group.is_first:
-            print(f"best validation NME {results['val_nme']:.3f} % -> {folder / 'best.keras'}")
+        folder = args.out or next(place for place in folders if _is_free(place, _runs(config, place, rounds)))
+        folder, verbose = Path(group.share(str(folder))), None if group.is_first else 0
+        for place, one in _runs(config, folder, rounds):
+            if group.is_first:
+                _announce(one, prepared, place, group.devices)
+            results = train(one, prepared, place, resume=args.resume, shape=shape, verbose=verbose, distribution=group)
+            if group.is_first:
+                print(f"best validation NME {results['val_nme']:.3f} % -> {place / 'best.keras'}")
     return 0
 
 
-def _check_flags(args, config):
+def _runs(config, folder, rounds):
+    """The runs of a command in a folder: one; or one for each fold; or the last of the rounds, the others beside it.
+
+    Faces without labels get those of the teachers in the first round, and of teachers and the student before, averaged,
+    in the next ones.
+    """
+    if config.folds:
+        return [(folder / f"fold-{k}", dataclasses.replace(config, fold=k)) for k in range(1, config.folds + 1)]
+    runs, labellers = [], config.labellers
+    for number in range(1, rounds):
+        place = Path(f"{folder}-round-{number}")
+        runs.append((place, config))
+        config = dataclasses.replace(config, pseudo_teacher=",".join([*labellers, str(place)]))
+    return [*runs, (folder, config)]
+
+
+def _is_free(folder, runs):
+    return is_cut_off(runs) or not any(place.exists() for place in (folder, *(place for place, _ in runs)))
+
+
+def _check_flags(args, config, rounds):
     check_settings(config)
+    if rounds < 1 or (rounds > 1 and not config.unlabelled_batch):
+        raise ConfigError(f"--rounds {rounds}: expected 1, or with --unlabelled more: a round labels these faces anew")
     if args.resume and not args.out:
         raise ConfigError("--resume: no run is named: give its folder with --out")
-    if args.resume and not (args.out / "config.json").is_file():
+    if args.resume and not any((place / "config.json").is_file() for place, _ in _runs(config, args.out, rounds)):
         raise ConfigError(f"--resume --out {args.out}: no run was begun there: leave --resume out, or name its folder")
     if args.heatmap_weight is not None and config.heatmap_loss == "none":
         raise ConfigError("--heatmap-weight: this run has no heatmap loss: leave it out, or give --heatmap-loss")
@@ -131,10 +156,10 @@ def _check_flags(args, config):
 
 def _announce(config, prepared, folder, devices):
     begun = ", done before" if finished(folder) else ", goes on" if (folder / "config.json").exists() else ""
-    faces = "synthetic faces" if prepared.synthetic else "faces"
+    faces = f"{len(labelled_rows(prepared, config))} {'synthetic faces' if prepared.synthetic else 'faces'}"
     sides = ", ".join(str(stage.side) for stage in stages_of(config))
     where = f" on {devices} devices" if devices > 1 else ""
     print(
-        f"{config.kind}: {config.arch} at {sides} px on {len(prepared.indices('train'))} {faces} of {config.dataset} "
+        f"{config.kind}: {config.arch} at {sides} px on {faces} of {config.dataset} "
         f"(validation: {len(prepared.indices('val'))}), {config.epochs} epochs{where}{begun} -> {folder}"
     )

@@ -28,6 +28,7 @@ class Recipe:
         warm: kind (``tolerant``, ``student``) -> its runs that start from another run; None: every run starts from
             scratch. The tolerant teacher starts from the tough one and distilled students from the student without
             teachers, as the authors did in development. A control without teachers is then trained for the same epochs.
+        unlabelled: students that also learn faces without labels, which the tough teacher labels; None: no such runs.
         finish: a last run. It continues the student of both teachers without them, for example at a larger size. None:
             no such run.
         regressor: the regressors of the system ``crossed``, by ``student`` and ``teacher``; None: no such runs.
@@ -40,11 +41,12 @@ class Recipe:
     student: dict
     distilled: dict
     warm: dict | None = None
+    unlabelled: dict | None = None
     finish: dict | None = None
     regressor: dict | None = None
     record: str = "never run on real faces"
 
-    def config(self, kind, dataset, *, distilled=False, start=None, regressor=False, **changes):
+    def config(self, kind, dataset, *, distilled=False, start=None, regressor=False, labelling=False, **changes):
         """The `TrainConfig` of a network of the chain.
 
         Args:
@@ -53,6 +55,7 @@ class Recipe:
             start: checkpoint of the run that it starts from, or None. A student with a start that is not ``distilled``
                 gets the settings of ``finish``.
             regressor: take the regressor of the recipe, not the network of the system.
+            labelling: whether it also learns faces without labels, by the recipe's ``unlabelled``.
             changes: fields that replace the recipe's; None leaves a field alone. Another ``arch`` drops the recipe's
                 ``weights``, and without first weights no layer is frozen. Another ``arch`` or ``image_size`` drops its
                 ``stages``.
@@ -63,6 +66,8 @@ class Recipe:
             fields |= self.distilled
         if regressor:
             fields |= self.regressor[group]
+        if labelling:
+            fields |= self.unlabelled
         if start:
             last = kind == "student" and not distilled
             fields |= {"weights": str(start)} | (self.finish if last else self.warm[kind])
@@ -81,24 +86,25 @@ class Recipe:
 # How the recorded numbers were measured. Only the common subset was at hand, so every NME is on it.
 _NME = "common NME (interocular, gt:1.25, 554 of 554 common, 0 of 135 challenging, 554 of 689 full faces, one seed)"
 # The losses of heatmap networks.
-_HEATMAPS = {"loss": "l1", "heatmap_loss": "cross-entropy", "heatmap_weight": 0.05}
+HEATMAPS = {"loss": "l1", "heatmap_loss": "cross-entropy", "heatmap_weight": 0.05}
 
 KD_LOSS = {
     "smoke": Recipe(
-        about="minutes on two cores; shows that the chain works, not how well",
+        about="minutes on two cores; a fifth of the faces have labels, the others serve without",
         common={
             "image_size": 64, "batch_size": 16, "augment": "light", "loss": "l1", "learning_rate": 2e-3,
-            "weight_decay": 1e-3,
+            "weight_decay": 1e-3, "weights": "imagenet-lite0", "label_share": 0.2,
         },
-        teacher={"arch": "mobilenetv2", "epochs": 12},
-        student={"arch": "mobilenetv2-0.75", "epochs": 20},
-        distilled={"teacher_views": 3, "kd_preset": "dev2020"},
-        warm={kind: {"epochs": 3, "learning_rate": 5e-4, "warmup_epochs": 0.5} for kind in ("tolerant", "student")},
+        teacher=HEATMAPS | {"arch": "mobilenetv2-skips", "epochs": 12},
+        student={"arch": "mobilenetv2", "epochs": 16, "frozen": 8},
+        distilled={"teacher_views": 16, "kd_preset": "figure"},
+        warm={"tolerant": {"epochs": 2, "learning_rate": 5e-4, "warmup_epochs": 0.5}},
+        unlabelled={"unlabelled": "rest", "teacher_views": 0},
     ),
     "cpu": Recipe(
         about="two cores, minutes on 1800 faces; 96 px, heatmap networks on the encoder of EfficientNet-Lite0, whose "
         "first blocks keep their ImageNet weights, small batches, a few epochs",
-        common=_HEATMAPS | {
+        common=HEATMAPS | {
             "image_size": 96, "batch_size": 16, "weights": "imagenet", "frozen": 8, "learning_rate": 3e-3,
             "weight_decay": 1e-3, "warmup_epochs": 0.3,
         },
@@ -114,7 +120,7 @@ KD_LOSS = {
     "cpu-long": Recipe(
         about="two cores, some three hours on 1800 faces; 128 px, heatmap networks from ImageNet weights of "
         "EfficientNet-Lite0, warm starts, the student at 192 px in the end",
-        common=_HEATMAPS | {
+        common=HEATMAPS | {
             "image_size": 128, "batch_size": 32, "augment": "strong", "learning_rate": 1e-3, "weight_decay": 1e-3,
             "warmup_epochs": 1.0,
         },
@@ -133,7 +139,7 @@ KD_LOSS = {
     ),
     "gpu": Recipe(
         about="one accelerator, bfloat16; 224 px, heatmap networks from ImageNet weights, long schedules with EMA",
-        common=_HEATMAPS | {
+        common=HEATMAPS | {
             "image_size": 224, "batch_size": 32, "augment": "strong", "learning_rate": 1e-3, "weight_decay": 0.02,
             "warmup_epochs": 3.0, "ema": 0.998, "precision": "mixed_bfloat16",
         },
@@ -165,7 +171,7 @@ KD_LOSS = {
 EFFICIENTFAN = {
     "smoke": Recipe(
         about="minutes on two cores; shows that the chain works, not how well",
-        common=_HEATMAPS | {
+        common=HEATMAPS | {
             "image_size": 64, "batch_size": 16, "augment": "light", "learning_rate": 1e-3, "weight_decay": 1e-3,
         },
         teacher={"arch": "efficientfan-b0", "epochs": 8},
@@ -177,7 +183,7 @@ EFFICIENTFAN = {
     "cpu": Recipe(
         about="two cores; 64 px, from scratch, the teacher is the student's own network trained two and a half times "
         "as long",
-        common=_HEATMAPS | {
+        common=HEATMAPS | {
             "image_size": 64, "batch_size": 16, "augment": "paper", "learning_rate": 1e-3, "weight_decay": 1e-3,
             "warmup_epochs": 1.0,
         },
@@ -195,7 +201,7 @@ EFFICIENTFAN = {
     ),
     "gpu": Recipe(
         about="one accelerator, bfloat16; 256 px, an EfficientNet-B3 encoder as teacher, long schedules with EMA",
-        common=_HEATMAPS | {
+        common=HEATMAPS | {
             "image_size": 256, "batch_size": 32, "augment": "strong", "learning_rate": 1e-3, "weight_decay": 0.02,
             "warmup_epochs": 5.0, "ema": 0.998, "precision": "mixed_bfloat16",
         },

@@ -237,7 +237,8 @@ class LossWatch:
 def state_variables(trainer):
     """Everything that training changes, in a fixed order: weights, statistics, seed generators, optimizer."""
     distillation = trainer.feature_distillation.variables if trainer.feature_distillation else []
-    return [*trainer.student.variables, *distillation, *trainer.optimizer.variables]
+    average = trainer.average.variables if trainer.average else []
+    return [*trainer.student.variables, *average, *distillation, *trainer.optimizer.variables]
 
 
 def write_history(folder, rows):

@@ -1,5 +1,8 @@
 """Checks of a run's settings and files before any network library is imported."""
 
+import itertools
+from pathlib import Path
+
 from kdloss.data.geometry import BoxPolicy
 from kdloss.data.prepared import file_hash
 from kdloss.errors import CheckpointError, ConfigError
@@ -12,7 +15,8 @@ from kdloss.models.architectures import (
 )
 from kdloss.models.card import archived_card, parsed_card
 from kdloss.models.checkpoint import loadable_card, require_scheme, require_whole
-from kdloss.models.locate import LITE_FILES, find_weights, is_hdf5
+from kdloss.models.locate import LITE_FILES, checkpoint_path, find_weights, is_hdf5
+from kdloss.training.faces import check_enough
 from kdloss.training.soft_landmarks import soft_points
 from kdloss.training.stages import stages_of
 
@@ -31,13 +35,11 @@ def check_settings(config):
         require_side(config.arch, stage.side)
     if config.by_features:
         require_feature_maps(config.image_size)
-    if "ps" in config.by_features:
-        side = config.image_size // 32  # of the smallest map; the others are 2, 4 and 8 times as large
-        if side < 2 or side & (side - 1):
-            raise ConfigError(
-                f"--method {config.method}: patch similarity finds a map of {side} x {side}, expected a power of two, "
-                f"2 at least: give --image-size 64, 128 or 256, to the teacher too"
-            )
+    if "ps" in config.by_features and config.image_size < 64:
+        raise ConfigError(
+            f"--method {config.method}: at --image-size {config.image_size} the smallest map is one pixel, and patch "
+            f"similarity compares pairs: give 64 or more"
+        )
 
 
 def check_faces(config, prepared, shape=None):
@@ -46,8 +48,7 @@ def check_faces(config, prepared, shape=None):
     Raises `ConfigError` or `DataError`.
     """
     prepared.indices("val")
-    if config.batch_size > (faces := len(prepared.indices("train"))):
-        raise ConfigError(f"--batch-size {config.batch_size}: larger than the {faces} faces: give a smaller one")
+    check_enough(prepared, config)
     if (policy := BoxPolicy.parse(config.box)).source != "gt":
         prepared.boxes(policy)
     if shape is not None:
@@ -75,27 +76,54 @@ def check_weights(config):
     require_whole(path)
     if (text := archived_card(path)) is not None:
         arch = parsed_card(text, path, "train it again")["arch"]
-        other = network_of(arch)
-        if type(other) is not type(network) or other.imagenet(config.image_size)[0] != file:
+        if _layers(network_of(arch), config.image_size) != _layers(network, config.image_size):
             raise CheckpointError(f"{path}: found a model {arch}, expected {config.arch}: use the same --arch")
 
 
+def _layers(network, image_size):
+    """What tells networks apart whose weights do not fit each other: trunk, decoder and head, whatever the points."""
+    parts = (getattr(network, name, None) for name in ("width", "skips", "spatial"))
+    return type(network), network.imagenet(image_size)[0], *parts
+
+
 def check_teachers(config, scheme=None):
-    """Checks that the teachers of a `TrainConfig` exist and were trained on the student's faces and views.
+    """Checks that the teachers of a `TrainConfig` exist, and teach the points of its faces.
 
     Raises `CheckpointError`. ``scheme`` is that of the faces, or None while it is unknown.
     """
-    for name, path in config.teacher_paths.items():
-        card = loadable_card(path)
-        if card["dataset"] != config.dataset:
-            raise CheckpointError(
-                f"--{name} {path}: trained on {card['dataset']}, expected {config.dataset}: give a teacher of this set"
-            )
-        if scheme is not None:
-            require_scheme(card, scheme, path)
-        for field, wanted in (("image_size", config.image_size), ("box", config.box)):
-            if card[field] != wanted:
+    named = {name: [path] for name, path in config.teacher_paths.items()}
+    if config.unlabelled_batch:
+        named["pseudo-teacher"] = config.labellers
+    online = () if config.teacher_views else config.teachers
+    for name, paths in named.items():
+        for file in itertools.chain.from_iterable(map(teacher_files, paths)):
+            card = loadable_card(file)
+            if card.get("fold") and name in (*online, "feature-teacher"):
+                way_out = "give one teacher" if name == "feature-teacher" else "give --teacher-views K"
+                raise CheckpointError(f"--{name} {file}: one of several folds, which do not run in a step: {way_out}")
+            if card["dataset"] != config.dataset:
+                found = f"trained on {card['dataset']}, expected {config.dataset}"
+                raise CheckpointError(f"--{name} {file}: {found}: give a teacher of this set")
+            if scheme is not None:
+                require_scheme(card, scheme, file)
+            if name == "feature-teacher" and card["box"] != config.box:
                 raise CheckpointError(
-                    f"--{name} {path}: trained with {field} {card[field]}, expected {wanted}: teachers see the "
-                    f"student's views, so give both the same --{field.replace('_', '-')}"
+                    f"--{name} {file}: trained with box {card['box']}, expected {config.box}: maps of other boxes show "
+                    f"other parts of the face, so give both the same --box"
                 )
+
+
+def teacher_files(path):
+    """The checkpoints of a teacher: one file, or those of ``fold-1``, ``fold-2`` ... in a folder of folds.
+
+    Raises:
+        CheckpointError: there is none, or a fold is missing.
+    """
+    folds = {int(number): fold for fold in Path(path).glob("fold-*") if (number := fold.name[5:]).isdecimal()}
+    folds = [folds[number] for number in sorted(folds)]
+    files = [checkpoint_path(fold) for fold in folds or [path]]
+    cards = [loadable_card(file) for file in files]
+    for number, (file, card) in enumerate(zip(files, cards, strict=True) if folds else (), start=1):
+        if (found := card.get("fold")) != [number, len(files)]:
+            raise CheckpointError(f"{file}: is fold {found}, expected {[number, len(files)]}: train the folds again")
+    return files

@@ -78,6 +78,32 @@ class TrainConfig:
         "views in every epoch (a feature teacher always runs)",
         0, at_least=0, term="kd-loss",
     )
+    placebo: str = _field(
+        "a control of kd-loss whose teachers know nothing more; shuffled: the truth plus the teachers' errors at other "
+        "faces; average: the moving average of the student itself",
+        "none", choices=("none", "shuffled", "average"), term="kd-loss",
+    )
+    label_share: float = _field("use the labels of this share of the training faces, always the same ones", 1.0)
+    folds: int = _field(
+        "train this many teachers, each without its share of the faces; 0: one teacher of all",
+        0, at_least=0, command="teacher",
+    )
+    fold: int = _field("which of the folds this run leaves out, from 1; 0: the run is no fold", 0, command="none")
+    unlabelled: str = _field(
+        "faces without labels, which the teacher labels: rest: the training faces beyond --label-share; or a prepared "
+        "folder",
+        NONE, metavar="PREPARED", command="student",
+    )
+    unlabelled_share: float = _field("share of each batch that faces without labels have", 0.5, command="student")
+    pseudo_teacher: str | None = _field(
+        "teacher that labels faces without labels; several, separated by commas, are averaged (default: --tough or "
+        "--feature-teacher)",
+        None, metavar="CHECKPOINT,...", command="student",
+    )
+    pseudo_keep: float = _field(
+        "share of the faces without labels that is used: those on which the teacher and its mirror test agree best",
+        1.0, command="student",
+    )
     variance: float = _field("share of the shape variance that soft landmarks keep", 0.90, command="teacher")
     image_size: int = _field("side of the views in pixels", 224)
     box: str = _field("crop of the views: gt:SCALE, dataset:SCALE or paper", "gt:1.25")
@@ -119,8 +145,9 @@ class TrainConfig:
             raise ConfigError(f"--seed {self.seed}: expected a number below {1 << 32}")
         if not 0 < self.learning_rate < math.inf:
             raise ConfigError(f"--learning-rate {self.learning_rate}: expected a number above 0")
-        if not 0 < self.variance <= 1:
-            raise ConfigError(f"--variance {self.variance}: expected a share of the variance, above 0, 1 at most")
+        for name in ("variance", "label_share", "unlabelled_share", "pseudo_keep"):
+            if not 0 < (value := getattr(self, name)) <= 1:
+                raise ConfigError(f"{flag(name)} {value}: expected a share, above 0, 1 at most")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"--ema {self.ema}: expected 0 (off) or a momentum below 1, such as 0.998")
         if self.frozen not in STRIDES:
@@ -128,10 +155,29 @@ class TrainConfig:
         if self.frozen and self.weights == "none":
             reason = "random weights would stay random"
             raise ConfigError(f"--frozen {self.frozen}: {reason}: leave it out, or give --weights")
+        self._check_unlabelled()
         self._check_teachers()
 
+    def _check_unlabelled(self):
+        if self.unlabelled == "rest" and self.label_share == 1:
+            raise ConfigError("--unlabelled rest: all training faces have labels: give --label-share below 1 too")
+        if self.unlabelled != NONE and not self.labellers:
+            raise ConfigError(
+                f"--unlabelled {self.unlabelled}: needs a teacher that labels them: give --pseudo-teacher"
+            )
+        if self.unlabelled == NONE and self.pseudo_teacher:
+            raise ConfigError("--pseudo-teacher: labels faces without labels: leave it out, or give --unlabelled")
+        if not 0 <= self.fold <= self.folds or self.folds == 1:
+            raise ConfigError(f"--folds {self.folds}: expected 0 (one teacher of all faces), or 2 at least")
+
     def _check_teachers(self):
-        if self.by_points and not self.teachers:
+        if self.placebo == "average" and self.teachers:
+            raise ConfigError("--placebo average: the student teaches itself: leave out --tough and --tolerant")
+        if self.placebo == "shuffled" and not self.teacher_views:
+            raise ConfigError("--placebo shuffled: takes stored points of teachers: give --teacher-views K")
+        if self.placebo != "none" and not self.by_points:
+            raise ConfigError(f"--placebo {self.placebo}: a control of kd-loss: give --method kd-loss")
+        if self.by_points and not self.teachers and self.placebo != "average":
             raise ConfigError(f"--method {self.method}: needs a teacher: give --tough RUN, --tolerant RUN or both")
         if self.by_features and not self.feature_teacher:
             raise ConfigError(f"--method {self.method}: needs a teacher's feature maps: give --feature-teacher RUN")
@@ -158,6 +204,24 @@ class TrainConfig:
     def teacher_paths(self):
         """Name -> checkpoint of all teachers; the teacher of feature maps is ``feature-teacher``."""
         return self.teachers | ({"feature-teacher": self.feature_teacher} if self.by_features else {})
+
+    @property
+    def taught_by(self):
+        """Kinds of the teachers whose points the KD-Loss has."""
+        return ("tough", "tolerant") if self.placebo == "average" else tuple(self.teachers)
+
+    @property
+    def unlabelled_batch(self):
+        """Faces without labels in each batch."""
+        if self.unlabelled == NONE:
+            return 0
+        return min(max(round(self.batch_size * self.unlabelled_share), 1), self.batch_size)
+
+    @property
+    def labellers(self):
+        """Checkpoints of the teachers that label the faces without labels, whose points are averaged."""
+        paths = self.pseudo_teacher or self.tough or self.feature_teacher or self.tolerant
+        return paths.split(",") if paths else []
 
     @property
     def by_points(self):

@@ -7,22 +7,22 @@ import sys
 import keras
 
 from kdloss.data.augmentation import augmentation
-from kdloss.data.batches import ViewBatches, training_data
+from kdloss.data.batches import MixedBatches, ViewBatches, training_data
 from kdloss.data.geometry import BoxPolicy
-from kdloss.errors import deferred_interrupt
+from kdloss.errors import ConfigError, deferred_interrupt
 from kdloss.evaluation.metrics import available_normalisers, image_errors, nme
 from kdloss.inference.prediction import predict_dataset
 from kdloss.machine import machine
 from kdloss.models import build_model
-from kdloss.models.checkpoint import checkpoint_path, load_model
 from kdloss.training.callbacks import RunRecorder, state_variables
-from kdloss.training.checks import check_settings, check_teachers
+from kdloss.training.checks import check_settings
 from kdloss.training.distribution import OneDevice
+from kdloss.training.faces import labelled_rows, unlabelled_faces
 from kdloss.training.runs import check_run_folder, finished, mark_finished, open_run_folder
 from kdloss.training.soft_landmarks import fit_shape_model, mean_shape, soft_points
 from kdloss.training.stages import freeze, stages_of
 from kdloss.training.state import Deadline, OutOfTime, Progress, load_state
-from kdloss.training.teacher_cache import cached_teacher
+from kdloss.training.teachers import load_teachers, pseudo_labels, recuts_of, shuffled_errors, stored_points
 from kdloss.training.trainer import compiled_trainer
 
 
@@ -49,7 +49,10 @@ def train(config, prepared, folder, *, resume=False, shape=None, verbose=None, d
         KeyboardInterrupt, Terminated: after a signal. The current step is completed and saved; the same call continues.
     """
     distribution, deadline = distribution or OneDevice(), deadline or Deadline()
-    distribution.check_batch_size(config.batch_size)
+    for faces in (config.batch_size, config.unlabelled_batch):
+        distribution.check_batch_size(faces)
+    if config.placebo == "average" and distribution.devices > 1:
+        raise ConfigError("--placebo average: trains on one device: leave --distribute out")
     distribution.require_same(_identity(config, prepared))
     check_settings(config)
     if distribution.is_first:
@@ -65,30 +68,27 @@ def train(config, prepared, folder, *, resume=False, shape=None, verbose=None, d
 
 def _train(config, prepared, folder, shape, verbose, deadline, distribution):
     # Data: augmented views of the training faces; the landmarks move with the pixels.
-    policy = BoxPolicy.parse(config.box)
-    train_rows, val_rows = prepared.indices("train"), prepared.indices("val")
+    policy, cache = BoxPolicy.parse(config.box), folder.parent / "teacher-views"
+    train_rows, val_rows = labelled_rows(prepared, config), prepared.indices("val")
     validate, card = _validation(config, prepared, policy, val_rows), _card(config, prepared)
     landmarks = {"hard": prepared.points}
     if config.kind == "tolerant":
-        shape = shape or fit_shape_model(prepared, policy, config.variance)
+        shape = shape or fit_shape_model(prepared, policy, config.variance, train_rows)
         landmarks["soft"] = soft_points(prepared, shape, policy)
-
-    def batches_at(side, stored):
-        return ViewBatches(
-            prepared,
-            train_rows,
-            size=side,
-            batch_size=config.batch_size,
-            policy=policy,
-            augment=augmentation(config.augment),
-            targets=landmarks,
-            stored=stored,
-            seed=config.seed,
-            rounds=config.teacher_views or None,
-            part=distribution.part,
-        )
-
-    batches = batches_at(config.image_size, {})
+    labelled = ViewBatches(
+        prepared,
+        train_rows,
+        size=config.image_size,
+        batch_size=max(1, config.batch_size - config.unlabelled_batch),
+        policy=policy,
+        augment=augmentation(config.augment),
+        targets=landmarks,
+        seed=config.seed,
+        rounds=config.teacher_views or None,
+        part=distribution.part,
+    )
+    # An epoch has as many steps as with the labels of all faces, so that runs with fewer labels are as long.
+    steps = max(1, len(prepared.indices("train")) // config.batch_size)
 
     # Network: it starts at the mean face. Weights that do not fit are found here, before the run folder is made.
     stages, mean_face = stages_of(config), mean_shape(prepared, policy, train_rows)
@@ -99,13 +99,28 @@ def _train(config, prepared, folder, shape, verbose, deadline, distribution):
     student = network_at(stages[0].side, config.weights)
 
     # Teachers: frozen networks that see the student's views. They run in every step, unless their points are stored.
-    teachers, stored = load_teachers(config, prepared), {}
+    teachers, unlabelled = load_teachers(config, prepared), unlabelled_faces(config, prepared)
     with open_run_folder(folder, config, shape) if distribution.is_first else contextlib.nullcontext():
-        if config.teacher_views:
-            cache = folder.parent / "teacher-views"
+        sources = [labelled] if config.unlabelled_batch < config.batch_size else []
+        if unlabelled:
+            # On faces without labels the teachers' points stand for the truth.
             with distribution.first_alone():
-                for kind, path in config.teachers.items():
-                    stored[kind] = cached_teacher(teachers.pop(kind), checkpoint_path(path), batches, cache, deadline)
+                points, rows = pseudo_labels(config, prepared.scheme, *unlabelled, cache)
+            without = {"prepared": unlabelled[0], "rows": rows, "targets": {"hard": points}, "stored": {}}
+            without |= {"scheme": prepared.scheme, "batch_size": config.unlabelled_batch}
+            sources.append(dataclasses.replace(labelled, **without))
+        if config.teacher_views:
+            with distribution.first_alone():
+                for kind in config.teachers:
+                    teacher = teachers.pop(kind)
+                    for source in sources:
+                        rounds = stored_points(teacher, source, cache, deadline, labelled=source is labelled)
+                        shuffled = config.placebo == "shuffled"
+                        source.stored[kind] = shuffled_errors(rounds, source, config.seed) if shuffled else rounds
+
+        def batches_at(side):
+            recuts = recuts_of(teachers, labelled)
+            return MixedBatches([dataclasses.replace(one, size=side, recuts=recuts) for one in sources], steps)
 
         # Training: one stage for each image side. Each stage resumes from the state that the previous one saved.
         for stage in stages:
@@ -113,9 +128,9 @@ def _train(config, prepared, folder, shape, verbose, deadline, distribution):
                 student = network_at(stage.side)  # `_load_progress` gives it the weights of the previous stage
             freeze(student, config.frozen)
             distribution.synchronise(student)
-            batches = batches_at(stage.side, stored)
+            batches = batches_at(stage.side)
             # Losses and step: Keras calls `DistillationTrainer.compute_loss` for each batch.
-            trainer = compiled_trainer(config, student, teachers, batches.steps, distribution.replicas)
+            trainer = compiled_trainer(config, student, teachers, steps, distribution.replicas)
             progress = _load_progress(folder, trainer, stage, distribution)
             if progress.epoch >= stage.end:
                 continue
@@ -141,25 +156,13 @@ def _train(config, prepared, folder, shape, verbose, deadline, distribution):
             "epochs": progress.epoch,
             "seconds": round(sum(row["seconds"] for row in progress.rows), 1),
             "train_faces": len(train_rows),
+            "unlabelled_faces": len(rows) if unlabelled else 0,
             "val_faces": len(val_rows),
             "synthetic": prepared.synthetic,
         }
         if distribution.is_first:
             mark_finished(folder, results)
     return results
-
-
-def load_teachers(config, prepared):
-    """The teachers of a `TrainConfig` by name: ``tough``, ``tolerant``, ``feature-teacher``.
-
-    A file that serves as two teachers is loaded once.
-
-    Raises:
-        CheckpointError: a teacher was trained on another data set, size or box.
-    """
-    check_teachers(config, prepared.scheme)
-    models = {path: load_model(path)[0] for path in dict.fromkeys(config.teacher_paths.values())}
-    return {name: models[path] for name, path in config.teacher_paths.items()}
 
 
 def _identity(config, prepared):
@@ -200,6 +203,7 @@ def _card(config, prepared):
         "synthetic": prepared.synthetic,
         "train_content": prepared.manifest["content"],
         "seed": config.seed,
+        **({"fold": [config.fold, config.folds]} if config.fold else {}),
     }
 
 

@@ -21,12 +21,9 @@ def runs_root():
 
 
 def run_folders(name):
-    """Yields ``name``, ``name-2``, ``name-3`` ... in `runs_root`, up to the first that does not exist."""
+    """Yields ``name``, ``name-2``, ``name-3`` ... in `runs_root`, without end."""
     for number in itertools.count(1):
-        folder = runs_root() / (name if number == 1 else f"{name}-{number}")
-        yield folder
-        if not folder.exists():
-            return
+        yield runs_root() / (name if number == 1 else f"{name}-{number}")
 
 
 def check_run_folder(folder, config, resume):
@@ -78,13 +75,16 @@ def open_run_folder(folder, config, shape=None):
         yield
 
 
-def is_cut_off(folder, config):
-    """True if a run of these settings was begun in a folder, is not finished, and no process continues it now."""
-    stored = folder / CONFIG
-    if not stored.is_file() or finished(folder) or is_held(folder):
+def is_cut_off(runs):
+    """True if runs of these settings were begun, not all are finished, and no process continues them now.
+
+    ``runs`` are pairs of a folder and its `TrainConfig`.
+    """
+    begun = [(folder, config) for folder, config in runs if (folder / CONFIG).is_file()]
+    if not begun or all(finished(folder) for folder, _ in runs) or any(is_held(folder) for folder, _ in begun):
         return False
     try:
-        return not _read(stored).differences(config)
+        return not any(_read(folder / CONFIG).differences(config) for folder, config in begun)
     except ConfigError:
         return False
 
@@ -149,6 +149,8 @@ def _finished_runs(dataset, kind):
             try:
                 record = json.loads(config.read_text(encoding="utf-8"))
                 run, views = (record["dataset"], record["kind"]), (record["image_size"], record["box"])
+                if record.get("fold"):
+                    continue  # it has not seen all faces
             except (ValueError, KeyError, TypeError, RecursionError):
                 continue  # not a configuration of this project
             if run == (dataset, kind):

@@ -30,15 +30,15 @@ def mean_shape(prepared, policy, rows):
     return total[0] / len(rows)
 
 
-def fit_shape_model(prepared, policy, variance):
-    """The `ShapeModel` of the training faces, without validation and test faces."""
+def fit_shape_model(prepared, policy, variance, rows):
+    """The `ShapeModel` of the faces ``rows``; training faces, neither validation nor test faces."""
     metadata = {
         "scheme": prepared.scheme.name,
         "dataset": prepared.dataset,
         "box": str(policy),
         "skeleton": json.dumps([list(line) for line in prepared.scheme.skeleton]),
     }
-    shapes = unit_shapes(prepared, policy)[prepared.indices("train")]
+    shapes = unit_shapes(prepared, policy)[rows]
     return ShapeModel.fit(shapes, variance=variance, metadata=metadata)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kdloss.data.prepared import file_hash
 from kdloss.errors import DataError
 from kdloss.files import map_npy, replacing
 from kdloss.inference.prediction import predict_batch
@@ -49,6 +50,18 @@ def cached_teacher(teacher, checkpoint, batches, folder, deadline=None):
                 np.save(work, np.concatenate(points).astype(np.float32), allow_pickle=False)
             seconds = time.monotonic() - started
     return [_read(place / f"{round_:04d}.npy") for round_ in range(batches.rounds)]
+
+
+def cached_points(predict, files, faces, rows, folder):
+    """What ``predict()`` returns, an array of points of the faces ``rows``, stored under the hashes of ``files``."""
+    digest = hashlib.sha256(b"".join(bytes.fromhex(file_hash(file)) for file in files))
+    digest.update(np.ascontiguousarray(rows).tobytes() + faces.manifest["content"].encode())
+    path = Path(folder) / f"labels-{digest.hexdigest()[:20]}.npy"
+    if not path.exists():
+        points = predict()
+        with replacing(path, durable=True) as work:
+            np.save(work, points, allow_pickle=False)
+    return _read(path)
 
 
 def _read(path):

@@ -5,11 +5,14 @@ import dataclasses
 import keras
 from keras import ops
 
+from kdloss.data.batches import frame_of
 from kdloss.losses import KD_PRESETS, heatmap_loss, kd_loss_terms, point_loss
 from kdloss.losses.feature_distillation import FeatureDistillation
-from kdloss.models import feature_maps, observed
+from kdloss.models import build_model, feature_maps, observed
 from kdloss.training.fused_batchnorm import fused
 from kdloss.training.optimizer import optimizer_for
+
+_AVERAGE = 0.99  # momentum of the student's average in the placebo of that name
 
 
 def compiled_trainer(config, student, teachers, steps, replicas=1):
@@ -34,19 +37,24 @@ class DistillationTrainer(keras.Model):
     Args:
         config: a `TrainConfig`.
         student: the network that is trained: images (B, S, S, 3) -> points (B, N, 2).
-        teachers: frozen networks that run on the student's views, by name: ``tough``, ``tolerant`` and
-            ``feature-teacher``. A teacher whose points are stored is left out: they come with the batch.
+        teachers: name (``tough``, ``tolerant``, ``feature-teacher``) -> the `kdloss.training.teachers.Teacher`, of one
+            network, that runs in each step. Those whose points are stored are left out.
         replicas: number of devices whose losses the back end sums; 1 where it computes one loss for the whole batch.
     """
 
     def __init__(self, config, student, teachers=None, replicas=1):
         super().__init__()
-        teachers = dict(teachers or {})
-        for teacher in teachers.values():
-            teacher.trainable = False
         self.config, self.student, self.replicas = config, student, replicas
-        self.feature_teacher = teachers.pop("feature-teacher", None)
-        self.teachers = teachers
+        networks = {name: teacher.networks[0] for name, teacher in (teachers or {}).items()}
+        for network in networks.values():
+            network.trainable = False
+        self.recuts = {name: teacher.recut for name, teacher in (teachers or {}).items()}
+        self.feature_teacher = networks.pop("feature-teacher", None)
+        self.teachers, self.average = networks, None
+        if config.placebo == "average":
+            self.average = build_model(config.arch, student.output_shape[1], student.input_shape[1])
+            self.average.set_weights(student.get_weights())
+            self.average.trainable = False
         self.feature_distillation = self.observed_teacher = None
         if self.feature_teacher:
             weights = {f"{term}_weight": getattr(config, f"{term}_weight") for term in config.by_features}
@@ -75,17 +83,36 @@ class DistillationTrainer(keras.Model):
         """
         images, points = ops.cast(x, "float32"), dict(y)
         # training=False: teachers run without dropout, and their moving statistics do not change.
-        outputs = self.observed_teacher(images, training=False) if self.feature_teacher else None
+        outputs = None
+        if self.feature_teacher:
+            outputs = self.observed_teacher(self._seen("feature-teacher", images, points), training=False)
         for kind, teacher in self.teachers.items():
             # A teacher of both points and feature maps runs once.
-            found = outputs["points"] if teacher is self.feature_teacher else teacher(images, training=False)
+            own = teacher is self.feature_teacher
+            found = outputs["points"] if own else teacher(self._seen(kind, images, points), training=False)
+            if (frame := points.get(frame_of(self.recuts[kind]))) is not None:
+                found = ops.matmul(found, ops.transpose(frame[..., :2], (0, 2, 1))) + frame[:, None, :, 2]
             points[kind] = ops.stop_gradient(found)
+        if self.average:
+            found = ops.stop_gradient(self._averaged()(images, training=False))
+            points |= dict.fromkeys(self.config.taught_by, found)
         terms = point_terms(self.config, points, y_pred)
         if self.feature_teacher:
             terms |= self.feature_distillation(y_pred["maps"], outputs["maps"])
         for name, mean in self.term_means.items():
             mean.update_state(terms[name])
         return sum(terms.values()) / self.replicas
+
+    def _seen(self, name, images, arrays):
+        """The images that a teacher sees: the student's, or the same views cut again."""
+        recut = arrays.get(self.recuts[name])
+        return images if recut is None else ops.cast(recut, "float32")
+
+    def _averaged(self):
+        """The student's moving average, one step further."""
+        for average, weight in zip(self.average.weights, self.student.weights, strict=True):
+            average.assign(_AVERAGE * average + (1 - _AVERAGE) * weight)
+        return self.average
 
 
 def point_terms(config, points, outputs):
@@ -111,7 +138,7 @@ def point_terms(config, points, outputs):
 
 def term_names(config):
     """Names of all loss terms of a `TrainConfig`, in the order in which they are logged."""
-    names = ["main", *config.teachers] if config.by_points else [f"{config.loss}_{_target(config)}"]
+    names = ["main", *config.taught_by] if config.by_points else [f"{config.loss}_{_target(config)}"]
     return [*names, *(["heatmap"] if config.heatmap_loss != "none" else []), *config.by_features]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kdloss.data.augmentation import AugmentConfig, augmentation
-from kdloss.data.batches import KerasBatches, ViewBatches, tf_dataset, training_data
+from kdloss.data.batches import KerasBatches, MixedBatches, ViewBatches, tf_dataset, training_data
 from kdloss.data.geometry import BoxPolicy, FaceCrop, from_unit
 from kdloss.errors import ConfigError
 from tests.data.dots import dotted_faces, find_dots, signed_area
@@ -143,3 +143,54 @@ def test_every_kind_of_data_set_gives_the_same_batches_to_the_bit_from_any_step_
     assert {key: (tuple(spec.shape), spec.dtype.name) for key, spec in points.items()} == dict.fromkeys(
         ("hard", "tough"), ((4, 29, 2), "float32")
     )
+
+
+def mixed_batches(prepared, **options):
+    """Two of three faces, and three of the ten others, in each batch."""
+    few = views_of(prepared, np.arange(3), batch_size=2, seed=3, **options)
+    many = views_of(prepared, np.arange(3, 13), batch_size=3, seed=3, **options)
+    return MixedBatches([few, many], steps=4)
+
+
+def test_each_source_of_a_mixed_batch_goes_through_its_faces_at_its_own_pace(random_faces):
+    mixed, names = mixed_batches(random_faces), random_faces.table["name"].tolist()
+    few, many = mixed.sources
+    assert (mixed.batch_size, mixed.steps) == (5, 4)
+    drawn, views = [], {}
+    for number in range(12):
+        place = divmod(number, 4)
+        images, arrays = mixed.batch(*place)
+        faces = mixed.faces_of(*place)
+        drawn.append(faces)
+        for position, name in enumerate(faces):
+            # The few faces come anew in each step, the others after three.
+            source, round_ = (few, number) if position < 2 else (many, number // 3)
+            image, points = source.view(source.rows.tolist().index(names.index(name)), round_)
+            assert same((images[position], {"hard": arrays["hard"][position]}), (image, points))
+            views.setdefault(name, set()).add(image.tobytes())
+    for number in range(0, 12, 3):
+        assert len({name for faces in drawn[number : number + 3] for name in faces[2:]}) == 9
+    # Faces that come again are seen in new views.
+    assert sum(len(views[name]) for name in names[:3]) == 24
+    assert same(mixed_batches(random_faces).batch(2, 1), mixed.batch(2, 1))
+
+
+def test_mixed_batches_come_alike_from_any_step_on(random_faces):
+    stored = np.random.default_rng(0).normal(size=(2, 13, 29, 2)).astype(np.float32)
+    mixed = mixed_batches(random_faces, rounds=2, recuts={"seen": (16, BoxPolicy.parse("paper"))})
+    for source, rows in zip(mixed.sources, (slice(3), slice(3, 13)), strict=True):
+        source.stored = {"tough": stored[:, rows]}
+    mixed = MixedBatches(mixed.sources, steps=4)
+    expected = [mixed.batch(*divmod(number, 4)) for number in range(3, 9)]
+    assert expected[0][1].keys() == {"hard", "tough", "seen", "seen frame"}
+    data = KerasBatches(mixed, first_step=3)
+    assert all(same(data[number], batch) for number, batch in enumerate(expected))
+    for (images, arrays), batch in zip(training_data(mixed, 3, 9), expected, strict=False):
+        assert same((np.asarray(images), {key: np.asarray(value) for key, value in arrays.items()}), batch)
+
+
+def test_one_source_alone_is_its_own_batches(random_faces):
+    views = views_of(random_faces)
+    mixed = MixedBatches([views])
+    assert mixed.steps == views.steps == 3
+    assert all(same(mixed.batch(*place), views.batch(*place)) for place in ((0, 0), (2, 1)))

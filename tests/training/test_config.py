@@ -28,6 +28,19 @@ STUDENT = {"kind": "student", "dataset": "300w", "arch": "mobilenetv2"}
         ({"method": "fa", "feature_teacher": "a", "tough": "b"}, "--method fa: learns no teacher's points"),
         ({"method": "kd-loss", "tough": "a", "feature_teacher": "b"}, "--method kd-loss: follows no feature maps"),
         ({"feature_teacher": "runs/tough"}, "--method none: follows no feature maps: leave out --feature-teacher"),
+        ({"label_share": 0.0}, "--label-share 0.0: expected a share, above 0, 1 at most"),
+        ({"label_share": 1.5}, "--label-share 1.5: expected a share"),
+        ({"label_share": float("nan")}, "--label-share nan: expected a share"),
+        ({"unlabelled_share": 0.0}, "--unlabelled-share 0.0: expected a share"),
+        ({"pseudo_keep": -1.0}, "--pseudo-keep -1.0: expected a share"),
+        ({"folds": 1}, "--folds 1: expected 0 (one teacher of all faces), or 2 at least"),
+        ({"folds": 2, "fold": 3}, "--folds 2: expected"),
+        ({"unlabelled": "rest", "pseudo_teacher": "a"}, "--unlabelled rest: all training faces have labels: give"),
+        ({"unlabelled": "faces"}, "--unlabelled faces: needs a teacher that labels them: give --pseudo-teacher"),
+        ({"pseudo_teacher": "a"}, "--pseudo-teacher: labels faces without labels: leave it out"),
+        ({"placebo": "average"}, "--placebo average: a control of kd-loss: give --method kd-loss"),
+        ({"placebo": "average", "method": "kd-loss", "tough": "a"}, "--placebo average: the student teaches itself"),
+        ({"placebo": "shuffled", "method": "kd-loss", "tough": "a"}, "--placebo shuffled: takes stored points"),
     ],
 )
 def test_a_value_out_of_range_is_named(changes, message):
@@ -55,6 +68,27 @@ def test_what_each_method_distils(method, points, features):
     assert (config.by_points, config.by_features) == (points, features)
     # A feature teacher is not a teacher of points.
     assert config.teachers == ({"tough": "a"} if points else {})
+
+
+@pytest.mark.parametrize(
+    ("fields", "labellers"),
+    [
+        ({"method": "kd-loss", "tough": "a", "tolerant": "b"}, ["a"]),
+        ({"method": "kd-loss", "tolerant": "b"}, ["b"]),
+        ({"method": "fa", "feature_teacher": "c"}, ["c"]),
+        ({"method": "fa", "feature_teacher": "c", "pseudo_teacher": "d,e"}, ["d", "e"]),
+    ],
+)
+def test_who_labels_faces_without_labels(fields, labellers):
+    config = TrainConfig(**STUDENT, unlabelled="faces", **fields)
+    assert config.labellers == labellers
+
+
+@pytest.mark.parametrize(("share", "faces"), [(0.5, 4), (0.01, 1), (0.99, 8), (1.0, 8)])
+def test_how_many_faces_of_a_batch_have_no_labels(share, faces):
+    config = TrainConfig(**STUDENT, unlabelled="faces", pseudo_teacher="a", batch_size=8, unlabelled_share=share)
+    assert config.unlabelled_batch == faces
+    assert TrainConfig(**STUDENT, batch_size=8, unlabelled_share=share).unlabelled_batch == 0
 
 
 def test_json_keeps_every_field():

@@ -118,8 +118,10 @@ def test_a_run_cut_off_before_its_first_epoch_starts_from_its_first_weights(runs
 def test_what_does_not_fit_is_refused_before_the_run_starts(runs, faces, tmp_path):
     run = tmp_path / "run"
     refused(ConfigError, faces, run, tiny_config(batch_size=18), "--batch-size 18", "17 faces")
-    followed = {"method": "fa", "feature_teacher": str(runs / "tough"), "image_size": 64}
-    refused(CheckpointError, faces, run, tiny_config("student", **followed), "--feature-teacher", "image_size 32", "64")
+    followed = {"method": "fa", "feature_teacher": str(runs / "tough"), "image_size": 64, "box": "gt:1.5"}
+    refused(
+        CheckpointError, faces, run, tiny_config("student", **followed), "--feature-teacher", "box gt:1.25", "gt:1.5"
+    )
     # A teacher of the same data set by name, but with other points.
     card = read_card(runs / "tough") | {"scheme": SCHEMES["29"].to_json()}
     save_model(tmp_path / "29.keras", build_model(ARCH, 29, SIZE), card)

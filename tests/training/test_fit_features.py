@@ -77,8 +77,8 @@ def test_a_run_that_was_stopped_resumes_to_the_same_numbers(folder, faces):
     assert same(load_model(run)[0].get_weights(), load_model(whole)[0].get_weights())
 
 
-@pytest.mark.parametrize(("size", "side"), [(96, "3 x 3"), (32, "1 x 1")])
-def test_only_patch_similarity_needs_a_power_of_two(size, side):
-    check_settings(heatmap_config(image_size=size, method="fa", feature_teacher="a"))
-    with pytest.raises(ConfigError, match=f"finds a map of {side}, expected a power of two.*--image-size 64"):
-        check_settings(heatmap_config(image_size=size, method="ps", feature_teacher="a"))
+def test_patches_need_a_map_of_more_than_a_pixel():
+    for size, method in ((32, "fa"), (96, "fa-ps"), (224, "ps")):
+        check_settings(heatmap_config(image_size=size, method=method, feature_teacher="a"))
+    with pytest.raises(ConfigError, match=r"^--method ps: at --image-size 32 the smallest map is one pixel.*: give 64"):
+        check_settings(heatmap_config(image_size=32, method="ps", feature_teacher="a"))

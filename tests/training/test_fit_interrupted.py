@@ -42,12 +42,12 @@ def test_a_run_interrupted_in_an_epoch_ends_as_one_in_a_whole(stops, config, who
         where = f"step {step} of epoch {epoch + 1}" if step else f"the end of epoch {epoch}"
         assert str(stop.value) == f"{run} is saved at {where}: run the same command again to go on"
         assert progress_of(run) == (epoch, step)
-        assert is_cut_off(run, config)
+        assert is_cut_off([(run, config)])
         with held(run):
-            assert not is_cut_off(run, config)
+            assert not is_cut_off([(run, config)])
     train(config, faces, run, verbose=0)
     equal_runs(run, whole)
-    assert not is_cut_off(run, config)
+    assert not is_cut_off([(run, config)])
     assert len(list((run / "tensorboard").iterdir())) == 1  # no epoch stands there twice
 
 
@@ -80,7 +80,7 @@ def test_a_run_of_other_settings_and_a_damaged_one_are_not_cut_off(faces, tmp_pa
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.json").write_text(tiny_config(seed=1).to_json())
-    assert not is_cut_off(run, tiny_config())
+    assert not is_cut_off([(run, tiny_config())])
     (run / "config.json").write_text("{")
-    assert not is_cut_off(run, tiny_config())
+    assert not is_cut_off([(run, tiny_config())])
     refused(ConfigError, faces, run, tiny_config(), "config.json: damaged")

@@ -1,5 +1,6 @@
 """Run folders: never taken twice, and found again by what they hold."""
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -35,13 +36,9 @@ def make_run(root):
     return make
 
 
-def test_run_folders_are_numbered_up_to_one_that_is_new(root, monkeypatch):
-    assert [folder.name for folder in run_folders("tough-300w")] == ["tough-300w"]
-    for name in ("tough-300w", "tough-300w-2", "tough-300w-4"):
-        (root / name).mkdir(parents=True)
-    (root / "a-file").write_text("")
-    assert [folder.name for folder in run_folders("tough-300w")] == ["tough-300w", "tough-300w-2", "tough-300w-3"]
-    assert [folder.name for folder in run_folders("a-file")] == ["a-file", "a-file-2"]
+def test_run_folders_are_numbered(root, monkeypatch):
+    found = list(itertools.islice(run_folders("tough-300w"), 3))
+    assert found == [root / name for name in ("tough-300w", "tough-300w-2", "tough-300w-3")]
     assert runs_root() == root
     monkeypatch.delenv("KDLOSS_RUNS")
     assert runs_root() == Path("runs")

@@ -19,7 +19,7 @@ def test_all_faces_at_once_are_the_faces_one_by_one_to_the_bit(random_faces, pol
     shapes = unit_shapes(random_faces, policy)
     np.testing.assert_array_equal(shapes, one_by_one)
     np.testing.assert_allclose(shapes, (points - boxes[:, None, :2]) / boxes[:, None, 2:] - 0.5, atol=1e-6)
-    model = fit_shape_model(random_faces, policy, 0.9)
+    model = fit_shape_model(random_faces, policy, 0.9, random_faces.indices("train"))
     soft = model.soften(np.stack(one_by_one))
     expected = [crop.inverse_unit(points) for crop, points in zip(crops, soft, strict=True)]
     np.testing.assert_array_equal(soft_points(random_faces, model, policy), np.float32(expected))
@@ -34,21 +34,23 @@ def test_the_mean_shape_is_that_of_all_at_once_to_the_bit(random_faces, monkeypa
 
 @policies
 def test_only_training_faces_make_the_model(random_faces, policy):
-    changed = PreparedDataset(random_faces.path)
-    before = fit_shape_model(random_faces, policy, 0.9)
+    changed, train = PreparedDataset(random_faces.path), random_faces.indices("train")
+    before = fit_shape_model(random_faces, policy, 0.9, train)
     others = np.concatenate([random_faces.indices("val"), random_faces.indices("test")])
     changed.points[others] = changed.points[others][:, ::-1] * 0.7 + 3
     assert np.abs(unit_shapes(changed, policy)[others] - unit_shapes(random_faces, policy)[others]).max() > 0.05
-    after = fit_shape_model(changed, policy, 0.9)
+    after = fit_shape_model(changed, policy, 0.9, train)
     for name in ("mean", "modes", "spectrum"):
         np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
     # And all of them do.
-    changed.points[random_faces.indices("train")[0], 0] += 1
-    assert (fit_shape_model(changed, policy, 0.9).mean != before.mean).any()
+    changed.points[train[0], 0] += 1
+    assert (fit_shape_model(changed, policy, 0.9, train).mean != before.mean).any()
+    few = fit_shape_model(changed, policy, 0.9, train[1:5])
+    np.testing.assert_array_equal(few.mean, fit_shape_model(random_faces, policy, 0.9, train[1:5]).mean)
 
 
 def test_the_model_says_what_it_is_of(random_faces):
-    model = fit_shape_model(random_faces, BoxPolicy.parse("gt:1.4"), 0.9)
+    model = fit_shape_model(random_faces, BoxPolicy.parse("gt:1.4"), 0.9, random_faces.indices("train"))
     assert {"scheme": "29", "dataset": "cofw", "box": "gt:1.4"}.items() <= model.metadata.items()
     assert model.skeleton == random_faces.scheme.skeleton
     assert model.explained >= 0.9
@@ -56,7 +58,7 @@ def test_the_model_says_what_it_is_of(random_faces):
 
 @policies
 def test_all_the_variance_gives_the_training_points_back(random_faces, policy):
-    soft = soft_points(random_faces, fit_shape_model(random_faces, policy, 1.0), policy)
     train, test = random_faces.indices("train"), random_faces.indices("test")
+    soft = soft_points(random_faces, fit_shape_model(random_faces, policy, 1.0, train), policy)
     np.testing.assert_allclose(soft[train], random_faces.points[train], atol=1e-3)
     assert np.abs(soft[test] - random_faces.points[test]).max() > 0.1

@@ -131,6 +131,8 @@ def test_the_layers_up_to_the_last_map_at_a_stride():
     assert frozen_layers(FAN, MAPS_SIZE, 8)[5:] == ["pool0"]
     names = frozen_layers("efficientfan-lite0", 96, 8)
     assert names[-1] == "block5_expand_relu"
+    # A decoder with skips takes maps from within the encoder, and is trained.
+    assert frozen_layers("efficientnet-lite0-skips", 96, 8) == names
     assert frozen_layers("mobilenetv2", 66, 16)[-1] == "block_13_pad"  # sides of 33, 17, 9 and 5
 
 

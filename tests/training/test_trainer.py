@@ -7,11 +7,14 @@ from keras import ops
 
 from kdloss.data.augmentation import augmentation
 from kdloss.data.batches import ViewBatches, training_data
+from kdloss.data.geometry import BoxPolicy
 from kdloss.losses import feature_aligned_loss, patch_similarity_loss
 from kdloss.models import build_model, observed
 from kdloss.models.checkpoint import load_model
 from kdloss.models.heatmaps import gaussian_log_heatmaps
 from kdloss.training import trainer as module
+from kdloss.training.state import Deadline
+from kdloss.training.teachers import Teacher, recuts_of, stored_points
 from kdloss.training.trainer import DistillationTrainer, point_terms, term_names
 from tests.training.tiny_chain import (
     ARCH,
@@ -33,9 +36,13 @@ def draw(faces, **changes):
     return ViewBatches(faces, faces.indices("train"), **views | changes)
 
 
+def online(network, box="gt:1.25"):
+    return Teacher((network,), ("best.keras",), BoxPolicy.parse(box))
+
+
 @pytest.fixture
 def teachers(taught):
-    return {kind: load_model(taught / kind)[0] for kind in ("tough", "tolerant")}
+    return {kind: online(load_model(taught / kind)[0]) for kind in ("tough", "tolerant")}
 
 
 @pytest.fixture
@@ -57,13 +64,13 @@ def test_teachers_stay_bit_identical_while_the_student_learns(faces, taught, tea
     trainer.compile(optimizer=keras.optimizers.AdamW(1e-2, weight_decay=0.1, use_ema=True), jit_compile=False)
     assert [v.path for v in trainer.trainable_variables] == [v.path for v in student.trainable_variables]
     # All variables: weights, statistics of batch normalisation and the state of dropout.
-    before = {kind: arrays(teacher.variables) for kind, teacher in teachers.items()}
+    before = {kind: arrays(teacher.networks[0].variables) for kind, teacher in teachers.items()}
     weights, statistics = arrays(student.trainable_variables), arrays(student.non_trainable_variables)
     batches = draw(faces)
     data = training_data(batches, 0, 2 * batches.steps)
     history = trainer.fit(data, epochs=2, steps_per_epoch=batches.steps, verbose=0, shuffle=False).history
     for kind, teacher in teachers.items():
-        assert same(arrays(teacher.variables), before[kind])
+        assert same(arrays(teacher.networks[0].variables), before[kind])
     after = arrays(student.trainable_variables)
     assert not any(np.array_equal(a, b) for a, b in zip(after, weights, strict=True))
     assert not same(arrays(student.non_trainable_variables), statistics)
@@ -78,10 +85,11 @@ def test_teachers_answer_as_in_evaluation(faces, taught, teachers, seen):
     trainer = DistillationTrainer(student_config(taught), build_model(ARCH, 68, SIZE), teachers)
     trainer.compute_loss(x=images, y=points, y_pred=trainer(images, training=True))
     for kind, teacher in teachers.items():
-        expected = ops.convert_to_numpy(teacher(images, training=False))
+        network = teacher.networks[0]
+        expected = ops.convert_to_numpy(network(images, training=False))
         assert np.array_equal(ops.convert_to_numpy(seen[kind]), expected)
         # The teacher has dropout: with training=True the answer is another.
-        assert not np.array_equal(ops.convert_to_numpy(teacher(images, training=True)), expected)
+        assert not np.array_equal(ops.convert_to_numpy(network(images, training=True)), expected)
     assert set(seen) == {"hard", "tough", "tolerant"}
 
 
@@ -106,7 +114,7 @@ def test_each_kind_of_network_learns_from_its_points():
 def test_a_feature_teacher_stays_bit_identical_while_lifting_layers_learn(faces):
     student, teacher = (build_model(arch, 68, MAPS_SIZE) for arch in (DEEP, FAN))
     config = tiny_config("student", method="fa", feature_teacher="a", fa_weight=0.5, image_size=MAPS_SIZE)
-    trainer = DistillationTrainer(config, student, {"feature-teacher": teacher})
+    trainer = DistillationTrainer(config, student, {"feature-teacher": online(teacher)})
     trainer.compile(optimizer=keras.optimizers.AdamW(1e-2), jit_compile=False, run_eagerly=True)
     learns = [*student.trainable_variables, *trainer.feature_distillation.trainable_variables]
     assert {id(variable) for variable in trainer.trainable_variables} == {id(variable) for variable in learns}
@@ -122,7 +130,7 @@ def test_a_teacher_of_points_and_features_runs_once(faces, seen):
     teacher, student = build_model(FAN, 68, MAPS_SIZE), build_model(FAN, 68, MAPS_SIZE)
     fields = {"method": "kd-loss+fa-ps", "tough": "a", "feature_teacher": "a", "fa_weight": 0.5, "ps_weight": 0.25}
     config = heatmap_config(heatmap_loss="none", **fields)
-    trainer = DistillationTrainer(config, student, {"tough": teacher, "feature-teacher": teacher})
+    trainer = DistillationTrainer(config, student, dict.fromkeys(("tough", "feature-teacher"), online(teacher)))
     images, points = draw(faces, size=MAPS_SIZE).batch(0, 0)
     images = images.astype("float32")
     expected = ops.convert_to_numpy(teacher(images, training=False))
@@ -135,3 +143,53 @@ def test_a_teacher_of_points_and_features_runs_once(faces, seen):
     terms = 0.5 * feature_aligned_loss(lifted, other) + 0.25 * patch_similarity_loss(own, other)
     mean = ops.mean(student(images, training=False))
     assert float(loss) == pytest.approx(float(terms + mean), rel=1e-4)
+
+
+@pytest.mark.parametrize(("side", "box"), [(48, "gt:1.25"), (SIZE, "gt:1.6"), (48, "paper")])
+def test_an_online_teacher_of_another_side_and_box_gives_the_loss_of_its_stored_points(faces, tmp_path, side, box):
+    network, student = build_model(ARCH, 68, side), build_model(ARCH, 68, SIZE)
+    (tmp_path / "best.keras").write_bytes(b"weights")
+    teacher = Teacher((network,), (tmp_path / "best.keras",), BoxPolicy.parse(box))
+    config, batches = tiny_config("student", method="kd-loss", tough="a"), draw(faces)
+    online_batches = draw(faces, recuts=recuts_of({"tough": teacher}, batches))
+    assert [*online_batches.recuts] == [f"{box} at {side} px"]
+    batches.stored["tough"] = stored_points(teacher, batches, tmp_path / "views", Deadline(), labelled=True)
+    losses = []
+    for drawn, teachers in ((batches, {}), (online_batches, {"tough": teacher})):
+        images, arrays = drawn.batch(1, 0)
+        trainer = DistillationTrainer(config, student, teachers)
+        loss = trainer.compute_loss(x=images, y=arrays, y_pred=trainer(images))
+        losses.append([float(loss), *(float(mean.result()) for mean in trainer.term_means.values())])
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+    assert losses[0][2] != 0  # the teacher's term
+
+
+def test_the_average_of_the_placebo_moves_by_a_hundredth_and_learns_nothing(faces, seen):
+    config = tiny_config("student", method="kd-loss", placebo="average")
+    student = build_model(ARCH, 68, SIZE)
+    trainer = DistillationTrainer(config, student)
+    assert same(trainer.average.get_weights(), student.get_weights())
+    assert [id(variable) for variable in trainer.trainable_variables] == [id(v) for v in student.trainable_variables]
+    rng = np.random.default_rng(0)
+    student.set_weights([weight + rng.uniform(size=weight.shape) for weight in student.get_weights()])
+    before, weights = trainer.average.get_weights(), student.get_weights()
+    images, points = draw(faces).batch(0, 0)
+    trainer.compute_loss(x=images, y=points, y_pred=trainer(images))
+    expected = [old + (new - old) / 100 for old, new in zip(before, weights, strict=True)]
+    for found, weight in zip(trainer.average.get_weights(), expected, strict=True):
+        np.testing.assert_allclose(found, weight, rtol=1e-4, atol=1e-6)
+    said = ops.convert_to_numpy(trainer.average(images.astype("float32"), training=False))
+    for kind in ("tough", "tolerant"):
+        np.testing.assert_allclose(ops.convert_to_numpy(seen[kind]), said, rtol=1e-5, atol=1e-6)
+    # A step of training moves it towards the student before that step, and no further: it receives no gradients.
+    trainer.compile(optimizer=keras.optimizers.SGD(0.5), jit_compile=False, run_eagerly=True)
+    names = [weight.path for weight in trainer.average.weights if "moving" not in weight.path]
+    before, weights = (
+        {weight.path: np.array(weight) for weight in model.weights} for model in (trainer.average, student)
+    )
+    trainer.train_on_batch(images, points)
+    after = {weight.path: np.array(weight) for weight in trainer.average.weights}
+    moved = {weight.path: np.array(weight) for weight in student.weights}
+    for name in names:
+        np.testing.assert_allclose(after[name], 0.99 * before[name] + 0.01 * weights[name], rtol=1e-4, atol=1e-6)
+    assert any(np.abs(moved[name] - weights[name]).max() > 1e-6 for name in names)

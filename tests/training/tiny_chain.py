@@ -14,7 +14,7 @@ from kdloss.data.prepared import PreparedDataset
 from kdloss.models.architectures import HEATMAP_NETWORKS, REGRESSORS, HeatmapNetwork, Regressor
 from kdloss.training.config import TrainConfig
 
-ARCH, DEEP, FAN = "tiny", "tiny-deep", "tiny-fan"
+ARCH, DEEP, FAN, SKIPS = "tiny", "tiny-deep", "tiny-fan", "tiny-skips"
 SIZE = 32
 MAPS_SIZE = 64  # of the networks with feature maps: sides 2, 4, 8 and 16
 BATCH = 8
@@ -42,6 +42,16 @@ def _deep_trunk(inputs):
     return Model(inputs, layers.Conv2D(16, 1, name="top")(x))
 
 
+def _residual_trunk(inputs):
+    """The same with the sum of a block at each stride but the last."""
+    x = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(inputs)
+    x = layers.Conv2D(8, 4, strides=4, name="conv")(x)
+    for number in range(3):
+        x = layers.Add(name=f"add{number}")([x, layers.ReLU(name=f"relu{number}")(x)])
+        x = layers.AveragePooling2D(2, name=f"pool{number}")(x)
+    return Model(inputs, layers.Conv2D(16, 1, name="top")(x))
+
+
 def _no_imagenet(image_size):
     return "none.h5", "nowhere"
 
@@ -49,6 +59,7 @@ def _no_imagenet(image_size):
 TINY = Regressor(_trunk, _no_imagenet, dropout=0.3)
 TINY_DEEP = Regressor(_deep_trunk, _no_imagenet, dropout=0.3)
 TINY_FAN = HeatmapNetwork(_deep_trunk, "top", _no_imagenet, width=8)
+TINY_SKIPS = HeatmapNetwork(_residual_trunk, "top", _no_imagenet, width=8, skips=(4, 4, 2, 2))
 
 
 def use_tiny_networks(patch):
@@ -56,6 +67,7 @@ def use_tiny_networks(patch):
     patch.setitem(REGRESSORS, ARCH, TINY)
     patch.setitem(REGRESSORS, DEEP, TINY_DEEP)
     patch.setitem(HEATMAP_NETWORKS, FAN, TINY_FAN)
+    patch.setitem(HEATMAP_NETWORKS, SKIPS, TINY_SKIPS)
 
 
 @pytest.fixture(autouse=True, scope="module")
