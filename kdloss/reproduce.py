@@ -67,6 +67,10 @@ def main(argv=None):
         raise ConfigError(f"--minutes {args.minutes}: expected a number above 0")
     if args.epochs is not None and args.epochs < 1:
         raise ConfigError(f"--epochs {args.epochs}: expected 1 at least")
+    if args.study:
+        return _study(args)
+    if args.unlabelled:
+        raise ConfigError("--unlabelled: the chain has no use for faces without labels: give --study distillation too")
     system, folder = SYSTEMS[args.system], args.out or _folder(args)
     deadline, settings = Deadline(args.minutes), recipe(args.recipe, system.recipes)
     how = (settings, args.dataset, folder, args.seed, args.epochs)
@@ -97,8 +101,43 @@ def main(argv=None):
     return 0
 
 
+def _study(args):
+    """Runs what is left of a study, and reports what is finished of it, also when time is over."""
+    from kdloss.experiments import study
+
+    if args.recipe not in study.RECIPES:
+        raise ConfigError(f"--recipe {args.recipe}: of studies expected one of {', '.join(study.RECIPES)}")
+    for name in ("seed", "epochs", "no_ablation"):
+        if getattr(args, name):
+            raise ConfigError(f"--{name.replace('_', '-')}: a study has its own: leave it out")
+    folder, chosen, deadline = args.out or _folder(args), study.RECIPES[args.recipe], Deadline(args.minutes)
+    if args.unlabelled and "extra" not in chosen.rows:
+        raise ConfigError(f"--unlabelled: recipe {args.recipe} has no row of other faces: leave it out")
+    require_backend()
+    prepared = check_data(args.dataset, args.data) or find_prepared(args.dataset, args.data)
+    jobs = study.study_jobs(chosen, args.dataset, folder, args.unlabelled)
+    for job in jobs:
+        check_settings(job.config)
+        check_faces(job.config, prepared)
+    check_weights(jobs[0].config)
+    study.check_results(folder, prepared)
+    require_place(folder)
+    from kdloss.experiments.study_report import verdict_text, write_study
+
+    status = 0
+    try:
+        study.run_jobs(jobs, prepared, folder, deadline)
+    except OutOfTime as pause:
+        print(f"{args.minutes:g} minutes are over; {pause}: run the same command again to go on")
+        status = OUT_OF_TIME
+    record = write_study(folder, args.recipe, chosen, prepared, jobs)
+    print(verdict_text(record["verdict"]))
+    print(f"report: {folder / 'report.html'}")
+    return status
+
+
 def _folder(args):
-    system = args.system if args.system != DEFAULT_SYSTEM else ""
+    system = args.study or (args.system if args.system != DEFAULT_SYSTEM else "")
     words = ["reproduce", args.dataset, system, args.recipe, f"seed{args.seed}" if args.seed else ""]
     return runs_root() / "-".join(filter(None, words))
 
@@ -112,6 +151,10 @@ def _parser():
     parser.add_argument("--system", default=DEFAULT_SYSTEM, choices=list(SYSTEMS), help=text)
     text = "settings for a kind of machine (default: cpu)"
     add_old_name(parser, parser.add_argument("--recipe", default="cpu", choices=RECIPES, help=text), "--preset")
+    text = "train one student in many ways, at several shares of labels, instead of a system (docs/distillation.md)"
+    parser.add_argument("--study", choices=("distillation",), help=text)
+    text = "prepared faces without labels, for the rows of a study that use other faces than the training faces"
+    parser.add_argument("--unlabelled", metavar="PREPARED", type=Path, help=text)
     parser.add_argument("--seed", type=int, default=0, help="random seed of weights, order and views (default: 0)")
     text = "train no students with a part of a method: one teacher of the KD-Loss, FA or PS alone"
     parser.add_argument("--no-ablation", action="store_true", help=text)

@@ -32,11 +32,13 @@ def write_chain_report(folder, system, name, prepared, trained, evaluations, bas
         table: the `Table` of all of them.
     """
     spec = dataset_spec(prepared.dataset)
-    title, best = SYSTEMS[system].title, SYSTEMS[system].best
+    title, best = SYSTEMS[system].title, best_student(trained)
     comparisons = compare_with_controls(trained, evaluations)
+    verdict = verdict_of(trained[best][0], comparisons)
     facts = _facts(system, name, prepared, trained)
     record = {
         "facts": facts,
+        "verdict": verdict,
         "protocol": evaluations[best].metrics["protocol"],
         "runs": {
             key: {
@@ -57,7 +59,7 @@ def write_chain_report(folder, system, name, prepared, trained, evaluations, bas
     write_report(
         folder / "report.html",
         title=f"{title} on {spec.title}, recipe {name}",
-        summary=_summary(trained, evaluations, baseline, best),
+        summary=f"{verdict_text(verdict)} {_summary(trained, evaluations, baseline, best)}",
         notices=(faces_notice(spec, prepared.synthetic),),
         sections=[
             *_result_sections(folder, prepared, trained, evaluations, baseline, best, table, comparisons),
@@ -79,6 +81,34 @@ def compare_with_controls(trained, evaluations):
         found | {"pairs": [pair for pair in found["pairs"] if pair["against"] == found["reference"]]}
         for found in comparisons
     ]
+
+
+def best_student(trained):
+    """Name of the student with teachers that has the lowest validation NME."""
+    taught = {name: found["val_nme"] for name, (run, _, found) in trained.items() if run.control and run.teachers}
+    return min(taught, key=taught.get)
+
+
+def verdict_of(run, comparisons):
+    """What a student's teachers gain against its control on the test faces.
+
+    Returns:
+        ``{"method", "control", "difference", "low", "high"}``: titles, and points of NME with their paired 95 %
+        interval; below zero: better.
+    """
+    pair = next(pair for found in comparisons for pair in found["pairs"] if pair["model"] == run.title)
+    return {"method": run.title, "control": pair["against"]} | {key: pair[key] for key in ("difference", "low", "high")}
+
+
+def verdict_text(verdict):
+    """A `verdict_of` in one sentence."""
+    gain, low, high = (verdict[key] for key in ("difference", "low", "high"))
+    found = "gains nothing that these faces show" if low <= 0 <= high else f"{'gains' if gain < 0 else 'loses'}"
+    amount = "" if low <= 0 <= high else f" {abs(gain):.2f} points of NME"
+    return (
+        f"{_capitalised(verdict['method'])}: {found}{amount} against {verdict['control']} ({gain:+.2f}, 95 % interval "
+        f"{low:+.2f} to {high:+.2f}); chosen among the students with teachers on validation faces."
+    )
 
 
 def _facts(system, name, prepared, trained):

@@ -9,10 +9,8 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from kdloss.data.geometry import BoxPolicy
 from kdloss.experiments.recipes import EFFICIENTFAN, KD_LOSS
 from kdloss.training.runs import finished
-from kdloss.training.soft_landmarks import fit_shape_model
 from kdloss.training.state import Deadline, OutOfTime
 
 CONTINUED = "none-continued"
@@ -31,6 +29,7 @@ class Run:
         start: name of the run whose weights it starts from, or None.
         control: name of the run that it is compared with, or None.
         regressor: whether it trains a regressor, not the heatmap network of the system.
+        unlabelled: whether it also learns faces without labels.
     """
 
     name: str
@@ -42,12 +41,14 @@ class Run:
     start: str | None = None
     control: str | None = None
     regressor: bool = False
+    unlabelled: bool = False
 
     def config(self, recipe, dataset, folder, seed=0, most_epochs=None):
         """Its `TrainConfig` by a `Recipe`, where the chain lies in ``folder`` (`pathlib.Path`)."""
         changes = {name: str(folder / run / "best.keras") for name, run in self.teachers.items()}
         start = folder / self.start / "best.keras" if self.start else None
-        how = {"distilled": self.distilled, "start": start, "regressor": self.regressor}
+        how = {"distilled": self.distilled, "start": start}
+        how |= {"regressor": self.regressor, "labelling": self.unlabelled}
         config = recipe.config(self.kind, dataset, **how, method=self.method, seed=seed, **changes)
         return dataclasses.replace(config, epochs=min(config.epochs, most_epochs or config.epochs))
 
@@ -60,13 +61,11 @@ class System:
         title: of its reports.
         recipes: name -> `Recipe`.
         runs: (recipe, ablation) -> its `Run`\\ s, each after those that it needs.
-        best: name of the run whose faces the report shows.
     """
 
     title: str
     recipes: dict
     runs: Callable
-    best: str
 
 
 def kd_loss_runs(recipe, ablation):
@@ -74,8 +73,8 @@ def kd_loss_runs(recipe, ablation):
 
     ``ablation`` adds the other rows of the paper's table, one teacher alone, and the control of warm starts.
     """
-    base = "none" if recipe.warm else None
-    control = CONTINUED if ablation and recipe.warm else "none"
+    base = "none" if "student" in (recipe.warm or {}) else None
+    control = CONTINUED if ablation and base else "none"
     runs = [
         Run("none", "student, no distillation", "student"),
         Run("tough", "tough teacher", "tough"),
@@ -92,6 +91,10 @@ def kd_loss_runs(recipe, ablation):
         runs.append(student("kd-tough", "student, tough teacher only", "tough"))
         runs.append(student("kd-tolerant", "student, tolerant teacher only", "tolerant"))
     runs.append(student("kd-both", "student, KD-Loss (both)", "tough", "tolerant"))
+    if recipe.unlabelled:
+        teacher = {"pseudo_teacher": "tough"}
+        how = {"teachers": teacher, "distilled": True, "start": base, "control": control, "unlabelled": True}
+        runs.append(Run("labelled", "student, faces labelled by the teacher", "student", **how))
     if recipe.finish:
         title = f"student, KD-Loss (both), trained on at {recipe.finish['image_size']} px"
         runs.append(Run("finished", title, "student", start="kd-both"))
@@ -144,9 +147,9 @@ def _student(name, method, title, teachers, regressor=False):
 
 
 SYSTEMS = {
-    "kd-loss": System("KD-Loss", KD_LOSS, kd_loss_runs, "kd-both"),
-    "efficientfan": System("EfficientFAN", EFFICIENTFAN, efficientfan_runs, "fa-ps"),
-    "crossed": System("KD-Loss x EfficientFAN", EFFICIENTFAN, crossed_runs, "kd-loss+fa-ps"),
+    "kd-loss": System("KD-Loss", KD_LOSS, kd_loss_runs),
+    "efficientfan": System("EfficientFAN", EFFICIENTFAN, efficientfan_runs),
+    "crossed": System("KD-Loss x EfficientFAN", EFFICIENTFAN, crossed_runs),
 }
 DEFAULT_SYSTEM = "kd-loss"
 
@@ -178,8 +181,5 @@ def run_chain(plan, prepared, folder, deadline=None):
             if worked and not deadline.leaves(0):
                 raise OutOfTime(f"{place}: is the next run")
             worked = True
-        shape = None
-        if run.kind == "tolerant":
-            shape = fit_shape_model(prepared, BoxPolicy.parse(config.box), config.variance)
-        done[run.name] = (run, config, train(config, prepared, place, resume=True, shape=shape, deadline=deadline))
+        done[run.name] = (run, config, train(config, prepared, place, resume=True, deadline=deadline))
     return done

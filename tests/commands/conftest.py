@@ -12,7 +12,7 @@ from kdloss.models.architectures import REGRESSORS
 from tests.training.tiny_chain import ARCH, TINY, write_faces
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SMALL = ["--recipe", "smoke", "--arch", ARCH, "--batch-size", "8", "--epochs", "1"]
+SMALL = ["--recipe", "smoke", "--label-share", "1", "--arch", ARCH, "--batch-size", "8", "--epochs", "1"]
 
 
 def started(*words, code=None, environment=None, **more):

@@ -9,7 +9,7 @@ import pytest
 
 from tests.commands.conftest import REPOSITORY, started
 
-SMALL = "--arch mobilenetv2-0.35 --image-size 32 --epochs 1 --batch-size 8 --recipe smoke"
+SMALL = "--arch mobilenetv2-0.35 --image-size 32 --epochs 1 --batch-size 8 --recipe smoke --label-share 1"
 UNMEASURED = "its confidence was never measured, so none is stated: python -m kdloss.calibrate confidence measures it"
 
 

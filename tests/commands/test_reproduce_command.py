@@ -9,6 +9,7 @@ import shutil
 import pytest
 
 from kdloss import reproduce
+from kdloss.experiments import study
 from kdloss.experiments.recipes import EFFICIENTFAN, KD_LOSS, Recipe
 from kdloss.experiments.systems import CONTINUED, DEFAULT_SYSTEM, SYSTEMS
 from tests.training.tiny_chain import ARCH, BATCH, DEEP, FAN, MAPS_SIZE, SIZE, use_tiny_networks
@@ -30,6 +31,15 @@ SMALL_MAPS = Recipe(
     distilled={"kd_preset": "dev2020"},
     warm={"tolerant": {"learning_rate": 5e-4}},
     regressor={"teacher": {"arch": DEEP}, "student": {"arch": DEEP}},
+)
+SMALL_STUDY = study.StudyRecipe(
+    about="seconds; shows that the study holds together",
+    teacher=SHORT | {"arch": ARCH, "image_size": SIZE, "batch_size": 2},
+    tolerant={"learning_rate": 5e-4},
+    student=SHORT | {"arch": ARCH, "image_size": SIZE, "batch_size": 2},
+    seeds=1,
+    shares=(0.2,),
+    rows=("l1", "pseudo", "l1-stored", "kd"),
 )
 RUNS = ["none", "tough", "tolerant", CONTINUED, "kd-tough", "kd-tolerant", "kd-both"]
 
@@ -139,7 +149,7 @@ def test_a_system_of_heatmap_networks(data, tmp_path, monkeypatch):
     def some(recipe_, ablation):
         return [run for run in whole.runs(recipe_, ablation) if run.name in kept]
 
-    monkeypatch.setitem(SYSTEMS, "crossed", dataclasses.replace(whole, runs=some, best="fa-ps"))
+    monkeypatch.setitem(SYSTEMS, "crossed", dataclasses.replace(whole, runs=some))
     flags = ["--dataset", "300w", "--recipe", "smoke", "--seed", "1", "--out", str(tmp_path / "chain")]
     assert reproduce.main(["--system", "crossed", *flags]) == 0
     results = json.loads((tmp_path / "chain" / "results.json").read_text())
@@ -157,8 +167,46 @@ def test_a_system_of_heatmap_networks(data, tmp_path, monkeypatch):
     assert runs["fa-ps"]["config"]["seed"] == 1
 
 
+@pytest.mark.slow
+def test_a_study_is_stopped_continued_and_reported(data, workplace, monkeypatch, capsys):
+    use_tiny_networks(monkeypatch)
+    monkeypatch.setitem(study.RECIPES, "smoke", SMALL_STUDY)
+    monkeypatch.setenv("KDLOSS_DATA", str(data))
+    command, folder = (
+        ["--study", "distillation", "--recipe", "smoke"],
+        workplace / "runs/reproduce-300w-distillation-smoke",
+    )
+    assert reproduce.main([*command, "--minutes", "0.00001"]) == 75
+    said = capsys.readouterr().out
+    assert "6 of 6 jobs are left: run the same command again to go on" in said
+    assert "No distilled student and its control are finished yet." in said
+    assert json.loads((folder / "results.json").read_text())["rows"] == []
+    assert reproduce.main(command) == 0
+    said = capsys.readouterr().out
+    assert "[6 to go] 20-l1-seed0: tiny, 1 epochs\n[5 to go] 20-tough: tiny, 1 epochs\n" in said
+    results = json.loads((folder / "results.json").read_text())
+    rows = {row["name"]: row for row in results["rows"]}
+    assert [*rows] == ["20-kd-seed0", "20-l1-seed0", "20-l1-stored-seed0", "20-pseudo-seed0", "20-tolerant", "20-tough"]
+    assert [(row["labels"], row["unlabelled"]) for row in rows.values()] == [
+        (3, 0),
+        (3, 0),
+        (3, 0),
+        (3, 14),
+        (3, 0),
+        (3, 0),
+    ]
+    assert all(len(row["errors"]) == 6 for row in rows.values())
+    assert results["verdict"]["control"] in ("L1", "L1, stored views")
+    assert results["missing"] == []
+    # Nothing is left to train, and nothing to be lost.
+    assert reproduce.main(command) == 0
+    assert "to go]" not in capsys.readouterr().out
+    assert json.loads((folder / "results.json").read_text())["rows"] == results["rows"]
+
+
 def test_where_each_system_is_kept(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("KDLOSS_DATA", str(data))
+    monkeypatch.setitem(KD_LOSS, "smoke", SMALL)  # a fifth of these faces is less than a batch
     asked = []
     monkeypatch.setattr(reproduce, "reproduce", lambda *how: asked.append(how) or "table")
     for flags, name in (

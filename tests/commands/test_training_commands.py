@@ -25,7 +25,7 @@ def test_each_command_leaves_a_run_that_the_next_one_finds(chain):
     # The student sees its teachers' views, whatever the recipe says.
     assert config["image_size"] == 32
     # What the recipe says and no flag replaced.
-    assert (config["teacher_views"], config["kd_preset"], config["learning_rate"]) == (3, "dev2020", 2e-3)
+    assert (config["teacher_views"], config["kd_preset"], config["learning_rate"]) == (16, "figure", 2e-3)
     row = json.loads((student / "metrics.jsonl").read_text())
     assert {"main", "tough", "tolerant", "val_nme"} < set(row)
     record = json.loads((student / "evaluation-300w" / "metrics.json").read_text())
@@ -72,9 +72,18 @@ def test_students_of_feature_maps(at_work, monkeypatch, capsys):
     assert config.teacher_views == 0
     config = asked(monkeypatch, ["--method", "kd-loss+fa", "--tough", tough, "--fa-weight", "0.2", *SMALL])
     assert (config.tough, config.feature_teacher, config.fa_weight) == (tough, tough, 0.2)
-    assert config.teacher_views == 3
+    assert config.teacher_views == 16
     heatmaps = asked(monkeypatch, ["--method", "fa", "--recipe", "smoke", "--arch", "efficientfan-b0"])
     assert (heatmaps.heatmap_loss, heatmaps.fa_weight) == ("cross-entropy", 0.01)
+
+
+def test_faces_without_labels_are_those_that_are_named(at_work, data, monkeypatch):
+    tough = str(at_work / "300w-tough-tiny" / "best.keras")
+    student = ["--method", "none", "--recipe", "cpu", "--arch", ARCH, "--batch-size", "8", "--image-size", "32"]
+    for recipe, unlabelled in (("cpu", "rest"), ("cpu", str(data / "cofw")), ("smoke", str(data / "cofw"))):
+        flags = ["--recipe", recipe, "--label-share", "0.5", "--unlabelled", unlabelled, "--pseudo-teacher", tough]
+        config = asked(monkeypatch, [*student, *flags])
+        assert (config.unlabelled, config.labellers, config.label_share) == (unlabelled, [tough], 0.5)
 
 
 def test_a_finished_run_is_not_repeated(at_work, capsys):

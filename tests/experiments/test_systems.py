@@ -20,6 +20,7 @@ KD_LOSS_CHAIN = {
     "kd-tough": ("none", CONTINUED, {"tough": "tough"}),
     "kd-tolerant": ("none", CONTINUED, {"tolerant": "tolerant"}),
     "kd-both": ("none", CONTINUED, {"tough": "tough", "tolerant": "tolerant"}),
+    "labelled": ("none", CONTINUED, {"pseudo_teacher": "tough"}),
     "finished": ("kd-both", None, {}),
 }
 FAN_CHAIN = {"none": (None, None, {}), "teacher": (None, None, {})}
@@ -37,9 +38,9 @@ CROSSED_CHAIN = FAN_CHAIN | {
 CHAINS = {"kd-loss": KD_LOSS_CHAIN, "efficientfan": FAN_CHAIN, "crossed": CROSSED_CHAIN}
 # Runs without which the table has holes, but the chain still holds.
 ABLATION = {CONTINUED, "kd-tough", "kd-tolerant", "fa", "ps"}
-TEACHERS = ("tough", "tolerant", "feature_teacher")
+TEACHERS = ("tough", "tolerant", "feature_teacher", "pseudo_teacher")
 # How a student is taught. All else must be the same in two rows that are compared.
-TAUGHT = {"method", *TEACHERS, "kd_preset", "unit", "fa_weight", "ps_weight"}
+TAUGHT = {"method", *TEACHERS, "kd_preset", "unit", "fa_weight", "ps_weight", "unlabelled"}
 
 every_chain = pytest.mark.parametrize(
     ("system", "name"), [(system, name) for system in SYSTEMS for name in SYSTEMS[system].recipes]
@@ -52,15 +53,17 @@ def test_every_recipe_is_a_chain_in_order(system, name, ablation, tmp_path):
     chosen, chain = SYSTEMS[system].recipes[name], CHAINS[system]
     runs = SYSTEMS[system].runs(chosen, ablation)
     names = [run.name for run in runs]
-    needs = dict.fromkeys(ABLATION, ablation) | {CONTINUED: ablation and chosen.warm, "finished": chosen.finish}
+    warm = chosen.warm or {}
+    needs = dict.fromkeys(ABLATION, ablation) | {CONTINUED: ablation and "student" in warm}
+    needs |= {"finished": chosen.finish, "labelled": chosen.unlabelled}
     needs |= dict.fromkeys(("regressor-teacher", "regressor-fa-ps-regressor"), "teacher" in (chosen.regressor or {}))
     assert names == [run for run in chain if needs.get(run, True)]
     assert len({run.title for run in runs}) == len(runs)
-    assert SYSTEMS[system].best in names
     for number, run in enumerate(runs):
         start, control, teachers = chain[run.name]
         control = control if control in names else control and "none"
-        assert (run.start, run.control, run.teachers) == (start if chosen.warm else None, control, teachers)
+        begins = start if run.kind in warm or run.name == "finished" else None
+        assert (run.start, run.control, run.teachers) == (begins, control, teachers)
         assert {*run.teachers.values(), run.start, run.control} <= {None, *names[:number]}
         config = run.config(chosen, "300w", tmp_path, seed=3)
         cut_short = dataclasses.replace(config, epochs=min(3, config.epochs))
@@ -71,7 +74,7 @@ def test_every_recipe_is_a_chain_in_order(system, name, ablation, tmp_path):
         assert (config.seed, config.kind, config.method) == (3, run.kind, run.method)
         taught = {field: path for field in TEACHERS if (path := getattr(config, field))}
         assert taught == {field: str(tmp_path / name / "best.keras") for field, name in teachers.items()}
-        first = {"none", "imagenet"} | (set() if config.kind in ("tough", "tolerant") else {"imagenet-lite0"})
+        first = {"none", "imagenet"} | ({"imagenet-lite0"} if config.arch.startswith("mobile") else set())
         assert config.weights in ({str(tmp_path / run.start / "best.keras")} if run.start else first)
 
 
@@ -88,8 +91,13 @@ def test_rows_of_a_recipe_compare_like_with_like(system, name, tmp_path):
             for field in ("arch", "loss", "heatmap_loss"):
                 assert getattr(configs[run.name], field) == getattr(configs[run.start], field)
         if run.control:
-            # The number of views too: a student that sees ever new ones has an advantage.
-            assert {*configs[run.name].differences(configs[run.control])} <= TAUGHT
+            # The number of views too: a student that sees more of them has an advantage.
+            assert views_of(configs[run.name]) == views_of(configs[run.control])
+            assert {*configs[run.name].differences(configs[run.control])} <= TAUGHT | {"teacher_views"}
+
+
+def views_of(config):
+    return min(config.teacher_views or config.epochs, config.epochs)
 
 
 def test_heatmap_settings_are_for_heatmap_networks():
