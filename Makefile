@@ -21,8 +21,7 @@ data/%/manifest.json: | $(INSTALLED)
 	  $(BIN)/python -m data_prep synthetic --layout $* --count 480 --test-count 100 --seed 0 --out data/raw/synthetic-$*
 	$(BIN)/python -m data_prep $* --source data/raw/synthetic-$* --out data/$*
 
-demo: $(INSTALLED) data/300w/manifest.json data/cofw/manifest.json
-	$(BIN)/python -m kdloss.reproduce --dataset cofw --recipe smoke --no-ablation
+demo: $(INSTALLED) data/300w/manifest.json
 	$(BIN)/python -m kdloss.reproduce --dataset 300w --recipe smoke --no-ablation
 
 # One process a core, each on one thread: small networks gain little from a second.

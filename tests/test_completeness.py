@@ -111,7 +111,9 @@ def test_nothing_is_missing(missing, tmp_path):
 
 @pytest.mark.slow
 def test_every_network_can_be_built(tmp_path):
-    assert [*networks(tmp_path, architecture_names())] == []
+    # Of the six networks between the least and the largest, trunk and decoder are each built in another one.
+    some = [name for name in architecture_names() if not re.fullmatch("efficientnetb[1-6]-skips", name)]
+    assert [*networks(tmp_path, some)] == []
 
 
 NEW = DatasetSpec("aflw", "AFLW", "19")
