@@ -39,10 +39,8 @@ def write_study(folder, name, recipe, prepared, jobs):
         f"share-{share * 100:g}": share_table(rows, subsets, share, papers if share == 1 else ())
         for share in sorted(recipe.shares)
     }
-    tables["curve"], missing = (
-        curve_table(rows),
-        [job.name for job in jobs if job.row and job.name not in {row["name"] for row in rows}],
-    )
+    tables["curve"], done = curve_table(rows), {row["name"] for row in rows}
+    missing = [job.name for job in jobs if job.row and job.name not in done]
     students, machine = sum(bool(job.row) for job in jobs), environment()
     facts = {
         "command": f"python -m kdloss.reproduce --dataset {prepared.dataset} --study distillation --recipe {name}",
