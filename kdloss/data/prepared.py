@@ -291,6 +291,8 @@ def read_manifest(folder):
         raise DataError(f"{path}: damaged (no {missing[0]}): prepare the set again")
     if not 0 <= manifest["count"] <= sys.maxsize:
         raise DataError(f"{path}: damaged (no count of faces): prepare the set again")
+    if not 0 < manifest["crop_scale"] < _FAR:
+        raise DataError(f"{path}: damaged (no crop scale): prepare the set again")
     if manifest.get("manifest") != _own_hash(manifest):
         raise DataError(f"{path}: changed since it was written (its hash is another): prepare the set again")
     return manifest

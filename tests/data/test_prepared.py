@@ -143,6 +143,13 @@ def test_a_manifest_that_was_changed_is_refused(folder, changes):
     assert "manifest.json: changed since it was written (its hash is another): prepare the set" in refusal(folder)
 
 
+@pytest.mark.parametrize("scale", [10**400, 0, -1.5, float("nan"), float("inf")])
+def test_a_crop_scale_that_no_set_has_is_refused(folder, scale):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"crop_scale": scale}))
+    assert "manifest.json: damaged (no crop scale): prepare the set again" in refusal(folder)
+
+
 @pytest.mark.parametrize("name", ["points.npy", "table.csv"])
 def test_one_changed_bit_is_noticed(folder, name):
     content = bytearray((folder / name).read_bytes())
