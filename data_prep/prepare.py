@@ -20,6 +20,7 @@ from kdloss.data.datasets import dataset_spec
 from kdloss.data.prepared import (
     BOX_COLUMNS,
     IMAGE_COLUMN,
+    NAME,
     SUBSET_PREFIX,
     TEXT,
     UNLABELLED,
@@ -40,6 +41,8 @@ READERS = {
 }
 VALIDATION_SHARE = 0.10
 _LISTED = 5
+_ARRAYS = ("faces", "points", "to_image", "digests", "occluded")
+_FILES = {NAME, "table.csv", *(f"{name}.npy" for name in _ARRAYS)}
 # Starting a process takes as long as cutting some hundred faces.
 _FACES_A_PROCESS = 256
 
@@ -84,6 +87,7 @@ def prepare(dataset, source, out, *, json=None, boxes=None, processes=None, **op
         The manifest, a dict.
     """
     _require_free(Path(out), options.get("overwrite"))
+    _require_apart(Path(source).resolve(), Path(out).resolve())
     try:
         raw = open_raw(dataset, source, json, boxes)
         processes = processes or max(1, min(usable_cores(), len(raw.entries) // _FACES_A_PROCESS))
@@ -228,6 +232,14 @@ def _require_free(out, overwrite):
         raise DataError(f"{out}: exists already: give another --out, or --overwrite to replace it")
     if out.exists() and not is_prepared(out):
         raise DataError(f"{out}: exists and is not a prepared folder, so it is not overwritten: give another --out")
+    if out.exists() and (others := sorted({path.name for path in out.iterdir()} - _FILES)):
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        raise DataError(f"{out}: holds {others[0]}{more} besides a prepared set: give another --out, or move it away")
+
+
+def _require_apart(source, out):
+    if source == out or out in source.parents or source in out.parents:
+        raise DataError(f"{out}: lies in {source}, or holds it: give another --out, beside the raw data")
 
 
 def _settle(before, out):

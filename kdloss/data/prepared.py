@@ -277,7 +277,7 @@ def read_manifest(folder):
     """The manifest of a prepared folder, a dict; a `DataError` if it is missing, of another version, or changed."""
     path = Path(folder) / NAME
     if not path.parent.is_dir():
-        raise DataError(f"{folder}: no such folder: give --data a prepared or an official data set")
+        raise DataError(f"{folder}: no such folder: expected a prepared set: python -m data_prep makes one")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         version = manifest["version"]

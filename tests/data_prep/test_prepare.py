@@ -104,6 +104,23 @@ def test_overwrite_replaces_a_prepared_folder_only_and_only_at_the_end(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "precious"]
 
 
+def test_nothing_but_a_prepared_set_is_ever_replaced(tmp_path):
+    out = tmp_path / "out"
+    write([face("a")], out)
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(DataError, match=r"out: holds notes\.txt besides a prepared set: give another --out"):
+        write([face("b")], out, overwrite=True)
+    assert (out / "notes.txt").read_text() == "mine"
+    (raw := out / "raw").mkdir()
+    with pytest.raises(DataError, match=r"holds notes\.txt and 1 more besides"):
+        prepare("300w", raw, out, overwrite=True)
+    (link := tmp_path / "link").symlink_to(raw)
+    for source, place in [(link, tmp_path / "out" / "raw" / "new"), (raw, raw / "new"), (raw, link / "new")]:
+        with pytest.raises(DataError, match=rf"new: lies in {raw}, or holds it: give another --out"):
+            prepare("300w", source, place)
+    assert raw.is_dir()
+
+
 def test_synthetic_mark_and_report(tmp_path, faces_300w, capsys):
     assert not open_raw("300w", faces_300w).synthetic
     (faces_300w / "SYNTHETIC.json").write_text("{}")
