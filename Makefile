@@ -48,7 +48,7 @@ test-all: $(INSTALLED)
 # What depends on the back end most, on JAX. Tests that are TensorFlow's by nature are skipped and say why. XLA compiles
 # whatever a test does: to do that well takes longer than it saves.
 ON_JAX := training/test_fit_interrupted.py training/test_trainer.py training/test_callbacks.py losses \
-  models/test_heatmaps.py data/test_batches.py
+  models/test_heatmaps.py data/test_batches.py data/test_device_views.py
 
 test-jax: $(INSTALLED)
 	KERAS_BACKEND=jax JAX_PLATFORMS=cpu XLA_FLAGS=--xla_backend_optimization_level=0 $(ONE_THREAD) \

@@ -42,7 +42,7 @@ def environment():
     import keras
 
     backend = keras.backend.backend()
-    return machine() | {"backend": backend, "accelerators": _accelerators(backend)}
+    return machine() | {"backend": backend, "accelerators": accelerators()}
 
 
 def machine():
@@ -54,6 +54,19 @@ def machine():
         "processor": _processor(),
         "cores": os.cpu_count(),
     }
+
+
+def device_memory():
+    """Bytes of the memory of the device that trains; None if the back end does not say."""
+    import keras
+
+    if not accelerators():
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if keras.backend.backend() != "jax":
+        return None
+    import jax
+
+    return (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
 
 
 def quiet_libraries():
@@ -105,7 +118,11 @@ def _processor():
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
 
 
-def _accelerators(backend):
+def accelerators():
+    """The names of the accelerators that Keras' back end uses. Starts it."""
+    import keras
+
+    backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
 

@@ -85,7 +85,7 @@ def main(argv=None):
             check_faces(config, prepared)
         if run.start is None:
             check_weights(config)
-        check_run_folder(folder / run.name, config, resume=True)
+        check_run_folder(folder / run.name, config, True, prepared)
     prepared = prepared or find_prepared(args.dataset, args.data)
     faces = "SYNTHETIC faces" if prepared.synthetic else "real faces"
     about = f"{system.title}, recipe {args.recipe}: {settings.about}"

@@ -40,8 +40,6 @@ def main(argv=None):
             changes["teacher_views"] = 0  # no points to store, so no reason to repeat views
         if fields is None:
             fields = _teachers(args, lambda kinds: dict.fromkeys(kinds, "the newest"))
-            # The teachers may see views of another size than the recipe's, whose stages do not fit them then.
-            fields |= {"stages": None} if terms else {}
         distilled = args.method != "none"
         return recipe_for(name, args.arch).config("student", args.dataset, distilled=distilled, **changes | fields)
 

@@ -2,10 +2,12 @@
 
     python tools/training_speed.py --data data/300w
     python tools/training_speed.py --data data/300w --way cached --against ../other-checkout
+    python tools/training_speed.py --data data/300w --way cached device --image-size 224
 
 published: the loop of Fard and Mahoor (CVIU 2022) as they describe it: eager steps; crops are augmented beforehand, and
 each is a picture and a file of its points, opened with its batch; both frozen teachers predict every batch; Adam.
 online: this project's training, with both teachers in every step. cached: the same, with stored points of the teachers.
+device: as cached, with --views device.
 """
 
 import argparse
@@ -88,10 +90,11 @@ def _published(args):
     return round_
 
 
-def _own(args, views):
+def _own(args, views, where="host"):
     import keras
 
-    from kdloss.data.batches import training_data
+    from kdloss.data.batches import MixedBatches, training_data
+    from kdloss.data.device_views import placed
     from kdloss.training.state import Deadline
     from kdloss.training.teachers import load_teachers, stored_points
     from kdloss.training.trainer import compiled_trainer
@@ -110,7 +113,8 @@ def _own(args, views):
             for role in TEACHERS:
                 teacher = teachers.pop(role)
                 batches.stored[role] = stored_points(teacher, batches, Path(folder), Deadline(), labelled=True)
-    trainer = compiled_trainer(work.config, work.student, teachers, batches.steps)
+    batches, drawn = placed(MixedBatches([batches]), where)
+    trainer = compiled_trainer(work.config, work.student, teachers, batches.steps, views=drawn)
     starts, steps = itertools.count(step=args.steps + 1), args.steps + 1
 
     def round_():
@@ -126,6 +130,7 @@ WAYS = {
     "published": rounds.Way(_published, "published"),
     "online": rounds.Way(lambda args: _own(args, 0), "published"),
     "cached": rounds.Way(lambda args: _own(args, args.teacher_views), "published"),
+    "device": rounds.Way(lambda args: _own(args, args.teacher_views, "device"), "cached"),
 }
 
 

@@ -8,6 +8,7 @@ import functools
 import math
 import random
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -84,59 +85,80 @@ def draw_crop(rng, config, box, size, mirrorable=True):
     return crop, mirrored
 
 
+class Changes(NamedTuple):
+    """How the pixels of one view change, in this order. A field's default changes nothing."""
+
+    curve: tuple = ()  # gamma, contrast, brightness, and the gains of red, green and blue
+    grey: bool = False
+    blur: float = 0.0  # deviation, pixels
+    patches: tuple = ()  # of (left, top, right, bottom, colour); None in place of a colour: a piece of the same picture
+    noise: float = 0.0  # deviation, grey levels
+    noise_start: int = 0  # where the view's noise begins in `normal_numbers`
+
+
+def draw_changes(rng, config, size):
+    """Draws the `Changes` of a view of ``size`` x ``size`` pixels, after its geometry."""
+    curve = _draw_curve(rng, config.colour) if config.colour else ()
+    grey = rng.random() < config.grey
+    blur = size * rng.uniform(0.003, 0.015) if rng.random() < config.blur else 0.0
+    patches = tuple(_draw_patches(rng, size)) if rng.random() < config.occlusion else ()
+    noise = rng.uniform(2, 12) if rng.random() < config.noise else 0.0
+    # 7 = 8 - 1: the numbers for each value, but for the last slice.
+    return Changes(curve, grey, blur, patches, noise, int(rng.random() * (7 * 3 * size**2)) if noise else 0)
+
+
 def vary_pixels(rng, config, image):
     """Varies colour, grey, blur, occlusion and noise of a view (S, S, 3) uint8, in place."""
-    if config.colour:
-        _vary_colour(rng, config.colour, image)
-    if rng.random() < config.grey:
+    changes = draw_changes(rng, config, len(image))
+    if changes.curve:
+        _change_colour(changes.curve, image)
+    if changes.grey:
         cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB, dst=image)
-    if rng.random() < config.blur:
-        _blur(image, len(image) * rng.uniform(0.003, 0.015))
-    if rng.random() < config.occlusion:
-        _occlude(rng, image)
-    if rng.random() < config.noise:
-        _add_noise(rng, rng.uniform(2, 12), image)
+    if changes.blur:
+        # The same as cv2.GaussianBlur, whose integer arithmetic takes twice the time.
+        kernel = cv2.getGaussianKernel(2 * blur_reach(changes.blur) + 1, changes.blur, cv2.CV_32F)
+        cv2.sepFilter2D(image, -1, kernel, kernel, dst=image)
+    for left, top, right, bottom, colour in changes.patches:
+        piece = image[::-1, ::-1][top:bottom, left:right]
+        image[top:bottom, left:right] = piece.copy() if colour is None else colour
+    if changes.noise:
+        noise = normal_numbers(image.size)[changes.noise_start :][: image.size].reshape(image.shape)
+        cv2.addWeighted(image, 1.0, noise, changes.noise, 0.0, dst=image, dtype=cv2.CV_8U)
 
 
-def _vary_colour(rng, strength, image):
-    # Gamma, contrast about the middle, brightness and each channel's gain, in one table of 256 values a channel.
+def blur_reach(sigma):
+    """Pixels on either side that blur of this deviation takes into account."""
+    return round(6 * sigma + 1) // 2
+
+
+def _draw_curve(rng, strength):
     gamma = math.exp(rng.uniform(-0.35, 0.35) * strength)
     contrast = math.exp(rng.uniform(-0.3, 0.3) * strength)
     brightness = rng.uniform(-0.12, 0.12) * strength
-    gains = [255 * math.exp(rng.uniform(-0.1, 0.1) * strength) for _ in range(3)]
+    return gamma, contrast, brightness, *(math.exp(rng.uniform(-0.1, 0.1) * strength) for _ in range(3))
+
+
+def _change_colour(curve, image):
+    # Gamma, contrast about the middle, brightness and each channel's gain, in one table of 256 values a channel.
+    gamma, contrast, brightness, *gains = curve
     ramp = (np.power(_RAMP, gamma) - 0.5) * contrast + (0.5 + brightness)
-    table = np.float32(gains)[:, None] * ramp
+    table = np.float32([255 * gain for gain in gains])[:, None] * ramp
     cv2.LUT(image, table.clip(0, 255, out=table).astype(np.uint8).T.reshape(1, 256, 3), dst=image)
 
 
-def _blur(image, sigma):
-    # The same as cv2.GaussianBlur, whose integer arithmetic takes twice the time.
-    kernel = cv2.getGaussianKernel(round(6 * sigma + 1) | 1, sigma, cv2.CV_32F)
-    cv2.sepFilter2D(image, -1, kernel, kernel, dst=image)
-
-
-def _occlude(rng, image):
-    size = len(image)
+def _draw_patches(rng, size):
     for _ in range(1 + (rng.random() < 0.5)):
         width, height = (int(rng.uniform(0.1, 0.4) * size) for _ in range(2))
         x, y = (int(rng.uniform(-0.1, 0.9) * size) for _ in range(2))
-        top, left = max(y, 0), max(x, 0)
-        patch = image[top : y + height, left : x + width]
-        if patch.size:
+        left, top, right, bottom = max(x, 0), max(y, 0), min(x + width, size), min(y + height, size)
+        if left < right and top < bottom:
             # A flat colour, or a piece of the same picture, so that neither edges nor texture alone reveal a patch.
-            piece = image[::-1, ::-1][top : y + height, left : x + width]
-            patch[:] = [int(256 * rng.random()) for _ in range(3)] if rng.random() < 0.5 else piece.copy()
-
-
-def _add_noise(rng, deviation, image):
-    table = _normal_numbers(image.size)
-    start = int(rng.random() * (len(table) - image.size))
-    noise = table[start : start + image.size].reshape(image.shape)
-    cv2.addWeighted(image, 1.0, noise, deviation, 0.0, dst=image, dtype=cv2.CV_8U)
+            flat = rng.random() < 0.5
+            yield left, top, right, bottom, tuple(int(256 * rng.random()) for _ in range(3)) if flat else None
 
 
 @functools.lru_cache(maxsize=8)
-def _normal_numbers(size):
+def normal_numbers(size):
     """A table of normal numbers, 8 per value of a view. A view takes a random slice: drawing new numbers is slow."""
     table = np.random.default_rng(size).standard_normal(8 * size, np.float32)
     table.flags.writeable = False

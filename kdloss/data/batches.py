@@ -1,7 +1,8 @@
 """Batches of views of prepared faces: in numpy, as tf.data, or as a Keras PyDataset, all through the same code.
 
-A view is one random variation of a face's crop, as `kdloss.data.augmentation` describes. `ViewBatches._draw_image`
-draws it; all else here decides which views a batch holds, and passes batches on.
+A view is one random variation of a face's crop, as `kdloss.data.augmentation` describes. `ViewBatches._draw_pixels`
+draws it, or `kdloss.data.device_views` in its place; all else here decides which views a batch holds, and passes
+batches on.
 """
 
 import dataclasses
@@ -15,7 +16,8 @@ import cv2
 import keras
 import numpy as np
 
-from kdloss.data.augmentation import AUGMENTATIONS, AugmentConfig, draw_crop, vary_pixels, view_rng
+from kdloss.data.augmentation import AUGMENTATIONS, AugmentConfig, draw_changes, draw_crop, vary_pixels, view_rng
+from kdloss.data.device_views import NUMBERS, view_numbers
 from kdloss.data.geometry import BoxPolicy, compose, invert, to_unit, transform_each
 from kdloss.data.prepared import PreparedDataset
 from kdloss.data.schemes import LandmarkScheme
@@ -46,6 +48,8 @@ class ViewBatches:
     scheme: LandmarkScheme | None = None  # of the targets; default: that of the prepared faces
     # Name -> (side, box policy): the same views cut again, at another side or in another box, as a teacher sees them.
     recuts: dict = field(default_factory=dict)
+    # A batch holds in place of each image the numbers from which `device_views.DeviceViews` draws it.
+    as_numbers: bool = False
 
     def __post_init__(self):
         if self.batch_size > len(self.rows):
@@ -69,11 +73,21 @@ class ViewBatches:
         return len(self.rows) // self.batch_size
 
     @property
+    def shown(self):
+        """Name -> the `ViewBatches` of what a batch shows of each face: "" for the view itself, and recuts."""
+        return {"": self} | self._recuts
+
+    @property
+    def image(self):
+        """(dtype, shape) of one view."""
+        return (np.float32, (NUMBERS,)) if self.as_numbers else (np.uint8, (self.size, self.size, 3))
+
+    @property
     def arrays(self):
         """Name -> (dtype, shape) of what a batch holds of each face besides the image; see `batch`."""
         arrays = dict.fromkeys(sorted({*self.targets, *self.stored}), (np.float32, (self.scheme.num_points, 2)))
         for name, recut in self._recuts.items():
-            arrays[name] = (np.uint8, (recut.size, recut.size, 3))
+            arrays[name] = recut.image
             if recut.policy != self.policy:
                 arrays[frame_of(name)] = (np.float32, (2, 3))
         return arrays
@@ -127,10 +141,13 @@ class ViewBatches:
 
     def _draw(self, positions, round_):
         rows = self.rows[positions]
-        images = np.empty((len(rows), self.size, self.size, 3), np.uint8)
-        drawn = [self._draw_image(row, round_, image) for row, image in zip(rows.tolist(), images, strict=True)]
-        matrices = np.array([crop.matrix for crop, _ in drawn])
-        mirrored = np.flatnonzero([flag for _, flag in drawn])
+        crops, mirrored, rngs = zip(*(self._crop(row, round_, self.size) for row in rows.tolist()), strict=True)
+        if self.as_numbers:
+            changes = [draw_changes(rng, self.augment, self.size) for rng in rngs]
+            images = view_numbers(positions, crops, changes, self.prepared.size)
+        else:
+            images = self._draw_pixels(rows.tolist(), crops, rngs)
+        matrices, mirrored = np.array([crop.matrix for crop in crops]), np.flatnonzero(mirrored)
         points = {}
         for name, target in self.targets.items():
             unit = to_unit(transform_each(matrices, target[rows].astype(np.float64)), self.size)
@@ -149,13 +166,13 @@ class ViewBatches:
         rng = view_rng(self.seed, round_, row)
         return *draw_crop(rng, self.augment, self.boxes[row], size, self.permutation is not None), rng
 
-    def _draw_image(self, row, round_, image):
-        """Draws one view into ``image``; returns its ``(FaceCrop, mirrored)``."""
-        faces, (crop, mirrored, rng) = self.prepared.faces, self._crop(row, round_, self.size)
-        rows, _ = crop.sampled(*faces.shape[1:3])
-        crop.image(faces.read_part(row, rows), image)
-        vary_pixels(rng, self.augment, image)
-        return crop, mirrored
+    def _draw_pixels(self, rows, crops, rngs):
+        faces, images = self.prepared.faces, np.empty((len(rows), self.size, self.size, 3), np.uint8)
+        for row, crop, rng, image in zip(rows, crops, rngs, images, strict=True):
+            part, _ = crop.sampled(*faces.shape[1:3])
+            crop.image(faces.read_part(row, part), image)
+            vary_pixels(rng, self.augment, image)
+        return images
 
 
 class MixedBatches:
@@ -171,7 +188,7 @@ class MixedBatches:
 
     def __init__(self, sources, steps=None):
         self.sources, self.steps = sources, steps or sources[0].steps
-        self.size, self.arrays = sources[0].size, sources[0].arrays
+        self.image, self.arrays = sources[0].image, sources[0].arrays
         self.batch_size = sum(source.batch_size for source in sources)
 
     def batch(self, epoch, step):
@@ -182,6 +199,10 @@ class MixedBatches:
     def faces_of(self, epoch, step):
         """As `ViewBatches.faces_of`."""
         return [name for source, place in self._places(epoch, step) for name in source.faces_of(*place)]
+
+    def as_numbers(self):
+        """The same batches with numbers in place of images."""
+        return MixedBatches([dataclasses.replace(source, as_numbers=True) for source in self.sources], self.steps)
 
     def _places(self, epoch, step):
         number = epoch * self.steps + step
@@ -224,17 +245,16 @@ def tf_dataset(batches, first_step, last_step):
     """
     import tensorflow as tf
 
-    size, arrays = batches.size, batches.arrays
+    arrays = batches.arrays
+    kinds = (batches.image, *arrays.values())
 
     def draw(number):
         images, drawn = batches.batch(*divmod(int(number), batches.steps))
         return [images, *(drawn[name] for name in arrays)]
 
     def load(number):
-        types = [tf.uint8, *(tf.as_dtype(dtype) for dtype, _ in arrays.values())]
-        images, *drawn = tf.numpy_function(draw, [number], types, stateful=False)
-        images.set_shape((batches.batch_size, size, size, 3))
-        for array, (_, shape) in zip(drawn, arrays.values(), strict=True):
+        images, *drawn = tf.numpy_function(draw, [number], [tf.as_dtype(dtype) for dtype, _ in kinds], stateful=False)
+        for array, (_, shape) in zip((images, *drawn), kinds, strict=True):
             array.set_shape((batches.batch_size, *shape))
         return images, dict(zip(arrays, drawn, strict=True))
 

@@ -91,13 +91,10 @@ class FaceCrop:
     def image(self, image, out=None):
         """Cuts the crop (size, size, 3) out of a uint8 RGB image (H, W, 3), into ``out`` if given; 0 outside."""
         out = np.empty((self.size, self.size, 3), np.uint8) if out is None else out
-        if self.zoom >= 0.5:
+        if self.divisor == 1:
             return _warp(image, self, out)
-        # Below a zoom of a half, bilinear sampling would skip pixels: average first, then sample the smaller image.
-        factor = int(1 / self.zoom)
-        height, width = (max(1, side // factor) for side in image.shape[:2])
-        small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        sx, sy = image.shape[1] / width, image.shape[0] / height
+        small = shrunk(image, self.divisor)
+        sx, sy = image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]
         from_small = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2]])
         return _warp(small, FaceCrop(compose(self.matrix, from_small), self.size), out)
 
@@ -111,6 +108,11 @@ class FaceCrop:
         reach_x = middle * (abs(b) + abs(e)) / abs(determinant) + _MARGIN
         reach_y = middle * (abs(a) + abs(d)) / abs(determinant) + _MARGIN
         return _part(y - reach_y, y + reach_y, height), _part(x - reach_x, x + reach_x, width)
+
+    @property
+    def divisor(self):
+        """The number by which `image` divides the sides of a picture before it samples, see `divisor_of`."""
+        return divisor_of(self.zoom)
 
     @property
     def zoom(self):
@@ -133,6 +135,20 @@ class FaceCrop:
     def inverse_unit(self, unit):
         """Unit coordinates (..., 2) -> image points."""
         return self.inverse_points(from_unit(unit, self.size))
+
+
+def divisor_of(zoom):
+    """Below a zoom of a half, bilinear sampling would skip pixels: pictures are first averaged, and this much smaller.
+
+    1 from a half on.
+    """
+    return 1 if zoom >= 0.5 else int(1 / zoom)
+
+
+def shrunk(image, divisor):
+    """An image (H, W, 3) uint8 with its sides divided by a whole number; each pixel is an average of its area."""
+    height, width = (max(1, side // divisor) for side in image.shape[:2])
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def to_unit(points, size):

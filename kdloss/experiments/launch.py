@@ -17,7 +17,6 @@ from kdloss.training.config import TrainConfig, flag
 from kdloss.training.distribution import check_flags, distributed
 from kdloss.training.faces import labelled_rows
 from kdloss.training.runs import check_run_folder, finished, is_cut_off, run_folders, runs_root
-from kdloss.training.stages import stages_of
 
 
 def add_training_flags(parser, command, **special):
@@ -98,7 +97,7 @@ def run_training(args, name, config_of, find_teachers=dict, shape=None):
     if not args.process:
         require_place(args.out or runs_root())
         for place, one in _runs(config, args.out, rounds) if args.out else ():
-            check_run_folder(place, one, args.resume)
+            check_run_folder(place, one, args.resume, prepared)
     from kdloss.training.fit import train
 
     # Processes must be joined before the recipe `auto` looks for accelerators, which starts the back end.
@@ -109,7 +108,7 @@ def run_training(args, name, config_of, find_teachers=dict, shape=None):
             prepared = find_prepared(config.dataset, args.data)
         # Below runs/: a new folder, or that of a run of the same command that was cut off.
         folders = run_folders(name.format(**vars(config)))
-        folder = args.out or next(place for place in folders if _is_free(place, _runs(config, place, rounds)))
+        folder = args.out or next(place for place in folders if _is_free(place, _runs(config, place, rounds), prepared))
         folder, verbose = Path(group.share(str(folder))), None if group.is_first else 0
         for place, one in _runs(config, folder, rounds):
             if group.is_first:
@@ -136,8 +135,8 @@ def _runs(config, folder, rounds):
     return [*runs, (folder, config)]
 
 
-def _is_free(folder, runs):
-    return is_cut_off(runs) or not any(place.exists() for place in (folder, *(place for place, _ in runs)))
+def _is_free(folder, runs, prepared):
+    return is_cut_off(runs, prepared) or not any(place.exists() for place in (folder, *(place for place, _ in runs)))
 
 
 def _check_flags(args, config, rounds):
@@ -157,9 +156,8 @@ def _check_flags(args, config, rounds):
 def _announce(config, prepared, folder, devices):
     begun = ", done before" if finished(folder) else ", goes on" if (folder / "config.json").exists() else ""
     faces = f"{len(labelled_rows(prepared, config))} {'synthetic faces' if prepared.synthetic else 'faces'}"
-    sides = ", ".join(str(stage.side) for stage in stages_of(config))
     where = f" on {devices} devices" if devices > 1 else ""
     print(
-        f"{config.kind}: {config.arch} at {sides} px on {faces} of {config.dataset} "
+        f"{config.kind}: {config.arch} at {config.image_size} px on {faces} of {config.dataset} "
         f"(validation: {len(prepared.indices('val'))}), {config.epochs} epochs{where}{begun} -> {folder}"
     )

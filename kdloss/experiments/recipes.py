@@ -57,8 +57,7 @@ class Recipe:
             regressor: take the regressor of the recipe, not the network of the system.
             labelling: whether it also learns faces without labels, by the recipe's ``unlabelled``.
             changes: fields that replace the recipe's; None leaves a field alone. Another ``arch`` drops the recipe's
-                ``weights``, and without first weights no layer is frozen. Another ``arch`` or ``image_size`` drops its
-                ``stages``.
+                ``weights``, and without first weights no layer is frozen.
         """
         group = "student" if kind == "student" else "teacher"
         fields = {"kind": kind, "dataset": dataset} | self.common | getattr(self, group)
@@ -76,8 +75,6 @@ class Recipe:
             fields.pop("weights", None)  # a recipe's first weights are for its own network
         if (fields | changes).get("weights", "none") == "none":
             fields.pop("frozen", None)
-        if any(changes.get(name, fields[name]) != fields[name] for name in ("arch", "image_size")):
-            fields.pop("stages", None)
         if not predicts_heatmaps((fields | changes)["arch"]):
             fields = {name: value for name, value in fields.items() if not name.startswith("heatmap_")}
         return TrainConfig(**fields | changes)

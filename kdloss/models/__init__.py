@@ -3,7 +3,7 @@
 import importlib
 
 _MODULES = {
-    "architectures": ("architecture_names", "depends_on_side", "predicts_heatmaps", "require_side"),
+    "architectures": ("architecture_names", "predicts_heatmaps", "require_side"),
     "build": ("build_model",),
     "outputs": ("deployed", "feature_maps", "observed"),
 }

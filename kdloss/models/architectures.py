@@ -147,11 +147,6 @@ def predicts_heatmaps(arch):
     return isinstance(network_of(arch), HeatmapNetwork)
 
 
-def depends_on_side(arch):
-    """Whether the shapes of the architecture's weights depend on the side of the input."""
-    return bool(getattr(network_of(arch), "spatial", ()))
-
-
 def require_side(arch, image_size):
     """Checks that an architecture takes images of a side; raises `ConfigError`."""
     heatmaps = predicts_heatmaps(arch)

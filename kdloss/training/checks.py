@@ -6,33 +6,19 @@ from pathlib import Path
 from kdloss.data.geometry import BoxPolicy
 from kdloss.data.prepared import file_hash
 from kdloss.errors import CheckpointError, ConfigError
-from kdloss.models.architectures import (
-    depends_on_side,
-    network_of,
-    predicts_heatmaps,
-    require_feature_maps,
-    require_side,
-)
+from kdloss.models.architectures import network_of, predicts_heatmaps, require_feature_maps, require_side
 from kdloss.models.card import archived_card, parsed_card
 from kdloss.models.checkpoint import loadable_card, require_scheme, require_whole
 from kdloss.models.locate import LITE_FILES, checkpoint_path, find_weights, is_hdf5
 from kdloss.training.faces import check_enough
 from kdloss.training.soft_landmarks import soft_points
-from kdloss.training.stages import stages_of
 
 
 def check_settings(config):
     """Checks that the network of a `TrainConfig` can be trained as it says; raises `ConfigError`."""
     if config.heatmap_loss != "none" and not predicts_heatmaps(config.arch):
         raise ConfigError(f"--heatmap-loss {config.heatmap_loss}: {config.arch} regresses points: leave it out")
-    stages = stages_of(config)
-    if len(stages) > 1 and depends_on_side(config.arch):
-        raise ConfigError(
-            f"--stages {config.stages}: the weights of {config.arch} are for one side: leave it out, or give another "
-            f"--arch"
-        )
-    for stage in stages:
-        require_side(config.arch, stage.side)
+    require_side(config.arch, config.image_size)
     if config.by_features:
         require_feature_maps(config.image_size)
     if "ps" in config.by_features and config.image_size < 64:

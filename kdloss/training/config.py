@@ -9,9 +9,9 @@ from kdloss.data.augmentation import AUGMENTATIONS
 from kdloss.data.geometry import BoxPolicy
 from kdloss.errors import ConfigError
 from kdloss.losses.kd_presets import KD_PRESETS
-from kdloss.training.stages import NONE, STRIDES, parse_stages
+from kdloss.training.freezing import STRIDES
 
-KINDS = ("tough", "tolerant", "student")
+KINDS, NONE = ("tough", "tolerant", "student"), "none"
 # What a student learns from teachers besides the labels: their points (kd-loss) or their feature maps (fa, ps).
 METHODS = {
     "none": (),
@@ -108,11 +108,10 @@ class TrainConfig:
     image_size: int = _field("side of the views in pixels", 224)
     box: str = _field("crop of the views: gt:SCALE, dataset:SCALE or paper", "gt:1.25")
     augment: str = _field("how much the views vary", "strong", choices=AUGMENTATIONS)
-    # One schedule and one optimizer go through all stages. Each epoch is validated at its own side; the best of those
-    # at image_size is kept.
-    stages: str = _field(
-        "smaller sides for the first epochs, each with its share of them, such as 64:0.5,96:0.25; none: one side",
-        NONE, metavar="SIDE:SHARE,...",
+    views: str = _field(
+        "what draws them; device: the compiled step, from faces in the device's memory; auto: an accelerator itself, "
+        "for a CPU the host",
+        "auto", choices=("auto", "device", "host"),
     )
     weights: str = _field("first weights: none, imagenet, or a file or checkpoint", "none")
     frozen: int = _field(
@@ -187,13 +186,6 @@ class TrainConfig:
             raise ConfigError(f"--method {self.method}: {reason}{way_out}")
         if self.feature_teacher and not self.by_features:
             raise ConfigError(f"--method {self.method}: follows no feature maps: leave out --feature-teacher")
-        staged = parse_stages(self.stages, self.image_size)
-        if staged and self.by_features:
-            reason = f"--method {self.method} follows feature maps, and its teacher's are of one side"
-            raise ConfigError(f"--stages {self.stages}: {reason}: leave out --stages")
-        if staged and self.teachers and not self.teacher_views:
-            reason = "teachers that run online see one side"
-            raise ConfigError(f"--stages {self.stages}: {reason}: give --teacher-views K, or leave out --stages")
 
     @property
     def teachers(self):

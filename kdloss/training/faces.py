@@ -6,7 +6,7 @@ import numpy as np
 
 from kdloss.data.prepared import TEXT, PreparedDataset, shared_rows
 from kdloss.errors import ConfigError, DataError
-from kdloss.training.stages import NONE
+from kdloss.training.config import NONE
 
 _NAMED = 3
 

@@ -8,6 +8,7 @@ import keras
 
 from kdloss.data.augmentation import augmentation
 from kdloss.data.batches import MixedBatches, ViewBatches, training_data
+from kdloss.data.device_views import placed
 from kdloss.data.geometry import BoxPolicy
 from kdloss.errors import ConfigError, deferred_interrupt
 from kdloss.evaluation.metrics import available_normalisers, image_errors, nme
@@ -18,9 +19,9 @@ from kdloss.training.callbacks import RunRecorder, state_variables
 from kdloss.training.checks import check_settings
 from kdloss.training.distribution import OneDevice
 from kdloss.training.faces import labelled_rows, unlabelled_faces
+from kdloss.training.freezing import freeze
 from kdloss.training.runs import check_run_folder, finished, mark_finished, open_run_folder
 from kdloss.training.soft_landmarks import fit_shape_model, mean_shape, soft_points
-from kdloss.training.stages import freeze, stages_of
 from kdloss.training.state import Deadline, OutOfTime, Progress, load_state
 from kdloss.training.teachers import load_teachers, pseudo_labels, recuts_of, shuffled_errors, stored_points
 from kdloss.training.trainer import compiled_trainer
@@ -32,7 +33,7 @@ def train(config, prepared, folder, *, resume=False, shape=None, verbose=None, d
     Args:
         config: a `TrainConfig`.
         prepared: the `PreparedDataset` of ``config.dataset``.
-        folder: the run folder (`pathlib.Path`): config.json, environment.json, metrics.jsonl, history.csv,
+        folder: the run folder (`pathlib.Path`): config.json, faces.json, environment.json, metrics.jsonl, history.csv,
             tensorboard/, last/ (to resume from) and best.keras.
         resume: whether the user asked to continue; only the error about a run of other settings depends on it.
         shape: an `asm.ShapeModel` for soft landmarks; fitted on the training faces by default.
@@ -53,10 +54,12 @@ def train(config, prepared, folder, *, resume=False, shape=None, verbose=None, d
         distribution.check_batch_size(faces)
     if config.placebo == "average" and distribution.devices > 1:
         raise ConfigError("--placebo average: trains on one device: leave --distribute out")
+    if config.views == "device" and distribution.devices > 1:
+        raise ConfigError("--views device: draws for one device: leave --distribute out, or give --views host")
     distribution.require_same(_identity(config, prepared))
     check_settings(config)
     if distribution.is_first:
-        check_run_folder(folder, config, resume)
+        check_run_folder(folder, config, resume, prepared)
     if results := distribution.share(finished(folder)):
         return results
     keras.backend.clear_session()
@@ -91,16 +94,13 @@ def _train(config, prepared, folder, shape, verbose, deadline, distribution):
     steps = max(1, len(prepared.indices("train")) // config.batch_size)
 
     # Network: it starts at the mean face. Weights that do not fit are found here, before the run folder is made.
-    stages, mean_face = stages_of(config), mean_shape(prepared, policy, train_rows)
-
-    def network_at(side, weights="none"):
-        return build_model(config.arch, prepared.scheme.num_points, side, weights=weights, mean_shape=mean_face)
-
-    student = network_at(stages[0].side, config.weights)
+    count, mean_face = prepared.scheme.num_points, mean_shape(prepared, policy, train_rows)
+    student = build_model(config.arch, count, config.image_size, weights=config.weights, mean_shape=mean_face)
+    freeze(student, config.frozen)
 
     # Teachers: frozen networks that see the student's views. They run in every step, unless their points are stored.
     teachers, unlabelled = load_teachers(config, prepared), unlabelled_faces(config, prepared)
-    with open_run_folder(folder, config, shape) if distribution.is_first else contextlib.nullcontext():
+    with open_run_folder(folder, config, prepared, shape) if distribution.is_first else contextlib.nullcontext():
         sources = [labelled] if config.unlabelled_batch < config.batch_size else []
         if unlabelled:
             # On faces without labels the teachers' points stand for the truth.
@@ -118,39 +118,31 @@ def _train(config, prepared, folder, shape, verbose, deadline, distribution):
                         shuffled = config.placebo == "shuffled"
                         source.stored[kind] = shuffled_errors(rounds, source, config.seed) if shuffled else rounds
 
-        def batches_at(side):
-            recuts = recuts_of(teachers, labelled)
-            return MixedBatches([dataclasses.replace(one, size=side, recuts=recuts) for one in sources], steps)
-
-        # Training: one stage for each image side. Each stage resumes from the state that the previous one saved.
-        for stage in stages:
-            if stage.first:
-                student = network_at(stage.side)  # `_load_progress` gives it the weights of the previous stage
-            freeze(student, config.frozen)
-            distribution.synchronise(student)
-            batches = batches_at(stage.side)
-            # Losses and step: Keras calls `DistillationTrainer.compute_loss` for each batch.
-            trainer = compiled_trainer(config, student, teachers, steps, distribution.replicas)
-            progress = _load_progress(folder, trainer, stage, distribution)
-            if progress.epoch >= stage.end:
-                continue
-            with deferred_interrupt() as interruption:
-                # Validation and checkpoint: at the end of each epoch.
-                recorder = RunRecorder(
-                    folder,
-                    card | {"image_size": stage.side},
-                    validate,
-                    progress,
-                    ema=config.ema > 0,
-                    last_epoch=stage.end,
-                    deadline=deadline,
-                    interruption=interruption,
-                    faces_of=batches.faces_of,
-                    distribution=distribution,
-                )
-                _fit(trainer, batches, recorder, config.epochs, verbose)
-            if recorder.out_of_time and progress.epoch < config.epochs:
-                raise OutOfTime(f"{folder}: {progress.epoch} of {config.epochs} epochs are done")
+        distribution.synchronise(student)
+        recuts = recuts_of(teachers, labelled)
+        batches = MixedBatches([dataclasses.replace(one, recuts=recuts) for one in sources], steps)
+        batches, views = placed(batches, config.views, distribution.devices)
+        # Losses and step: Keras calls `DistillationTrainer.compute_loss` for each batch.
+        trainer = compiled_trainer(config, student, teachers, steps, distribution.replicas, views)
+        with distribution.shared_file(folder / "last" / "state.npz") as state:
+            progress = load_state(state, state_variables(trainer)) if state else Progress()
+        with deferred_interrupt() as interruption:
+            # Validation and checkpoint: at the end of each epoch.
+            recorder = RunRecorder(
+                folder,
+                card,
+                validate,
+                progress,
+                ema=config.ema > 0,
+                last_epoch=config.epochs,
+                deadline=deadline,
+                interruption=interruption,
+                faces_of=batches.faces_of,
+                distribution=distribution,
+            )
+            _fit(trainer, batches, recorder, verbose)
+        if recorder.out_of_time and progress.epoch < config.epochs:
+            raise OutOfTime(f"{folder}: {progress.epoch} of {config.epochs} epochs are done")
         results = {
             "val_nme": progress.best,
             "epochs": progress.epoch,
@@ -171,15 +163,6 @@ def _identity(config, prepared):
     return dataclasses.asdict(config) | {"prepared faces": prepared.manifest["content"]} | versions
 
 
-def _load_progress(folder, trainer, stage, distribution):
-    """Restores the trainer if the run folder has a saved state; returns the `Progress`."""
-    with distribution.shared_file(folder / "last" / "state.npz") as state:
-        progress = load_state(state, state_variables(trainer)) if state else Progress()
-    if progress.epoch == stage.first and not progress.step:
-        progress.best = float("inf")  # scores at the previous image side do not compare with those of this stage
-    return progress
-
-
 def _validation(config, prepared, policy, rows):
     """Returns ``validate(network)``, which gives the NME in percent on the faces ``rows``."""
     truth = prepared.source_points_of(rows)
@@ -192,13 +175,14 @@ def _validation(config, prepared, policy, rows):
 
 
 def _card(config, prepared):
-    """The card of the checkpoint but for its image size, see `kdloss.models.card`."""
+    """The card of the checkpoint, see `kdloss.models.card`."""
     return {
         "dataset": config.dataset,
         "scheme": prepared.scheme.to_json(),
         "arch": config.arch,
         "kind": config.kind,
         "method": config.method,
+        "image_size": config.image_size,
         "box": config.box,
         "synthetic": prepared.synthetic,
         "train_content": prepared.manifest["content"],
@@ -207,7 +191,7 @@ def _card(config, prepared):
     }
 
 
-def _fit(trainer, batches, recorder, epochs, verbose):
+def _fit(trainer, batches, recorder, verbose):
     """Trains up to the recorder's last epoch. The rest of an interrupted epoch takes a call of ``fit`` of its own."""
     progress, end = recorder.progress, recorder.last_epoch
     with contextlib.closing(recorder):
@@ -216,7 +200,7 @@ def _fit(trainer, batches, recorder, epochs, verbose):
             trainer.fit(
                 training_data(batches, progress.epoch * batches.steps + progress.step, stop * batches.steps),
                 initial_epoch=progress.epoch,
-                epochs=epochs,  # of the whole run, for the progress bar; the recorder stops earlier
+                epochs=end,
                 steps_per_epoch=batches.steps - progress.step,
                 callbacks=[recorder],
                 verbose=(1 if sys.stdout.isatty() else 2) if verbose is None else verbose,

@@ -7,12 +7,13 @@ import os
 import zipfile
 from pathlib import Path
 
+from kdloss.data.prepared import read_manifest
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.files import held, is_held, remove_leftovers, replacing, write_whole
 from kdloss.machine import environment
-from kdloss.training.config import TrainConfig
+from kdloss.training.config import NONE, TrainConfig
 
-CONFIG, FINISHED = "config.json", "finished.json"
+CONFIG, FACES, FINISHED = "config.json", "faces.json", "finished.json"
 
 
 def runs_root():
@@ -26,16 +27,25 @@ def run_folders(name):
         yield runs_root() / (name if number == 1 else f"{name}-{number}")
 
 
-def check_run_folder(folder, config, resume):
+def faces_of(config, prepared):
+    """The content hashes of the faces that a run learns from, by what they are."""
+    faces = {"faces": prepared.manifest["content"]}
+    if config.unlabelled not in (NONE, "rest"):
+        faces["faces without labels"] = read_manifest(config.unlabelled)["content"]
+    return faces
+
+
+def check_run_folder(folder, config, resume, prepared=None):
     """Checks that a run may use a folder: a new one, or one with a run of the same settings, which is then continued.
 
     Args:
         folder: of the run (`pathlib.Path`).
         config: its `TrainConfig`.
         resume: whether the user asked to continue this run. If settings differ, the message is then about them.
+        prepared: the `PreparedDataset`, once it is known.
 
     Raises:
-        ConfigError: it holds something else, or a run of other settings.
+        ConfigError: it holds something else, or a run of other settings or on other faces.
         CheckpointError: its saved state is damaged.
     """
     remove_leftovers(folder)
@@ -50,6 +60,8 @@ def check_run_folder(folder, config, resume):
                 f"--resume {folder}: {changed} differ from those the run was started with: leave them out, or start a "
                 f"new run"
             )
+        if prepared and (other := _other_faces(folder, config, prepared)):
+            raise ConfigError(f"--out {folder}: holds a run on other {other}: give another folder, or those {other}")
         if (state := folder / "last" / "state.npz").exists() and not zipfile.is_zipfile(state):
             raise CheckpointError(f"{state}: damaged: the run cannot continue: begin another")
         return
@@ -58,13 +70,17 @@ def check_run_folder(folder, config, resume):
 
 
 @contextlib.contextmanager
-def open_run_folder(folder, config, shape=None):
-    """Within this context a run's folder is locked. Settings, environment and shape model are written at its start.
+def open_run_folder(folder, config, prepared, shape=None):
+    """Within this context a run's folder is locked. What the run is made of is written at its start.
 
     Enter it after all checks: a refused run must leave nothing behind.
     """
     # config.json comes first: it marks the folder as a run, so a run that is cut off here can continue.
-    contents = {CONFIG: config.to_json, "environment.json": lambda: json.dumps(environment(), indent=1)}
+    contents = {
+        CONFIG: config.to_json,
+        FACES: lambda: json.dumps(faces_of(config, prepared), indent=1),
+        "environment.json": lambda: json.dumps(environment(), indent=1),
+    }
     for name, content in contents.items():
         if not (folder / name).exists():
             write_whole(folder / name, content())
@@ -75,8 +91,8 @@ def open_run_folder(folder, config, shape=None):
         yield
 
 
-def is_cut_off(runs):
-    """True if runs of these settings were begun, not all are finished, and no process continues them now.
+def is_cut_off(runs, prepared):
+    """True if runs of these settings and faces were begun, not all are finished, and no process continues them now.
 
     ``runs`` are pairs of a folder and its `TrainConfig`.
     """
@@ -84,7 +100,10 @@ def is_cut_off(runs):
     if not begun or all(finished(folder) for folder, _ in runs) or any(is_held(folder) for folder, _ in begun):
         return False
     try:
-        return not any(_read(folder / CONFIG).differences(config) for folder, config in begun)
+        return not any(
+            _read(folder / CONFIG).differences(config) or _other_faces(folder, config, prepared)
+            for folder, config in begun
+        )
     except ConfigError:
         return False
 
@@ -165,6 +184,17 @@ def _none_found(dataset, kind, view_flags=""):
         f"{runs_root()}: holds no finished {kind} for {dataset}{f' with {view_flags}' if view_flags else ''}: train "
         f"one with python -m kdloss.{train} {flags}, name a checkpoint, or run make demo"
     )
+
+
+def _other_faces(folder, config, prepared):
+    """What the run in a folder learns from that has other faces now, or None. Older runs do not say."""
+    try:
+        stored = json.loads((folder / FACES).read_text(encoding="utf-8"))
+        return next((name for name, content in faces_of(config, prepared).items() if stored[name] != content), None)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{folder / FACES}: damaged ({error}): give --out another folder") from error
 
 
 def _read(stored):

@@ -15,14 +15,14 @@ from kdloss.training.optimizer import optimizer_for
 _AVERAGE = 0.99  # momentum of the student's average in the placebo of that name
 
 
-def compiled_trainer(config, student, teachers, steps, replicas=1):
+def compiled_trainer(config, student, teachers, steps, replicas=1, views=None):
     """The compiled `DistillationTrainer` of a `TrainConfig`, with all variables that a run resumes from.
 
     Args:
-        config, student, teachers, replicas: see `DistillationTrainer`.
+        config, student, teachers, replicas, views: see `DistillationTrainer`.
         steps: steps per epoch, for the learning rate schedule.
     """
-    trainer = DistillationTrainer(config, student, teachers, replicas)
+    trainer = DistillationTrainer(config, student, teachers, replicas, views)
     trainer.compile(optimizer=optimizer_for(config, steps))
     trainer.optimizer.build(trainer.trainable_variables)
     return trainer
@@ -40,11 +40,12 @@ class DistillationTrainer(keras.Model):
         teachers: name (``tough``, ``tolerant``, ``feature-teacher``) -> the `kdloss.training.teachers.Teacher`, of one
             network, that runs in each step. Those whose points are stored are left out.
         replicas: number of devices whose losses the back end sums; 1 where it computes one loss for the whole batch.
+        views: the `kdloss.data.device_views.DeviceViews` of the batches, if they hold numbers in place of images.
     """
 
-    def __init__(self, config, student, teachers=None, replicas=1):
-        super().__init__()
-        self.config, self.student, self.replicas = config, student, replicas
+    def __init__(self, config, student, teachers=None, replicas=1, views=None):
+        super().__init__(autocast=False)  # numbers of views lose the geometry in 16 bits
+        self.config, self.student, self.replicas, self.views = config, student, replicas, views
         networks = {name: teacher.networks[0] for name, teacher in (teachers or {}).items()}
         for network in networks.values():
             network.trainable = False
@@ -69,19 +70,20 @@ class DistillationTrainer(keras.Model):
         self.built = True
 
     def call(self, images, training=False):
-        return self.observed_student(ops.cast(images, "float32"), training=training)
+        images = self.views(images) if self.views else ops.cast(images, "float32")
+        return self.observed_student(images, training=training) | {"images": images}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The loss of a batch, a scalar.
 
         Args:
-            x: images (B, S, S, 3).
+            x: images (B, S, S, 3), or numbers of views; `call` took them.
             y: points (B, N, 2) by name: the ``hard`` landmarks, the ``soft`` ones if a tolerant teacher is trained,
                 and the stored points of teachers.
-            y_pred: the student's outputs: ``points`` and, if the loss needs them, heatmap ``logits`` and feature
-                ``maps``.
+            y_pred: of `call`: the ``images`` that the student saw, its ``points`` and, if the loss needs them, heatmap
+                ``logits`` and feature ``maps``.
         """
-        images, points = ops.cast(x, "float32"), dict(y)
+        images, points = y_pred["images"], dict(y)
         # training=False: teachers run without dropout, and their moving statistics do not change.
         outputs = None
         if self.feature_teacher:
@@ -106,7 +108,9 @@ class DistillationTrainer(keras.Model):
     def _seen(self, name, images, arrays):
         """The images that a teacher sees: the student's, or the same views cut again."""
         recut = arrays.get(self.recuts[name])
-        return images if recut is None else ops.cast(recut, "float32")
+        if recut is None:
+            return images
+        return self.views(recut, name=self.recuts[name]) if self.views else ops.cast(recut, "float32")
 
     def _averaged(self):
         """The student's moving average, one step further."""

@@ -42,8 +42,6 @@ LINES = {
     "train_teacher --arch tiny --image-size 33": "image size is 33: expected an even number",
     "train_teacher --arch tiny --heatmap-loss mse": "--heatmap-loss mse: tiny regresses points",
     "train_teacher --arch tiny --heatmap-weight 2": "--heatmap-weight: this run has no heatmap loss",
-    "train_teacher --arch mobilenetv2-spatial --image-size 64 --stages 32:0.5": "--stages 32:0.5: the weights of",
-    "train_teacher --stages 64": "--stages 64: expected none, or SIDE:SHARE",
     "train_teacher --kind tough --variance 0.9": "which only --kind tolerant learns",
     "train_teacher --kind tolerant --variance 0.9 --shape a.npz": "give one of the two",
     "train_teacher --resume": "--resume: no run is named: give its folder with --out",

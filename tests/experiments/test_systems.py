@@ -111,18 +111,14 @@ def test_heatmap_settings_are_for_heatmap_networks():
     assert named.weights == "imagenet-lite0"
 
 
-def test_only_the_recipes_own_network_is_frozen_and_staged():
-    own = KD_LOSS["smoke"].common | {"stages": "32:0.5", "frozen": 8, "weights": "imagenet"}
+def test_only_layers_with_first_weights_are_frozen():
+    own = KD_LOSS["smoke"].common | {"frozen": 8, "weights": "imagenet"}
 
-    def fields(**changes):
-        config = dataclasses.replace(KD_LOSS["smoke"], common=own).config("student", "300w", **changes)
-        return config.stages, config.frozen
+    def frozen(**changes):
+        return dataclasses.replace(KD_LOSS["smoke"], common=own).config("student", "300w", **changes).frozen
 
-    assert fields() == fields(epochs=1) == fields(image_size=64) == ("32:0.5", 8)
-    assert fields(image_size=32) == ("none", 8)
-    assert fields(weights="none") == ("32:0.5", 0)
-    assert fields(arch="mobilenetv2-spatial") == ("none", 0)
-    assert fields(arch="mobilenetv2", weights="a.keras", stages="48:0.5") == ("48:0.5", 8)
+    assert frozen() == frozen(arch="mobilenetv2", weights="a.keras") == 8
+    assert frozen(weights="none") == frozen(arch="mobilenetv2-spatial") == 0
 
 
 @pytest.mark.parametrize(

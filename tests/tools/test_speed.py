@@ -10,7 +10,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--student", "mobilenetv2-0.35", "--teacher", "mobilenetv2-0.35", "--image-size", "32", "--batch-size", "2"]
 SCRIPTS = {
-    "training": ([*SMALL, "--faces", "4", "--teacher-views", "1", "--steps", "1"], ["published", "online", "cached"]),
+    "training": (
+        [*SMALL, "--faces", "4", "--teacher-views", "1", "--steps", "1"],
+        ["published", "online", "cached", "device"],
+    ),
     "pipeline": (["--image-size", "32", "--batch-size", "2", "--steps", "1"], ["numpy", "tf.data", "PyDataset"]),
     "face": (["--faces", "1", "--against", str(ROOT)], ["Landmarker"]),
     "shapes": (["--shapes", "50", "--align"], ["product of a fit", "fit", "product of softening", "soften"]),

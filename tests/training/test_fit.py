@@ -18,12 +18,21 @@ from kdloss.inference.prediction import predict_dataset
 from kdloss.models import build_model
 from kdloss.models.checkpoint import load_model, read_card, save_model
 from kdloss.training.config import TrainConfig
+from kdloss.training.distribution import OneDevice
 from kdloss.training.fit import train
 from kdloss.training.state import Deadline, OutOfTime
 from tests.training.run_folders import equal_runs, files_of, refused, rows_of
 from tests.training.tiny_chain import ARCH, BATCH, SIZE, arrays, student_config, tiny_config
 
-FILES = ["best.keras", "config.json", "environment.json", "finished.json", "history.csv", "last/state.npz"]
+FILES = [
+    "best.keras",
+    "config.json",
+    "environment.json",
+    "faces.json",
+    "finished.json",
+    "history.csv",
+    "last/state.npz",
+]
 FILES += ["metrics.jsonl"]
 
 
@@ -127,6 +136,15 @@ def test_what_does_not_fit_is_refused_before_the_run_starts(runs, faces, tmp_pat
     save_model(tmp_path / "29.keras", build_model(ARCH, 29, SIZE), card)
     config = student_config(runs, tolerant=str(tmp_path / "29.keras"))
     refused(CheckpointError, faces, run, config, "29.keras: trained for the 29 points", "68")
+
+
+def test_views_of_the_device_are_for_one_device(faces, tmp_path):
+    class Two(OneDevice):
+        devices = 2
+
+    with pytest.raises(ConfigError, match=r"^--views device: draws for one device: leave --distribute out"):
+        train(tiny_config(views="device"), faces, tmp_path / "run", distribution=Two())
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_damaged_state_is_one_clear_line(runs, faces, tmp_path):

@@ -1,13 +1,16 @@
 """Runs that a signal ends between two steps: their message, their saved state, and the same numbers when continued."""
 
+import json
+
+import numpy as np
 import pytest
 
 from kdloss.errors import ConfigError, Terminated, UserError
 from kdloss.files import held
 from kdloss.training import callbacks
 from kdloss.training.fit import train
-from kdloss.training.runs import is_cut_off
-from tests.training.run_folders import equal_runs, files_of, progress_of, refused, signal_after
+from kdloss.training.runs import check_run_folder, faces_of, is_cut_off, mark_finished
+from tests.training.run_folders import equal_runs, files_of, progress_of, refused, signal_after, state_of
 from tests.training.tiny_chain import student_config, tiny_config
 
 STEPS = 4
@@ -42,13 +45,30 @@ def test_a_run_interrupted_in_an_epoch_ends_as_one_in_a_whole(stops, config, who
         where = f"step {step} of epoch {epoch + 1}" if step else f"the end of epoch {epoch}"
         assert str(stop.value) == f"{run} is saved at {where}: run the same command again to go on"
         assert progress_of(run) == (epoch, step)
-        assert is_cut_off([(run, config)])
+        assert is_cut_off([(run, config)], faces)
         with held(run):
-            assert not is_cut_off([(run, config)])
+            assert not is_cut_off([(run, config)], faces)
     train(config, faces, run, verbose=0)
     equal_runs(run, whole)
-    assert not is_cut_off([(run, config)])
+    assert not is_cut_off([(run, config)], faces)
     assert len(list((run / "tensorboard").iterdir())) == 1  # no epoch stands there twice
+
+
+def test_views_of_the_device_go_on_as_in_a_whole(taught, faces, tmp_path, monkeypatch):
+    """With faces without labels and stored points of one teacher."""
+    config = tiny_config(
+        "student", method="kd-loss", tough=str(taught / "tough" / "best.keras"), teacher_views=2, views="device",
+        label_share=0.5, unlabelled="rest", augment="strong", batch_size=4, epochs=2,
+    )  # fmt: skip
+    train(config, faces, tmp_path / "whole", verbose=0)
+    with monkeypatch.context() as patch:
+        signal_after(patch, STEPS + 2)
+        with pytest.raises(Terminated):
+            train(config, faces, tmp_path / "run", verbose=0)
+    assert progress_of(tmp_path / "run") == (1, 2)
+    train(config, faces, tmp_path / "run", verbose=0)
+    equal_runs(tmp_path / "run", tmp_path / "whole")
+    assert all(array.dtype != np.uint8 for array in state_of(tmp_path / "run").values())  # no face is saved with it
 
 
 @pytest.mark.slow
@@ -80,7 +100,33 @@ def test_a_run_of_other_settings_and_a_damaged_one_are_not_cut_off(faces, tmp_pa
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.json").write_text(tiny_config(seed=1).to_json())
-    assert not is_cut_off([(run, tiny_config())])
+    assert not is_cut_off([(run, tiny_config())], faces)
     (run / "config.json").write_text("{")
-    assert not is_cut_off([(run, tiny_config())])
+    assert not is_cut_off([(run, tiny_config())], faces)
     refused(ConfigError, faces, run, tiny_config(), "config.json: damaged")
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_a_run_on_other_faces_is_refused_and_not_cut_off(done, faces, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text(tiny_config().to_json())
+    (run / "faces.json").write_text(json.dumps({"faces": faces.manifest["content"]}))
+    assert is_cut_off([(run, tiny_config())], faces)
+    (run / "faces.json").write_text(json.dumps({"faces": "others"}))
+    assert not is_cut_off([(run, tiny_config())], faces)
+    if done:
+        mark_finished(run, {"val_nme": 1.0})
+    refused(ConfigError, faces, run, tiny_config(), "holds a run on other faces: give another folder")
+    (run / "faces.json").write_text("{")
+    refused(ConfigError, faces, run, tiny_config(), "faces.json: damaged")
+
+
+def test_other_faces_without_labels_make_another_run(faces, tmp_path):
+    config = tiny_config("student", unlabelled=str(faces.path), pseudo_teacher="tough")
+    contents = faces_of(config, faces)
+    assert contents == dict.fromkeys(["faces", "faces without labels"], faces.manifest["content"])
+    (tmp_path / "config.json").write_text(config.to_json())
+    (tmp_path / "faces.json").write_text(json.dumps(contents | {"faces without labels": "others"}))
+    with pytest.raises(ConfigError, match="holds a run on other faces without labels: give another folder, or those"):
+        check_run_folder(tmp_path, config, False, faces)

@@ -6,7 +6,8 @@ import pytest
 from keras import ops
 
 from kdloss.data.augmentation import augmentation
-from kdloss.data.batches import ViewBatches, training_data
+from kdloss.data.batches import MixedBatches, ViewBatches, training_data
+from kdloss.data.device_views import placed
 from kdloss.data.geometry import BoxPolicy
 from kdloss.losses import feature_aligned_loss, patch_similarity_loss
 from kdloss.models import build_model, observed
@@ -162,6 +163,26 @@ def test_an_online_teacher_of_another_side_and_box_gives_the_loss_of_its_stored_
         losses.append([float(loss), *(float(mean.result()) for mean in trainer.term_means.values())])
     np.testing.assert_allclose(*losses, rtol=1e-4)
     assert losses[0][2] != 0  # the teacher's term
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_views_drawn_in_the_step_are_those_of_the_host_for_student_and_teacher(faces, policy, seen):
+    keras.config.set_dtype_policy(policy)
+    try:
+        teacher, student = online(build_model(ARCH, 68, 48), "paper"), build_model(ARCH, 68, SIZE)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    config, batches = tiny_config("student", method="kd-loss", tough="a"), draw(faces)
+    host = MixedBatches([draw(faces, recuts=recuts_of({"tough": teacher}, batches))])
+    found = []
+    for drawn, views in (placed(host, "host"), placed(host, "device")):
+        images, arrays = drawn.batch(1, 0)
+        trainer = DistillationTrainer(config, student, {"tough": teacher}, views=views)
+        outputs = trainer(images)
+        trainer.compute_loss(x=images, y=arrays, y_pred=outputs)
+        found.append([ops.convert_to_numpy(ops.cast(one, "float32")) for one in (outputs["images"], seen["tough"])])
+    assert np.abs(found[0][0] - found[1][0]).max() <= 2
+    np.testing.assert_allclose(found[0][1], found[1][1], atol=0.01 if policy == "mixed_bfloat16" else 1e-4)
 
 
 def test_the_average_of_the_placebo_moves_by_a_hundredth_and_learns_nothing(faces, seen):
