@@ -1,30 +1,28 @@
 """The study of distillation: what teachers add to a student, by how many of the faces have labels.
 
 ``kdloss.reproduce --study distillation`` trains every `Row` at several shares of labels and with several seeds, and
-measures it on the test faces. All students start from the same weights and take the same number of steps, but for the
-one that is trained longer. Each is compared with a control that sees the same views: new ones in every epoch, or, where
-teachers' points are stored, the same `STORED` rounds of views. Teachers know no more labels than their students.
+measures it on the test faces. All students start from the same weights, see the same views and take the same number of
+steps, but for the one that is trained longer. Teachers know no more labels than their students.
 
 Work is divided into jobs that any number of processes share: each takes the first job that no other process holds, that
 is not done, and whose teachers are. What a finished job found is one JSON file, `RESULTS` of a folder its collection.
 """
 
+import dataclasses
 import hashlib
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from kdloss.errors import ConfigError, DataError, UserError
 from kdloss.experiments.recipes import HEATMAPS
 from kdloss.files import is_held, write_whole
-from kdloss.training.config import TrainConfig
+from kdloss.training.config import NONE, TrainConfig
 from kdloss.training.runs import finished
-from kdloss.training.stages import NONE
 from kdloss.training.state import OutOfTime
 
 RESULTS, ROWS = "results.json", "rows"
 CONTROL = "l1"  # the row that others are compared with
-STORED = 8  # rounds of views on which teachers' points are stored; all rows with such points see these views
 _WAIT = 5.0  # seconds until a process looks again for a job that is free
 
 
@@ -41,6 +39,7 @@ class Row:
         seeds: number of seeds at `SHARES`.
         curve: number of seeds at `CURVE`, the other shares.
         longer: times as many steps as the others.
+        stored: whether teachers' points are stored: for as many rounds of views as the run has, so none comes twice.
     """
 
     title: str
@@ -50,48 +49,43 @@ class Row:
     seeds: int = 3
     curve: int = 0
     longer: float = 1.0
-
-    @property
-    def control(self):
-        """Name of the row that sees the same views and has no teacher."""
-        return "l1-stored" if self.fields.get("teacher_views") else CONTROL
+    stored: bool = False
 
 
 SHARES, CURVE = (0.2, 1.0), (0.05, 0.1, 0.5)
 _POINTS = {"tough": "tough", "tolerant": "tolerant"}
 _FOLDS = {kind: f"{kind}-folds" for kind in _POINTS}
 _MAPS = {"feature_teacher": "tough"}
-_VIEWS = {"teacher_views": STORED}
-_KD = {"method": "kd-loss", "kd_preset": "figure"} | _VIEWS
+_KD = {"method": "kd-loss", "kd_preset": "figure"}
+_PUBLIC = _KD | {"kd_preset": "public"}
 _LABELLED = {"pseudo_teacher": "tough"}
 
 # In order of importance: what few hours reach is at the top.
 ROWS_OF_STUDY = {
     "l1": Row("L1", seeds=5, curve=3),
-    "pseudo": Row("L1, teacher's labels", {}, _LABELLED, "rest", curve=3),
-    "l1-stored": Row("L1, stored views", _VIEWS, seeds=5, curve=3),
-    "kd": Row("KD-Loss, both teachers", _KD, _POINTS, seeds=5),
-    "l2": Row("L2", {"loss": "l2"}, seeds=5),
-    "shuffled": Row("placebo: teachers' errors shuffled", _KD | {"placebo": "shuffled"}, _POINTS, seeds=5),
-    "average": Row("placebo: the student's average", _KD | {"placebo": "average", "teacher_views": 0}, seeds=5),
-    "kd-unlabelled": Row("KD-Loss, teacher's labels", _KD, _POINTS | _LABELLED, "rest", curve=3),
-    "kd-public": Row("KD-Loss, both, public", _KD | {"kd_preset": "public"}, _POINTS),
-    "fa": Row("L1, FA", {"method": "fa"}, _MAPS),
     "best": Row("L1, teacher's labels, FA", {"method": "fa"}, _MAPS | _LABELLED, "rest", seeds=5, curve=3),
+    "fa": Row("L1, FA", {"method": "fa"}, _MAPS),
+    "pseudo": Row("L1, teacher's labels", {}, _LABELLED, "rest", curve=3),
+    "kd": Row("KD-Loss, both teachers", _KD, _POINTS, seeds=5, stored=True),
+    "l2": Row("L2", {"loss": "l2"}, seeds=5),
+    "shuffled": Row("placebo: teachers' errors shuffled", _KD | {"placebo": "shuffled"}, _POINTS, seeds=5, stored=True),
+    "average": Row("placebo: the student's average", _KD | {"placebo": "average"}, seeds=5),
+    "kd-unlabelled": Row("KD-Loss, teacher's labels", _KD, _POINTS | _LABELLED, "rest", curve=3),
+    "kd-public": Row("KD-Loss, both, public", _PUBLIC, _POINTS, stored=True),
     "pseudo-more": Row("L1, teacher's labels on 4 of 5 faces", {"unlabelled_share": 0.8}, _LABELLED, "rest"),
     "pseudo-sure": Row("L1, teacher's labels, the surest 4 of 5", {"pseudo_keep": 0.8}, _LABELLED, "rest"),
-    "kd-folds": Row("KD-Loss, teachers out of fold", _KD, _FOLDS),
-    "kd-tough": Row("KD-Loss, tough alone", _KD, {"tough": "tough"}),
-    "kd-tolerant": Row("KD-Loss, tolerant alone", _KD, {"tolerant": "tolerant"}),
+    "kd-folds": Row("KD-Loss, teachers out of fold", _KD, _FOLDS, stored=True),
+    "kd-tough": Row("KD-Loss, tough alone", _KD, {"tough": "tough"}, stored=True),
+    "kd-tolerant": Row("KD-Loss, tolerant alone", _KD, {"tolerant": "tolerant"}, stored=True),
     "ps": Row("L1, PS", {"method": "ps"}, _MAPS),
     "fa-ps": Row("L1, FA + PS", {"method": "fa-ps"}, _MAPS),
     "extra": Row("L1, teacher's labels of other faces", {}, _LABELLED, "extra"),
-    "kd-tough-public": Row("KD-Loss, tough, public", _KD | {"kd_preset": "public"}, {"tough": "tough"}),
-    "kd-tolerant-public": Row("KD-Loss, tolerant, public", _KD | {"kd_preset": "public"}, {"tolerant": "tolerant"}),
+    "kd-tough-public": Row("KD-Loss, tough, public", _PUBLIC, {"tough": "tough"}, stored=True),
+    "kd-tolerant-public": Row("KD-Loss, tolerant, public", _PUBLIC, {"tolerant": "tolerant"}, stored=True),
     "l1-longer": Row("L1, as long as teachers and student", longer=3.0),
 }
 _FIRST = 2  # so many rows come first with three seeds
-_CORE = 8  # so many rows come first, seed by seed
+_CORE = 7  # so many rows come first, seed by seed
 
 
 @dataclass(frozen=True)
@@ -136,7 +130,7 @@ RECIPES = {
         folds=2,
         seeds=1,
         shares=(0.2,),
-        rows=("l1", "pseudo", "l1-stored", "kd", "shuffled", "average", "fa-ps", "kd-folds"),
+        rows=("l1", "pseudo", "kd", "shuffled", "average", "fa-ps", "kd-folds"),
     ),
     "cpu": StudyRecipe(
         about="two cores, some eight hours on 1800 faces; 96 px; students' first blocks keep their ImageNet weights",
@@ -144,7 +138,7 @@ RECIPES = {
         | {"image_size": 96, "batch_size": 16, "augment": "paper", "learning_rate": 1.5e-3, "epochs": 12},
         tolerant={"epochs": 2, "learning_rate": 4e-4, "warmup_epochs": 0.5},
         student=_STUDENT
-        | {"image_size": 96, "batch_size": 16, "augment": "paper", "learning_rate": 2e-3, "epochs": 10, "frozen": 8},
+        | {"image_size": 96, "batch_size": 16, "augment": "paper", "learning_rate": 2e-3, "epochs": 16, "frozen": 8},
     ),
     # No ImageNet weights of EfficientNet-B3 come with a package. Four networks train at once; only KD-Loss waits.
     "paper": StudyRecipe(
@@ -180,8 +174,16 @@ class Job:
 
     @property
     def settings(self):
-        """A hash of the settings but for places of files: what was found with others is not taken for this job's."""
-        fields = {name: value for name, value in asdict(self.config).items() if "/" not in str(value)}
+        """A hash of the settings: what was found with others is not taken for this job's.
+
+        Places of files do not count, nor do settings that are as by default, so that later ones change nothing.
+        """
+        default = {one.name: one.default for one in dataclasses.fields(self.config)}
+        fields = {
+            name: value
+            for name, value in dataclasses.asdict(self.config).items()
+            if value != default[name] and "/" not in str(value)
+        }
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -245,6 +247,8 @@ def _teacher_jobs(recipe, dataset, folder, share, name):
 def _student_job(recipe, dataset, folder, row, name, share, seed, extra):
     fields = {"kind": "student", "dataset": dataset, "label_share": share, "seed": seed} | recipe.student | row.fields
     fields["epochs"] = round(fields["epochs"] * row.longer)
+    if row.stored:
+        fields.setdefault("teacher_views", round(fields["epochs"] / share))
     fields |= {one: str(_place(folder, share, teacher)) for one, teacher in row.teachers.items()}
     fields["unlabelled"] = str(extra) if row.faces == "extra" else row.faces
     needs = [job.name for one in row.teachers.values() for job in _teacher_jobs(recipe, dataset, folder, share, one)]

@@ -108,9 +108,8 @@ def share_table(rows, subsets, share, papers=()):
     notes = (
         "NME in percent, interocular, means over seeds; sd: over seeds",
         *(["paper: 224 px, another crop"] if papers else []),
-        f"control: {ROWS_OF_STUDY[CONTROL].title}, for rows with stored points of teachers "
-        f"{ROWS_OF_STUDY['l1-stored'].title}; differences: points of NME at the same seeds, paired 95 % interval over "
-        "faces; in brackets lowest and highest seed",
+        f"control: {ROWS_OF_STUDY[CONTROL].title}; differences: points of NME at the same seeds, paired 95 % interval "
+        "over faces; in brackets lowest and highest seed",
     )
     return Table(f"{share:.0%} of the labels{labels[0] if labels else ''}", tuple(columns), tuple(body), notes)
 
@@ -131,7 +130,7 @@ def curve_table(rows):
 def label_curve(rows):
     """The figure of `curve_table`: the mean over seeds, and a band from the lowest to the highest."""
     figure, (axes,) = new_figure(6.4, 4.0)
-    names = [name for name, row in ROWS_OF_STUDY.items() if row.curve or name in ("l2", "kd")]
+    names = [name for name, row in ROWS_OF_STUDY.items() if row.curve or name in ("fa", "kd", "l2")]
     for number, name in enumerate(names):
         points = {}
         for row in rows:
@@ -153,7 +152,7 @@ def label_curve(rows):
 
 
 def difference(rows, share, name, faces):
-    """NME of a row minus that of its control at the same share of labels and the same seeds, or None.
+    """NME of a row minus that of the control at the same share of labels and the same seeds, or None.
 
     Args:
         rows: see `share_table`.
@@ -163,21 +162,15 @@ def difference(rows, share, name, faces):
         ``{"difference", "low", "high", "seeds": [of each seed]}`` in points of NME. The interval of 95 % is over faces,
         of the mean over seeds.
     """
-    control, found = control_of(rows, share, name), _by_seed(rows, share)
-    seeds, others = (found.get(one, {}) for one in (name, control))
+    found = _by_seed(rows, share)
+    seeds, others = (found.get(one, {}) for one in (name, CONTROL))
     common = sorted(seeds.keys() & others.keys())
-    if name == control or not common:
+    if name == CONTROL or name not in ROWS_OF_STUDY or not common:
         return None
     errors, against = (np.array([one[seed]["errors"] for seed in common])[:, faces] for one in (seeds, others))
     low, high = paired_bootstrap(errors.mean(axis=0), against.mean(axis=0))
     each = (errors - against).mean(axis=1).tolist()
     return {"difference": _mean(each), "low": low, "high": high, "seeds": each}
-
-
-def control_of(rows, share, name):
-    """Name of the row that another is compared with; where a recipe stores the views of all rows, there is one."""
-    control = ROWS_OF_STUDY[name].control if name in ROWS_OF_STUDY else name
-    return control if control in _by_seed(rows, share) else CONTROL
 
 
 def verdict(rows, subsets):
@@ -194,8 +187,7 @@ def verdict(rows, subsets):
     faces = subsets.get("common", subsets["full"])
     if not found or not (gain := difference(rows, share, best := min(found, key=found.get), faces)):
         return None
-    control = ROWS_OF_STUDY[control_of(rows, share, best)].title
-    return {"method": ROWS_OF_STUDY[best].title, "control": control, "share": share} | gain
+    return {"method": ROWS_OF_STUDY[best].title, "control": ROWS_OF_STUDY[CONTROL].title, "share": share} | gain
 
 
 def verdict_text(found):

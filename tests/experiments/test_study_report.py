@@ -75,12 +75,11 @@ def test_without_a_student_or_its_control_there_is_no_verdict(rows):
 
 def test_an_interval_is_over_faces(prepared):
     changes = np.array([-1.0, 1.0, 0.0, 0.5, -0.5])
-    # The control of a row with stored points sees the same views.
-    rows = [row_of(prepared, "l1", 1.0), row_of(prepared, "l1-stored", 4.0), row_of(prepared, "kd", 4.0 + changes)]
+    rows = [row_of(prepared, "l1", 4.0), row_of(prepared, "kd", 4.0 + changes), row_of(prepared, "tough", 3.0)]
     found = difference(rows, 0.2, "kd", SUBSETS["common"])
     assert found["difference"] == pytest.approx(0)
     assert found["low"] < -0.3 < 0.3 < found["high"]
-    for name, share in (("l1", 0.2), ("l1-stored", 0.2), ("kd", 1.0)):
+    for name, share in (("l1", 0.2), ("tough", 0.2), ("kd", 1.0)):
         assert difference(rows, share, name, SUBSETS["full"]) is None
 
 
@@ -111,7 +110,7 @@ def test_a_report_is_read_as_it_was_written(rows, prepared, tmp_path):
     assert json.loads(text) == json.loads(json.dumps(record)) | {"rows": sorted(rows, key=lambda row: row["name"])}
     assert sum(line.startswith('  {"name"') for line in text.splitlines()) == len(rows)
     assert record["subsets"] == SUBSETS
-    assert sorted(record["missing"]) == ["20-fa-ps-seed0", "20-kd-folds-seed0", "20-l1-stored-seed0"]
+    assert sorted(record["missing"]) == ["20-fa-ps-seed0", "20-kd-folds-seed0"]
     assert record["facts"]["hours of training"] == f"{len(rows) / 2:.1f}"
     assert "labels changes the NME of L1 by -0.35 points" in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert (tmp_path / "curve.png").stat().st_size > 1000
