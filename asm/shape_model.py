@@ -142,6 +142,38 @@ class ShapeModel:
         soft = self.reconstruct(self.clip(coefficients, limit))
         return (soft if pose is None else pose.apply(soft)).astype(_floating(shapes), copy=False)
 
+    def complete(self, shapes):
+        """Shapes (..., N, 2) whose unknown points, NaN, are where the model expects them beside the known ones.
+
+        The known points stay. The expectation is that of a Gaussian whose variance is that of each kept mode, and the
+        mean of the other modes' in all other directions: probabilistic PCA (Tipping and Bishop, JRSS B 61(3), 1999).
+
+        Raises:
+            ShapeError: the shapes are of another kind, or the model aligns and too few points are known to do so.
+        """
+        found = np.asarray(shapes)
+        unknown = np.isnan(found).any(axis=-1)
+        points = checked_points(np.where(unknown[..., None], 0, found), "shapes", self.num_points)
+        for shape, missing in zip(
+            points.reshape(-1, *self.mean.shape), unknown.reshape(-1, len(self.mean)), strict=True
+        ):
+            if missing.any():
+                shape[missing] = self._expected(shape, ~missing)[missing]
+        return points.astype(_floating(shapes), copy=False)
+
+    def _expected(self, points, known):
+        """The whole shape (N, 2) that the model expects, given the points where ``known`` (N,) is true."""
+        pose = None if self.reference is None else fit_similarity(self.reference[known], points[known])
+        points = points if pose is None else pose.inverse().apply(points)
+        count, deviations = len(self.modes), np.sqrt(self.eigenvalues)
+        noise = self.spectrum[count:].sum() / max(1, self.mean.size - count)
+        # In standard deviations, so that without noise the least squares still choose the likeliest of many answers.
+        seen = (self.modes * deviations[:, None, None])[:, known].reshape(count, -1).T
+        away = np.append((points - self.mean)[known].ravel(), np.zeros(count))
+        answer = np.linalg.lstsq(np.vstack([seen, np.sqrt(noise) * np.eye(count)]), away)[0]
+        shape = self.reconstruct(deviations * answer)
+        return shape if pose is None else pose.apply(shape)
+
     def save(self, path):
         """Writes an .npz (no pickle) that `load` reads."""
         arrays = {"mean": self.mean, "modes": self.modes, "spectrum": self.spectrum}

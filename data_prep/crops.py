@@ -58,14 +58,15 @@ class FaceCutter:
         if isinstance(face, SkippedFace):
             return face
         height, width = face.image.shape[:2]
-        outside = ((face.points < -0.5) | (face.points > (width - 0.5, height - 0.5))).any(axis=-1)
+        known = face.points[np.isfinite(face.points).all(axis=-1)]
+        outside = ((known < -0.5) | (known > (width - 0.5, height - 0.5))).any(axis=-1)
         if not len(face.points):
             box = np.array(face.box)
-        elif outside.all() or np.abs(face.points).max() > _FAR * max(height, width):
+        elif outside.all() or np.abs(known).max() > _FAR * max(height, width):
             where = "no point lies inside" if outside.all() else "a point lies far outside"
             return SkippedFace(face.name, f"{where} its image of {width} x {height} pixels", read=True)
         else:
-            box = landmark_box(face.points)
+            box = landmark_box(known)
         if box[2:].max() < 1:
             what = "points lie within" if len(face.points) else "box is smaller than"
             return SkippedFace(face.name, f"its {what} one pixel", read=True)

@@ -128,9 +128,10 @@ def _coco_annotation(name, file, entry):
         if table.ndim != 1 or len(table) % 3 or not len(table):
             raise ValueError(f"found {table.size} numbers in keypoints, expected x, y, v of each point")
         table = table.reshape(-1, 3)
-        if unlabelled := int((table[:, 2] == 0).sum()):
-            raise ValueError(f"{unlabelled} of its {len(table)} points are not labelled (v = 0)")
-        points = as_points(table[:, :2])
+        unknown = table[:, 2:] == 0
+        if unknown.all():
+            raise ValueError(f"none of its {len(table)} points is labelled (v = 0)")
+        points = np.where(unknown, np.float32(np.nan), as_points(np.where(unknown, 0, table[:, :2])))
     except (ValueError, TypeError, OverflowError) as error:
         return _Annotation(name, file, problem=str(error))
     return _Annotation(name, file, points, box=_box(entry.get("bbox")), occluded=table[:, 2] == _HIDDEN)

@@ -131,6 +131,9 @@ def write_prepared(raw, spec, out, *, source, size=256, crop_scale=2.0, progress
                 "are kept as given; if there are many, points may be counted from 0 where the format counts from 1, or "
                 "belong to other images"
             )
+        if unknown := sum(int(np.isnan(crop.points[:, 0]).sum()) for crop in crops):
+            total = sum(len(crop.points) for crop in crops)
+            warnings.append(f"{unknown} of {total} points are not labelled: losses and errors leave them out")
         _hold_out_validation(rows)
         arrays = {
             "points": np.array([crop.points for crop in crops], np.float32),

@@ -21,7 +21,8 @@ class Face:
 
     name: str  # unique in its data set; usually the image's path in the official layout
     image: np.ndarray  # (H, W, 3) uint8 RGB
-    points: np.ndarray  # (N, 2) float32, 0-based pixels of the image; N = 0: without landmarks
+    # (N, 2) float32, 0-based pixels of the image; NaN for a point that is not known; N = 0: without landmarks.
+    points: np.ndarray
     split: str  # train, test or unlabelled
     source: str  # the part of the data set it belongs to, a key of `DatasetSpec.counts`
     group: str  # its photograph or person; the validation split never divides a group

@@ -10,10 +10,11 @@ from kdloss.data.prepared import PreparedDataset
 from kdloss.data.schemes import SCHEMES, LandmarkScheme
 
 
-def make_faces(scheme, count, split, seed, subsets=lambda i: (), box=True, occluded=0):
+def make_faces(scheme, count, split, seed, subsets=lambda i: (), box=True, occluded=0, unknown=()):
     """Yields pictures of noise with one random shape that varies a little; every normaliser is well above zero.
 
-    Of face i the first ``i * occluded`` points are flagged as occluded; with 0 there are no flags.
+    Of face i the first ``i * occluded`` points are flagged as occluded; with 0 there are no flags. Of every third face
+    the points ``unknown`` are not known.
     """
     rng = np.random.default_rng(seed)
     shape = np.random.default_rng(7).uniform(20, 100, (scheme.num_points, 2))
@@ -25,6 +26,7 @@ def make_faces(scheme, count, split, seed, subsets=lambda i: (), box=True, occlu
             shape[inner] = [x, 51]
     for i in range(count):
         points = shape * rng.uniform(0.8, 1.2) + rng.normal(0, 2, shape.shape) + rng.uniform(0, 20, 2)
+        points[list(unknown) if i % 3 == 2 else []] = np.nan
         yield Face(
             name=f"{split}/face {i}.png",
             image=rng.integers(0, 256, (150, 160, 3), dtype=np.uint8),
@@ -39,7 +41,18 @@ def make_faces(scheme, count, split, seed, subsets=lambda i: (), box=True, occlu
 
 
 def prepared_faces(
-    out, *, train=20, test=8, size=32, seed=0, subsets=lambda i: (), synthetic=False, custom=0, box=True, occluded=0
+    out,
+    *,
+    train=20,
+    test=8,
+    size=32,
+    seed=0,
+    subsets=lambda i: (),
+    synthetic=False,
+    custom=0,
+    box=True,
+    occluded=0,
+    unknown=(),
 ):
     """Prepares random faces into a folder named after their data set.
 
@@ -49,8 +62,8 @@ def prepared_faces(
     spec = DATASETS[out.name]
     scheme = LandmarkScheme.plain(custom) if custom else SCHEMES[spec.scheme]
     faces = [
-        *make_faces(scheme, train, "train", 2 * seed + 1, box=box, occluded=occluded),
-        *make_faces(scheme, test, "test", 2 * seed + 2, subsets, box, occluded),
+        *make_faces(scheme, train, "train", 2 * seed + 1, box=box, occluded=occluded, unknown=unknown),
+        *make_faces(scheme, test, "test", 2 * seed + 2, subsets, box, occluded, unknown),
     ]
     write_prepared(RawDataset(scheme, faces, synthetic=synthetic), spec, out, source="random faces", size=size)
     return PreparedDataset(out)

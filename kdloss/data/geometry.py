@@ -184,8 +184,8 @@ def compose(outer, inner):
 
 
 def landmark_box(points):
-    """(..., N, 2) points -> (..., 4) their bounding box x, y, width, height."""
-    low, high = np.min(points, axis=-2), np.max(points, axis=-2)
+    """(..., N, 2) points -> (..., 4) the bounding box x, y, width, height of those that are known, that is not NaN."""
+    low, high = np.fmin.reduce(points, axis=-2), np.fmax.reduce(points, axis=-2)
     return np.concatenate([low, high - low], axis=-1)
 
 

@@ -2,7 +2,7 @@
 
 manifest.json   version, data set, scheme, counts, what was skipped, hashes of the small files and of itself
 faces.npy       (n, S, S, 3) uint8 RGB; each a square around the landmark box, ``crop_scale`` times its longer side
-points.npy      (n, N, 2) float32, pixels of those crops
+points.npy      (n, N, 2) float32, pixels of those crops; NaN for a point that is not known
 to_image.npy    (n, 2, 3) float64, crop pixels -> pixels of the source image
 occluded.npy    (n, N) bool, only if the data set has such flags
 digests.npy     (n, 32) uint8, SHA-256 of each face's pixels
@@ -67,7 +67,7 @@ class PreparedDataset:
         dataset, size, synthetic: the data set's name (``300w``), side S of the crops in pixels, whether rendered.
         unlabelled: whether its faces have no landmarks; the scheme then has no points.
         faces: a `RowFile` of (n, S, S, 3) uint8: ``faces[i]`` reads one face.
-        points: (n, N, 2) float32, crop pixels.
+        points: (n, N, 2) float32, crop pixels; NaN where not known.
         to_image: (n, 2, 3) float64.
         digests: (n, 32) uint8, SHA-256 of each face's pixels.
         occluded: (n, N) bool or None.
@@ -173,13 +173,13 @@ class PreparedDataset:
         n, rows = len(self), len(self.table["name"])
         if rows != n:
             raise DataError(f"{self.path}/table.csv: found {rows} rows, expected {n}: prepare again")
-        lost = ~np.isfinite(self.points).all(axis=(1, 2))
-        if lost.any():
-            found = f"{int(lost.sum())} of {n} faces have NaN or infinite points"
-            mend = f"(the first: {self.table['name'][lost.argmax()]}), expected finite ones: prepare the set again"
-            raise DataError(f"{self.path}/points.npy: {found} {mend}")
-        if not (np.abs(self.points) < _FAR).all() or not _invertible(self.to_image).all():
-            raise DataError(f"{self.path}: holds points or transforms that no picture has: prepare the set again")
+        x_unknown, y_unknown = np.moveaxis(np.isnan(self.points), -1, 0)
+        damaged = (x_unknown != y_unknown).any(axis=1) | (np.abs(self.points) >= _FAR).any(axis=(1, 2))
+        damaged |= ~_invertible(self.to_image) | (x_unknown.all(axis=1) & (not self.unlabelled))
+        if damaged.any():
+            found = f"{int(damaged.sum())} of {n} faces have points or transforms that no picture has"
+            first = self.table["name"][damaged.argmax()]
+            raise DataError(f"{self.path}: {found} (the first: {first}): prepare the set again")
 
 
 class RowFile(Sequence):

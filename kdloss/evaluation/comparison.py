@@ -188,7 +188,9 @@ def _pair(model, against, seed):
         )
     difference = errors[0, found] - errors[1, found]
     low, high = (100 * bound for bound in metrics.paired_bootstrap(*errors[:, found], seed=seed))
-    by_point = 100 * (model.point_errors[found] - against.point_errors[found]).mean(axis=0)
+    by_point = 100 * metrics.mean_of_known(model.point_errors[found] - against.point_errors[found], axis=0)
+    known = np.flatnonzero(np.isfinite(by_point))
+    known_parts = {part: own for part, points in scheme.parts.items() if len(own := np.intersect1d(points, known))}
     length = metrics.normaliser(against.truth[found], scheme, against.normaliser)
     apart = np.linalg.norm(model.points[found] - against.points[found], axis=-1) / length[:, None]
     # Infinite errors, of faces without prediction, lose to all others and equal each other.
@@ -208,7 +210,7 @@ def _pair(model, against, seed):
         "losses": losses,
         "ties": len(found) - wins - losses,
         "distance": float(100 * apart.mean()),
-        "parts": {part: float(by_point[list(points)].mean()) for part, points in scheme.parts.items()},
+        "parts": {part: float(by_point[points].mean()) for part, points in known_parts.items()},
         "failures": {
             "both": float(100 * np.mean(fails & other_fails)),
             "model_only": float(100 * np.mean(fails & ~other_fails)),

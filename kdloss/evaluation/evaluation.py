@@ -56,7 +56,7 @@ class Evaluation:
 
     @property
     def truth(self):
-        """(n, N, 2) landmarks in pixels of the source images."""
+        """(n, N, 2) landmarks in pixels of the source images; NaN where unknown."""
         return self.prepared.source_points[self.rows]
 
     @property
@@ -66,13 +66,13 @@ class Evaluation:
 
     @property
     def point_errors(self):
-        """(n, N) errors of the points, fractions of the normaliser; NaN without prediction."""
+        """(n, N) errors of the points, fractions of the normaliser; NaN without prediction or truth."""
         return metrics.point_errors(self.points, self.truth, self.prepared.scheme, self.normaliser)
 
     @property
     def errors(self):
         """(n,) errors of the faces, fractions of the normaliser; infinite without prediction."""
-        errors = self.point_errors.mean(axis=1)
+        errors = metrics.mean_of_known(self.point_errors, axis=1)
         return np.where(np.isnan(errors), np.inf, errors)
 
 
@@ -183,5 +183,6 @@ def mean_shape_predictions(prepared, rows, policy):
     """
     train, boxes = prepared.indices("train"), prepared.boxes(policy)
     crops = {row: FaceCrop.from_box(boxes[row], prepared.size) for row in (*train, *rows)}
-    mean = np.mean([crops[row].unit_points(prepared.points[row].astype(np.float64)) for row in train], axis=0)
+    shapes = np.array([crops[row].unit_points(prepared.points[row].astype(np.float64)) for row in train])
+    mean = metrics.mean_of_known(shapes, axis=0)
     return np.stack([transform_points(prepared.to_image[row], crops[row].inverse_unit(mean)) for row in rows])

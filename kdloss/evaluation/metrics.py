@@ -3,7 +3,8 @@
 The error ``e_i`` of image i is the mean distance between its predicted and true points, divided by a normaliser. NME is
 the mean of ``e_i``, FR@t the share of images with ``e_i > t``, AUC@t the area under the cumulative error distribution
 up to t, divided by t. All three take the ``e_i``, so subsets and models share one code path. A face without prediction
-has an infinite error: FR and AUC count it as a failure, NME leaves it out.
+has an infinite error: FR and AUC count it as a failure, NME leaves it out. A point whose truth is unknown (NaN) has
+no error, and no mean counts it.
 """
 
 import numpy as np
@@ -14,10 +15,16 @@ from kdloss.errors import ConfigError, DataError
 NORMALISERS = ("interocular", "interpupil", "box")
 
 
-def available_normalisers(scheme):
-    """The normalisers that a `LandmarkScheme` allows; the first is the default."""
-    known = {"interocular": scheme.ocular, "interpupil": scheme.pupils, "box": True}
-    return tuple(kind for kind in NORMALISERS if known[kind])
+def available_normalisers(scheme, truth=None):
+    """The normalisers that a `LandmarkScheme` allows; the first is the default.
+
+    With ``truth`` (n, N, 2), only those whose points are known in all of these faces.
+    """
+    named = {"interocular": scheme.ocular, "interpupil": scheme.pupils, "box": True}
+    kinds = tuple(kind for kind in NORMALISERS if named[kind])
+    return (
+        kinds if truth is None else tuple(kind for kind in kinds if np.isfinite(normaliser(truth, scheme, kind)).all())
+    )
 
 
 def normaliser(points, scheme, kind):
@@ -51,7 +58,7 @@ def point_errors(predicted, truth, scheme, kind):
         scheme, kind: see `normaliser`.
 
     Returns:
-        (n, N) float64, a fraction (0.05 is five percent).
+        (n, N) float64, a fraction (0.05 is five percent); NaN where the truth is unknown.
 
     Raises:
         DataError: the normaliser of a face is zero.
@@ -65,8 +72,15 @@ def point_errors(predicted, truth, scheme, kind):
 
 
 def image_errors(predicted, truth, scheme, kind):
-    """(n,) float64: the mean of `point_errors` over the points of each image."""
-    return point_errors(predicted, truth, scheme, kind).mean(axis=1)
+    """(n,) float64: the mean of `point_errors` over the known points of each image."""
+    return mean_of_known(point_errors(predicted, truth, scheme, kind), axis=1)
+
+
+def mean_of_known(values, axis):
+    """The mean along an axis of the values that are not NaN; NaN where there is none."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, values, 0).sum(axis=axis) / known.sum(axis=axis)
 
 
 def nme(errors):

@@ -17,8 +17,8 @@ NAMED = 5  # of the worst points
 
 
 def point_nme(evaluation):
-    """(N,) NME of each point in percent, over the faces that have a prediction."""
-    return 100 * evaluation.point_errors[_found(evaluation)].mean(axis=0)
+    """(N,) NME of each point in percent, over the faces that have a prediction; NaN for a point that is never known."""
+    return 100 * metrics.mean_of_known(evaluation.point_errors[_found(evaluation)], axis=0)
 
 
 def point_deviations(evaluation):
@@ -30,8 +30,9 @@ def point_deviations(evaluation):
     truth = evaluation.truth[found]
     length = metrics.normaliser(truth, evaluation.prepared.scheme, evaluation.normaliser)
     vectors = (evaluation.points[found] - truth) / length[:, None, None]
-    bias = vectors.mean(axis=0)
-    return bias, np.einsum("fni,fnj->nij", vectors - bias, vectors - bias) / len(vectors)
+    bias = metrics.mean_of_known(vectors, axis=0)
+    around = vectors - bias
+    return bias, metrics.mean_of_known(around[..., :, None] * around[..., None, :], axis=0)
 
 
 def mean_face(evaluation):
@@ -40,7 +41,7 @@ def mean_face(evaluation):
     boxes = BoxPolicy("gt", 1.0).grow(landmark_box(truth))
     shapes = [FaceCrop.from_box(box, 1).unit_points(points) for box, points in zip(boxes, truth, strict=True)]
     length = metrics.normaliser(truth, evaluation.prepared.scheme, evaluation.normaliser) / boxes[:, 2]
-    return np.mean(shapes, axis=0), float(length.mean())
+    return metrics.mean_of_known(np.array(shapes), axis=0), float(length.mean())
 
 
 def mean_face_error_figure(evaluation, *, limit=None):
@@ -49,7 +50,7 @@ def mean_face_error_figure(evaluation, *, limit=None):
     The colour scale ends at an NME of ``limit`` percent, the largest by default.
     """
     values, (shape, _) = point_nme(evaluation), mean_face(evaluation)
-    limit = float(values.max()) if limit is None else limit
+    limit = float(np.nanmax(values)) if limit is None else limit
     figure, axes = _face_axes(evaluation, shape, 5.9)
     # The area is in proportion to the error; the largest is drawn first, so that it hides no smaller one.
     order = np.argsort(-values, kind="stable")

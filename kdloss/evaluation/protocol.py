@@ -28,7 +28,8 @@ def evaluate_points(
     """Measures predictions on faces of a prepared data set.
 
     Args:
-        prepared, rows: the faces, as (n,) row numbers of a `PreparedDataset`. Occluded points count.
+        prepared, rows: the faces, as (n,) row numbers of a `PreparedDataset`. Occluded points count, unknown ones do
+            not. The normaliser is the first one whose points are known in all faces.
         predictions: (n, N, 2) points in pixels of the source images, in the order of ``rows``. A face whose points are
             all NaN has no prediction.
         split: ``test`` or ``val``; the test split is compared with the official counts.
@@ -47,8 +48,8 @@ def evaluate_points(
              "points": {name: NME}, "visibility": {"visible": NME, "occluded": NME} or None, "notes": [...]}
 
         NME and FR are percents, AUC 0 to 1. FR, AUC, parts and points use the protocol's normaliser. All numbers of an
-        empty subset are None, and so is an NME whose normaliser the scheme lacks. ``complete`` is None if there is no
-        official count, and False for rendered faces.
+        empty subset are None, and so is an NME whose normaliser the scheme or a face lacks. ``complete`` is None if
+        there is no official count, and False for rendered faces.
 
     Raises:
         DataError: predictions of another shape, with values that are not finite, or of no face at all.
@@ -56,9 +57,11 @@ def evaluate_points(
     rows = np.asarray(rows)
     predictions, found = _checked(predictions, (len(rows), prepared.scheme.num_points, 2), missing)
     truth = prepared.source_points[rows]
-    kinds = metrics.available_normalisers(prepared.scheme)
+    kinds = metrics.available_normalisers(prepared.scheme, truth)
     at_points = {kind: metrics.point_errors(predictions, truth, prepared.scheme, kind) for kind in kinds}
-    errors = {kind: np.where(found, values.mean(axis=1), np.inf) for kind, values in at_points.items()}
+    errors = {
+        kind: np.where(found, metrics.mean_of_known(values, axis=1), np.inf) for kind, values in at_points.items()
+    }
     counted = found | (missing == "fail")
     subsets = {}
     for name, (member, official) in _subsets(prepared, rows, split).items():
@@ -91,8 +94,8 @@ def evaluate_points(
             "content": prepared.manifest["content"],
         },
         "subsets": subsets,
-        "parts": {part: metrics.nme(of_found[:, list(points)]) for part, points in prepared.scheme.parts.items()},
-        "points": dict(zip(prepared.scheme.names, (100 * of_found.mean(axis=0)).tolist(), strict=True)),
+        "parts": {part: _nme(of_found[:, list(points)]) for part, points in prepared.scheme.parts.items()},
+        "points": dict(zip(prepared.scheme.names, map(_nme, of_found.T), strict=True)),
         "visibility": _by_visibility(of_found, prepared.occluded, rows[found]),
         "notes": _notes(subsets, prepared.synthetic, absent, missing) + ([DETECTED] if detector else []),
     }
@@ -150,7 +153,12 @@ def _by_visibility(errors, occluded, rows):
     if occluded is None:
         return None
     chosen = {"visible": ~occluded[rows], "occluded": occluded[rows]}
-    return {name: metrics.nme(errors[points]) if points.any() else None for name, points in chosen.items()}
+    return {name: _nme(errors[points]) for name, points in chosen.items()}
+
+
+def _nme(errors):
+    """NME in percent of points; None where the truth of none is known."""
+    return metrics.nme(errors) if np.isfinite(errors).any() else None
 
 
 def _notes(subsets, synthetic, absent, missing):

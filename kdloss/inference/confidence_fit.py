@@ -32,7 +32,8 @@ def fit_confidence(signal, errors, name):
 
     if not len(signal):
         raise ConfigError("confidence: no faces to measure it on: prepare the data set with its training faces")
-    near = errors <= WITHIN
+    known = np.isfinite(errors).reshape(-1)
+    near = errors.reshape(-1)[known] <= WITHIN
     if near.all() or not near.any():
         raise ConfigError(
             f"confidence: {'all' if near.all() else 'no'} points are within {WITHIN:.0%} of the face box's side, "
@@ -42,7 +43,7 @@ def fit_confidence(signal, errors, name):
     mean = logarithms.mean()
     one_hot_points = np.tile(np.eye(signal.shape[1]), (len(signal), 1))
     features = np.column_stack([_SLOPE_FACTOR * (logarithms.reshape(-1, 1) - mean), one_hot_points])
-    fitted = LogisticRegression(C=_REGULARISATION, max_iter=5000).fit(features, near.reshape(-1))
+    fitted = LogisticRegression(C=_REGULARISATION, max_iter=5000).fit(features[known], near)
     slope, offsets = _SLOPE_FACTOR * fitted.coef_[0, 0], fitted.intercept_[0] + fitted.coef_[0, 1:]
     # Confidence has to fall with the signal even where the fit finds no slope, or the opposite one.
     slope = min(float(slope), -1e-6)
@@ -66,7 +67,8 @@ def reliability(reader, confidence, prepared, policy, split="test"):
     from sklearn.metrics import roc_auc_score
 
     signal, errors = _signals_and_errors(reader, prepared, policy, split, confidence.signal)
-    probability, errors = confidence.of(signal).reshape(-1), errors.reshape(-1)
+    known = np.isfinite(errors)
+    probability, errors = confidence.of(signal)[known], errors[known]
     near = errors <= WITHIN
     groups = [
         {
@@ -93,7 +95,10 @@ def reliability(reader, confidence, prepared, policy, split="test"):
 
 
 def point_errors(points, truth):
-    """Distances (m, N) of points (m, N, 2) from the truth, in sides sqrt(width height) of its landmark box."""
+    """Distances (m, N) of points (m, N, 2) from the truth, in sides sqrt(width height) of its landmark box.
+
+    NaN where the truth is unknown.
+    """
     sides = np.sqrt(np.prod(landmark_box(truth)[:, 2:], axis=1))
     return np.linalg.norm(points - truth, axis=-1) / sides[:, None]
 

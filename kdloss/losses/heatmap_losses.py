@@ -1,7 +1,8 @@
 """Losses between a network's heatmaps and the ideal ones of the annotated points.
 
 All take points (B, N, 2) in unit coordinates and logits (B, side, side, N), compute in float32 and return a scalar, the
-mean over batch and points. A point outside the image has no ideal heatmap; its loss is 0.
+mean over batch and points. A point outside the image, or one that is not known (NaN), has no ideal heatmap; its loss
+is 0.
 
 Heatmaps are distributions (see `kdloss.models.heatmaps`). ``mse`` and ``adaptive-wing`` are defined for Gaussians with
 a peak of 1, so they multiply each heatmap by the mass of such a Gaussian. How EfficientFAN normalises its own is not
@@ -20,7 +21,7 @@ MASS = 2 * math.pi * SIGMA**2  # of a Gaussian whose peak is 1
 
 def cross_entropy(points, logits):
     """Kullback-Leibler divergence of the network's heatmap from the ideal one, nats; 0 where they are equal."""
-    target = gaussian_log_heatmaps(points, logits.shape[1])
+    target = _ideal(points, logits)
     differences = ops.exp(target) * (target - _log_mass(logits))
     return _mean_of_inside(points, ops.sum(differences, axis=(1, 2)))
 
@@ -64,17 +65,22 @@ def heatmap_loss(name):
     return _HEATMAP_LOSSES[name]
 
 
+def _ideal(points, logits):
+    """The ideal log heatmaps; any where a point is unknown, which `_mean_of_inside` leaves out."""
+    return gaussian_log_heatmaps(ops.where(ops.isnan(points), 0.0, points), logits.shape[1])
+
+
 def _log_mass(logits):
     logits = ops.cast(logits, "float32")
     return logits - ops.logsumexp(logits, axis=(1, 2), keepdims=True)
 
 
 def _peaked(points, logits):
-    target = gaussian_log_heatmaps(points, logits.shape[1])
+    target = _ideal(points, logits)
     return MASS * ops.exp(target), MASS * ops.exp(_log_mass(logits))
 
 
 def _mean_of_inside(points, values):
-    """(B, N) values -> their mean, with 0 for points outside the image."""
+    """(B, N) values -> their mean, with 0 for points outside the image and unknown ones."""
     inside = ops.all(ops.abs(ops.cast(points, "float32")) <= 0.5, axis=-1)
     return ops.mean(ops.where(inside, values, 0.0))

@@ -1,6 +1,7 @@
 """Losses between two sets of points, without a teacher.
 
-All take points (..., 2) of the same shape and unit, compute in float32 and return the mean over every coordinate.
+All take points (..., 2) of the same shape and unit, compute in float32 and return the mean over every coordinate. A
+point of ``y_true`` that is not known is NaN; it adds 0 to the mean and to every gradient.
 The knees of `wing` and `smooth` are lengths in the unit of the points; the defaults are for unit coordinates and a crop
 of 256 pixels. Both are homogeneous: scaling points and knees by s scales the loss by s.
 """
@@ -11,8 +12,14 @@ from kdloss.errors import ConfigError
 
 
 def absolute_error(y_true, y_pred):
-    """|y_pred - y_true| per coordinate, always in float32. Its gradient at 0 is 0 on every back end."""
-    difference = ops.cast(y_pred, "float32") - ops.cast(y_true, "float32")
+    """|y_pred - y_true| per coordinate, always in float32; 0 where y_true is NaN.
+
+    Its gradient at 0 is 0 on every back end.
+    """
+    y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
+    # The unknown is replaced before it enters the difference: NaN in a branch that `where` does not choose would still
+    # make the gradient NaN.
+    difference = y_pred - ops.where(ops.isnan(y_true), ops.stop_gradient(y_pred), y_true)
     return difference * ops.stop_gradient(ops.sign(difference))  # JAX gives `abs` a slope of 1 at 0
 
 

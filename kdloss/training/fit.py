@@ -166,10 +166,11 @@ def _identity(config, prepared):
 def _validation(config, prepared, policy, rows):
     """Returns ``validate(network)``, which gives the NME in percent on the faces ``rows``."""
     truth = prepared.source_points_of(rows)
+    normaliser = available_normalisers(prepared.scheme, truth)[0]
 
     def validate(network):
         predicted = predict_dataset(network, prepared, rows, policy, config.batch_size)
-        return nme(image_errors(predicted, truth, prepared.scheme, available_normalisers(prepared.scheme)[0]))
+        return nme(image_errors(predicted, truth, prepared.scheme, normaliser))
 
     return validate
 

@@ -1,5 +1,7 @@
 """Soft landmarks: the annotated points projected onto a shape model, in the frame of the crop before augmentation.
 
+The model is fitted on the faces all of whose points are known; on the others it says the unknown ones too.
+
 The paper fits its PCA on augmented crops without alignment. Here the model is fitted and applied before augmentation,
 and the soft points then move with the view. They do not depend on the augmentation.
 """
@@ -10,7 +12,7 @@ import numpy as np
 
 from asm import ShapeModel
 from kdloss.data.geometry import from_unit, invert, to_unit, transform_each
-from kdloss.errors import ConfigError
+from kdloss.errors import ConfigError, DataError
 
 _FACES = 4096  # faces per step of a mean: the shapes of all faces might not fit into memory
 
@@ -21,17 +23,26 @@ def unit_shapes(prepared, policy):
 
 
 def mean_shape(prepared, policy, rows):
-    """(N, 2) float64: the mean of the `unit_shapes` of the faces ``rows``, computed in little memory."""
+    """(N, 2) float64: the mean of the `unit_shapes` of the faces ``rows``, computed in little memory.
+
+    Raises:
+        DataError: a point is known in none of them.
+    """
     crops, total = _unit_crops(prepared, policy), []
+    count = np.isfinite(prepared.points[rows]).sum(axis=0)
+    if not count.all():
+        name = prepared.scheme.names[int(count.all(axis=1).argmin())]
+        raise DataError(f"{prepared.path}: point {name} is known in none of {len(rows)} training faces: leave it out")
     for start in range(0, len(rows), _FACES):
         some = rows[start : start + _FACES]
+        shapes = _unit(crops[some], prepared.points[some])
         # Added one after the other, as numpy's mean of all of them does: the result is the same to the bit.
-        total = [np.add.reduce([*total, *_unit(crops[some], prepared.points[some])], axis=0)]
-    return total[0] / len(rows)
+        total = [np.add.reduce([*total, *np.where(np.isnan(shapes), 0, shapes)], axis=0)]
+    return total[0] / count
 
 
 def fit_shape_model(prepared, policy, variance, rows):
-    """The `ShapeModel` of the faces ``rows``; training faces, neither validation nor test faces."""
+    """The `ShapeModel` of those of the faces ``rows`` all of whose points are known; training faces only."""
     metadata = {
         "scheme": prepared.scheme.name,
         "dataset": prepared.dataset,
@@ -39,6 +50,7 @@ def fit_shape_model(prepared, policy, variance, rows):
         "skeleton": json.dumps([list(line) for line in prepared.scheme.skeleton]),
     }
     shapes = unit_shapes(prepared, policy)[rows]
+    shapes = shapes[np.isfinite(shapes).all(axis=(1, 2))]
     return ShapeModel.fit(shapes, variance=variance, metadata=metadata)
 
 
@@ -61,7 +73,7 @@ def soft_points(prepared, model, policy):
             f"--shape: the shape model has {len(model.mean)} points, expected {prepared.scheme.num_points}: "
             f"fit one with python -m asm fit --data {prepared.path}"
         )
-    soft = model.soften(unit_shapes(prepared, policy))
+    soft = model.soften(model.complete(unit_shapes(prepared, policy)))
     return transform_each(invert(_unit_crops(prepared, policy)), from_unit(soft, 1)).astype(np.float32)
 
 

@@ -118,7 +118,8 @@ def shuffled_errors(rounds, batches, seed):
     for number, points in enumerate(rounds):
         truth = np.concatenate([drawn["hard"] for _, drawn in replace(batches, stored={}, recuts={}).in_order(number)])
         rng = np.random.default_rng([seed, number])
-        placebo.append(truth + rng.permuted(points - truth, axis=0))
+        # Where the truth is unknown, so is the error: none is added.
+        placebo.append(truth + rng.permuted(np.nan_to_num(points - truth), axis=0))
     return placebo
 
 

@@ -211,3 +211,30 @@ def test_real_faces_need_few_modes(raw_300w):
     # Soft landmarks stay near the hard ones: within a few hundredths of the crop.
     moved = np.linalg.norm(model.soften(faces) - faces, axis=-1).mean()
     assert 0.002 < moved < 0.03
+
+
+@pytest.mark.parametrize("modes", [3, 12])
+def test_unknown_points_are_where_a_gaussian_expects_them(modes):
+    model = ShapeModel.fit(SHAPES, modes=modes)
+    partly = SHAPES.copy()
+    partly[3, [0, 4]] = np.nan
+    completed = model.complete(partly)
+    np.testing.assert_array_equal(completed[np.isfinite(partly)], SHAPES[np.isfinite(partly)])
+    axes = model.modes.reshape(modes, 12)
+    noise = model.spectrum[modes:].sum() / max(1, 12 - modes)
+    covariance = axes.T @ np.diag(model.eigenvalues) @ axes + noise * np.eye(12)
+    known = np.isfinite(partly[3]).ravel()
+    away = (SHAPES[3] - model.mean).ravel()[known]
+    expected = covariance[~known][:, known] @ np.linalg.solve(covariance[known][:, known], away)
+    found = (completed[3] - model.mean).ravel()[~known]
+    np.testing.assert_allclose(found, expected, atol=1e-8)
+    np.testing.assert_allclose(model.complete(np.full((6, 2), np.nan)), model.mean, atol=1e-12)
+    with pytest.raises(ShapeError, match="found 5 points a shape, expected 6"):
+        model.complete(partly[:, 1:])
+
+
+def test_an_aligned_model_expects_alike_wherever_the_shape_lies():
+    model, turn = ShapeModel.fit(SHAPES, modes=4, align=True), np.array([[0.0, 2.0], [-2.0, 0.0]])
+    partly = SHAPES[0].copy()
+    partly[2] = np.nan
+    np.testing.assert_allclose(model.complete(partly @ turn + 7), model.complete(partly) @ turn + 7, atol=1e-9)

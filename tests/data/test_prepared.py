@@ -197,13 +197,15 @@ def test_files_that_do_not_fit_together_are_refused(folder):
     assert "table.csv: missing" in refusal(folder)
 
 
-def test_points_that_are_not_finite_are_refused(folder, random_faces):
+def test_points_that_no_picture_has_are_refused(folder, random_faces):
     points = random_faces.points.copy()
+    points[11, 3] = np.nan  # one that is not known
     points[[4, 9], 7, 1] = np.nan, np.inf
+    points[10] = np.nan
     np.save(folder / "points.npy", points)
     reseal(folder)
     first = random_faces.table["name"][4]
-    assert f"points.npy: 2 of 13 faces have NaN or infinite points (the first: {first})" in refusal(folder)
+    assert f"3 of 13 faces have points or transforms that no picture has (the first: {first})" in refusal(folder)
 
 
 NAMES = ["name", "split", "source", "group", *BOX_COLUMNS, "subset_blur"]

@@ -132,7 +132,7 @@ def test_several_faces_of_one_picture(tmp_path, coco):
 def test_coco_faces_that_cannot_be_used_are_skipped(tmp_path, coco):
     data = coco([[2] * 5] * 7)
     faces = data["annotations"]
-    faces[0]["keypoints"][2] = 0
+    faces[0]["keypoints"][2::3] = [0] * 5
     faces[1]["keypoints"] = faces[1]["keypoints"][:-1]
     faces[2]["keypoints"][0] = float("nan")
     faces[3]["image_id"] = 999
@@ -141,8 +141,18 @@ def test_coco_faces_that_cannot_be_used_are_skipped(tmp_path, coco):
     (tmp_path / "faces.json").write_text(json.dumps(data))
     entries = list(read_folder(tmp_path).entries)
     assert [isinstance(entry, SkippedFace) for entry in entries] == [True] * 6 + [False]
-    reasons = ["not labelled", "found 14", "not finite", "999", "large", "No such"]
+    reasons = ["none of its 5 points is labelled", "found 14", "not finite", "999", "large", "No such"]
     assert all(reason in entry.reason for entry, reason in zip(entries, reasons, strict=False))
+
+
+def test_points_that_are_not_labelled_are_unknown(tmp_path, coco):
+    data = coco([[2] * 5] * 2)
+    data["annotations"][0]["keypoints"][:6] = [0, 0, 0, float("nan"), 1, 0]
+    (tmp_path / "faces.json").write_text(json.dumps(data))
+    some, whole = read_folder(tmp_path).entries
+    np.testing.assert_array_equal(np.isnan(some.points), [[True, True]] * 2 + [[False, False]] * 3)
+    np.testing.assert_array_equal(some.points[2:], marked(5, 0)[1][2:])
+    assert np.isfinite(whole.points).all()
 
 
 def test_json_may_lie_elsewhere_and_wins_over_pts(tmp_path, tmp_path_factory, coco):
