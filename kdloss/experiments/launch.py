@@ -115,7 +115,8 @@ def run_training(args, name, config_of, find_teachers=dict, shape=None):
                 _announce(one, prepared, place, group.devices)
             results = train(one, prepared, place, resume=args.resume, shape=shape, verbose=verbose, distribution=group)
             if group.is_first:
-                print(f"best validation NME {results['val_nme']:.3f} % -> {place / 'best.keras'}")
+                found = "last epoch" if one.keep == "last" else f"best validation NME {results['val_nme']:.3f} %"
+                print(f"{found} -> {place / 'best.keras'}")
     return 0
 
 
@@ -156,8 +157,9 @@ def _check_flags(args, config, rounds):
 def _announce(config, prepared, folder, devices):
     begun = ", done before" if finished(folder) else ", goes on" if (folder / "config.json").exists() else ""
     faces = f"{len(labelled_rows(prepared, config))} {'synthetic faces' if prepared.synthetic else 'faces'}"
+    validation = len(prepared.indices("val")) if config.keep == "best" else "none"
     where = f" on {devices} devices" if devices > 1 else ""
     print(
         f"{config.kind}: {config.arch} at {config.image_size} px on {faces} of {config.dataset} "
-        f"(validation: {len(prepared.indices('val'))}), {config.epochs} epochs{where}{begun} -> {folder}"
+        f"(validation: {validation}), {config.epochs} epochs{where}{begun} -> {folder}"
     )

@@ -37,7 +37,8 @@ class RunRecorder(keras.callbacks.Callback):
     Args:
         folder: the run folder (`pathlib.Path`).
         card: the card of the checkpoint.
-        validate: ``validate(network) -> float``: NME in percent on the validation faces.
+        validate: ``validate(network) -> float``: NME in percent on the validation faces; None: every epoch's checkpoint
+            replaces the one before.
         progress: the `Progress` of the run; the recorder keeps it up to date.
         ema: whether the optimizer keeps a moving average of the weights, which is then validated and saved.
         last_epoch: training stops when this many epochs are done.
@@ -80,15 +81,10 @@ class RunRecorder(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         seconds, student = self._epoch_seconds(), self.model.student
         with self._averaged_weights():
-            logs["val_nme"] = float(self.validate(student))
-            if not np.isfinite(logs["val_nme"]):
-                raise TrainingDiverged(
-                    f"{self.folder}: validation NME {logs['val_nme']} in epoch {epoch + 1}, expected a number: lower "
-                    f"--learning-rate"
-                )
-            if logs["val_nme"] < self.progress.best:
-                self.progress.best = logs["val_nme"]
+            if self.validate is None:
                 self._save_best(student, epoch)
+            else:
+                logs["val_nme"] = self._validated(student, epoch)
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         row = {"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()}
         self.progress.rows.append(row | {"learning_rate": rate, "seconds": round(seconds, 2)})
@@ -105,6 +101,17 @@ class RunRecorder(keras.callbacks.Callback):
         # The rest of an interrupted epoch was a fit of its own, because whole epochs have more steps.
         if self.out_of_time or self.first_step or self.progress.epoch == self.last_epoch:
             self.model.stop_training = True
+
+    def _validated(self, student, epoch):
+        """The validation NME of the student, whose checkpoint is saved if it is the best so far."""
+        found = float(self.validate(student))
+        if not np.isfinite(found):
+            reason = f"validation NME {found} in epoch {epoch + 1}, expected a number: lower --learning-rate"
+            raise TrainingDiverged(f"{self.folder}: {reason}")
+        if found < self.progress.best:
+            self.progress.best = found
+            self._save_best(student, epoch)
+        return found
 
     def close(self):
         """Closes TensorBoard's file."""
@@ -148,7 +155,7 @@ class RunRecorder(keras.callbacks.Callback):
 
     def _save_best(self, student, epoch):
         if self.distribution.is_first:
-            card = self.card | {"epoch": epoch + 1, "val_nme": self.progress.best}
+            card = self.card | {"epoch": epoch + 1} | ({"val_nme": self.progress.best} if self.validate else {})
             with self.distribution.as_on_one_device(student):
                 save_model(self.folder / "best.keras", student, card)
 

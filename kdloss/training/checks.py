@@ -33,7 +33,8 @@ def check_faces(config, prepared, shape=None):
 
     Raises `ConfigError` or `DataError`.
     """
-    prepared.indices("val")
+    if config.keep == "best":
+        prepared.indices("val")
     check_enough(prepared, config)
     if (policy := BoxPolicy.parse(config.box)).source != "gt":
         prepared.boxes(policy)

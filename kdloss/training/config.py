@@ -118,6 +118,11 @@ class TrainConfig:
         "keep the first layers as they start, up to the last feature map of this stride, such as 8; 0: train all", 0
     )
     epochs: int = _field("passes over the training faces", 150, at_least=1)
+    keep: str = _field(
+        "which epoch's weights are kept; best: by the validation faces; last: the validation faces are trained on too, "
+        "for a model to use, once all settings are chosen",
+        "best", choices=("best", "last"),
+    )
     batch_size: int = _field("faces per training step", 32, at_least=1)
     learning_rate: float = _field("learning rate of AdamW after the warm-up", 1e-3)
     warmup_epochs: float = _field("epochs in which the learning rate rises", 1.0, at_least=0)

@@ -11,12 +11,18 @@ from kdloss.training.config import NONE
 _NAMED = 3
 
 
+def training_rows(prepared, config):
+    """Row numbers (m,) of the training faces, and of the validation faces where a run validates nothing."""
+    rows = prepared.indices("train")
+    return rows if config.keep == "best" else np.flatnonzero(np.isin(prepared.table["split"], ("train", "val")))
+
+
 def labelled_rows(prepared, config):
-    """Row numbers (m,) of the training faces whose labels a run learns: its share, without its own fold.
+    """Row numbers (m,) of the faces whose labels a run learns: its share of `training_rows`, without its own fold.
 
     A smaller share is a part of a larger one, and the same for every seed.
     """
-    rows = prepared.indices("train")
+    rows = training_rows(prepared, config)
     names = prepared.table["name"][rows]
     order = sorted(range(len(rows)), key=lambda number: _digest(names[number]))
     rows = np.sort(rows[order[: max(1, round(config.label_share * len(rows)))]])
@@ -27,7 +33,7 @@ def labelled_rows(prepared, config):
 
 def rest_rows(prepared, config):
     """Row numbers of the training faces whose labels a run does not learn."""
-    return np.setdiff1d(prepared.indices("train"), labelled_rows(prepared, config))
+    return np.setdiff1d(training_rows(prepared, config), labelled_rows(prepared, config))
 
 
 def fold_numbers(prepared, folds):
@@ -60,8 +66,8 @@ def unlabelled_faces(config, prepared):
 def check_enough(prepared, config):
     """Checks that a run has the faces of a batch, and every fold some; raises `ConfigError` or `DataError`."""
     labelled, found = config.batch_size - config.unlabelled_batch, len(labelled_rows(prepared, config))
-    if config.folds > len(prepared.indices("train")):
-        raise ConfigError(f"--folds {config.folds}: more than the {len(prepared.indices('train'))} training faces")
+    if config.folds > (faces := len(training_rows(prepared, config))):
+        raise ConfigError(f"--folds {config.folds}: more than the {faces} training faces")
     if labelled > found:
         left = [f"--label-share {config.label_share:g}"] if config.label_share < 1 else []
         left += [f"fold {config.fold} of {config.folds}"] if config.fold else []

@@ -18,7 +18,7 @@ from kdloss.models import build_model
 from kdloss.training.callbacks import RunRecorder, state_variables
 from kdloss.training.checks import check_settings
 from kdloss.training.distribution import OneDevice
-from kdloss.training.faces import labelled_rows, unlabelled_faces
+from kdloss.training.faces import labelled_rows, training_rows, unlabelled_faces
 from kdloss.training.freezing import freeze
 from kdloss.training.runs import check_run_folder, finished, mark_finished, open_run_folder
 from kdloss.training.soft_landmarks import fit_shape_model, mean_shape, soft_points
@@ -42,7 +42,7 @@ def train(config, prepared, folder, *, resume=False, shape=None, verbose=None, d
         distribution: from `kdloss.training.distribution.distributed`; one device by default.
 
     Returns:
-        The run's results: ``val_nme`` in percent, ``epochs``, ``seconds``, numbers of faces.
+        The run's results: ``val_nme`` in percent (None without validation), ``epochs``, ``seconds``, numbers of faces.
 
     Raises:
         ConfigError, CheckpointError, DataError: settings or files that do not fit.
@@ -72,8 +72,9 @@ def train(config, prepared, folder, *, resume=False, shape=None, verbose=None, d
 def _train(config, prepared, folder, shape, verbose, deadline, distribution):
     # Data: augmented views of the training faces; the landmarks move with the pixels.
     policy, cache = BoxPolicy.parse(config.box), folder.parent / "teacher-views"
-    train_rows, val_rows = labelled_rows(prepared, config), prepared.indices("val")
-    validate, card = _validation(config, prepared, policy, val_rows), _card(config, prepared)
+    train_rows, card = labelled_rows(prepared, config), _card(config, prepared)
+    val_rows = prepared.indices("val") if config.keep == "best" else ()
+    validate = _validation(config, prepared, policy, val_rows) if len(val_rows) else None
     landmarks = {"hard": prepared.points}
     if config.kind == "tolerant":
         shape = shape or fit_shape_model(prepared, policy, config.variance, train_rows)
@@ -91,7 +92,7 @@ def _train(config, prepared, folder, shape, verbose, deadline, distribution):
         part=distribution.part,
     )
     # An epoch has as many steps as with the labels of all faces, so that runs with fewer labels are as long.
-    steps = max(1, len(prepared.indices("train")) // config.batch_size)
+    steps = max(1, len(training_rows(prepared, config)) // config.batch_size)
 
     # Network: it starts at the mean face. Weights that do not fit are found here, before the run folder is made.
     count, mean_face = prepared.scheme.num_points, mean_shape(prepared, policy, train_rows)
@@ -144,7 +145,7 @@ def _train(config, prepared, folder, shape, verbose, deadline, distribution):
         if recorder.out_of_time and progress.epoch < config.epochs:
             raise OutOfTime(f"{folder}: {progress.epoch} of {config.epochs} epochs are done")
         results = {
-            "val_nme": progress.best,
+            "val_nme": progress.best if validate else None,
             "epochs": progress.epoch,
             "seconds": round(sum(row["seconds"] for row in progress.rows), 1),
             "train_faces": len(train_rows),

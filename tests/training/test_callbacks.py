@@ -140,14 +140,14 @@ def test_a_run_that_explodes_names_its_faces_and_keeps_the_last_good_checkpoint(
     def with_a_bad_label(self, epoch, step):
         images, points = batch(self, epoch, step)
         if (epoch, step) == (1, 1):
-            points["hard"][0, 0] = float("nan")
+            points["hard"][0, 0] = float("inf")
             spoilt.extend(self.faces_of(epoch, step))
         return images, points
 
     monkeypatch.setattr(ViewBatches, "batch", with_a_bad_label)
     with pytest.raises(TrainingDiverged) as raised:
         train(tiny_config(epochs=2), faces, run, verbose=0)
-    assert f"loss nan in epoch 2, batch 2 ({spoilt[0]}, {spoilt[1]}, " in str(raised.value)
+    assert f"loss inf in epoch 2, batch 2 ({spoilt[0]}, {spoilt[1]}, " in str(raised.value)
     assert f"the last good checkpoint is {run / 'best.keras'}" in str(raised.value)
     assert json.loads((run / "diverged.json").read_text())["faces"] == spoilt
     assert len(spoilt) == BATCH

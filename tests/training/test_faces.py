@@ -44,6 +44,8 @@ def test_a_smaller_share_is_a_part_of_a_larger_one_and_the_same_for_each_seed(pr
     assert found[-1] == train
     for smaller, larger in itertools.pairwise(found):
         assert set(smaller) < set(larger)
+    everyone = sorted([*train, *prepared.indices("val").tolist()])
+    assert labelled(prepared, 1.0, keep="last") == everyone
     # Not simply the first ones.
     assert found[3] != train[:27]
     for share, rows in zip(SHARES, found, strict=True):

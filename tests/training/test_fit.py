@@ -65,6 +65,15 @@ def test_a_run_folder_holds_its_files(name, runs, faces):
     assert environment["packages"]["keras"] == keras.__version__
 
 
+def test_the_last_epoch_is_kept_where_the_validation_faces_are_trained_on(faces, tmp_path):
+    results = train(tiny_config(keep="last", epochs=2), faces, tmp_path / "run", verbose=0)
+    assert (results["train_faces"], results["val_faces"], results["val_nme"]) == (20, 0, None)
+    assert "val_nme" not in rows_of(tmp_path / "run")[-1]
+    card = read_card(tmp_path / "run" / "best.keras")
+    assert card["epoch"] == 2
+    assert "val_nme" not in card
+
+
 @pytest.mark.parametrize("name", ["tough", "tolerant", "student"])
 def test_the_best_checkpoint_scores_what_the_log_says(name, runs, faces):
     model, card = load_model(runs / name)
