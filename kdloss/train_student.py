@@ -11,7 +11,7 @@ import dataclasses
 
 from kdloss.errors import exits_on_user_error
 from kdloss.experiments.flags import add_old_name
-from kdloss.experiments.launch import add_training_flags, overrides, recipe_for, run_training
+from kdloss.experiments.launch import add_training_flags, overrides, parsed, recipe_for, run_training
 from kdloss.models.checkpoint import loadable_card
 from kdloss.training.checks import teacher_files
 from kdloss.training.config import METHODS, TrainConfig, flag
@@ -27,7 +27,7 @@ def main(argv=None):
         "with --unlabelled: train again this often, with labels of the teachers and of the student before (default: 1)"
     )
     parser.add_argument("--rounds", type=int, default=1, metavar="N", help=text)
-    args = parser.parse_args(argv)
+    args = parsed(parser, argv)
     terms = METHODS[args.method]
     for field in dataclasses.fields(TrainConfig):
         term = field.metadata.get("term")

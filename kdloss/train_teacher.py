@@ -9,7 +9,7 @@ network can teach: ``--arch efficientnetb3`` regresses points, ``--arch efficien
 import argparse
 
 from kdloss.errors import exits_on_user_error
-from kdloss.experiments.launch import add_training_flags, overrides, recipe_for, run_training
+from kdloss.experiments.launch import add_training_flags, overrides, parsed, recipe_for, run_training
 
 
 @exits_on_user_error
@@ -17,7 +17,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m kdloss.train_teacher", description=__doc__.split("\n")[0])
     parser.add_argument("--shape", help="shape model of python -m asm fit (default: fitted on the training faces)")
     add_training_flags(parser, "teacher", kind={"default": "tough", "choices": ("tough", "tolerant")})
-    args = parser.parse_args(argv)
+    args = parsed(parser, argv)
     if args.kind == "tough" and (args.shape or args.variance):
         parser.error("--shape and --variance make soft landmarks, which only --kind tolerant learns")
     if args.shape and args.variance:

