@@ -17,6 +17,7 @@ VERBS = {
     "export": ("kdloss.export", "export a trained network for LiteRT, ONNX or TensorFlow"),
     "calibrate": ("kdloss.calibrate", "calibrate the confidence of a network, or the boxes of a detector"),
     "reproduce": ("kdloss.reproduce", "train, measure and report a whole system"),
+    "doctor": ("kdloss.doctor", "say what works on this machine, and what to do about what does not"),
 }
 # Old verb -> the words that replace it; kept for one release.
 OLD_VERBS = {"confidence": ("calibrate", "confidence")}
