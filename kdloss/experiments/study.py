@@ -82,7 +82,10 @@ ROWS_OF_STUDY = {
     "extra": Row("L1, teacher's labels of other faces", {}, _LABELLED, "extra"),
     "kd-tough-public": Row("KD-Loss, tough, public", _PUBLIC, {"tough": "tough"}, stored=True),
     "kd-tolerant-public": Row("KD-Loss, tolerant, public", _PUBLIC, {"tolerant": "tolerant"}, stored=True),
-    "l1-longer": Row("L1, as long as teachers and student", longer=3.0),
+    "l1-longer": Row("L1, three times as long", longer=3.0),
+    "best-longer": Row(
+        "L1, teacher's labels, FA, three times as long", {"method": "fa"}, _MAPS | _LABELLED, "rest", longer=3.0
+    ),
 }
 _FIRST = 2  # so many rows come first with three seeds
 _CORE = 7  # so many rows come first, seed by seed
