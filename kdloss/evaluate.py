@@ -37,7 +37,7 @@ from kdloss.evaluation.protocol import MISSING
 from kdloss.evaluation.robustness import measure_robustness, robustness_lines
 from kdloss.evaluation.tables import Result, parts_table, results_table, text_table
 from kdloss.experiments.flags import add_checkpoint_flag, add_data_flags, add_out_flag
-from kdloss.files import require_place
+from kdloss.files import require_place, require_replaceable
 from kdloss.inference.detectors import DETECTORS, detector
 from kdloss.inference.prediction import predict_crops
 from kdloss.machine import environment, machine
@@ -108,6 +108,7 @@ def _check(args):
     for _, path in models:
         _check_model(args, prepared, path)
     require_place(args.out or runs_root())
+    require_replaceable([args.out / "predictions.npz"] if args.out else [], [path for _, path in models])
     finder = detector(args.detector, model=args.detector_model) if args.detector else None
     return prepared or find_prepared(args.dataset, args.data), models, finder
 

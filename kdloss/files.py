@@ -23,6 +23,7 @@ _HOST = re.sub(r"[^\w-]", "-", platform.node())
 _PARTIAL = re.compile(rf"\..+\.{re.escape(_HOST)}-(\d+)\.partial(\.[^.]+)?")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _FULL = 1 << 16  # with fewer free bytes, a disk counts as full
+_END = 1 << 15
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -87,6 +88,25 @@ def require_place(path, flag="--out", *, folder=True):
     else:
         return
     raise ConfigError(f"{flag} {path}: cannot be written ({problem}): give another place")
+
+
+def require_replaceable(targets, inputs, written=None, flag="--out"):
+    """Checks that files which a command writes replace nothing that a user may miss; if not, a `ConfigError` says what.
+
+    Args:
+        targets: their paths.
+        inputs: files that the command reads, and must not replace; those that are not there do not count.
+        written: pattern of bytes that is found near the beginning or the end of each file that earlier results wrote;
+            other files are not replaced. None: any file may be replaced.
+        flag: what chose the targets, for the message.
+    """
+    identities = {_identity(path) for path in inputs} - {None}
+    for target in map(Path, targets):
+        found = _identity(target)
+        if found in identities:
+            raise ConfigError(f"{flag}: {target} would be overwritten, which this command reads: give another place")
+        if found and written and not target.is_dir() and not written.search(_both_ends(target)):
+            raise ConfigError(f"{flag}: {target} exists, and no earlier results: move it away, or give another place")
 
 
 def remove_leftovers(folder):
@@ -204,6 +224,25 @@ def _remove(path):
     shutil.rmtree(path, ignore_errors=True)
     with contextlib.suppress(OSError):
         path.unlink()
+
+
+def _identity(path):
+    """What tells a file from all others, by whatever name; None if there is none."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _both_ends(path):
+    """The first and the last bytes of a file; nothing of what is no regular file."""
+    if not os.path.isfile(path):
+        return b""
+    with open(path, "rb") as file:
+        first = file.read(_END)
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _END))
+        return first + file.read(_END)
 
 
 def _runs(process):

@@ -15,16 +15,24 @@ import csv
 import json
 import sys
 
-from PIL import Image
 from tqdm import tqdm
 
 from kdloss.errors import ConfigError, DataError, deferred_interrupt, exits_on_user_error
 from kdloss.experiments.flags import add_checkpoint_flag, add_out_flag
-from kdloss.files import replacing, require_place, write_whole
+from kdloss.files import replacing, require_place, require_replaceable, write_whole
 from kdloss.inference.detectors import DETECTORS
 from kdloss.inference.landmarker import find_faces
 from kdloss.inference.options import add_landmarker_options, chosen_landmarker
-from kdloss.inference.output import csv_header, csv_row, draw_faces, face_record, predict_video
+from kdloss.inference.output import (
+    WRITTEN,
+    csv_header,
+    csv_row,
+    draw_faces,
+    face_record,
+    predict_video,
+    result_files,
+    save_drawing,
+)
 from kdloss.inference.sources import GivenBoxes, find_sources
 from kdloss.inference.tracking import DETECT_EVERY
 from kdloss.training.runs import runs_root
@@ -76,11 +84,11 @@ def _photographs(args, landmarker, boxes, photographs):
             else:
                 records = [face_record(face) for face in faces]
                 rows.writerows(csv_row(record, photograph.name, i) for i, record in enumerate(records))
-                if not args.no_overlay:
-                    with replacing(_overlay(args.out, photograph)) as overlay:
-                        Image.fromarray(draw_faces(image, faces, landmarker.scheme)).save(overlay, quality=92)
+                path, *overlays = result_files(args.out, photograph, not args.no_overlay)
+                for overlay in overlays:
+                    with replacing(overlay) as work_overlay:
+                        save_drawing(work_overlay, draw_faces(image, faces, landmarker.scheme))
                 # Written last: where the JSON file exists, all of the photograph's results do.
-                path = args.out / f"{photograph.result}.json"
                 facts = {"image": photograph.name, "model": landmarker.name, "detector": detector, "faces": records}
                 write_whole(path, json.dumps(facts, allow_nan=False) + "\n")
                 _say(f"{photograph.name}: {_count(len(faces), 'face')} -> {path}")
@@ -122,27 +130,23 @@ def _check(args):
 
 
 def _check_sources(args, sources):
-    """Refuses options that do not suit the sources, and overlays that would overwrite an original."""
+    """Refuses options that do not suit the sources, and results that would overwrite an input or each other."""
     if all(source.kind != "camera" and not source.path.is_file() for source in sources):
         raise DataError(f"{sources[0].path}: no such file: give photographs, videos, folders of them, or camera:0")
     videos = [source for source in sources if source.kind != "photograph"]
     if videos and (args.boxes is not None or args.detector == WHOLE):
         found, expected = args.detector or BOXES, " or ".join(DETECTORS)
         raise ConfigError(f"{videos[0].name}: {found} is for photographs: expected a detector, {expected}")
-    if any(f"{video.result}.csv" == TABLE for video in videos) and len(videos) < len(sources):
-        raise ConfigError(f"{videos[0].name}: its table would be {TABLE}, that of the photographs: read it by itself")
-    originals = {source.path.resolve() for source in sources if source.kind != "camera"}
+    targets, owners = [args.out / TABLE] if len(videos) < len(sources) else [], {}
+    owners |= {str(table).casefold(): "the table of all photographs" for table in targets}
     for source in sources:
-        if not args.no_overlay and _overlay(args.out, source).resolve() in originals:
-            remedy = "give another folder, or --no-overlay"
-            raise ConfigError(f"--out {args.out}: the overlay of {source.name} would overwrite it: {remedy}")
-
-
-def _overlay(out, source):
-    """The file in which the faces of a source are drawn."""
-    if source.kind != "photograph":
-        return out / f"{source.result}.mp4"
-    return out / f"{source.result}{'.jpg' if source.path.suffix.lower() in ('.jpg', '.jpeg') else '.png'}"
+        for file in result_files(args.out, source, not args.no_overlay):
+            if (other := owners.setdefault(str(file).casefold(), source.name)) != source.name:
+                raise ConfigError(f"{source.name}: {file} would be of {other} too: read it by itself")
+            targets.append(file)
+    inputs = [args.boxes, args.checkpoint, args.detector_model, args.detector_calibration]
+    inputs += [source.path for source in sources if source.kind != "camera"]
+    require_replaceable(targets, filter(None, inputs), WRITTEN)
 
 
 def _count(number, noun):
