@@ -22,7 +22,6 @@ from kdloss.data.prepared import (
     IMAGE_COLUMN,
     NAME,
     SUBSET_PREFIX,
-    TEXT,
     UNLABELLED,
     content_hash,
     is_prepared,
@@ -31,6 +30,7 @@ from kdloss.data.prepared import (
 from kdloss.errors import DataError
 from kdloss.files import new_folder
 from kdloss.machine import usable_cores
+from kdloss.names import TEXT, shown, to_cell
 
 # Imported on demand: h5py takes longer to load than a small data set takes to prepare.
 READERS = {
@@ -183,7 +183,8 @@ def count_report(manifest):
         rest = f", the first {_LISTED} are shown, all are in manifest.json" if len(skipped) > _LISTED else ""
         lines.append(f"skipped {len(skipped)} faces{rest}:")
         lines += [f"  {face['name']}: {face['reason']}" for face in skipped[:_LISTED]]
-    return lines + [f"warning: {warning}" for warning in manifest["warnings"]]
+    lines += [f"warning: {warning}" for warning in manifest["warnings"]]
+    return [line[: len(line) - len(line.lstrip())] + shown(line) for line in lines]
 
 
 def print_progress(entries, total, what="faces"):
@@ -302,4 +303,5 @@ def _write_table(path, rows, spec):
     with open(path, "w", newline="", **TEXT) as file:
         writer = csv.DictWriter(file, columns, restval="0")
         writer.writeheader()
-        writer.writerows(rows)
+        for row in rows:
+            writer.writerow({key: to_cell(value) if isinstance(value, str) else value for key, value in row.items()})

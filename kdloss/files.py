@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import functools
+import hashlib
 import math
 import os
 import platform
@@ -16,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kdloss.errors import ConfigError, UserError
+from kdloss.errors import ConfigError, FullDisk, UserError
+from kdloss.names import TEXT
 
 _HOST = re.sub(r"[^\w-]", "-", platform.node())
 # .NAME.HOST-PID.partial, then the suffix of NAME: many libraries choose the format by it.
@@ -24,6 +26,7 @@ _PARTIAL = re.compile(rf"\..+\.{re.escape(_HOST)}-(\d+)\.partial(\.[^.]+)?")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _FULL = 1 << 16  # with fewer free bytes, a disk counts as full
 _END = 1 << 15
+_LONG_NAME = 100  # bytes; file systems allow 255, and unfinished files have longer names
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -54,7 +57,7 @@ def new_folder(path):
 def write_whole(path, content, durable=False):
     """Writes a text (as UTF-8) or bytes to ``path``, whole or not at all; see `replacing`."""
     with replacing(path, durable) as work:
-        work.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        work.write_bytes(content.encode(**TEXT) if isinstance(content, str) else content)
 
 
 @contextlib.contextmanager
@@ -69,7 +72,7 @@ def explained(path):
         raise
     except Exception as error:
         if getattr(error, "errno", None) in _NO_SPACE or _is_full(Path(path).parent):
-            raise UserError(f"{path}: no space left on the disk: make room, then run the same command again") from error
+            raise FullDisk(f"{path}: no space left on the disk: make room, then run the same command again") from error
         if isinstance(error, OSError):
             raise UserError(f"{path}: cannot be written ({error.strerror or error}): give another place") from error
         raise
@@ -209,7 +212,9 @@ _remove_leftovers_once = functools.cache(remove_leftovers)
 
 @contextlib.contextmanager
 def _sibling(path):
-    work = path.with_name(f".{path.stem}.{_HOST}-{os.getpid()}.partial{path.suffix}")
+    name = os.fsencode(path.stem)
+    stem = path.stem if len(name) < _LONG_NAME else hashlib.sha256(name).hexdigest()
+    work = path.with_name(f".{stem}.{_HOST}-{os.getpid()}.partial{path.suffix}")
     try:
         with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)

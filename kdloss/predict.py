@@ -17,7 +17,7 @@ import sys
 
 from tqdm import tqdm
 
-from kdloss.errors import ConfigError, DataError, deferred_interrupt, exits_on_user_error
+from kdloss.errors import ConfigError, DataError, FullDisk, UserError, deferred_interrupt, exits_on_user_error
 from kdloss.experiments.flags import add_checkpoint_flag, add_out_flag
 from kdloss.files import replacing, require_place, require_replaceable, write_whole
 from kdloss.inference.detectors import DETECTORS
@@ -35,6 +35,7 @@ from kdloss.inference.output import (
 )
 from kdloss.inference.sources import GivenBoxes, find_sources
 from kdloss.inference.tracking import DETECT_EVERY
+from kdloss.names import TEXT, shown, to_cell
 from kdloss.training.runs import runs_root
 
 DEFAULT_MODEL = "mobilenetv2-300w"
@@ -50,7 +51,7 @@ def main(argv=None):
     _check_sources(args, sources)
     boxes = None if args.boxes is None else GivenBoxes(args.boxes)
     landmarker = chosen_landmarker(args, args.checkpoint, detects=not (boxes or args.detector == WHOLE))
-    require_place(args.out)
+    require_place(args.out / TABLE, folder=False)
     landmarker.ready()
     if landmarker.confidence is None:
         remedy = "python -m kdloss.calibrate confidence measures it"
@@ -66,35 +67,52 @@ def _photographs(args, landmarker, boxes, photographs):
     """Writes the faces of photographs; returns how many photographs could not be read."""
     if not photographs:
         return 0
-    failed, whole = 0, args.detector == WHOLE
+    failed, failure, whole = 0, None, args.detector == WHOLE
     detector = BOXES if boxes else WHOLE if whole else landmarker.detector.name
     with (
         deferred_interrupt() as interruption,
         replacing(args.out / TABLE) as work,
-        open(work, "w", newline="", encoding="utf-8") as table,
+        open(work, "w", newline="", **TEXT) as table,
         _progress(len(photographs), "photograph") as bar,
     ):
         rows = csv.writer(table)
         rows.writerow(csv_header(landmarker.scheme.num_points, "image", "face"))
-        for photograph, image, faces in find_faces(landmarker, photographs, boxes, whole):
-            bar.update()
-            if image is None:
-                failed += 1
-                _complain(faces)
-            else:
-                records = [face_record(face) for face in faces]
-                rows.writerows(csv_row(record, photograph.name, i) for i, record in enumerate(records))
-                path, *overlays = result_files(args.out, photograph, not args.no_overlay)
-                for overlay in overlays:
-                    with replacing(overlay) as work_overlay:
-                        save_drawing(work_overlay, draw_faces(image, faces, landmarker.scheme))
-                # Written last: where the JSON file exists, all of the photograph's results do.
-                facts = {"image": photograph.name, "model": landmarker.name, "detector": detector, "faces": records}
-                write_whole(path, json.dumps(facts, allow_nan=False) + "\n")
-                _say(f"{photograph.name}: {_count(len(faces), 'face')} -> {path}")
-            if interruption.asked:
-                break
+        try:
+            for photograph, image, faces in find_faces(landmarker, photographs, boxes, whole):
+                bar.update()
+                try:
+                    if image is None:
+                        raise faces
+                    record, path = _write_photograph(args, landmarker, detector, photograph, image, faces)
+                except FullDisk:
+                    raise
+                except UserError as error:
+                    failed += 1
+                    _complain(error)
+                else:
+                    cells = (csv_row(face, to_cell(photograph.name), i) for i, face in enumerate(record["faces"]))
+                    rows.writerows(cells)
+                    _say(f"{photograph.name}: {_count(len(faces), 'face')} -> {path}")
+                if interruption.asked:
+                    break
+        except Exception as error:  # the table of what was found is kept
+            failure = error
+    if failure:
+        raise failure
     return failed
+
+
+def _write_photograph(args, landmarker, detector, photograph, image, faces):
+    """Writes record and drawing of a photograph; returns the record and its file."""
+    path, *overlays = result_files(args.out, photograph, not args.no_overlay)
+    for overlay in overlays:
+        with replacing(overlay) as work:
+            save_drawing(work, draw_faces(image, faces, landmarker.scheme))
+    record = {"image": photograph.name, "model": landmarker.name, "detector": detector}
+    record |= {"faces": [face_record(face) for face in faces]}
+    # Written last: where the JSON file exists, all of the photograph's results do.
+    write_whole(path, json.dumps(record, allow_nan=False) + "\n")
+    return record, path
 
 
 def _video(args, landmarker, source):
@@ -109,7 +127,9 @@ def _video(args, landmarker, source):
             how = {"smooth": not args.no_smoothing, "overlay": not args.no_overlay}
             how |= {"detect_every": args.detect_every, "frames": args.frames}
             summary = predict_video(landmarker, source, args.out, **how, progress=advance)
-        except DataError as error:
+        except FullDisk:
+            raise
+        except UserError as error:
             _complain(error)
             return True
     found = f"{_count(summary.frames, 'frame')}, {_count(summary.faces, 'face')}"
@@ -155,12 +175,12 @@ def _count(number, noun):
 
 def _say(line):
     # tqdm writes the line above its bar.
-    tqdm.write(line, file=sys.stdout)
+    tqdm.write(shown(line), file=sys.stdout)
     sys.stdout.flush()
 
 
 def _complain(error):
-    tqdm.write("error: " + " ".join(str(error).split()), file=sys.stderr)
+    tqdm.write(f"error: {shown(error)}", file=sys.stderr)
 
 
 def _progress(total, unit):

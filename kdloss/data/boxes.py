@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from kdloss.errors import DataError
+from kdloss.names import from_cell
 
 EXPECTED = 'expected {"image name": [[x, y, width, height], ...], ...} in pixels of the upright images'
 # The columns of a .csv; the second are those of faces.csv, which `kdloss.predict` writes.
@@ -62,7 +63,7 @@ def _read_csv(path):
                 raise DataError(f"--boxes {path}: found columns {','.join(found)[:80] or 'none'}, expected {expected}")
             for row in rows:
                 name, *box = (row[column] for column in columns)
-                boxes.setdefault(name or "", []).append(box)
+                boxes.setdefault(from_cell(name or ""), []).append(box)
     except (UnicodeError, csv.Error) as error:
         raise DataError(f"--boxes {path}: no CSV in UTF-8 ({error}): save it as such") from error
     return boxes

@@ -28,14 +28,13 @@ from kdloss.data.geometry import invert, landmark_box, transform_each
 from kdloss.data.schemes import LandmarkScheme
 from kdloss.errors import DataError
 from kdloss.files import npy_header, read_npy, write_whole
+from kdloss.names import TEXT, from_cell
 
 NAME = "manifest.json"
 BOX_COLUMNS = ("box_x", "box_y", "box_width", "box_height")
 IMAGE_COLUMN = "image"  # which sets that were prepared before there was one lack
 UNLABELLED = "unlabelled"  # the split of faces without landmarks
 SUBSET_PREFIX = "subset_"
-# Names of faces are file names, which need not be valid UTF-8; invalid bytes are written as \\udcXX.
-TEXT = {"encoding": "utf-8", "errors": "backslashreplace"}
 
 _VERSION = 2
 _FACTS = {
@@ -361,7 +360,7 @@ def _column(name, texts):
         return numbers
     if name.startswith(SUBSET_PREFIX):
         return np.array([text == "1" for text in texts], bool)
-    return np.array(texts)
+    return np.array([from_cell(text) for text in texts])
 
 
 def _invertible(matrices):

@@ -13,6 +13,7 @@ import numpy as np
 from kdloss.errors import ConfigError, DataError
 from kdloss.evaluation.protocol import MISSING, missing_faces
 from kdloss.files import read_npz, replacing
+from kdloss.names import TEXT, from_cell, to_cell
 
 SUFFIXES = (".npz", ".csv")
 
@@ -52,11 +53,11 @@ def save_predictions(path, names, points, truth):
             names, truth = np.asarray(names, dtype=np.str_), np.asarray(truth, np.float64)
             np.savez(work, names=names, points=points, truth=truth, allow_pickle=False)
             return
-        with open(work, "w", newline="", encoding="utf-8") as file:
+        with open(work, "w", newline="", **TEXT) as file:
             writer = csv.writer(file)
             writer.writerow(_columns(points.shape[1]))
             for name, values in zip(names, points.reshape(len(points), 2 * points.shape[1]).tolist(), strict=True):
-                writer.writerow([name, *("" if np.isnan(value) else value for value in values)])
+                writer.writerow([to_cell(name), *("" if np.isnan(value) else value for value in values)])
 
 
 def load_predictions(path, prepared, rows, missing="error"):
@@ -219,7 +220,7 @@ def _csv_face(path, line, columns, cells):
             values.append(float(cell) if cell.strip() else np.nan)
         except ValueError:
             raise DataError(f"{path}: line {line}: {column} is {cell[:40]!r}, expected a number in pixels") from None
-    return cells[0], values
+    return from_cell(cells[0]), values
 
 
 def _in_one_line(error):

@@ -4,7 +4,6 @@ import contextlib
 import csv
 import itertools
 import json
-import os
 import re
 import signal
 import struct
@@ -20,6 +19,7 @@ from kdloss.errors import ConfigError, UserError, deferred_interrupt
 from kdloss.files import replacing, require_replaceable
 from kdloss.inference.tracking import DETECT_EVERY, FaceTracker
 from kdloss.inference.video import FALLBACK_FPS, CutShort, silence_opencv
+from kdloss.names import TEXT, library_path
 
 LINE, POINT, BOX = (240, 228, 66), (255, 255, 255), (86, 180, 233)  # RGB, of Okabe and Ito's palette
 _OUTLINE = (34, 34, 34)
@@ -184,7 +184,8 @@ class OverlayVideo:
     def __exit__(self, kind, *_):
         if self._writer:
             self._writer.release()  # raises no error if frames could not be written
-            capture = cv2.VideoCapture(os.path.abspath(self._path), cv2.CAP_FFMPEG)
+            with library_path(self._path) as path:
+                capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
             written = capture.get(cv2.CAP_PROP_FRAME_COUNT)
             capture.release()
             if kind is None and written != self._count:
@@ -220,7 +221,8 @@ class OverlayVideo:
         if max(width, height) > _MAX_SIDE:
             raise ConfigError(f"overlay: frames of {width} x {height}, expected {_MAX_SIDE} at most: give --no-overlay")
         codec = cv2.VideoWriter_fourcc(*"mp4v")
-        writer = cv2.VideoWriter(str(self._path), cv2.CAP_FFMPEG, codec, self._fps, (width, height))
+        with library_path(self._path) as path:
+            writer = cv2.VideoWriter(path, cv2.CAP_FFMPEG, codec, self._fps, (width, height))
         if not writer.isOpened():
             raise UserError("the overlay cannot be written: give another --out, or --no-overlay")
         return writer
@@ -228,7 +230,7 @@ class OverlayVideo:
 
 @contextlib.contextmanager
 def _writing(path):
-    with replacing(path) as work, open(work, "w", encoding="utf-8", newline="") as file:
+    with replacing(path) as work, open(work, "w", newline="", **TEXT) as file:
         yield file
 
 

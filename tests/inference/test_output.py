@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -76,6 +77,14 @@ def test_writes_record_table_and_overlay(tmp_path, landmarker):
     overlay = read_frames(out / "talk.mp4")
     assert len(overlay) == 20
     assert (overlay[0][1][..., 1] > 60).any()  # lines of the face: the film itself shows no green
+
+
+def test_a_name_that_is_no_utf_8(tmp_path, landmarker):
+    path = write_video(tmp_path / "talk.mp4", count=2).rename(tmp_path / os.fsdecode(b"\xff.mp4"))
+    summary = predict_video(landmarker, VideoFile(path), tmp_path / "out")
+    assert summary.frames == 2
+    assert json.loads(summary.record.read_text())["video"] == path.name
+    assert (tmp_path / "out" / path.name).is_file()
 
 
 def test_no_overlay_no_smoothing_and_so_many_frames(tmp_path, landmarker):

@@ -1,7 +1,9 @@
 """`python -m kdloss.predict`: photographs, faces, files. The network is random; where it looks is what is tested."""
 
+import contextlib
 import csv
 import json
+import os
 import re
 import signal
 from pathlib import Path
@@ -193,6 +195,40 @@ def test_ctrl_c_keeps_what_was_found(checkpoint, monkeypatch):
     monkeypatch.setattr("kdloss.predict._say", lambda line: signal.raise_signal(signal.SIGINT))
     assert main(["in", "--checkpoint", str(checkpoint), "--no-overlay"]) == 130
     assert sorted(path.name for path in Path("runs/predictions").iterdir()) == ["a.json", "faces.csv"]
+    assert len(Path("runs/predictions/faces.csv").read_text().splitlines()) == 2
+
+
+def test_a_photograph_that_fails_costs_no_other(checkpoint, capsys):
+    long, bytes_ = "a" * 251, os.fsdecode(b"\xff")
+    for name in ("=cmd", bytes_, "a\x1b[2Jb\n", "folder", "last", long):
+        save(f"in/{name}.jpg")
+    Path("out/folder.json").mkdir(parents=True)
+    words = ["in", "--checkpoint", str(checkpoint), "--detector", "whole", "--no-overlay", "--out", "out"]
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    said = [line.partition(": 1 face")[0] for line in out.splitlines()]
+    assert said == ["=cmd.jpg", "a\\x1b[2Jb .jpg", "last.jpg", r"\udcff.jpg"]
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert [re.search(r"\((.*)\)", line)[1] for line in lines] == ["File name too long", "Is a directory"]
+    with open("out/faces.csv", newline="", encoding="utf-8") as table:
+        names = [row["image"] for row in csv.DictReader(table)]
+    assert names == ["'=cmd.jpg", "a\x1b[2Jb\n.jpg", "last.jpg", r"\udcff.jpg"]
+    boxes = GivenBoxes("out/faces.csv")
+    assert [len(boxes.of(f"{name}.jpg")) for name in ("=cmd", bytes_)] == [1, 1]
+
+
+@pytest.mark.parametrize(("error", "status"), [(BrokenPipeError(), 141), (ZeroDivisionError(), None)])
+def test_the_table_is_kept_whatever_ends_the_command(error, status, checkpoint, monkeypatch):
+    for name in "ab":
+        save(f"in/{name}.jpg")
+
+    def say(line):
+        raise error
+
+    monkeypatch.setattr("kdloss.predict._say", say)
+    words = ["in", "--checkpoint", str(checkpoint), "--detector", "whole", "--no-overlay"]
+    with contextlib.nullcontext() if status else pytest.raises(ZeroDivisionError):
+        assert main(words) == status
     assert len(Path("runs/predictions/faces.csv").read_text().splitlines()) == 2
 
 
