@@ -303,4 +303,4 @@ def _write_table(path, rows, spec):
         writer = csv.DictWriter(file, columns, restval="0")
         writer.writeheader()
         for row in rows:
-            writer.writerow({key: to_cell(value) if isinstance(value, str) else value for key, value in row.items()})
+            writer.writerow(row | {key: to_cell(row[key]) for key in ("name", "source", "group")})
