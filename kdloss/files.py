@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import shutil
+import stat
 import sys
 import warnings
 import zipfile
@@ -25,6 +26,7 @@ _HOST = re.sub(r"[^\w-]", "-", platform.node())
 _PARTIAL = re.compile(rf"\..+\.{re.escape(_HOST)}-(\d+)\.partial(\.[^.]+)?")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _FULL = 1 << 16  # with fewer free bytes, a disk counts as full
+MOST_BYTES = 300 * 10**6  # of an input that is read whole
 _END = 1 << 15
 _LONG_NAME = 100  # bytes; file systems allow 255, and unfinished files have longer names
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -143,12 +145,37 @@ def is_held(folder):
         return not mine
 
 
+def open_input(path, most_bytes=math.inf):
+    """Opens a regular file of ``most_bytes`` at most for reading bytes; an `OSError` that says so at anything else.
+
+    Whoever names a file that others wrote may name a device without end, a pipe that waits, or a file full of holes.
+    """
+    status = os.stat(path)
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # opening a folder raises its own error
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    if status.st_size > most_bytes and stat.S_ISREG(status.st_mode):
+        found, expected = (f"{size / 1e6:.0f} MB" for size in (status.st_size, most_bytes))
+        raise OSError(errno.EFBIG, f"{found}, expected {expected} at most", str(path))
+    return open(path, "rb")
+
+
+def read_input(path, most_bytes=MOST_BYTES):
+    """The bytes of a file; errors as in `open_input`."""
+    with open_input(path, most_bytes) as file:
+        return file.read()
+
+
+def read_text(path, encoding="utf-8", errors="strict"):
+    """The text of a file of `MOST_BYTES` at most; errors as in `open_input`, and a `UnicodeError`."""
+    return read_input(path).decode(encoding, errors)
+
+
 def read_npz(path, most_bytes):
     """The arrays of an .npz, name -> array; a `ValueError` if it is damaged or unpacks to more than ``most_bytes``.
 
     A small file can unpack to gigabytes, so its size is checked first.
     """
-    with _damage_is_value_error(), zipfile.ZipFile(path) as archive:
+    with _damage_is_value_error(), open_input(path) as file, zipfile.ZipFile(file) as archive:
         size = sum(member.file_size for member in archive.infolist())
         if size > most_bytes:
             raise ValueError(f"holds {size / 1e6:.0f} MB unpacked, expected {most_bytes / 1e6:.0f} MB at most")
@@ -170,7 +197,7 @@ def read_npy(path):
 
 def map_npy(path):
     """As `read_npy`, by memory map: parts of the file are read when they are used."""
-    with _damage_is_value_error(), open(path, "rb") as file:
+    with _damage_is_value_error(), open_input(path) as file:
         shape, fortran_order, dtype = npy_header(file)
         start, found = file.tell(), os.fstat(file.fileno()).st_size
         expected = start + math.prod(shape) * dtype.itemsize

@@ -4,7 +4,6 @@
 `kdloss.evaluation.protocol.evaluate_points`.
 """
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from kdloss import pretrained
 from kdloss.data.geometry import BoxPolicy, FaceCrop, transform_points
-from kdloss.data.prepared import PreparedDataset
+from kdloss.data.prepared import PreparedDataset, file_hash
 from kdloss.evaluation import metrics
 from kdloss.evaluation.protocol import evaluate_points, missing_faces
 from kdloss.inference.prediction import predict_crops
@@ -105,7 +104,7 @@ def load_checkpoint(path, scheme, readout=None):
     """
     found = find_model(path, readout=readout, scheme=scheme)
     file, reader, (label, run) = found.path, found.load(), name_of(path)
-    record = {"path": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()[:16]}
+    record = {"path": str(file), "sha256": file_hash(file)[:16]}
     if pretrained.ROOT in file.parents and label == str(path):
         record["path"] = label  # the package lies elsewhere on every machine
     record |= {key: reader.card[key] for key in _RECORDED if key in reader.card}

@@ -5,6 +5,7 @@
 """
 
 import csv
+import io
 import zipfile
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from kdloss.errors import ConfigError, DataError
 from kdloss.evaluation.protocol import MISSING, missing_faces
-from kdloss.files import read_npz, replacing
+from kdloss.files import read_npz, read_text, replacing
 from kdloss.names import TEXT, from_cell, to_cell
 
 SUFFIXES = (".npz", ".csv")
@@ -141,6 +142,8 @@ def _read(path):
         raise DataError(f"{path}: no such file: give a .npz or .csv with names and points")
     if Path(path).is_dir():
         raise DataError(f"{path}: a folder, expected a .npz or .csv of points; a run folder is given as --checkpoint")
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no regular file: give a .npz or .csv with names and points")
     return _read_npz(path) if _suffix(path) == ".npz" else _read_csv(path)
 
 
@@ -178,7 +181,7 @@ def _read_npz(path):
 def _read_csv(path):
     try:
         # The byte order mark is a spreadsheet's; strict finds a quote that the end of a cut file leaves open.
-        with open(path, newline="", encoding="utf-8-sig") as file:
+        with io.StringIO(read_text(path, "utf-8-sig"), newline="") as file:
             reader = csv.reader(file, strict=True)
             columns = _header(path, next(reader, []))
             faces = [_csv_face(path, reader.line_num, columns, cells) for cells in reader if cells]

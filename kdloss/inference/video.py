@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 
 from kdloss.errors import ConfigError, DataError
+from kdloss.files import open_input
 from kdloss.names import library_path
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp")
@@ -53,7 +54,7 @@ class VideoFile:
 
     def __enter__(self):
         try:
-            with open(self.path, "rb") as file:
+            with open_input(self.path) as file:
                 empty = not file.read(1)
         except OSError as error:
             raise DataError(f"{self.path}: cannot be read ({error.strerror})") from error
