@@ -12,6 +12,7 @@ import numpy as np
 from kdloss import pretrained
 from kdloss.data.geometry import BoxPolicy, FaceCrop, transform_points
 from kdloss.data.prepared import PreparedDataset, file_hash
+from kdloss.errors import DataError
 from kdloss.evaluation import metrics
 from kdloss.evaluation.protocol import evaluate_points, missing_faces
 from kdloss.inference.prediction import predict_crops
@@ -140,6 +141,8 @@ def evaluate_loaded(
     crops = [FaceCrop.from_box(one, loaded.model.input_shape[1]) for one in boxes[found]]
     points = np.full((len(rows), prepared.scheme.num_points, 2), np.nan)
     points[found] = predict_crops(loaded.model, prepared, rows[found], crops, batch_size, flip=flip)
+    if lost := int((~np.isfinite(points[found])).any(axis=(1, 2)).sum()):
+        raise DataError(f"{loaded.label}: yields points that are no numbers for {lost} faces: give another checkpoint")
     protocol |= {"box": box, "checkpoint": loaded.record, "flip": flip}
     found = evaluate_predicted(prepared, points, split=split, label=label or loaded.label, **protocol)
     return replace(found, loaded=loaded)
