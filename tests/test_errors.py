@@ -66,6 +66,20 @@ def test_any_text_goes_to_any_stream(shell, status, out, err, tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (status, out, err)
 
 
+@pytest.mark.parametrize(("name", "verb"), [("asm", "kdloss.predict"), ("data_prep", "kdloss"), ("asm", "data_prep")])
+def test_a_module_in_the_place_of_our_packages_is_not_run(name, verb, tmp_path):
+    (tmp_path / f"{name}.py").write_text("open('ran', 'w')")
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    for words in (["-m", verb], ["-c", "import kdloss"]):
+        done = subprocess.run(
+            [sys.executable, *words], cwd=tmp_path, env=environment, check=False, capture_output=True, text=True
+        )
+        line = f"found {tmp_path}/{name}.py, expected the package {name} of kdloss: "
+        assert done.stderr.splitlines()[-1].startswith(f"{'error' if words[0] == '-m' else 'ImportError'}: {line}")
+        assert done.returncode == (2 if words[0] == "-m" else 1)
+        assert not (tmp_path / "ran").exists()
+
+
 COMMAND = """
 import sys, time
 from pathlib import Path

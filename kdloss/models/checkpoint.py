@@ -85,12 +85,13 @@ def require_whole(path):
         raise CheckpointError(f"{path}: its weights do not load ({reason}): bring a whole copy, or train it again")
 
 
-def load_model(path, readout=None):
+def load_model(path, readout=None, precision="float32"):
     """Loads a checkpoint.
 
     Args:
         path: a ``.keras`` file of `save_model`, a run folder that holds ``best.keras``, or a shipped model's name.
         readout: of a heatmap network, see `build_model`; None: the integral, with which it was trained.
+        precision: name of Keras' dtype policy in which it computes.
 
     Returns:
         ``(model, card)``.
@@ -100,11 +101,12 @@ def load_model(path, readout=None):
         ConfigError: a read-out of a network that has none.
     """
     path, card = checkpoint_path(path), loadable_card(path, readout)
-    from kdloss.models import build_model
+    from kdloss.models.build import build_model, dtype_policy
     from kdloss.models.weights import require_plain_weights
 
     num_points = LandmarkScheme.from_json(card["scheme"]).num_points
-    model = build_model(card["arch"], num_points, card["image_size"], **{"readout": readout} if readout else {})
+    with dtype_policy(precision):
+        model = build_model(card["arch"], num_points, card["image_size"], **{"readout": readout} if readout else {})
     try:
         # Keras warns about containers without layers; it raises an error for everything that matters.
         with warnings.catch_warnings(action="ignore", category=UserWarning):

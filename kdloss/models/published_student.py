@@ -78,10 +78,11 @@ def _arrays(path):
 
 
 def _load(path, arrays):
-    from kdloss.models.build import build_model
+    from kdloss.models.build import build_model, dtype_policy
     from kdloss.models.regressors import HEAD
 
-    model = build_model("mobilenetv2", _num_points(path, arrays), SIZE)
+    with dtype_policy("float32"):
+        model = build_model("mobilenetv2", _num_points(path, arrays), SIZE)
     rescale = model.get_layer("rescale")
     rescale.scale, rescale.offset = 1 / 255, 0.0
     layers = {_LEGACY_HEAD if layer.name == HEAD else layer.name: layer for layer in model.layers if layer.weights}

@@ -4,6 +4,7 @@ import io
 import zipfile
 
 import h5py
+import keras
 import numpy as np
 import pytest
 
@@ -37,6 +38,21 @@ def test_a_loaded_model_predicts_the_same(model, images, tmp_path):
         assert card == CARD_29 | {"epoch": 3}
         assert np.array_equal(loaded.predict_on_batch(images), expected)
     assert [file.name for file in tmp_path.iterdir()] == ["best.keras"]
+
+
+def test_the_defaults_of_the_user_change_nothing(model, images, tmp_path):
+    save_model(tmp_path / "best.keras", model, CARD_29)
+    expected = model.predict_on_batch(images)
+    try:
+        keras.config.set_image_data_format("channels_first")
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        loaded, _ = load_model(tmp_path / "best.keras")
+        assert np.array_equal(loaded.predict_on_batch(images), expected)
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+        assert build_model(ARCH, 29, SIZE).layers[-3].compute_dtype == "bfloat16"
+    finally:
+        keras.config.set_image_data_format("channels_last")
+        keras.config.set_dtype_policy("float32")
 
 
 def test_the_network_comes_from_the_card_and_not_from_what_the_file_describes(model, images, tmp_path):
