@@ -14,7 +14,7 @@ import numpy as np
 from asm.shape_model import ShapeModel
 from kdloss.errors import UserError, exits_on_user_error
 from kdloss.experiments.flags import add_out_flag
-from kdloss.files import read_npy, replacing
+from kdloss.files import read_npy, replacing, require_replaceable
 
 # Shapes of a prepared folder are in units of a crop whose side is this many times the longer side of the landmark box.
 _UNIT_CROP_SCALE = 1.25
@@ -59,6 +59,7 @@ def _plot(args):
 
 def _soften(args):
     _require_suffix("--out", args.out, [".npy"])
+    require_replaceable([args.out], [args.points])
     model = ShapeModel.load(args.model)
     points = load_points(args.points)
     soft = model.soften(points, limit=args.limit)

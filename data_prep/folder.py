@@ -21,6 +21,7 @@ from data_prep.w300 import paired_files, read_pts
 from kdloss.data.images import read_image
 from kdloss.data.schemes import SCHEMES, LandmarkScheme
 from kdloss.errors import DataError
+from kdloss.files import read_text
 
 TEST_FOLDERS = ("test", "testing", "testset")  # faces elsewhere are for training
 TEST_SHARE = 0.20
@@ -100,7 +101,7 @@ def _read_coco(path):
     Files that never use v = 2 do not tell hidden points from visible ones, so no occlusion is read from them.
     """
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        data = json.loads(read_text(path, "utf-8-sig"))
         files = {image["id"]: str(image["file_name"]) for image in data["images"]}
         entries = [(files.get(entry["image_id"]), entry) for entry in data["annotations"]]
         categories = data.get("categories") or [{}]
@@ -149,7 +150,7 @@ def _scheme(source, num_points, names):
     path = source / NAMES_FILE
     if path.is_file():
         try:
-            names = [name.strip() for name in path.read_text(encoding="utf-8-sig").splitlines() if name.strip()]
+            names = [name.strip() for name in read_text(path, "utf-8-sig").splitlines() if name.strip()]
         except (OSError, UnicodeError) as error:
             raise DataError(f"{path}: no text in UTF-8 ({error}): write one name a line") from error
         if len(names) != num_points:

@@ -22,7 +22,6 @@ from kdloss.data.prepared import (
     IMAGE_COLUMN,
     NAME,
     SUBSET_PREFIX,
-    TEXT,
     UNLABELLED,
     content_hash,
     is_prepared,
@@ -31,6 +30,7 @@ from kdloss.data.prepared import (
 from kdloss.errors import DataError
 from kdloss.files import new_folder
 from kdloss.machine import usable_cores
+from kdloss.names import TEXT, shown, to_cell
 
 # Imported on demand: h5py takes longer to load than a small data set takes to prepare.
 READERS = {
@@ -178,15 +178,15 @@ def count_report(manifest):
         counts, official = manifest["counts"].get(split, {}), manifest["official"].get(split, {})
         for source in [*official, *sorted(counts.keys() - official.keys())]:
             found = counts.get(source, 0)
-            lines.append(f"  {split:5} {source}: {found}" + _against(found, official.get(source)))
+            lines.append(f"  {split:5} {shown(source)}: {found}" + _against(found, official.get(source)))
         total = sum(counts.values())
         lines.append(f"  {split:5} together: {total}" + _against(total, sum(official.values()) or None))
     skipped = manifest["skipped"]
     if skipped:
         rest = f", the first {_LISTED} are shown, all are in manifest.json" if len(skipped) > _LISTED else ""
         lines.append(f"skipped {len(skipped)} faces{rest}:")
-        lines += [f"  {face['name']}: {face['reason']}" for face in skipped[:_LISTED]]
-    return lines + [f"warning: {warning}" for warning in manifest["warnings"]]
+        lines += ["  " + shown(f"{face['name']}: {face['reason']}") for face in skipped[:_LISTED]]
+    return lines + [shown(f"warning: {warning}") for warning in manifest["warnings"]]
 
 
 def print_progress(entries, total, what="faces"):
@@ -305,4 +305,5 @@ def _write_table(path, rows, spec):
     with open(path, "w", newline="", **TEXT) as file:
         writer = csv.DictWriter(file, columns, restval="0")
         writer.writeheader()
-        writer.writerows(rows)
+        for row in rows:
+            writer.writerow(row | {key: to_cell(row[key]) for key in ("name", "source", "group")})

@@ -12,6 +12,7 @@ from data_prep.raw import MAX_PIXEL, Face, FacesOnDisk, RawDataset, SkippedFace
 from kdloss.data.datasets import DATASETS, dataset_scheme
 from kdloss.data.images import IMAGE_SUFFIXES, read_image
 from kdloss.errors import DataError
+from kdloss.files import read_text
 
 SUBSET_OF = {"helen/testset": "common", "lfpw/testset": "common", "ibug": "challenging"}
 _FACE_OF_PHOTOGRAPH = re.compile(r"(.*\d)\s*_\d+")
@@ -50,7 +51,7 @@ def read_pts(path, num_points=None):
         DataError: unreadable, cut short, not ``num_points`` points, or a point that is not two finite numbers.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig", errors="replace")
+        text = read_text(path, "utf-8-sig", "replace")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     points, declared, braces = [], None, []

@@ -11,6 +11,7 @@ from data_prep.raw import Face, FacesOnDisk, RawDataset, SkippedFace, as_points
 from kdloss.data.datasets import DATASETS, dataset_scheme
 from kdloss.data.images import read_image
 from kdloss.errors import DataError
+from kdloss.files import read_text
 
 IMAGES = "WFLW_images"
 ANNOTATIONS = "WFLW_annotations"
@@ -63,7 +64,7 @@ def _find_list(source, split):
 
 def _lines(path):
     """Number, text and number of the first line with the same text, for each line of a list."""
-    text, first_of = path.read_text(encoding="utf-8-sig", errors="surrogateescape"), {}
+    text, first_of = read_text(path, "utf-8-sig", "surrogateescape"), {}
     lines = enumerate(text.splitlines(), start=1)
     return [(number, line, first_of.setdefault(line, number)) for number, line in lines if line.strip()]
 

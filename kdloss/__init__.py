@@ -1,6 +1,32 @@
 """Facial landmarks by knowledge distillation. Importing this imports no network library; `load` and `Landmarker` do."""
 
+import importlib.util
+import os
+import sys
+
 __all__ = ["Landmarker", "load"]
+
+
+def _require_own_packages():
+    """Refuses a stranger's module in place of our other packages, before it runs.
+
+    Their names are ordinary ones, and the folder that somebody works in comes first on Python's path.
+    """
+    home = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    for name in ("asm", "data_prep"):
+        spec = importlib.util.find_spec(name)
+        found = os.path.realpath(spec.origin) if spec and spec.origin else "nothing"
+        if os.path.dirname(found) == os.path.join(home, name):
+            continue
+        line = f"found {found}, expected the package {name} of kdloss: rename that file, or work in another folder"
+        words = sys.orig_argv
+        if "-m" in words and words[words.index("-m") + 1].partition(".")[0] in ("kdloss", "asm", "data_prep"):
+            print(f"error: {line}", file=sys.stderr)
+            raise SystemExit(2)
+        raise ImportError(line)
+
+
+_require_own_packages()
 
 
 def load(name_or_path):

@@ -9,6 +9,7 @@ import threading
 
 from asm import ShapeError
 from kdloss.machine import quiet_libraries
+from kdloss.names import shown
 
 
 class UserError(ValueError):
@@ -25,6 +26,10 @@ class CheckpointError(UserError):
 
 class ConfigError(UserError):
     """Options that do not fit together, or a value out of range."""
+
+
+class FullDisk(UserError):
+    """No space is left on the disk of a file to write."""
 
 
 class Terminated(BaseException):
@@ -45,33 +50,52 @@ def exits_on_user_error(main):
     unfinished files and returns 130 or 143.
     """
 
-    @functools.wraps(main)
-    def wrapper(argv=None):
+    def ended(argv):
         try:
             with _sigterm_raises():
                 quiet_libraries()
-                try:
-                    return main(argv)
-                finally:
-                    sys.stdout.flush()  # a closed pipe raises here, not at exit
+                return main(argv)
         except USER_ERRORS as error:
-            print("error: " + " ".join(str(error).split()), file=sys.stderr)
-            return 2
+            line, status = f"error: {error}", 2
         except PermissionError as error:
             if error.filename is None:
                 raise
-            print(f"error: {error.filename}: permission denied: give another, or the right to use it", file=sys.stderr)
-            return 2
+            line, status = f"error: {error.filename}: permission denied: give another, or the right to use it", 2
         except (KeyboardInterrupt, Terminated) as stop:
             word, status = _STOPPED[type(stop)]
-            print(f"{word}: {stop}" if stop.args else word, file=sys.stderr)
-            return status
+            line = f"{word}: {stop}" if stop.args else word
+        print(shown(line), file=sys.stderr)
+        return status
+
+    @functools.wraps(main)
+    def wrapper(argv=None):
+        _mend_streams()
+        try:
+            try:
+                return ended(argv)
+            finally:
+                sys.stdout.flush()  # a closed pipe raises here, not at exit
         except BrokenPipeError:
-            # The reader (head, less) has gone. Without this, flushing the rest of the buffer at exit would fail again.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # The reader (head, less) has gone. Without this, flushing the rest of a buffer at exit would fail again.
+            for stream in (sys.stdout, sys.stderr):
+                try:
+                    stream.flush()
+                except BrokenPipeError:
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             return 141
 
     return wrapper
+
+
+def _mend_streams():
+    """Standard output and error take any text, and are there even if the caller closed them."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            # The number must not go to a file that is opened later: C code writes to it.
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115
+        elif number and hasattr(stream := getattr(sys, name), "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextlib.contextmanager

@@ -37,11 +37,12 @@ from kdloss.evaluation.protocol import MISSING
 from kdloss.evaluation.robustness import measure_robustness, robustness_lines
 from kdloss.evaluation.tables import Result, parts_table, results_table, text_table
 from kdloss.experiments.flags import add_checkpoint_flag, add_data_flags, add_out_flag
-from kdloss.files import require_place
+from kdloss.files import require_place, require_replaceable
 from kdloss.inference.detectors import DETECTORS, detector
 from kdloss.inference.prediction import predict_crops
 from kdloss.machine import environment, machine
 from kdloss.models.locate import checkpoint_path
+from kdloss.names import shown
 from kdloss.training.runs import find_checkpoint, runs_root
 
 DEFAULT_BOX = "gt:1.25"
@@ -54,7 +55,7 @@ def main(argv=None):
     args = _parser().parse_args(words)
     prepared, models, finder = _check(args)
     measured = [_measure(args, prepared, finder, *model) for model in models]
-    _, *labels = distinct_labels([MEAN_SHAPE, *(one.label for one, _ in measured)])
+    _, *labels = distinct_labels([MEAN_SHAPE, *(shown(one.label) for one, _ in measured)])
     evaluations = [replace(one, label=label) for label, (one, _) in zip(labels, measured, strict=True)]
     first, faces = evaluations[0], measured[0][1]
     baseline = _baseline(args, prepared, evaluations)
@@ -108,6 +109,7 @@ def _check(args):
     for _, path in models:
         _check_model(args, prepared, path)
     require_place(args.out or runs_root())
+    require_replaceable([args.out / "predictions.npz"] if args.out else [], [path for _, path in models])
     finder = detector(args.detector, model=args.detector_model) if args.detector else None
     return prepared or find_prepared(args.dataset, args.data), models, finder
 

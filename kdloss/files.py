@@ -4,11 +4,13 @@ import contextlib
 import errno
 import fcntl
 import functools
+import hashlib
 import math
 import os
 import platform
 import re
 import shutil
+import stat
 import sys
 import warnings
 import zipfile
@@ -16,13 +18,17 @@ from pathlib import Path
 
 import numpy as np
 
-from kdloss.errors import ConfigError, UserError
+from kdloss.errors import ConfigError, FullDisk, UserError
+from kdloss.names import TEXT
 
 _HOST = re.sub(r"[^\w-]", "-", platform.node())
 # .NAME.HOST-PID.partial, then the suffix of NAME: many libraries choose the format by it.
 _PARTIAL = re.compile(rf"\..+\.{re.escape(_HOST)}-(\d+)\.partial(\.[^.]+)?")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _FULL = 1 << 16  # with fewer free bytes, a disk counts as full
+MOST_BYTES = 300 * 10**6  # of an input that is read whole
+_END = 1 << 15
+_LONG_NAME = 100  # bytes; file systems allow 255, and unfinished files have longer names
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -53,7 +59,7 @@ def new_folder(path):
 def write_whole(path, content, durable=False):
     """Writes a text (as UTF-8) or bytes to ``path``, whole or not at all; see `replacing`."""
     with replacing(path, durable) as work:
-        work.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        work.write_bytes(content.encode(**TEXT) if isinstance(content, str) else content)
 
 
 @contextlib.contextmanager
@@ -68,7 +74,7 @@ def explained(path):
         raise
     except Exception as error:
         if getattr(error, "errno", None) in _NO_SPACE or _is_full(Path(path).parent):
-            raise UserError(f"{path}: no space left on the disk: make room, then run the same command again") from error
+            raise FullDisk(f"{path}: no space left on the disk: make room, then run the same command again") from error
         if isinstance(error, OSError):
             raise UserError(f"{path}: cannot be written ({error.strerror or error}): give another place") from error
         raise
@@ -87,6 +93,25 @@ def require_place(path, flag="--out", *, folder=True):
     else:
         return
     raise ConfigError(f"{flag} {path}: cannot be written ({problem}): give another place")
+
+
+def require_replaceable(targets, inputs, written=None, flag="--out"):
+    """Checks that files which a command writes replace nothing that a user may miss; if not, a `ConfigError` says what.
+
+    Args:
+        targets: their paths.
+        inputs: files that the command reads, and must not replace; those that are not there do not count.
+        written: pattern of bytes that is found near the beginning or the end of each file that earlier results wrote;
+            other files are not replaced. None: any file may be replaced.
+        flag: what chose the targets, for the message.
+    """
+    identities = {_identity(path) for path in inputs} - {None}
+    for target in map(Path, targets):
+        found = _identity(target)
+        if found in identities:
+            raise ConfigError(f"{flag}: {target} would be overwritten, which this command reads: give another place")
+        if found and written and not target.is_dir() and not written.search(_both_ends(target)):
+            raise ConfigError(f"{flag}: {target} exists, and no earlier results: move it away, or give another place")
 
 
 def remove_leftovers(folder):
@@ -120,12 +145,37 @@ def is_held(folder):
         return not mine
 
 
+def open_input(path, most_bytes=math.inf):
+    """Opens a regular file of ``most_bytes`` at most for reading bytes; an `OSError` that says so at anything else.
+
+    Whoever names a file that others wrote may name a device without end, a pipe that waits, or a file full of holes.
+    """
+    status = os.stat(path)
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # opening a folder raises its own error
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    if status.st_size > most_bytes and stat.S_ISREG(status.st_mode):
+        found, expected = (f"{size / 1e6:.0f} MB" for size in (status.st_size, most_bytes))
+        raise OSError(errno.EFBIG, f"{found}, expected {expected} at most", str(path))
+    return open(path, "rb")
+
+
+def read_input(path, most_bytes=MOST_BYTES):
+    """The bytes of a file; errors as in `open_input`."""
+    with open_input(path, most_bytes) as file:
+        return file.read()
+
+
+def read_text(path, encoding="utf-8", errors="strict"):
+    """The text of a file of `MOST_BYTES` at most; errors as in `open_input`, and a `UnicodeError`."""
+    return read_input(path).decode(encoding, errors)
+
+
 def read_npz(path, most_bytes):
     """The arrays of an .npz, name -> array; a `ValueError` if it is damaged or unpacks to more than ``most_bytes``.
 
     A small file can unpack to gigabytes, so its size is checked first.
     """
-    with _damage_is_value_error(), zipfile.ZipFile(path) as archive:
+    with _damage_is_value_error(), open_input(path) as file, zipfile.ZipFile(file) as archive:
         size = sum(member.file_size for member in archive.infolist())
         if size > most_bytes:
             raise ValueError(f"holds {size / 1e6:.0f} MB unpacked, expected {most_bytes / 1e6:.0f} MB at most")
@@ -147,7 +197,7 @@ def read_npy(path):
 
 def map_npy(path):
     """As `read_npy`, by memory map: parts of the file are read when they are used."""
-    with _damage_is_value_error(), open(path, "rb") as file:
+    with _damage_is_value_error(), open_input(path) as file:
         shape, fortran_order, dtype = npy_header(file)
         start, found = file.tell(), os.fstat(file.fileno()).st_size
         expected = start + math.prod(shape) * dtype.itemsize
@@ -189,7 +239,9 @@ _remove_leftovers_once = functools.cache(remove_leftovers)
 
 @contextlib.contextmanager
 def _sibling(path):
-    work = path.with_name(f".{path.stem}.{_HOST}-{os.getpid()}.partial{path.suffix}")
+    name = os.fsencode(path.stem)
+    stem = path.stem if len(name) < _LONG_NAME else hashlib.sha256(name).hexdigest()
+    work = path.with_name(f".{stem}.{_HOST}-{os.getpid()}.partial{path.suffix}")
     try:
         with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -204,6 +256,25 @@ def _remove(path):
     shutil.rmtree(path, ignore_errors=True)
     with contextlib.suppress(OSError):
         path.unlink()
+
+
+def _identity(path):
+    """What tells a file from all others, by whatever name; None if there is none."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _both_ends(path):
+    """The first and the last bytes of a file; nothing of what is no regular file."""
+    if not os.path.isfile(path):
+        return b""
+    with open(path, "rb") as file:
+        first = file.read(_END)
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _END))
+        return first + file.read(_END)
 
 
 def _runs(process):

@@ -15,18 +15,27 @@ import csv
 import json
 import sys
 
-from PIL import Image
 from tqdm import tqdm
 
-from kdloss.errors import ConfigError, DataError, deferred_interrupt, exits_on_user_error
+from kdloss.errors import ConfigError, DataError, FullDisk, UserError, deferred_interrupt, exits_on_user_error
 from kdloss.experiments.flags import add_checkpoint_flag, add_out_flag
-from kdloss.files import replacing, require_place, write_whole
+from kdloss.files import replacing, require_place, require_replaceable, write_whole
 from kdloss.inference.detectors import DETECTORS
 from kdloss.inference.landmarker import find_faces
 from kdloss.inference.options import add_landmarker_options, chosen_landmarker
-from kdloss.inference.output import csv_header, csv_row, draw_faces, face_record, predict_video
+from kdloss.inference.output import (
+    WRITTEN,
+    csv_header,
+    csv_row,
+    draw_faces,
+    face_record,
+    predict_video,
+    result_files,
+    save_drawing,
+)
 from kdloss.inference.sources import GivenBoxes, find_sources
 from kdloss.inference.tracking import DETECT_EVERY
+from kdloss.names import TEXT, shown, to_cell
 from kdloss.training.runs import runs_root
 
 DEFAULT_MODEL = "mobilenetv2-300w"
@@ -42,7 +51,7 @@ def main(argv=None):
     _check_sources(args, sources)
     boxes = None if args.boxes is None else GivenBoxes(args.boxes)
     landmarker = chosen_landmarker(args, args.checkpoint, detects=not (boxes or args.detector == WHOLE))
-    require_place(args.out)
+    require_place(args.out / TABLE, folder=False)
     landmarker.ready()
     if landmarker.confidence is None:
         remedy = "python -m kdloss.calibrate confidence measures it"
@@ -58,35 +67,52 @@ def _photographs(args, landmarker, boxes, photographs):
     """Writes the faces of photographs; returns how many photographs could not be read."""
     if not photographs:
         return 0
-    failed, whole = 0, args.detector == WHOLE
+    failed, failure, whole = 0, None, args.detector == WHOLE
     detector = BOXES if boxes else WHOLE if whole else landmarker.detector.name
     with (
         deferred_interrupt() as interruption,
         replacing(args.out / TABLE) as work,
-        open(work, "w", newline="", encoding="utf-8") as table,
+        open(work, "w", newline="", **TEXT) as table,
         _progress(len(photographs), "photograph") as bar,
     ):
         rows = csv.writer(table)
         rows.writerow(csv_header(landmarker.scheme.num_points, "image", "face"))
-        for photograph, image, faces in find_faces(landmarker, photographs, boxes, whole):
-            bar.update()
-            if image is None:
-                failed += 1
-                _complain(faces)
-            else:
-                records = [face_record(face) for face in faces]
-                rows.writerows(csv_row(record, photograph.name, i) for i, record in enumerate(records))
-                if not args.no_overlay:
-                    with replacing(_overlay(args.out, photograph)) as overlay:
-                        Image.fromarray(draw_faces(image, faces, landmarker.scheme)).save(overlay, quality=92)
-                # Written last: where the JSON file exists, all of the photograph's results do.
-                path = args.out / f"{photograph.result}.json"
-                facts = {"image": photograph.name, "model": landmarker.name, "detector": detector, "faces": records}
-                write_whole(path, json.dumps(facts, allow_nan=False) + "\n")
-                _say(f"{photograph.name}: {_count(len(faces), 'face')} -> {path}")
-            if interruption.asked:
-                break
+        try:
+            for photograph, image, faces in find_faces(landmarker, photographs, boxes, whole):
+                bar.update()
+                try:
+                    if image is None:
+                        raise faces
+                    record, path = _write_photograph(args, landmarker, detector, photograph, image, faces)
+                except FullDisk:
+                    raise
+                except UserError as error:
+                    failed += 1
+                    _complain(error)
+                else:
+                    cells = (csv_row(face, to_cell(photograph.name), i) for i, face in enumerate(record["faces"]))
+                    rows.writerows(cells)
+                    _say(f"{photograph.name}: {_count(len(faces), 'face')} -> {path}")
+                if interruption.asked:
+                    break
+        except Exception as error:  # the table of what was found is kept
+            failure = error
+    if failure:
+        raise failure
     return failed
+
+
+def _write_photograph(args, landmarker, detector, photograph, image, faces):
+    """Writes record and drawing of a photograph; returns the record and its file."""
+    path, *overlays = result_files(args.out, photograph, not args.no_overlay)
+    for overlay in overlays:
+        with replacing(overlay) as work:
+            save_drawing(work, draw_faces(image, faces, landmarker.scheme))
+    record = {"image": photograph.name, "model": landmarker.name, "detector": detector}
+    record |= {"faces": [face_record(face) for face in faces]}
+    # Written last: where the JSON file exists, all of the photograph's results do.
+    write_whole(path, json.dumps(record, allow_nan=False) + "\n")
+    return record, path
 
 
 def _video(args, landmarker, source):
@@ -101,7 +127,9 @@ def _video(args, landmarker, source):
             how = {"smooth": not args.no_smoothing, "overlay": not args.no_overlay}
             how |= {"detect_every": args.detect_every, "frames": args.frames}
             summary = predict_video(landmarker, source, args.out, **how, progress=advance)
-        except DataError as error:
+        except FullDisk:
+            raise
+        except UserError as error:
             _complain(error)
             return True
     found = f"{_count(summary.frames, 'frame')}, {_count(summary.faces, 'face')}"
@@ -122,27 +150,23 @@ def _check(args):
 
 
 def _check_sources(args, sources):
-    """Refuses options that do not suit the sources, and overlays that would overwrite an original."""
+    """Refuses options that do not suit the sources, and results that would overwrite an input or each other."""
     if all(source.kind != "camera" and not source.path.is_file() for source in sources):
         raise DataError(f"{sources[0].path}: no such file: give photographs, videos, folders of them, or camera:0")
     videos = [source for source in sources if source.kind != "photograph"]
     if videos and (args.boxes is not None or args.detector == WHOLE):
         found, expected = args.detector or BOXES, " or ".join(DETECTORS)
         raise ConfigError(f"{videos[0].name}: {found} is for photographs: expected a detector, {expected}")
-    if any(f"{video.result}.csv" == TABLE for video in videos) and len(videos) < len(sources):
-        raise ConfigError(f"{videos[0].name}: its table would be {TABLE}, that of the photographs: read it by itself")
-    originals = {source.path.resolve() for source in sources if source.kind != "camera"}
+    targets, owners = [args.out / TABLE] if len(videos) < len(sources) else [], {}
+    owners |= {str(table).casefold(): "the table of all photographs" for table in targets}
     for source in sources:
-        if not args.no_overlay and _overlay(args.out, source).resolve() in originals:
-            remedy = "give another folder, or --no-overlay"
-            raise ConfigError(f"--out {args.out}: the overlay of {source.name} would overwrite it: {remedy}")
-
-
-def _overlay(out, source):
-    """The file in which the faces of a source are drawn."""
-    if source.kind != "photograph":
-        return out / f"{source.result}.mp4"
-    return out / f"{source.result}{'.jpg' if source.path.suffix.lower() in ('.jpg', '.jpeg') else '.png'}"
+        for file in result_files(args.out, source, not args.no_overlay):
+            if (other := owners.setdefault(str(file).casefold(), source.name)) != source.name:
+                raise ConfigError(f"{source.name}: {file} would be of {other} too: read it by itself")
+            targets.append(file)
+    inputs = [args.boxes, args.checkpoint, args.detector_model, args.detector_calibration]
+    inputs += [source.path for source in sources if source.kind != "camera"]
+    require_replaceable(targets, filter(None, inputs), WRITTEN)
 
 
 def _count(number, noun):
@@ -151,12 +175,12 @@ def _count(number, noun):
 
 def _say(line):
     # tqdm writes the line above its bar.
-    tqdm.write(line, file=sys.stdout)
+    tqdm.write(shown(line), file=sys.stdout)
     sys.stdout.flush()
 
 
 def _complain(error):
-    tqdm.write("error: " + " ".join(str(error).split()), file=sys.stderr)
+    tqdm.write(f"error: {shown(error)}", file=sys.stderr)
 
 
 def _progress(total, unit):

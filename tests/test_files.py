@@ -10,7 +10,18 @@ import numpy as np
 import pytest
 
 from kdloss.errors import UserError
-from kdloss.files import held, is_held, new_folder, remove_leftovers, replacing, write_whole
+from kdloss.files import (
+    held,
+    is_held,
+    map_npy,
+    new_folder,
+    open_input,
+    read_npz,
+    read_text,
+    remove_leftovers,
+    replacing,
+    write_whole,
+)
 from tests.conftest import REPOSITORY
 
 
@@ -128,3 +139,27 @@ def test_a_held_folder_is_refused_until_it_is_released(tmp_path):
             pass
     assert not is_held(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_only_regular_files_of_a_bounded_size_are_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with open(tmp_path / "holes", "wb") as file:
+        file.truncate(5 * 10**9)
+    (tmp_path / "text").write_bytes("\ufeffa".encode())
+    for place in (tmp_path / "pipe", "/dev/zero"):
+        for read in (open_input, read_text):
+            with pytest.raises(OSError, match="no regular file"):
+                read(place)
+        for read in (lambda path: read_npz(path, 1), map_npy):
+            with pytest.raises(ValueError, match="no regular file"):
+                read(place)
+    with pytest.raises(OSError, match="5000 MB, expected 300 MB at most"):
+        read_text(tmp_path / "holes")
+    with pytest.raises(IsADirectoryError):
+        read_text(tmp_path)
+    assert read_text(tmp_path / "text", "utf-8-sig") == "a"
+
+
+def test_unfinished_files_of_long_names_have_shorter_ones(tmp_path):
+    write_whole(tmp_path / f"{'a' * 250}.json", "b")
+    assert len(names(tmp_path)[0]) == 255

@@ -5,8 +5,8 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # The commands come last.
-ORDER = ["asm", "machine", "errors", "files", "data", "data_prep", "pretrained", "models", "losses", "inference"]
-ORDER += ["evaluation", "training", "deploy", "experiments", "serving"]
+ORDER = ["asm", "machine", "names", "errors", "files", "data", "data_prep", "pretrained", "models", "losses"]
+ORDER += ["inference", "evaluation", "training", "deploy", "experiments", "serving"]
 
 
 def rank(module):

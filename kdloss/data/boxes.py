@@ -1,12 +1,15 @@
 """Boxes of faces in a file that a user gives: JSON or CSV."""
 
 import csv
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 
 from kdloss.errors import DataError
+from kdloss.files import read_text
+from kdloss.names import from_cell
 
 EXPECTED = 'expected {"image name": [[x, y, width, height], ...], ...} in pixels of the upright images'
 # The columns of a .csv; the second are those of faces.csv, which `kdloss.predict` writes.
@@ -42,7 +45,7 @@ def box_array(boxes):
 
 def _read_json(path):
     try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
+        record = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise DataError(f"--boxes {path}: no JSON ({error}): {EXPECTED}") from error
     if not isinstance(record, dict):
@@ -53,7 +56,7 @@ def _read_json(path):
 def _read_csv(path):
     boxes = {}
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
+        with io.StringIO(read_text(path, "utf-8-sig"), newline="") as file:
             rows = csv.DictReader(file, strict=True)
             found = rows.fieldnames or []
             columns = next((columns for columns in CSV_COLUMNS if set(columns) <= set(found)), None)
@@ -62,7 +65,7 @@ def _read_csv(path):
                 raise DataError(f"--boxes {path}: found columns {','.join(found)[:80] or 'none'}, expected {expected}")
             for row in rows:
                 name, *box = (row[column] for column in columns)
-                boxes.setdefault(name or "", []).append(box)
+                boxes.setdefault(from_cell(name or ""), []).append(box)
     except (UnicodeError, csv.Error) as error:
         raise DataError(f"--boxes {path}: no CSV in UTF-8 ({error}): save it as such") from error
     return boxes

@@ -15,6 +15,29 @@ def foreign_part(file):
     return file.visititems_links(_link) or file.visititems(_stored_elsewhere)
 
 
+def require_plain(file, most_bytes):
+    """Checks that an open file holds all of its arrays itself, as they are: no links, compression, chunks or holes.
+
+    Then no array is larger than the file, in which all together may have ``most_bytes``. Keras writes such files.
+
+    Raises:
+        ValueError: an array of another kind, or too large.
+    """
+    if foreign := foreign_part(file):
+        raise ValueError(foreign)
+    sizes = []
+
+    def check(name, item):
+        if isinstance(item, h5py.Dataset):
+            if item.chunks is not None or item.id.get_storage_size() != item.nbytes:
+                raise ValueError(f"{f'/{name}'!r}, an array of {item.shape} {item.dtype}, is not stored as it is")
+            sizes.append(item.nbytes)
+
+    file.visititems(check)
+    if sum(sizes) > most_bytes:
+        raise ValueError(f"its arrays have {sum(sizes)} bytes, expected {most_bytes} at most")
+
+
 def read_dataset(dataset):
     """The array of a dataset; a `ValueError` if it is no dataset, lies in another file, or is too large."""
     if not isinstance(dataset, h5py.Dataset):

@@ -7,87 +7,98 @@ the landmarks of a picture refer to the stored orientation instead, many of them
 import io
 import threading
 import warnings
-from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from kdloss.errors import DataError
+from kdloss.files import read_input
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 # Pillow's names of these formats. Pillow chooses by content, not by name, and for PostScript it starts a program.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
 # OpenCV cuts crops only out of images with sides below 2 ** 15.
 _LONGEST_SIDE = 2**15 - 1
+_STRIP = 1 << 20  # pixels that are converted at once
+# What to reverse, of rows and columns, to show each EXIF orientation upright; from 5 on, the axes are exchanged first.
+_FLIPS = {1: (1, 1), 2: (1, -1), 3: (-1, -1), 4: (-1, 1), 5: (1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}
 # One picture at a time: a large one takes hundreds of megabytes while it is read, and the filter of warnings, which
 # reading sets, belongs to the whole process.
 _READING = threading.Lock()
 
 
 def read_image(source):
-    """A picture as (H, W, 3) uint8 RGB, upright.
+    """A picture as (H, W, 3) uint8 RGB, upright. One too large to be read safely is refused before it is decoded.
 
     Args:
         source: a path, or the bytes of an image file. Grey, palette, CMYK, 16-bit and transparent pictures are
             converted. Transparent ones are laid over black, the colour of everything outside a picture.
 
     Raises:
-        DataError: missing, empty, cut short, or no picture at all.
+        DataError: missing, empty, too large, cut short, or no picture at all.
     """
     name = "image" if isinstance(source, bytes) else str(source)
     try:
-        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        data = source if isinstance(source, bytes) else read_input(source)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise DataError(f"{name}: cannot be read ({getattr(error, 'strerror', error)})") from error
     if not data:
         raise DataError(f"{name}: empty file, expected an image")
     try:
-        # Pillow warns about odd metadata and very large pictures, which can be read all the same.
-        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        # Pillow warns about odd metadata and large pictures, which can be read all the same.
+        with (
+            _READING,
+            warnings.catch_warnings(action="ignore"),
+            Image.open(io.BytesIO(data), formats=_FORMATS) as image,
+        ):
+            width, height = image.size
+            if width * height > _most_pixels(image.format) or max(width, height) > _LONGEST_SIDE:
+                raise DataError(f"{name}: {width} x {height} is too large, expected {_limits(image.format)}")
             image.load()
-            ImageOps.exif_transpose(image, in_place=True)
-            return _to_rgb(image)
+            return _upright_rgb(image)
+    except DataError:
+        raise
+    except Image.DecompressionBombError:  # Pillow refuses much larger ones itself
+        raise DataError(f"{name}: too large, expected {_limits()}") from None
     except Image.UnidentifiedImageError:
         raise DataError(f"{name}: not an image of a known format ({', '.join(_FORMATS)}): convert it") from None
     except Exception as error:  # a damaged file can make decoders raise anything
         raise DataError(f"{name}: damaged or cut short ({error}): bring a whole copy") from error
 
 
-def read_photograph(source):
-    """As `read_image`, for pictures from anyone: one too large to be read safely is refused before it is decoded."""
-    name, file = ("image", io.BytesIO(source)) if isinstance(source, bytes) else (source, source)
-    most = f"{Image.MAX_IMAGE_PIXELS / 1e6:.3g} million pixels and sides of {_LONGEST_SIDE} at most: scale it down"
-    with _READING:
-        try:
-            width, height = _size(file)
-        except Image.DecompressionBombError:  # Pillow refuses much larger ones itself
-            raise DataError(f"{name}: too large, expected {most}") from None
-        if width * height > Image.MAX_IMAGE_PIXELS or max(width, height) > _LONGEST_SIDE:
-            raise DataError(f"{name}: {width} x {height} is too large, expected {most}")
-        return read_image(source)
+def _most_pixels(kind=None):
+    """The WebP decoder takes 16 bytes for each pixel, others 10 at most; one picture must not take a gigabyte."""
+    return Image.MAX_IMAGE_PIXELS * 2 // 3 if kind == "WEBP" else Image.MAX_IMAGE_PIXELS
 
 
-def _size(file):
-    """(width, height) in a file's header; (0, 0) if there are none, and `read_image` will say why."""
-    try:
-        # Pillow warns of large pictures; the caller checks the size.
-        with warnings.catch_warnings(action="ignore"), Image.open(file, formats=_FORMATS) as image:
-            return image.size
-    except Image.DecompressionBombError:
-        raise
-    except Exception:
-        return 0, 0
+def _limits(kind=None):
+    return f"{_most_pixels(kind) / 1e6:.3g} million pixels and sides of {_LONGEST_SIDE} at most: scale it down"
+
+
+def _upright_rgb(image):
+    """Converts strip by strip: besides the decoded picture and the result, little memory is needed."""
+    width, height = image.size
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    rows, columns = _FLIPS.get(orientation, _FLIPS[1])
+    turned = orientation in (5, 6, 7, 8)
+    upright = np.empty((width, height, 3) if turned else (height, width, 3), np.uint8)
+    stored = upright[::rows, ::columns]
+    stored = stored.swapaxes(0, 1) if turned else stored
+    step = max(1, _STRIP // width)
+    for top in range(0, height, step):
+        bottom = min(top + step, height)
+        stored[top:bottom] = _to_rgb(image.crop((0, top, width, bottom)))
+    return upright
 
 
 def _to_rgb(image):
     if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
-        # Files of these modes hold 16 bits; Pillow stores them as 32.
-        grey = np.clip((values + 128) // 257, 0, 255).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
+        # Files of these modes hold 16 bits; Pillow may store them as 32.
+        values = np.clip(np.asarray(image), 0, 2**16 - 1).astype(np.uint32)
+        return ((values + 128) // 257).astype(np.uint8)[:, :, None]
     if image.mode == "F":
         raise ValueError("floating-point pixels, expected 8 or 16 bits")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

@@ -14,6 +14,7 @@ Faces without landmarks have N = 0 points, the split ``unlabelled``, and a box i
 import csv
 import functools
 import hashlib
+import io
 import json
 import math
 import os
@@ -27,15 +28,14 @@ import numpy as np
 from kdloss.data.geometry import invert, landmark_box, transform_each
 from kdloss.data.schemes import LandmarkScheme
 from kdloss.errors import DataError
-from kdloss.files import npy_header, read_npy, write_whole
+from kdloss.files import npy_header, open_input, read_npy, read_text, write_whole
+from kdloss.names import TEXT, from_cell
 
 NAME = "manifest.json"
 BOX_COLUMNS = ("box_x", "box_y", "box_width", "box_height")
 IMAGE_COLUMN = "image"  # which sets that were prepared before there was one lack
 UNLABELLED = "unlabelled"  # the split of faces without landmarks
 SUBSET_PREFIX = "subset_"
-# Names of faces are file names, which need not be valid UTF-8; invalid bytes are written as \\udcXX.
-TEXT = {"encoding": "utf-8", "errors": "backslashreplace"}
 
 _VERSION = 2
 _FACTS = {
@@ -194,9 +194,9 @@ class RowFile(Sequence):
 
     def __init__(self, path):
         self.path = path
-        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        weakref.finalize(self, os.close, self._file)
-        with open(self._file, "rb", closefd=False) as file:
+        with open_input(path) as file:
+            self._file = os.dup(file.fileno())
+            weakref.finalize(self, os.close, self._file)
             self.shape, fortran_order, self.dtype = npy_header(file)
             self._start = file.tell()
         if not self.shape or fortran_order:
@@ -279,7 +279,7 @@ def read_manifest(folder):
     if not path.parent.is_dir():
         raise DataError(f"{folder}: no such folder: expected a prepared set: python -m data_prep makes one")
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(read_text(path))
         version = manifest["version"]
     except FileNotFoundError:
         raise DataError(f"{folder}: no {NAME} in it, so not a prepared set: run python -m data_prep") from None
@@ -303,7 +303,7 @@ def read_table(path):
     if not path.exists():
         raise DataError(f"{path}: missing: prepare the set again")
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with io.StringIO(read_text(path), newline="") as file:
             rows = filter(None, csv.reader(file))
             names = next(rows, [])
             if missing := [name for name in ("name", "split", "source", *BOX_COLUMNS) if name not in names]:
@@ -317,7 +317,7 @@ def read_table(path):
 def file_hash(path):
     """SHA-256 of a file, hexadecimal; a `DataError` if it cannot be read."""
     try:
-        with open(path, "rb") as file:
+        with open_input(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
@@ -361,7 +361,7 @@ def _column(name, texts):
         return numbers
     if name.startswith(SUBSET_PREFIX):
         return np.array([text == "1" for text in texts], bool)
-    return np.array(texts)
+    return np.array([from_cell(text) for text in texts])
 
 
 def _invertible(matrices):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from kdloss import pretrained
 from kdloss.data.geometry import BoxPolicy, FaceCrop, landmark_box
-from kdloss.data.images import read_photograph
+from kdloss.data.images import read_image
 from kdloss.deploy.litert import export_litert
 from kdloss.deploy.representative import representative_crops, spread_rows
 from kdloss.deploy.runtimes import RUNTIMES, load_keras
@@ -148,7 +148,7 @@ def _reader(way, boxes):
 
     def one_by_one(photograph):
         crop = FaceCrop.from_box(way.policy.grow(given.of(photograph.name)[0]), model.input_shape[1])
-        face = crop.image(read_photograph(photograph.path))
+        face = crop.image(read_image(photograph.path))
         return crop.inverse_unit(model.predict(face[None], verbose=0)[0])
 
     return lambda photographs: [one_by_one(photograph) for photograph in photographs]

@@ -4,7 +4,6 @@
 `kdloss.evaluation.protocol.evaluate_points`.
 """
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +11,8 @@ import numpy as np
 
 from kdloss import pretrained
 from kdloss.data.geometry import BoxPolicy, FaceCrop, transform_points
-from kdloss.data.prepared import PreparedDataset
+from kdloss.data.prepared import PreparedDataset, file_hash
+from kdloss.errors import DataError
 from kdloss.evaluation import metrics
 from kdloss.evaluation.protocol import evaluate_points, missing_faces
 from kdloss.inference.prediction import predict_crops
@@ -105,7 +105,7 @@ def load_checkpoint(path, scheme, readout=None):
     """
     found = find_model(path, readout=readout, scheme=scheme)
     file, reader, (label, run) = found.path, found.load(), name_of(path)
-    record = {"path": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()[:16]}
+    record = {"path": str(file), "sha256": file_hash(file)[:16]}
     if pretrained.ROOT in file.parents and label == str(path):
         record["path"] = label  # the package lies elsewhere on every machine
     record |= {key: reader.card[key] for key in _RECORDED if key in reader.card}
@@ -141,6 +141,8 @@ def evaluate_loaded(
     crops = [FaceCrop.from_box(one, loaded.model.input_shape[1]) for one in boxes[found]]
     points = np.full((len(rows), prepared.scheme.num_points, 2), np.nan)
     points[found] = predict_crops(loaded.model, prepared, rows[found], crops, batch_size, flip=flip)
+    if lost := int((~np.isfinite(points[found])).any(axis=(1, 2)).sum()):
+        raise DataError(f"{loaded.label}: yields points that are no numbers for {lost} faces: give another checkpoint")
     protocol |= {"box": box, "checkpoint": loaded.record, "flip": flip}
     found = evaluate_predicted(prepared, points, split=split, label=label or loaded.label, **protocol)
     return replace(found, loaded=loaded)

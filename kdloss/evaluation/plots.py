@@ -6,6 +6,7 @@ Figures live on an Agg canvas: no window, no global state, safe in threads.
 import io
 import json
 import textwrap
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from matplotlib import patheffects
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
@@ -66,7 +68,11 @@ def new_figure(width, height, panels=1, columns=1):
 def figure_bytes(figure, image_format="png", dpi=130):
     """A figure as the bytes of a ``png`` of 256 colours, or of a ``jpeg`` (for faces)."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=image_format, dpi=dpi, facecolor="white")
+    for legend in figure.findobj(Legend):
+        for label in legend.get_texts():  # names of files, no formulas
+            label.set_parse_math(False)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # signs that the font lacks
+        figure.savefig(buffer, format=image_format, dpi=dpi, facecolor="white")
     if image_format == "png":
         # A palette takes a third of the bytes and shows no difference.
         drawn, buffer = Image.open(buffer).convert("RGB"), io.BytesIO()

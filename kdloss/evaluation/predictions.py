@@ -5,6 +5,7 @@
 """
 
 import csv
+import io
 import zipfile
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import numpy as np
 
 from kdloss.errors import ConfigError, DataError
 from kdloss.evaluation.protocol import MISSING, missing_faces
-from kdloss.files import read_npz, replacing
+from kdloss.files import read_npz, read_text, replacing
+from kdloss.names import TEXT, from_cell, to_cell
 
 SUFFIXES = (".npz", ".csv")
 
@@ -52,11 +54,11 @@ def save_predictions(path, names, points, truth):
             names, truth = np.asarray(names, dtype=np.str_), np.asarray(truth, np.float64)
             np.savez(work, names=names, points=points, truth=truth, allow_pickle=False)
             return
-        with open(work, "w", newline="", encoding="utf-8") as file:
+        with open(work, "w", newline="", **TEXT) as file:
             writer = csv.writer(file)
             writer.writerow(_columns(points.shape[1]))
             for name, values in zip(names, points.reshape(len(points), 2 * points.shape[1]).tolist(), strict=True):
-                writer.writerow([name, *("" if np.isnan(value) else value for value in values)])
+                writer.writerow([to_cell(name), *("" if np.isnan(value) else value for value in values)])
 
 
 def load_predictions(path, prepared, rows, missing="error"):
@@ -140,6 +142,8 @@ def _read(path):
         raise DataError(f"{path}: no such file: give a .npz or .csv with names and points")
     if Path(path).is_dir():
         raise DataError(f"{path}: a folder, expected a .npz or .csv of points; a run folder is given as --checkpoint")
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no regular file: give a .npz or .csv with names and points")
     return _read_npz(path) if _suffix(path) == ".npz" else _read_csv(path)
 
 
@@ -177,7 +181,7 @@ def _read_npz(path):
 def _read_csv(path):
     try:
         # The byte order mark is a spreadsheet's; strict finds a quote that the end of a cut file leaves open.
-        with open(path, newline="", encoding="utf-8-sig") as file:
+        with io.StringIO(read_text(path, "utf-8-sig"), newline="") as file:
             reader = csv.reader(file, strict=True)
             columns = _header(path, next(reader, []))
             faces = [_csv_face(path, reader.line_num, columns, cells) for cells in reader if cells]
@@ -219,7 +223,7 @@ def _csv_face(path, line, columns, cells):
             values.append(float(cell) if cell.strip() else np.nan)
         except ValueError:
             raise DataError(f"{path}: line {line}: {column} is {cell[:40]!r}, expected a number in pixels") from None
-    return cells[0], values
+    return from_cell(cells[0]), values
 
 
 def _in_one_line(error):

@@ -9,14 +9,13 @@ package; ``python -m kdloss.calibrate detector`` measures others.
 import json
 import math
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
 from kdloss.data.datasets import DATASETS
 from kdloss.data.geometry import BoxPolicy
 from kdloss.errors import ConfigError, DataError
-from kdloss.files import write_whole
+from kdloss.files import read_text, write_whole
 from kdloss.inference.detectors import DETECTORS, detected_boxes
 
 # The landmark box widened to a square. `BoxPolicy.grow` makes any training crop of it.
@@ -126,7 +125,7 @@ def read_calibration(path, detector, scheme):
     """
     remedy, expected = f"measure it: {_command(detector.name, scheme)}", _measured_with(detector, scheme)
     try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
+        record = json.loads(read_text(path))
         numbers = [float(number) for number in (record["dx"], record["dy"], record["scale"], *record["scatter"])]
         calibration = BoxCalibration(*numbers[:3], int(record["faces"]), tuple(numbers[3:]))
         measured_with = {name: record[name] for name in expected}

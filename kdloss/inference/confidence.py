@@ -8,7 +8,6 @@ because a point of the jaw is annotated less precisely than the corner of an eye
 readings of a point, the one with the weaker signal has the larger confidence.
 """
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from kdloss.data.geometry import FaceCrop
+from kdloss.data.prepared import file_hash
 from kdloss.errors import CheckpointError
-from kdloss.files import write_whole
+from kdloss.files import read_text, write_whole
 
 WITHIN = 0.03  # of the side sqrt(width height) of the landmark box: on 300-W about 5 % of the inter-ocular distance
 FILE = "confidence.json"  # beside the checkpoint
@@ -86,7 +86,7 @@ def views_signal(crops, units, second_crops, second_units):
 def store_confidence(checkpoint, confidence):
     """Writes a `Confidence` beside its checkpoint, with the checkpoint's hash; returns the file."""
     checkpoint = Path(checkpoint)
-    record = {"sha256": _sha256(checkpoint), **confidence.to_json()}
+    record = {"sha256": file_hash(checkpoint), **confidence.to_json()}
     write_whole(checkpoint.parent / FILE, json.dumps(record, indent=1) + "\n")
     return checkpoint.parent / FILE
 
@@ -101,12 +101,8 @@ def stored_confidence(checkpoint):
     if not file.is_file():
         return None
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = json.loads(read_text(file))
         measured = record.pop("sha256")
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{file}: damaged ({error}): {_REMEDY}") from error
-    return record if measured == _sha256(checkpoint) else None
-
-
-def _sha256(file):
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    return record if measured == file_hash(checkpoint) else None

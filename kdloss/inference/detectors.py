@@ -7,13 +7,13 @@ A detector's box is not the box of a training crop: some include the forehead, s
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from kdloss.data.geometry import landmark_box
 from kdloss.errors import ConfigError
+from kdloss.files import read_input
 
 # A detection with less overlap with the true landmark box is something else. Low, because detectors' boxes differ from
 # landmark boxes by design.
@@ -116,7 +116,7 @@ class YunetDetector(Detector):
         if not model:
             raise ConfigError(f"detector yunet: found no model file: {self._GET}")
         try:
-            content = Path(model).read_bytes()
+            content = read_input(model)
         except OSError as error:
             raise ConfigError(f"detector yunet: {model}: cannot be read ({error.strerror}): {self._GET}") from error
         self.model_sha256 = hashlib.sha256(content).hexdigest()

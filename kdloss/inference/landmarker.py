@@ -13,7 +13,7 @@ import numpy as np
 
 from kdloss import pretrained
 from kdloss.data.geometry import BoxPolicy, landmark_box
-from kdloss.data.images import read_photograph
+from kdloss.data.images import read_image
 from kdloss.data.schemes import LandmarkScheme
 from kdloss.errors import ConfigError, DataError
 from kdloss.inference.box_calibration import read_calibration, stored_calibration
@@ -213,7 +213,7 @@ def find_faces(landmarker, photographs, boxes=None, whole=False):
     """
 
     def read(photograph):
-        return boxes and boxes.of(photograph.name), read_photograph(photograph.path)
+        return boxes and boxes.of(photograph.name), read_image(photograph.path)
 
     with ThreadPoolExecutor(1) as pool:
         ahead = pool.submit(read, photographs[0]) if photographs else None

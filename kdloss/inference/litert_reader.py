@@ -3,6 +3,7 @@
 import numpy as np
 
 from kdloss.errors import CheckpointError, ConfigError
+from kdloss.files import read_input
 from kdloss.inference.metadata import read_metadata
 from kdloss.machine import without_messages
 
@@ -27,11 +28,11 @@ class LiteRTModel:
         try:
             # At every level of messages, LiteRT writes which delegate it uses.
             with without_messages():
-                self._interpreter = Interpreter(str(path), num_threads=threads)
+                self._interpreter = Interpreter(model_content=read_input(path), num_threads=threads)
                 self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
+                (entry,) = self._interpreter.get_input_details()
+        except (OSError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{path}: no LiteRT file, or damaged ({error}): export it again") from error
-        (entry,) = self._interpreter.get_input_details()
         points, spread = _outputs(self._interpreter.get_output_details(), path)
         self._entry, self._points, self._spread = entry["index"], points["index"], spread and spread["index"]
         self.input_shape = (None, *map(int, entry["shape"][1:]))

@@ -3,6 +3,7 @@
 import numpy as np
 
 from kdloss.errors import CheckpointError, ConfigError
+from kdloss.files import read_input
 from kdloss.inference.metadata import IMAGE, POINTS, REMEDY, SPREAD
 from kdloss.models.card import CARD, parsed_card
 
@@ -37,11 +38,11 @@ class OnnxModel:
         # fifth of their time, on other processors too.
         options.add_session_config_entry("session.x64quantprecision", "1")
         refusals = (
-            errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.InvalidProtobuf, errors.NoSuchFile,
+            OSError, errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.InvalidProtobuf,
             errors.NotImplemented, errors.RuntimeException,
         )  # fmt: skip
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, [provider])
+            self._session = onnxruntime.InferenceSession(read_input(path), options, [provider])
         except refusals as error:
             raise CheckpointError(f"{path}: no ONNX file, or damaged ({error}): export it again") from error
         if provider not in self._session.get_providers():

@@ -4,18 +4,22 @@ import contextlib
 import csv
 import itertools
 import json
-import os
+import re
 import signal
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from kdloss.errors import ConfigError, UserError, deferred_interrupt
-from kdloss.files import replacing
+from kdloss.files import replacing, require_replaceable
 from kdloss.inference.tracking import DETECT_EVERY, FaceTracker
 from kdloss.inference.video import FALLBACK_FPS, CutShort, silence_opencv
+from kdloss.names import TEXT, library_path
 
 LINE, POINT, BOX = (240, 228, 66), (255, 255, 255), (86, 180, 233)  # RGB, of Okabe and Ito's palette
 _OUTLINE = (34, 34, 34)
@@ -24,6 +28,11 @@ _PIXEL_DIGITS, _CONFIDENCE_DIGITS = 2, 3
 _SHIFT = 4  # OpenCV takes coordinates in sixteenths of a pixel
 _MAX_SIDE = 8190  # pixels, of an MPEG-4 frame
 _LONGEST_STILL = 10.0  # seconds that a video shows one frame at most
+# In every drawing, in a place that no viewer shows; `WRITTEN` finds it, and how records and tables begin.
+_MARK = "faces found by kdloss.predict"
+WRITTEN = re.compile(
+    rb'\A\{"(image|video)": ".*?", "model": |\A(image,face|frame,time,track),box_x,|' + _MARK.encode(), re.DOTALL
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,16 @@ class VideoSummary:
     frames: int
     faces: int
     record: Path
+
+
+def result_files(out, source, overlay=True):
+    """The files in ``out`` with the faces of a source: the record, then for frames a table, and with ``overlay`` the
+    drawing."""
+    suffixes = [".json"] if source.kind == "photograph" else [".json", ".csv"]
+    if overlay:
+        jpeg = source.kind == "photograph" and source.path.suffix.lower() in (".jpg", ".jpeg")
+        suffixes.append(".jpg" if jpeg else ".png" if source.kind == "photograph" else ".mp4")
+    return [Path(out) / f"{source.result}{suffix}" for suffix in suffixes]
 
 
 def predict_video(
@@ -53,14 +72,13 @@ def predict_video(
         progress: called with the frames done and those expected (None: unknown) after each frame.
 
     Raises:
-        ConfigError: a landmarker that cannot follow faces, or an overlay that would overwrite the source.
+        ConfigError: a landmarker that cannot follow faces, or a file that would overwrite the source or another's.
         DataError: see the source.
         CutShort: the frames ended too early, or changed their size. The files hold the frames before that.
     """
     tracker = FaceTracker(landmarker, detect_every, smooth)
-    record, table, film = (Path(out) / f"{source.result}{suffix}" for suffix in (".json", ".csv", ".mp4"))
-    if overlay and source.kind == "video" and film.exists() and source.path.exists() and film.samefile(source.path):
-        raise ConfigError(f"--out {out}: would overwrite {source.path}: give another folder, or --no-overlay")
+    record, table, *film = result_files(out, source, overlay)
+    require_replaceable([record, table, *film], [source.path] if source.kind == "video" else [], WRITTEN)
     # Opening the source may be interrupted at once; later, the files are completed first.
     with source, deferred_interrupt() as interruption, contextlib.ExitStack() as files:
         head = {"video": source.name, "model": landmarker.name, "detector": landmarker.detector.name}
@@ -70,7 +88,7 @@ def predict_video(
         recorder.write(json.dumps(head, allow_nan=False)[:-1] + ', "frames": [')
         rows = csv.writer(files.enter_context(_writing(table)))
         rows.writerow(csv_header(landmarker.scheme.num_points, "frame", "time", "track"))
-        overlay_video = overlay and files.enter_context(OverlayVideo(files.enter_context(replacing(film)), source.fps))
+        overlay_video = overlay and files.enter_context(OverlayVideo(files.enter_context(replacing(*film)), source.fps))
         expected = source.total if frames is None else min(frames, source.total or frames)
         count, cut_short = 0, None
         try:
@@ -124,6 +142,13 @@ def csv_row(record, *first):
     return [*first, *record["box"], record["score"], *(value for point in points for value in point)]
 
 
+def save_drawing(path, drawing):
+    """Writes a drawing (H, W, 3) uint8 RGB as a picture; the suffix of the path says of which kind."""
+    info = PngInfo()
+    info.add_text("Comment", _MARK)
+    Image.fromarray(drawing).save(path, quality=92, comment=_MARK, pnginfo=info)
+
+
 def draw_faces(image, faces, scheme):
     """Draws `kdloss.inference.landmarker.Face`\\ s of a `LandmarkScheme` into a copy of an image (H, W, 3) uint8 RGB.
 
@@ -159,11 +184,14 @@ class OverlayVideo:
     def __exit__(self, kind, *_):
         if self._writer:
             self._writer.release()  # raises no error if frames could not be written
-            capture = cv2.VideoCapture(os.path.abspath(self._path), cv2.CAP_FFMPEG)
+            with library_path(self._path) as path:
+                capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
             written = capture.get(cv2.CAP_PROP_FRAME_COUNT)
             capture.release()
             if kind is None and written != self._count:
                 raise UserError("the overlay cannot be written whole: is there space left on the disk?")
+            with open(self._path, "ab") as file:  # a box that players skip
+                file.write(struct.pack(">I4s", 8 + len(_MARK), b"free") + _MARK.encode())
 
     def write(self, picture, time):
         """Adds a picture (H, W, 3) uint8 RGB, always of the same size; ``time`` in seconds, later than the last one."""
@@ -193,7 +221,8 @@ class OverlayVideo:
         if max(width, height) > _MAX_SIDE:
             raise ConfigError(f"overlay: frames of {width} x {height}, expected {_MAX_SIDE} at most: give --no-overlay")
         codec = cv2.VideoWriter_fourcc(*"mp4v")
-        writer = cv2.VideoWriter(str(self._path), cv2.CAP_FFMPEG, codec, self._fps, (width, height))
+        with library_path(self._path) as path:
+            writer = cv2.VideoWriter(path, cv2.CAP_FFMPEG, codec, self._fps, (width, height))
         if not writer.isOpened():
             raise UserError("the overlay cannot be written: give another --out, or --no-overlay")
         return writer
@@ -201,7 +230,7 @@ class OverlayVideo:
 
 @contextlib.contextmanager
 def _writing(path):
-    with replacing(path) as work, open(work, "w", encoding="utf-8", newline="") as file:
+    with replacing(path) as work, open(work, "w", newline="", **TEXT) as file:
         yield file
 
 

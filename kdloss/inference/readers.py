@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from kdloss.data.geometry import FaceCrop
-from kdloss.errors import CheckpointError, ConfigError
+from kdloss.data.schemes import LandmarkScheme
+from kdloss.errors import CheckpointError, ConfigError, DataError
 from kdloss.inference.confidence import SPREAD, VIEWS, second_view, stored_confidence, views_signal
 from kdloss.inference.litert_reader import LiteRTModel
 from kdloss.inference.onnx_reader import OnnxModel
@@ -136,6 +137,9 @@ def read_faces(reader, images, boxes, signal=None):
     Returns:
         Points (k, N, 2) float64 in pixels of the images, and signals (k, N) float64, or None if none was asked for or
         the reader has no heatmaps.
+
+    Raises:
+        DataError: the network yields points that are not finite.
     """
     size, count = reader.input_shape[1], reader.output_shape[1]
     points, signals = [np.zeros((0, count, 2))], [np.zeros((0, count))]
@@ -144,6 +148,8 @@ def read_faces(reader, images, boxes, signal=None):
         crops = [FaceCrop.from_box(box, size) for box in batch_boxes]
         units, spread = reader.read(_cut(crops, batch))
         units = units.astype(np.float64)
+        if not np.isfinite(units).all():
+            raise DataError("the network yields points that are no numbers: give another checkpoint")
         points.append(np.stack([crop.inverse_unit(unit) for crop, unit in zip(crops, units, strict=True)]))
         if signal == SPREAD:
             signals.append(spread)
@@ -170,8 +176,24 @@ def _opened(path, device, threads):
         reader = LiteRTModel(path, threads)
     if reader.card is None:
         raise CheckpointError(f"{path}: does not say which landmarks it reads: make it with python -m kdloss.export")
+    _require_agreement(reader, path)
     reader.card = _with_confidence(reader.card, path)
     return reader.card, lambda: reader
+
+
+def _require_agreement(reader, path):
+    """Checks by one reading that a network takes and yields what its card says; raises `CheckpointError`."""
+    side, count = reader.card["image_size"], LandmarkScheme.from_json(reader.card["scheme"]).num_points
+    try:
+        if tuple(reader.input_shape) != (None, side, side, 3):
+            raise ValueError(f"nothing for them, but for images {reader.input_shape[1:]}")
+        found = reader.read(np.zeros((1, side, side, 3), np.float32))
+        found = ", ".join(str(array.shape) for array in found if array is not None)
+    except Exception as error:  # runtimes raise errors of many kinds
+        found = " ".join(str(error).split())[:200]
+    if found not in (f"(1, {count}, 2)", f"(1, {count}, 2), (1, {count})"):
+        expected = f"{count} points of images of side {side}, as its card says"
+        raise CheckpointError(f"{path}: yields {found}, expected {expected}: export it again")
 
 
 def _published(path, device, readout):

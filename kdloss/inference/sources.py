@@ -9,6 +9,7 @@ from kdloss.data.boxes import EXPECTED, box_array, read_boxes
 from kdloss.data.images import IMAGE_SUFFIXES
 from kdloss.errors import ConfigError, DataError
 from kdloss.inference.video import CAMERA_PREFIX, VIDEO_SUFFIXES, Camera, VideoFile
+from kdloss.names import TEXT
 
 _SUFFIXES = IMAGE_SUFFIXES + VIDEO_SUFFIXES
 
@@ -91,7 +92,8 @@ class GivenBoxes:
     def of(self, name):
         """(k, 4) float64 boxes of an image, which the file names by its path, as the command does, or the last part of
         that; `DataError` if it does not."""
-        for key in (name, Path(name).name):
+        names = (name, Path(name).name)
+        for key in (*names, *(name.encode(**TEXT).decode() for name in names)):
             if key in self._boxes:
                 return self._boxes[key]
         raise DataError(f"{name}: not named in --boxes {self.path}: add it, with an empty list if it shows no face")

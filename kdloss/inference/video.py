@@ -15,6 +15,8 @@ from pathlib import Path
 import cv2
 
 from kdloss.errors import ConfigError, DataError
+from kdloss.files import open_input
+from kdloss.names import library_path
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp")
 CAMERA_PREFIX = "camera:"
@@ -52,7 +54,7 @@ class VideoFile:
 
     def __enter__(self):
         try:
-            with open(self.path, "rb") as file:
+            with open_input(self.path) as file:
                 empty = not file.read(1)
         except OSError as error:
             raise DataError(f"{self.path}: cannot be read ({error.strerror})") from error
@@ -60,7 +62,8 @@ class VideoFile:
             raise DataError(f"{self.path}: an empty file, expected a video")
         silence_opencv()
         # OpenCV may take a relative path for an address.
-        self._capture = cv2.VideoCapture(os.path.abspath(self.path), cv2.CAP_FFMPEG)
+        with library_path(self.path) as path:
+            self._capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
         found, self._first = self._capture.read()
         if not found:
             opened = self._capture.isOpened()

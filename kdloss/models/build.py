@@ -1,5 +1,7 @@
 """Builds networks by name."""
 
+import contextlib
+
 import keras
 import numpy as np
 
@@ -13,6 +15,19 @@ from kdloss.models.weights import load_weights
 # With the 0.999 of Keras' MobileNetV2 the moving statistics lag for thousands of steps, and a network that trains well
 # evaluates badly.
 BATCHNORM_MOMENTUM = 0.9
+
+
+@contextlib.contextmanager
+def dtype_policy(name):
+    """Within the block Keras builds networks in this precision, whatever the user's defaults."""
+    before = keras.config.dtype_policy(), keras.config.floatx()
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_floatx(before[1])
+        keras.config.set_dtype_policy(before[0])
 
 
 def build_model(
@@ -52,6 +67,8 @@ def build_model(
         >>> build_model("mobilenetv2", num_points=68, image_size=224).output_shape
         (None, 68, 2)
     """
+    # Whatever the user's default: some layers ask for it only when they run.
+    keras.config.set_image_data_format("channels_last")
     network = network_of(arch)
     require_side(arch, image_size)
     if type(num_points) is not int or num_points < 1:

@@ -17,7 +17,8 @@ from kdloss.models.card import CARD, archived_card, parsed_card
 from kdloss.models.locate import EXPORTED, checkpoint_path
 
 BACKENDS = ("tensorflow", "jax", "torch")
-_WEIGHTS = "model.weights.h5"  # the archive member in which Keras stores them
+WEIGHTS = "model.weights.h5"  # the archive member in which Keras stores them
+_MOST_BYTES = 1 << 30  # of an unpacked checkpoint, twice those of the largest network of Keras
 
 
 def save_model(path, model, card):
@@ -75,20 +76,22 @@ def require_whole(path):
     """Checks that a ``.keras`` file holds weights and no damaged member; raises `CheckpointError`."""
     try:
         with zipfile.ZipFile(path) as archive:
-            archive.getinfo(_WEIGHTS)
-            reason = archive.testzip()
+            archive.getinfo(WEIGHTS)
+            size = sum(member.file_size for member in archive.infolist())
+            reason = f"{size / 1e6:.0f} MB unpacked" if size > _MOST_BYTES else archive.testzip()
     except Exception as error:  # the archive and the decompressor raise many kinds
         reason = " ".join(str(error).split())[:200]
     if reason:
         raise CheckpointError(f"{path}: its weights do not load ({reason}): bring a whole copy, or train it again")
 
 
-def load_model(path, readout=None):
+def load_model(path, readout=None, precision="float32"):
     """Loads a checkpoint.
 
     Args:
         path: a ``.keras`` file of `save_model`, a run folder that holds ``best.keras``, or a shipped model's name.
         readout: of a heatmap network, see `build_model`; None: the integral, with which it was trained.
+        precision: name of Keras' dtype policy in which it computes.
 
     Returns:
         ``(model, card)``.
@@ -98,13 +101,16 @@ def load_model(path, readout=None):
         ConfigError: a read-out of a network that has none.
     """
     path, card = checkpoint_path(path), loadable_card(path, readout)
-    from kdloss.models import build_model
+    from kdloss.models.build import build_model, dtype_policy
+    from kdloss.models.weights import require_plain_weights
 
     num_points = LandmarkScheme.from_json(card["scheme"]).num_points
-    model = build_model(card["arch"], num_points, card["image_size"], **{"readout": readout} if readout else {})
+    with dtype_policy(precision):
+        model = build_model(card["arch"], num_points, card["image_size"], **{"readout": readout} if readout else {})
     try:
         # Keras warns about containers without layers; it raises an error for everything that matters.
         with warnings.catch_warnings(action="ignore", category=UserWarning):
+            require_plain_weights(model, path)
             model.load_weights(path)
     except Exception as error:  # Keras, h5py and the archive raise many kinds
         reason = " ".join(str(error).split())[:300] or type(error).__name__

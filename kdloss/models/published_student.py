@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from kdloss.data.hdf5 import foreign_part
+from kdloss.data.hdf5 import require_plain
 from kdloss.data.schemes import LandmarkScheme
 from kdloss.errors import CheckpointError
 from kdloss.models.locate import PUBLISHED_STUDENT
@@ -20,6 +20,7 @@ SIZE = 224
 
 _LEGACY_HEAD = "O_L"
 _FEATURES = 1280  # that MobileNetV2 pools
+_MOST_BYTES = 256 << 20  # of its arrays, and those of an optimizer
 _MAX_POINTS = 1000  # far more than any scheme has; a kernel of this size still fits into memory
 _EXPECTED = f"expected the authors' MobileNetV2 (alpha 1) with last layer {_LEGACY_HEAD}"
 
@@ -77,10 +78,11 @@ def _arrays(path):
 
 
 def _load(path, arrays):
-    from kdloss.models.build import build_model
+    from kdloss.models.build import build_model, dtype_policy
     from kdloss.models.regressors import HEAD
 
-    model = build_model("mobilenetv2", _num_points(path, arrays), SIZE)
+    with dtype_policy("float32"):
+        model = build_model("mobilenetv2", _num_points(path, arrays), SIZE)
     rescale = model.get_layer("rescale")
     rescale.scale, rescale.offset = 1 / 255, 0.0
     layers = {_LEGACY_HEAD if layer.name == HEAD else layer.name: layer for layer in model.layers if layer.weights}
@@ -99,8 +101,10 @@ def _datasets(path, file):
 
     Links out of the file and datasets stored elsewhere, which Keras never writes, are refused before any is followed.
     """
-    if foreign := foreign_part(file):
-        raise CheckpointError(f"{path}: {foreign}: bring a file that holds all weights itself")
+    try:
+        require_plain(file, _MOST_BYTES)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}: bring a file as Keras writes it") from error
     weights = file.get("model_weights", file)
     if not isinstance(weights, h5py.Group):
         raise CheckpointError(f"{path}: model_weights is no group of layers: {_EXPECTED}")

@@ -1,15 +1,21 @@
 """Loads a network's first weights from a file that `kdloss.models.locate.find_weights` found."""
 
+import io
+import math
 import warnings
+import zipfile
 
 import h5py
 import keras
 import numpy as np
 
-from kdloss.data.hdf5 import foreign_part
+from kdloss.data.hdf5 import require_plain
 from kdloss.errors import CheckpointError
+from kdloss.models.checkpoint import WEIGHTS
 from kdloss.models.lite_weights import load_lite_weights
 from kdloss.models.regressors import HEAD, IMAGENET_STD, standardise
+
+_SPARE = 1 << 20  # bytes, of numbers that are no weights
 
 
 def load_weights(model, trunk, path):
@@ -31,12 +37,26 @@ def load_weights(model, trunk, path):
         _load_h5(model, trunk, path)
 
 
+def require_plain_weights(model, path):
+    """Checks the weights in a ``.keras`` file before one is read; a `ValueError` if Keras writes no such file."""
+    with zipfile.ZipFile(path) as archive:
+        content = io.BytesIO(archive.read(WEIGHTS))
+    with h5py.File(content) as file:
+        require_plain(file, _most_bytes(model))
+
+
+def _most_bytes(model):
+    """For each weight a number, and those of an optimizer beside it."""
+    return _SPARE + 16 * sum(math.prod(weight.shape) for weight in model.weights)
+
+
 def _load_h5(model, trunk, path):
     try:
-        with h5py.File(path) as file:
-            foreign = foreign_part(file)
-        if foreign:
-            raise CheckpointError(f"{path}: {foreign}: bring a file that holds all weights itself")
+        try:
+            with h5py.File(path) as file:
+                require_plain(file, _most_bytes(model))
+        except ValueError as error:
+            raise CheckpointError(f"{path}: {error}: bring weights as Keras writes them") from error
         # Keras warns about containers without layers; it raises an error for everything that matters.
         with warnings.catch_warnings(action="ignore", category=UserWarning):
             (model if _holds_head_of(model, path) else trunk).load_weights(path)
@@ -73,6 +93,7 @@ def _mend_normalisation(trunk):
 
 def _copy_checkpoint(model, path):
     try:
+        require_plain_weights(model, path)
         source = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
         raise CheckpointError(

@@ -9,7 +9,7 @@ from pathlib import PurePath
 import numpy as np
 
 from kdloss.data.boxes import box_array
-from kdloss.data.images import read_photograph
+from kdloss.data.images import read_image
 from kdloss.errors import ConfigError, DataError
 from kdloss.inference.output import face_record
 
@@ -59,7 +59,7 @@ class ServedModel:
             DataError: no readable picture, or boxes that do not lie in it.
         """
         started = time.perf_counter()
-        image = read_photograph(data)
+        image = read_image(data)
         read = time.perf_counter()
         self._detector.seconds = None
         faces = self._landmarker.detect(image) if boxes is None else self._landmarker.in_boxes(image, boxes)

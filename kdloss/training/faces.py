@@ -4,8 +4,9 @@ import hashlib
 
 import numpy as np
 
-from kdloss.data.prepared import TEXT, PreparedDataset, shared_rows
+from kdloss.data.prepared import PreparedDataset, shared_rows
 from kdloss.errors import ConfigError, DataError
+from kdloss.names import TEXT
 from kdloss.training.config import NONE
 
 _NAMED = 3

@@ -47,13 +47,13 @@ def load_teachers(config, prepared):
     """
     check_teachers(config, prepared.scheme)
     paths = dict.fromkeys(config.teacher_paths.values())
-    teachers = {path: _load(path) for path in paths}
+    teachers = {path: _load(path, config.precision) for path in paths}
     return {name: teachers[path] for name, path in config.teacher_paths.items()}
 
 
-def _load(path):
+def _load(path, precision):
     files = teacher_files(path)
-    networks, cards = zip(*map(load_model, files), strict=True)
+    networks, cards = zip(*(load_model(file, precision=precision) for file in files), strict=True)
     return Teacher(networks, tuple(files), BoxPolicy.parse(cards[0]["box"]))
 
 

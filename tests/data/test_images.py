@@ -1,6 +1,8 @@
 """Pictures of every kind become uint8 RGB, and damaged ones say why not."""
 
 import io
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -77,6 +79,40 @@ def test_exif_orientation_shows_the_picture_upright(ramp, orientation):
     image = read_image(data)
     assert image.shape == ramp.shape
     assert np.abs(image.astype(int) - ramp).mean() < 3
+
+
+def test_pictures_are_converted_in_strips_and_webp_has_a_limit_of_its_own(ramp, monkeypatch):
+    monkeypatch.setattr("kdloss.data.images._STRIP", 7 * 60)
+    rgba = Image.fromarray(np.dstack([ramp, ramp[:, :, 1]]))
+    over_black = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba).convert("RGB")
+    np.testing.assert_array_equal(read_image(encoded(rgba, "PNG")), np.array(over_black))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2400)
+    read_image(encoded(rgba, "PNG"))
+    with pytest.raises(DataError, match=r"60 x 40 is too large, expected 0\.0016 million pixels"):
+        read_image(encoded(rgba, "WEBP"))
+
+
+MEASURE = """
+import resource, sys
+from kdloss.data.images import read_image
+before = resource.getrusage(resource.RUSAGE_SELF)
+read_image(sys.argv[1])
+after = resource.getrusage(resource.RUSAGE_SELF)
+print(after.ru_maxrss - before.ru_maxrss, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["I;16.png", "RGBA.png", "RGB.jpg", "RGB.webp"])
+def test_the_largest_picture_takes_less_than_a_gigabyte_and_five_seconds(kind, tmp_path):
+    mode, suffix = kind.split(".")
+    side = 7700 if suffix == "webp" else 9430
+    Image.new(mode, (side, side)).save(tmp_path / kind, progressive=True, method=0)
+    # The shell's memory does not count, as that of this process would.
+    words = ["sh", "-c", '"$@" & wait $!', "sh", sys.executable, "-c", MEASURE, str(tmp_path / kind)]
+    kilobytes, seconds = map(float, subprocess.run(words, check=True, capture_output=True, text=True).stdout.split())
+    assert kilobytes < 1 << 20
+    assert seconds < 5
 
 
 def test_missing_empty_foreign_and_cut_files_each_say_so(ramp, tmp_path):

@@ -1,6 +1,7 @@
 """The user's own faces: .pts beside images, or COCO-style JSON."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -184,3 +185,11 @@ def test_missing_annotations_and_too_many_are_named(tmp_path):
     (tmp_path / "b.json").write_text("{}")
     with pytest.raises(DataError, match=r"found 2 JSON files \(b\.json, faces\.json\): choose one with --json"):
         read_folder(tmp_path)
+
+
+def test_pictures_that_are_no_files_are_skipped(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    images = [{"id": number, "file_name": name} for number, name in enumerate(("/dev/zero", "pipe.jpg"))]
+    faces = [{"image_id": number, "keypoints": [1, 2, 2, 3, 4, 2]} for number in (0, 1)]
+    (tmp_path / "a.json").write_text(json.dumps({"images": images, "annotations": faces}))
+    assert [face.reason.partition("(")[2] for face in read_folder(tmp_path).entries] == ["no regular file)"] * 2

@@ -28,6 +28,11 @@ def test_ced_curves_read_as_the_distribution_and_end_below_all_where_faces_are_m
     assert len({curve.get_color() for curve in curves}) == len({curve.get_linestyle() for curve in curves}) == 4
 
 
+def test_any_label_can_be_drawn():
+    labels = ("$x_$", "\u4eba", "a\x1bb")
+    plots.figure_bytes(plots.ced_figure(dict.fromkeys(labels, np.array([0.02])), title="faces"))
+
+
 def test_faces_are_drawn_with_truth_and_prediction_where_they_lie(faces_300w):
     rows = faces_300w.indices("test")
     measured = evaluate_predicted(faces_300w, faces_300w.source_points[rows] + [3.0, -2.0])

@@ -41,7 +41,7 @@ def refused(path, prepared, rows, message, missing="error"):
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_round_trip_in_any_order_of_names_that_need_care(suffix, faces_300w, rows, good, tmp_path, monkeypatch):
-    good["names"] = ["a,b.png", 'say "cheese".png', " spaces  in front.png", "émile ☺.png", "#1", "", "'x'", "007"]
+    good["names"] = ["a,b.png", 'say "cheese".png', " spaces  in front.png", "émile ☺.png", "#1", "", "'=x'", "=cmd"]
     table = faces_300w.table["name"].astype("U30")
     table[rows] = good["names"]
     monkeypatch.setitem(faces_300w.table, "name", table)

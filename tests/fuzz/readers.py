@@ -34,7 +34,7 @@ from data_prep.w300 import read_pts
 from data_prep.wflw import ANNOTATIONS, IMAGES, LISTS, read_wflw
 from kdloss.data.boxes import CSV_COLUMNS
 from kdloss.data.geometry import BoxPolicy
-from kdloss.data.images import read_image, read_photograph
+from kdloss.data.images import read_image
 from kdloss.data.prepared import NAME, PreparedDataset, write_manifest
 from kdloss.data.schemes import SCHEMES
 from kdloss.errors import USER_ERRORS, DataError
@@ -344,7 +344,7 @@ READERS = {
     ),
     "point names": Reader("points.txt", _begin_names, lambda path: _entries(read_folder(path.parent))),
     "cofw": Reader("COFW_test_color.mat", _begin_cofw, lambda path: _entries(read_cofw(path.parent))),
-    "images": Reader("face.png", _begin_pictures, lambda path: (read_photograph(path.read_bytes()), read_image(path))),
+    "images": Reader("face.png", _begin_pictures, lambda path: (read_image(path.read_bytes()), read_image(path))),
     "archives": Reader("faces.archive", _begin_archives, _read_archive),
     **{f"prepared {name}": _prepared(name) for name in (NAME, "table.csv", *ARRAYS)},
     "predictions .npz": _predictions(".npz"),

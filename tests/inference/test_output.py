@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -78,6 +79,14 @@ def test_writes_record_table_and_overlay(tmp_path, landmarker):
     assert (overlay[0][1][..., 1] > 60).any()  # lines of the face: the film itself shows no green
 
 
+def test_a_name_that_is_no_utf_8(tmp_path, landmarker):
+    path = write_video(tmp_path / "talk.mp4", count=2).rename(tmp_path / os.fsdecode(b"\xff.mp4"))
+    summary = predict_video(landmarker, VideoFile(path), tmp_path / "out")
+    assert summary.frames == 2
+    assert json.loads(summary.record.read_text())["video"] == path.name
+    assert (tmp_path / "out" / path.name).is_file()
+
+
 def test_no_overlay_no_smoothing_and_so_many_frames(tmp_path, landmarker):
     film = VideoFile(write_video(tmp_path / "talk.mp4", count=20), "talks/talk.mp4", "talks/talk")
     summary = predict_video(landmarker, film, tmp_path / "out", smooth=False, overlay=False, frames=3)
@@ -106,6 +115,18 @@ def test_failure_and_interrupt_leave_no_files(tmp_path, landmarker):
     with pytest.raises(KeyboardInterrupt):
         predict_video(landmarker, VideoFile(path), tmp_path / "out", progress=interrupt)
     assert list((tmp_path / "out").iterdir()) == []
-    with pytest.raises(ConfigError, match="would overwrite"):
+    with pytest.raises(ConfigError, match=r"a\.mp4 would be overwritten"):
         predict_video(landmarker, VideoFile(path), tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.mp4", "out"]
+
+
+def test_only_earlier_results_are_replaced(tmp_path, landmarker):
+    film = VideoFile(write_video(tmp_path / "a.avi", codec="MJPG", count=2))
+    for _ in range(2):
+        predict_video(landmarker, film, tmp_path / "out")
+    for name in ("a.json", "a.csv", "a.mp4"):
+        kept = (tmp_path / "out" / name).read_bytes()
+        (tmp_path / "out" / name).write_bytes(b"mine")
+        with pytest.raises(ConfigError, match=f"{name} exists, and no earlier results"):
+            predict_video(landmarker, film, tmp_path / "out")
+        (tmp_path / "out" / name).write_bytes(kept)

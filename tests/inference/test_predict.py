@@ -1,7 +1,9 @@
 """`python -m kdloss.predict`: photographs, faces, files. The network is random; where it looks is what is tested."""
 
+import contextlib
 import csv
 import json
+import os
 import re
 import signal
 from pathlib import Path
@@ -196,6 +198,66 @@ def test_ctrl_c_keeps_what_was_found(checkpoint, monkeypatch):
     assert len(Path("runs/predictions/faces.csv").read_text().splitlines()) == 2
 
 
+def test_a_photograph_that_fails_costs_no_other(checkpoint, capsys):
+    long, bytes_ = "a" * 251, os.fsdecode(b"\xff")
+    for name in ("=cmd", bytes_, "a\x1b[2Jb\n", "folder", "last", long):
+        save(f"in/{name}.jpg")
+    Path("out/folder.json").mkdir(parents=True)
+    words = ["in", "--checkpoint", str(checkpoint), "--detector", "whole", "--no-overlay", "--out", "out"]
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    said = [line.partition(": 1 face")[0] for line in out.splitlines()]
+    assert said == ["=cmd.jpg", "a\\x1b[2Jb .jpg", "last.jpg", r"\udcff.jpg"]
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert [re.search(r"\((.*)\)", line)[1] for line in lines] == ["File name too long", "Is a directory"]
+    with open("out/faces.csv", newline="", encoding="utf-8") as table:
+        names = [row["image"] for row in csv.DictReader(table)]
+    assert names == ["'=cmd.jpg", "a\x1b[2Jb\n.jpg", "last.jpg", r"\udcff.jpg"]
+    boxes = GivenBoxes("out/faces.csv")
+    assert [len(boxes.of(f"{name}.jpg")) for name in ("=cmd", bytes_)] == [1, 1]
+
+
+@pytest.mark.parametrize(("error", "status"), [(BrokenPipeError(), 141), (ZeroDivisionError(), None)])
+def test_the_table_is_kept_whatever_ends_the_command(error, status, checkpoint, monkeypatch):
+    for name in "ab":
+        save(f"in/{name}.jpg")
+
+    def say(line):
+        raise error
+
+    monkeypatch.setattr("kdloss.predict._say", say)
+    words = ["in", "--checkpoint", str(checkpoint), "--detector", "whole", "--no-overlay"]
+    with contextlib.nullcontext() if status else pytest.raises(ZeroDivisionError):
+        assert main(words) == status
+    assert len(Path("runs/predictions/faces.csv").read_text().splitlines()) == 2
+
+
+def test_what_earlier_results_did_not_write_is_kept(checkpoint, capsys):
+    for name in ("a.jpg", "boxes.jpg"):
+        save(name)
+    Path("boxes.json").write_text(json.dumps({name: [FACE] for name in ("a.jpg", "boxes.jpg")}))
+    here = ["--out", ".", "--checkpoint", str(checkpoint)]
+    for mine in ("a.json", "a.png", "faces.csv"):
+        save("a.webp")
+        Path(mine).write_text("mine") if mine != "a.png" else save(mine)
+        before = Path(mine).read_bytes()
+        assert main(["a.webp", *here]) == 2
+        assert f"--out: {mine} exists, and no earlier results" in errors(capsys)[0]
+        assert Path(mine).read_bytes() == before
+        Path(mine).unlink()
+    assert main(["boxes.jpg", "--boxes", "boxes.json", "--no-overlay", *here]) == 2
+    assert "boxes.json would be overwritten, which this command reads" in errors(capsys)[0]
+    assert list(found("boxes.json")) == ["a.jpg", "boxes.jpg"]
+    # Earlier results are replaced; unless they are read.
+    for name in ("a.jpg", "a.webp"):
+        Path("in").mkdir(exist_ok=True)
+        Path(name).rename(f"in/{name}")
+    for _ in range(2):
+        assert main(["in", *here]) == 0
+    assert main(["in", "--boxes", "faces.csv", *here]) == 2
+    assert "faces.csv would be overwritten" in errors(capsys)[0]
+
+
 @pytest.mark.slow
 def test_smaller_faces_are_found_on_request(checkpoint):
     """A face of a twentieth of the shorter side, which by default is not searched for."""
@@ -231,8 +293,8 @@ def test_videos_follow_photographs_and_a_damaged_one_does_not_stop_the_others(ch
     ("words", "message"),
     [
         (["a.mp4", "--detector", "whole"], "a.mp4: whole is for photographs"),
-        (["a.png", "faces.mp4"], "faces.mp4: its table would be faces.csv"),
-        (["runs/predictions/a.png"], "the overlay of a.png would overwrite it"),
+        (["a.png", "faces.mp4"], "faces.mp4: runs/predictions/faces.csv would be of the table of all photographs too"),
+        (["runs/predictions/a.png"], "runs/predictions/a.png would be overwritten, which this command reads"),
         (["a.png", "--detector", "boxes"], "--detector boxes: expected --boxes FILE beside it"),
         (["a.mp4", "--detect-every", "0"], "--detect-every 0: expected 1 frame at least"),
         (["a.png", "--boxes", "boxes.json", "--detector", "lbp"], "--boxes boxes.json: with --detector lbp"),

@@ -1,6 +1,7 @@
 """Readers: one network, whatever file it comes in, gives the same points."""
 
 import shutil
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 
 from kdloss import pretrained
 from kdloss.data.geometry import FaceCrop
+from kdloss.data.schemes import LandmarkScheme
 from kdloss.deploy.exported_files import attach
-from kdloss.errors import CheckpointError, ConfigError
+from kdloss.errors import CheckpointError, ConfigError, DataError
 from kdloss.inference import readers
 from kdloss.inference.confidence import SPREAD, VIEWS, second_view
 from kdloss.inference.readers import KerasReader, find_model, load_reader, read_faces, signal_of
@@ -44,6 +46,22 @@ def test_the_same_points_from_every_file(files, faces):
     assert alone[0] == pytest.approx(found[0][9], abs=1e-3)
     points, signal = read_faces(load_reader(files[1]), [], np.zeros((0, 4)), VIEWS)
     assert (points.shape, signal.shape) == ((0, 68, 2), (0, 68))
+
+
+@pytest.mark.parametrize("changes", [{"image_size": 2 * SIZE}, {"scheme": LandmarkScheme.plain(5).to_json()}])
+def test_a_card_that_does_not_fit_its_network_is_refused(changes, files, tmp_path):
+    for file in files[1:]:
+        other = shutil.copy(file, tmp_path / file.name)
+        attach(other, read_card(files[0]) | changes)
+        with pytest.raises(CheckpointError, match=r"expected \d+ points of images of side \d+, as its card says"):
+            find_model(other)
+
+
+def test_points_that_are_no_numbers_are_no_result(faces):
+    reader = SimpleNamespace(input_shape=(None, SIZE, SIZE, 3), output_shape=(None, 68, 2))
+    reader.read = lambda images: (np.full((len(images), 68, 2), np.nan, np.float32), None)
+    with pytest.raises(DataError, match="points that are no numbers"):
+        read_faces(reader, [faces.faces[0]], faces.boxes(BOX)[:1])
 
 
 def test_the_signal_of_a_regressor_is_how_far_points_move(files, faces):

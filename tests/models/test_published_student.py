@@ -205,7 +205,7 @@ def test_an_impossible_head_makes_no_network(changed, monkeypatch):
 
     path = changed(huge)
     monkeypatch.setattr("kdloss.models.build.build_model", lambda *args: pytest.fail("a network was built"))
-    with pytest.raises(CheckpointError, match=r"O_L has a kernel of shape \(1280, 2000000\), .*1000 points"):
+    with pytest.raises(CheckpointError, match="is not stored as it is"):
         load_published_student(path)
 
 
