@@ -61,6 +61,8 @@ def exits_on_user_error(main):
             if error.filename is None:
                 raise
             line, status = f"error: {error.filename}: permission denied: give another, or the right to use it", 2
+        except RecursionError:
+            line, status = "error: folders, or values in a file, lie too deep in one another: give flatter ones", 2
         except (KeyboardInterrupt, Terminated) as stop:
             word, status = _STOPPED[type(stop)]
             line = f"{word}: {stop}" if stop.args else word

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kdloss.data.prepared import read_manifest
 from kdloss.errors import CheckpointError, ConfigError
-from kdloss.files import held, is_held, remove_leftovers, replacing, write_whole
+from kdloss.files import held, is_held, read_text, remove_leftovers, replacing, write_whole
 from kdloss.machine import environment
 from kdloss.training.config import NONE, TrainConfig
 
@@ -46,7 +46,7 @@ def check_run_folder(folder, config, resume, prepared=None):
 
     Raises:
         ConfigError: it holds something else, or a run of other settings or on other faces.
-        CheckpointError: its saved state is damaged.
+        CheckpointError: its saved state or its results are damaged, or its checkpoint is gone.
     """
     remove_leftovers(folder)
     if (stored := folder / CONFIG).exists():
@@ -62,6 +62,8 @@ def check_run_folder(folder, config, resume, prepared=None):
             )
         if prepared and (other := _other_faces(folder, config, prepared)):
             raise ConfigError(f"--out {folder}: holds a run on other {other}: give another folder, or those {other}")
+        if finished(folder) and not (folder / "best.keras").is_file():
+            raise CheckpointError(f"{folder}: finished, but its best.keras is gone: bring it back, or begin another")
         if (state := folder / "last" / "state.npz").exists() and not zipfile.is_zipfile(state):
             raise CheckpointError(f"{state}: damaged: the run cannot continue: begin another")
         return
@@ -97,14 +99,14 @@ def is_cut_off(runs, prepared):
     ``runs`` are pairs of a folder and its `TrainConfig`.
     """
     begun = [(folder, config) for folder, config in runs if (folder / CONFIG).is_file()]
-    if not begun or all(finished(folder) for folder, _ in runs) or any(is_held(folder) for folder, _ in begun):
-        return False
     try:
+        if not begun or all(finished(folder) for folder, _ in runs) or any(is_held(folder) for folder, _ in begun):
+            return False
         return not any(
             _read(folder / CONFIG).differences(config) or _other_faces(folder, config, prepared)
             for folder, config in begun
         )
-    except ConfigError:
+    except (CheckpointError, ConfigError):
         return False
 
 
@@ -114,9 +116,15 @@ def mark_finished(folder, results):
 
 
 def finished(folder):
-    """The results of a finished run, or None."""
+    """The results of a finished run, a dict, or None; a `CheckpointError` if they are damaged."""
     path = Path(folder) / FINISHED
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        results = json.loads(read_text(path))
+        return results | {}
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: damaged ({error}): give --out another folder") from error
 
 
 def find_checkpoint(dataset, kind="student", image_size=None, box=None):
