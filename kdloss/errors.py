@@ -9,7 +9,7 @@ import threading
 
 from asm import ShapeError
 from kdloss.machine import quiet_libraries
-from kdloss.names import shown
+from kdloss.names import printable
 
 
 class UserError(ValueError):
@@ -66,7 +66,7 @@ def exits_on_user_error(main):
         except (KeyboardInterrupt, Terminated) as stop:
             word, status = _STOPPED[type(stop)]
             line = f"{word}: {stop}" if stop.args else word
-        print(shown(line), file=sys.stderr)
+        print(printable(line), file=sys.stderr)
         return status
 
     @functools.wraps(main)
