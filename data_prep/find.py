@@ -62,6 +62,7 @@ def _cache(dataset, source, size):
     for folder, folders, files in os.walk(source):
         for path in (os.path.join(folder, name) for name in (*folders, *files)):
             state = os.stat(path, follow_symlinks=os.path.exists(path))  # a link may lead nowhere
-            lines.append(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n")
+            # The time of change, unlike that of modification, cannot be set.
+            lines.append(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\0{state.st_ctime_ns}\n")
     key = hashlib.sha256("".join([source, *sorted(lines)]).encode(errors="surrogateescape")).hexdigest()[:10]
     return data_root() / "cache" / f"{dataset}-{size}-{key}"

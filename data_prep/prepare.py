@@ -30,7 +30,7 @@ from kdloss.data.prepared import (
 from kdloss.errors import DataError
 from kdloss.files import new_folder
 from kdloss.machine import usable_cores
-from kdloss.names import TEXT, shown, to_cell
+from kdloss.names import TEXT, printable, to_cell
 
 # Imported on demand: h5py takes longer to load than a small data set takes to prepare.
 READERS = {
@@ -178,15 +178,15 @@ def count_report(manifest):
         counts, official = manifest["counts"].get(split, {}), manifest["official"].get(split, {})
         for source in [*official, *sorted(counts.keys() - official.keys())]:
             found = counts.get(source, 0)
-            lines.append(f"  {split:5} {shown(source)}: {found}" + _against(found, official.get(source)))
+            lines.append(f"  {split:5} {printable(source)}: {found}" + _against(found, official.get(source)))
         total = sum(counts.values())
         lines.append(f"  {split:5} together: {total}" + _against(total, sum(official.values()) or None))
     skipped = manifest["skipped"]
     if skipped:
         rest = f", the first {_LISTED} are shown, all are in manifest.json" if len(skipped) > _LISTED else ""
         lines.append(f"skipped {len(skipped)} faces{rest}:")
-        lines += ["  " + shown(f"{face['name']}: {face['reason']}") for face in skipped[:_LISTED]]
-    return lines + [shown(f"warning: {warning}") for warning in manifest["warnings"]]
+        lines += ["  " + printable(f"{face['name']}: {face['reason']}") for face in skipped[:_LISTED]]
+    return lines + [printable(f"warning: {warning}") for warning in manifest["warnings"]]
 
 
 def print_progress(entries, total, what="faces"):

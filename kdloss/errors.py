@@ -9,7 +9,7 @@ import threading
 
 from asm import ShapeError
 from kdloss.machine import quiet_libraries
-from kdloss.names import shown
+from kdloss.names import printable
 
 
 class UserError(ValueError):
@@ -61,10 +61,12 @@ def exits_on_user_error(main):
             if error.filename is None:
                 raise
             line, status = f"error: {error.filename}: permission denied: give another, or the right to use it", 2
+        except RecursionError:
+            line, status = "error: folders, or values in a file, lie too deep in one another: give flatter ones", 2
         except (KeyboardInterrupt, Terminated) as stop:
             word, status = _STOPPED[type(stop)]
             line = f"{word}: {stop}" if stop.args else word
-        print(shown(line), file=sys.stderr)
+        print(printable(line), file=sys.stderr)
         return status
 
     @functools.wraps(main)

@@ -42,7 +42,6 @@ from kdloss.inference.detectors import DETECTORS, detector
 from kdloss.inference.prediction import predict_crops
 from kdloss.machine import environment, machine
 from kdloss.models.locate import checkpoint_path
-from kdloss.names import shown
 from kdloss.training.runs import find_checkpoint, runs_root
 
 DEFAULT_BOX = "gt:1.25"
@@ -55,7 +54,7 @@ def main(argv=None):
     args = _parser().parse_args(words)
     prepared, models, finder = _check(args)
     measured = [_measure(args, prepared, finder, *model) for model in models]
-    _, *labels = distinct_labels([MEAN_SHAPE, *(shown(one.label) for one, _ in measured)])
+    _, *labels = distinct_labels([MEAN_SHAPE, *(one.label for one, _ in measured)])
     evaluations = [replace(one, label=label) for label, (one, _) in zip(labels, measured, strict=True)]
     first, faces = evaluations[0], measured[0][1]
     baseline = _baseline(args, prepared, evaluations)

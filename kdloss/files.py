@@ -239,6 +239,8 @@ _remove_leftovers_once = functools.cache(remove_leftovers)
 
 @contextlib.contextmanager
 def _sibling(path):
+    if path.name in ("", ".."):
+        raise ConfigError(f"{path}: cannot be written: give the place a name, from another folder")
     name = os.fsencode(path.stem)
     stem = path.stem if len(name) < _LONG_NAME else hashlib.sha256(name).hexdigest()
     work = path.with_name(f".{stem}.{_HOST}-{os.getpid()}.partial{path.suffix}")

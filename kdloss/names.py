@@ -14,7 +14,7 @@ TEXT = {"encoding": "utf-8", "errors": "backslashreplace"}
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
-def shown(text):
+def printable(text):
     """A text as one line for terminals and logs, with \\ escapes for all that is not printable."""
     line = " ".join(str(text).split())
     return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)

@@ -35,7 +35,7 @@ from kdloss.inference.output import (
 )
 from kdloss.inference.sources import GivenBoxes, find_sources
 from kdloss.inference.tracking import DETECT_EVERY
-from kdloss.names import TEXT, shown, to_cell
+from kdloss.names import TEXT, printable, to_cell
 from kdloss.training.runs import runs_root
 
 DEFAULT_MODEL = "mobilenetv2-300w"
@@ -175,12 +175,12 @@ def _count(number, noun):
 
 def _say(line):
     # tqdm writes the line above its bar.
-    tqdm.write(shown(line), file=sys.stdout)
+    tqdm.write(printable(line), file=sys.stdout)
     sys.stdout.flush()
 
 
 def _complain(error):
-    tqdm.write(f"error: {shown(error)}", file=sys.stderr)
+    tqdm.write(f"error: {printable(error)}", file=sys.stderr)
 
 
 def _progress(total, unit):

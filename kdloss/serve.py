@@ -74,8 +74,9 @@ def _listening(host, port):
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address, family=family)
-    except socket.gaierror as error:
-        raise ConfigError(f"--host {host}: no such address ({error.strerror}): give one of this machine's") from None
+    except (socket.gaierror, UnicodeError) as error:
+        reason = getattr(error, "strerror", "no name of a host")
+        raise ConfigError(f"--host {host}: no such address ({reason}): give one of this machine's") from None
     except OSError as error:
         remedy = "give another port, 0 for any that is free, or an address of this machine"
         raise ConfigError(f"--host {host} --port {port}: cannot listen there ({error.strerror}): {remedy}") from None

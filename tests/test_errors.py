@@ -16,6 +16,7 @@ ENDS = [
     (UserError("a: b\n  expected c"), "error: a: b expected c\n", 2),
     (ShapeError("shape model: d"), "error: shape model: d\n", 2),
     (DENIED, "error: locked/a: permission denied: give another, or the right to use it\n", 2),
+    (RecursionError(), "error: folders, or values in a file, lie too deep in one another: give flatter ones\n", 2),
     (KeyboardInterrupt(), "interrupted\n", 130),
     (KeyboardInterrupt("run is saved"), "interrupted: run is saved\n", 130),
     (Terminated(), "terminated\n", 143),

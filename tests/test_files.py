@@ -163,3 +163,10 @@ def test_only_regular_files_of_a_bounded_size_are_read(tmp_path):
 def test_unfinished_files_of_long_names_have_shorter_ones(tmp_path):
     write_whole(tmp_path / f"{'a' * 250}.json", "b")
     assert len(names(tmp_path)[0]) == 255
+
+
+def test_the_folder_that_one_works_in_is_not_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for place in (".", ".."):
+        with pytest.raises(UserError, match="give the place a name"), new_folder(place):
+            pass

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from kdloss.names import from_cell, library_path, shown, to_cell
+from kdloss.names import from_cell, library_path, printable, to_cell
 
 
 def test_what_is_shown_is_one_printable_line():
-    assert shown("a\tb\n 人 é\x1b[31m\udcff\u202e\\") == r"a b 人 é\x1b[31m\udcff\u202e" + "\\"
+    assert printable("a\tb\n 人 é\x1b[31m\udcff\u202e\\") == r"a b 人 é\x1b[31m\udcff\u202e" + "\\"
 
 
 @pytest.mark.parametrize("name", ["=1", "+1", "-1", "@a", "\ta", "\ra"])

@@ -9,7 +9,7 @@ import threading
 import warnings
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image, ImageOps
 
 from kdloss.errors import DataError
 from kdloss.files import read_input
@@ -20,8 +20,6 @@ _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
 # OpenCV cuts crops only out of images with sides below 2 ** 15.
 _LONGEST_SIDE = 2**15 - 1
 _STRIP = 1 << 20  # pixels that are converted at once
-# What to reverse, of rows and columns, to show each EXIF orientation upright; from 5 on, the axes are exchanged first.
-_FLIPS = {1: (1, 1), 2: (1, -1), 3: (-1, -1), 4: (-1, 1), 5: (1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}
 # One picture at a time: a large one takes hundreds of megabytes while it is read, and the filter of warnings, which
 # reading sets, belongs to the whole process.
 _READING = threading.Lock()
@@ -55,7 +53,8 @@ def read_image(source):
             if width * height > _most_pixels(image.format) or max(width, height) > _LONGEST_SIDE:
                 raise DataError(f"{name}: {width} x {height} is too large, expected {_limits(image.format)}")
             image.load()
-            return _upright_rgb(image)
+            ImageOps.exif_transpose(image, in_place=True)
+            return _in_strips(image)
     except DataError:
         raise
     except Image.DecompressionBombError:  # Pillow refuses much larger ones itself
@@ -75,20 +74,13 @@ def _limits(kind=None):
     return f"{_most_pixels(kind) / 1e6:.3g} million pixels and sides of {_LONGEST_SIDE} at most: scale it down"
 
 
-def _upright_rgb(image):
-    """Converts strip by strip: besides the decoded picture and the result, little memory is needed."""
+def _in_strips(image):
+    """A picture as RGB. Besides the decoded picture and the result, this needs little memory."""
     width, height = image.size
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    rows, columns = _FLIPS.get(orientation, _FLIPS[1])
-    turned = orientation in (5, 6, 7, 8)
-    upright = np.empty((width, height, 3) if turned else (height, width, 3), np.uint8)
-    stored = upright[::rows, ::columns]
-    stored = stored.swapaxes(0, 1) if turned else stored
-    step = max(1, _STRIP // width)
+    rgb, step = np.empty((height, width, 3), np.uint8), max(1, _STRIP // width)
     for top in range(0, height, step):
-        bottom = min(top + step, height)
-        stored[top:bottom] = _to_rgb(image.crop((0, top, width, bottom)))
-    return upright
+        rgb[top : top + step] = _to_rgb(image.crop((0, top, width, min(top + step, height))))
+    return rgb
 
 
 def _to_rgb(image):

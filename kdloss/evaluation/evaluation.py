@@ -18,6 +18,7 @@ from kdloss.evaluation.protocol import evaluate_points, missing_faces
 from kdloss.inference.prediction import predict_crops
 from kdloss.inference.readers import KerasReader, find_model
 from kdloss.models.locate import EXPORTED, checkpoint_path
+from kdloss.names import printable
 
 MEAN_SHAPE = "mean training shape"
 _RECORDED = ("dataset", "arch", "kind", "method", "image_size")  # of a model's card, in ``metrics.json``
@@ -158,7 +159,7 @@ def evaluate_predicted(prepared, points, *, split="test", label="model", missing
     if missing == "skip":
         kept = ~missing_faces(points)
         rows, points = rows[kept], points[kept]
-    return Evaluation(label, prepared, rows, points, measured)
+    return Evaluation(printable(label), prepared, rows, points, measured)
 
 
 def evaluate_mean_shape(prepared, box, *, split="test", like=None, missing="error"):

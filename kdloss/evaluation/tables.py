@@ -10,7 +10,7 @@ from tabulate import SEPARATING_LINE, tabulate
 
 from kdloss.data.datasets import dataset_spec
 from kdloss.evaluation.published import published_results
-from kdloss.names import shown
+from kdloss.names import printable
 
 ABSENT = "-"
 PARTIAL = "*"  # after a value of a partial set
@@ -88,7 +88,7 @@ def text_table(table):
 def json_table(table):
     """The table as a dict for JSON; ``tools/tables.py`` shows such tables in documents."""
     header = [table.heading, *(column.label for column in table.columns)]
-    body = [[shown(row.label), *(cell_text(row, column) for column in table.columns)] for row in table.rows]
+    body = [[printable(row.label), *(cell_text(row, column) for column in table.columns)] for row in table.rows]
     return {"title": table.title, "columns": header, "rows": body, "notes": list(table.notes)}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kdloss.data.prepared import read_manifest
 from kdloss.errors import CheckpointError, ConfigError
-from kdloss.files import held, is_held, remove_leftovers, replacing, write_whole
+from kdloss.files import held, is_held, read_text, remove_leftovers, replacing, write_whole
 from kdloss.machine import environment
 from kdloss.training.config import NONE, TrainConfig
 
@@ -67,7 +67,7 @@ def check_run_folder(folder, config, resume, prepared=None):
 
     Raises:
         ConfigError: it holds something else, or a run of other settings or on other faces.
-        CheckpointError: its saved state is damaged.
+        CheckpointError: its saved state or its results are damaged, or its checkpoint is gone.
     """
     remove_leftovers(folder)
     if (stored := folder / CONFIG).exists():
@@ -83,6 +83,8 @@ def check_run_folder(folder, config, resume, prepared=None):
             )
         if prepared and (other := _other_faces(folder, config, prepared)):
             raise ConfigError(f"--out {folder}: holds a run on other {other}: give another folder, or those {other}")
+        if finished(folder) and not (folder / "best.keras").is_file():
+            raise CheckpointError(f"{folder}: finished, but its best.keras is gone: bring it back, or begin another")
         if (state := folder / "last" / "state.npz").exists() and not zipfile.is_zipfile(state):
             raise CheckpointError(f"{state}: damaged: the run cannot continue: begin another")
         return
@@ -118,14 +120,14 @@ def is_cut_off(runs, prepared):
     ``runs`` are pairs of a folder and its `TrainConfig`.
     """
     begun = [(folder, config) for folder, config in runs if (folder / CONFIG).is_file()]
-    if not begun or all(finished(folder) for folder, _ in runs) or any(is_held(folder) for folder, _ in begun):
-        return False
     try:
+        if not begun or all(finished(folder) for folder, _ in runs) or any(is_held(folder) for folder, _ in begun):
+            return False
         return not any(
             _read(folder / CONFIG).differences(config) or _other_faces(folder, config, prepared)
             for folder, config in begun
         )
-    except ConfigError:
+    except (CheckpointError, ConfigError):
         return False
 
 
@@ -135,10 +137,15 @@ def mark_finished(folder, results):
 
 
 def finished(folder, epochs=0):
-    """The results of a finished run of so many epochs at least, or None."""
+    """The results of a finished run of so many epochs at least, a dict, or None; `CheckpointError` if damaged."""
     path = Path(folder) / FINISHED
-    results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    return results if results and results["epochs"] >= epochs else None
+    if not path.is_file():
+        return None
+    try:
+        results = dict(json.loads(read_text(path)))
+        return results if results["epochs"] >= epochs else None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise CheckpointError(f"{path}: damaged ({error}): give --out another folder") from error
 
 
 def find_checkpoint(dataset, kind="student", image_size=None, box=None):

@@ -60,8 +60,11 @@ def test_a_raw_folder_is_prepared_once(faces_300w, tmp_path, monkeypatch, capsys
     assert capsys.readouterr().out == ""
     assert find_prepared("300w", faces_300w, 32).size == 32
     assert len([*Path("data/cache").iterdir()]) == 2
-    # A folder that has changed is another.
-    os.utime(faces_300w / "afw" / "100_1.png", ns=(0, 0))
+    # A folder that has changed is another, even if size and time of its files are as before.
+    annotation = faces_300w / "afw" / "100_1.pts"
+    before = annotation.stat()
+    annotation.write_bytes(annotation.read_bytes().replace(b"1", b"2"))
+    os.utime(annotation, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert find_prepared("300w", faces_300w, 24).path != first.path
     monkeypatch.setenv("KDLOSS_DATA", str(tmp_path / "sets"))
     assert find_prepared("300w", faces_300w, 16).path.parent == tmp_path / "sets" / "cache"

@@ -32,8 +32,9 @@ def test_a_missing_package_is_named(package):
     assert (finished.returncode, finished.stderr) == (2, f"error: {package} is not installed: pip install '.[serve]'\n")
 
 
-def test_an_unknown_address_is_one_line(capsys):
-    assert main(["--host", "no.such.host.invalid"]) == 2
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "a..b", "a" * 64])
+def test_an_unknown_address_is_one_line(host, capsys):
+    assert main(["--host", host]) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert err.startswith("error: --host no.such.host.invalid: no such address")
+    assert err.startswith(f"error: --host {host}: no such address")

@@ -7,8 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from kdloss.errors import ConfigError
-from kdloss.training.runs import find_checkpoint, find_teachers, mark_finished, run_folders, runs_root
+from kdloss.errors import CheckpointError, ConfigError
+from kdloss.files import write_whole
+from kdloss.training.config import TrainConfig
+from kdloss.training.runs import (
+    check_run_folder,
+    find_checkpoint,
+    find_teachers,
+    finished,
+    mark_finished,
+    run_folders,
+    runs_root,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -88,3 +98,19 @@ def test_teachers_that_do_not_match_are_no_pair(make_run):
             find_teachers("300w")
     partner = make_run("tolerant 224", kind="tolerant", image_size=224)
     assert find_teachers("300w")["tolerant"] == str(partner)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "[" * 100_000])
+def test_damaged_results_are_named(text, make_run):
+    folder = make_run("a").parent
+    (folder / "finished.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"finished\.json: damaged"):
+        finished(folder)
+
+
+def test_a_finished_run_without_its_checkpoint_is_not_done(root):
+    config = TrainConfig("student", "300w", "mobilenetv2")
+    write_whole(root / "a" / "config.json", config.to_json())
+    mark_finished(root / "a", {"val_nme": 5.0})
+    with pytest.raises(CheckpointError, match=r"its best\.keras is gone"):
+        check_run_folder(root / "a", config, False)
