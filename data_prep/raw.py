@@ -22,7 +22,7 @@ class Face:
     name: str  # unique in its data set; usually the image's path in the official layout
     image: np.ndarray  # (H, W, 3) uint8 RGB
     points: np.ndarray  # (N, 2) float32, 0-based pixels of the image; N = 0: without landmarks
-    split: str  # train, test or unlabelled
+    split: str  # train, val, test or unlabelled; "": train or test, to be drawn
     source: str  # the part of the data set it belongs to, a key of `DatasetSpec.counts`
     group: str  # its photograph or person; the validation split never divides a group
     subsets: tuple[str, ...] = ()  # of the test set
@@ -62,6 +62,7 @@ class RawDataset:
     entries: Sequence[Face | SkippedFace]  # the same ones in the same order each time it is opened
     synthetic: bool = False  # whether its faces were rendered
     warnings: tuple[str, ...] = ()  # one line each, printed and kept in the manifest
+    read_as: str = ""  # the format that was found in a folder of any format
 
 
 def as_points(values):

@@ -1,7 +1,6 @@
 """Reads pictures of any common kind as upright uint8 RGB, or says in one line why it cannot.
 
-EXIF orientation is applied, because annotation tools show pictures upright and landmarks refer to what they show. If
-the landmarks of a picture refer to the stored orientation instead, many of them lie outside the image.
+EXIF orientation is applied, because most tools show pictures upright and landmarks refer to what they show.
 """
 
 import io
@@ -10,7 +9,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from kdloss.errors import DataError
 
@@ -24,12 +23,13 @@ _LONGEST_SIDE = 2**15 - 1
 _READING = threading.Lock()
 
 
-def read_image(source):
-    """A picture as (H, W, 3) uint8 RGB, upright.
+def read_image(source, upright=True):
+    """A picture as (H, W, 3) uint8 RGB.
 
     Args:
         source: a path, or the bytes of an image file. Grey, palette, CMYK, 16-bit and transparent pictures are
             converted. Transparent ones are laid over black, the colour of everything outside a picture.
+        upright: whether to turn it as its EXIF orientation says; False: as it is stored.
 
     Raises:
         DataError: missing, empty, cut short, or no picture at all.
@@ -45,7 +45,8 @@ def read_image(source):
         # Pillow warns about odd metadata and very large pictures, which can be read all the same.
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             image.load()
-            ImageOps.exif_transpose(image, in_place=True)
+            if upright:
+                ImageOps.exif_transpose(image, in_place=True)
             return _to_rgb(image)
     except Image.UnidentifiedImageError:
         raise DataError(f"{name}: not an image of a known format ({', '.join(_FORMATS)}): convert it") from None
@@ -59,7 +60,7 @@ def read_photograph(source):
     most = f"{Image.MAX_IMAGE_PIXELS / 1e6:.3g} million pixels and sides of {_LONGEST_SIDE} at most: scale it down"
     with _READING:
         try:
-            width, height = _size(file)
+            width, height = stored_size(file)[0]
         except Image.DecompressionBombError:  # Pillow refuses much larger ones itself
             raise DataError(f"{name}: too large, expected {most}") from None
         if width * height > Image.MAX_IMAGE_PIXELS or max(width, height) > _LONGEST_SIDE:
@@ -67,16 +68,20 @@ def read_photograph(source):
         return read_image(source)
 
 
-def _size(file):
-    """(width, height) in a file's header; (0, 0) if there are none, and `read_image` will say why."""
+def stored_size(file):
+    """(width, height) in the header of a file (path or binary file), and its EXIF orientation: 1 is upright.
+
+    Where there are none, ((0, 0), 1), and `read_image` will say why.
+    """
     try:
-        # Pillow warns of large pictures; the caller checks the size.
+        # Pillow warns of large pictures and of odd metadata; the caller checks the size.
         with warnings.catch_warnings(action="ignore"), Image.open(file, formats=_FORMATS) as image:
-            return image.size
+            # Pillow turns TIFF files by itself.
+            return image.size, 1 if image.format == "TIFF" else image.getexif().get(ExifTags.Base.Orientation, 1)
     except Image.DecompressionBombError:
         raise
     except Exception:
-        return 0, 0
+        return (0, 0), 1
 
 
 def _to_rgb(image):

@@ -157,7 +157,8 @@ def _announce(config, prepared, folder, devices):
     begun = ", done before" if finished(folder) else ", goes on" if (folder / "config.json").exists() else ""
     faces = f"{len(labelled_rows(prepared, config))} {'synthetic faces' if prepared.synthetic else 'faces'}"
     where = f" on {devices} devices" if devices > 1 else ""
+    sides = "" if prepared.scheme.mirrorable else ", never mirrored: no point's name says left or right"
     print(
         f"{config.kind}: {config.arch} at {config.image_size} px on {faces} of {config.dataset} "
-        f"(validation: {len(prepared.indices('val'))}), {config.epochs} epochs{where}{begun} -> {folder}"
+        f"(validation: {len(prepared.indices('val'))}{sides}), {config.epochs} epochs{where}{begun} -> {folder}"
     )
