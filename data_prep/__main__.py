@@ -1,9 +1,10 @@
 """Raw data sets to prepared folders, and synthetic faces in the official layouts.
 
 python -m data_prep 300w --source RAW --out data/300w
-python -m data_prep folder --source MY_FACES --json labels.json --out data/mine
+python -m data_prep folder --source MY_FACES --out data/mine
 python -m data_prep folder --source PHOTOGRAPHS --unlabelled --out data/more
 python -m data_prep check data/300w
+python -m data_prep show data/mine --out faces.png
 python -m data_prep synthetic --layout cofw --count 400 --test-count 100 --seed 0 --out RAW
 python -m data_prep unpack WFLW_images.tar.gz WFLW_annotations.tar.gz --out RAW
 """
@@ -13,15 +14,17 @@ import argparse
 from data_prep.archives import unpack
 from data_prep.check import check_prepared
 from data_prep.prepare import READERS, prepare, print_progress
+from data_prep.show import show_prepared
 from kdloss.data.schemes import SCHEMES
 from kdloss.errors import ConfigError, exits_on_user_error
-from kdloss.experiments.flags import add_out_flag
+from kdloss.experiments.flags import add_old_name, add_out_flag
 from kdloss.files import require_place
 from kdloss.inference.box_calibration import stored_calibration
 from kdloss.inference.detectors import SMALLEST_FACE, detector, photograph_detections
 
 DETECTOR = "lbp"
 LAYOUTS = ("300w", "cofw", "wflw")
+_READING = ("annotations", "category", "exif", "rescale")  # options of `data_prep.folder.read_folder`
 
 
 def parser():
@@ -39,13 +42,17 @@ def parser():
         command.add_argument("--overwrite", action="store_true", help="replace an existing prepared folder")
         command.add_argument("--processes", type=int, metavar="N", help="processes that cut faces (one a core)")
         if name == "folder":
-            command.add_argument("--json", help="COCO-style file (by default .pts files, or the only .json)")
+            _add_reading_flags(command)
             command.add_argument("--unlabelled", action="store_true", help="prepare faces without landmarks")
             known = "their landmark boxes, .csv with name,x,y,width,height or as for kdloss.predict (by default found)"
             command.add_argument("--boxes", metavar="FILE", help=known)
     check = commands.add_parser("check", help="read all of a prepared folder and report damage")
     check.add_argument("prepared", help="prepared folder")
     check.add_argument("--processes", type=int, metavar="N", help="threads that read pictures (one a core)")
+    show = commands.add_parser("show", help="draw some of a prepared folder's faces, and count what to check")
+    show.add_argument("prepared", help="prepared folder")
+    add_out_flag(show, "picture to make, .png", required=True)
+    show.add_argument("--count", type=int, default=12, help="faces, evenly from each split (12)")
     synthetic = commands.add_parser("synthetic", help="render faces and write them in an official layout")
     synthetic.add_argument("--layout", choices=LAYOUTS, required=True, help="official layout to write")
     synthetic.add_argument("--count", type=int, required=True, help="training faces")
@@ -67,6 +74,8 @@ def main(argv=None):
         _render(args)
     elif args.command == "unpack":
         _unpack(args)
+    elif args.command == "show":
+        _show(args)
     elif args.processes is not None and not 1 <= args.processes <= 1024:
         raise ConfigError(f"--processes {args.processes}: expected 1 to 1024")
     elif args.command == "check":
@@ -81,7 +90,8 @@ def main(argv=None):
         require_place(args.out)
         options = vars(args)
         if args.command == "folder":
-            options |= {"boxes": _boxes(options.pop("unlabelled"), args.boxes, args.json)}
+            options |= {"reading": {name: value for name in _READING if (value := options.pop(name))}}
+            options |= {"boxes": _boxes(options.pop("unlabelled"), args.boxes, options["reading"])}
         prepare(options.pop("command"), options.pop("source"), options.pop("out"), **options)
     return 0
 
@@ -95,12 +105,34 @@ def _render(args):
     print(f"wrote {sum(parts.values())} synthetic faces in the layout of {args.layout} to {args.out}: {counts}")
 
 
-def _boxes(unlabelled, boxes, json):
+def _show(args):
+    if args.out.suffix.lower() != ".png" or not 1 <= args.count <= 1000:
+        raise ConfigError(f"--out {args.out} --count {args.count}: expected a .png, and 1 to 1000 faces")
+    require_place(args.out, folder=False)
+    print("\n".join([*show_prepared(args.prepared, args.out, args.count), f"wrote {args.out}"]))
+
+
+def _add_reading_flags(command):
+    text = (
+        "annotation files of one format (by default all of the folder): .pts, COCO or labelme .json, imglab .xml, .csv"
+    )
+    flag = command.add_argument("--annotations", nargs="+", metavar="FILE", help=text)
+    add_old_name(command, flag, "--json")
+    command.add_argument("--category", metavar="NAME", help="category to read of a COCO file, if several have points")
+    text = "whether points refer to pictures turned by their EXIF orientation (by default their annotated sides tell)"
+    command.add_argument("--exif", choices=("upright", "stored"), help=text)
+    text = "scale points of pictures that were annotated in another size (by default they are skipped)"
+    command.add_argument("--rescale", action="store_true", help=text)
+
+
+def _boxes(unlabelled, boxes, reading):
     """The boxes for `prepare`: None for faces with landmarks, else a file, or a function that finds them."""
     if boxes is not None and not unlabelled:
         raise ConfigError(f"--boxes {boxes}: is for faces without landmarks: add --unlabelled, or leave it out")
-    if json is not None and unlabelled:
-        raise ConfigError(f"--json {json}: holds landmarks, which --unlabelled does not read: leave one of them out")
+    if reading and unlabelled:
+        raise ConfigError(
+            f"--{min(reading)}: is for landmarks, which --unlabelled does not read: leave one of them out"
+        )
     return boxes if boxes is not None or not unlabelled else _finder()
 
 

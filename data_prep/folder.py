@@ -1,191 +1,189 @@
-"""The user's own faces: a folder of images with ``.pts`` files beside them, or with one COCO-style JSON file.
+"""The user's own faces: a folder of pictures, with annotations in any format of `data_prep.formats`.
 
-Faces may have any number of points, the same for all. 29, 68 and 98 points are those of COFW, 300-W and WFLW unless
-``points.txt`` names them, one name a line; names with ``left_`` and ``right_`` allow mirroring. ``.pts`` files count
-pixels from 1, JSON files from 0. Folders named ``train`` and ``test`` set the split. Without a test folder a fifth of
-the faces, always the same ones, is kept for testing.
+Faces may have any number of points, the same for all. Nothing is guessed in silence: `RawDataset.read_as` and the
+warnings say what was found, and what can be read in two ways is refused.
 """
 
 import collections
-import dataclasses
-import json
-import math
-import os
 import re
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from data_prep.raw import SYNTHETIC_MARK, Face, FacesOnDisk, RawDataset, SkippedFace, as_points, held_out
-from data_prep.w300 import paired_files, read_pts
-from kdloss.data.images import read_image
+from data_prep.formats import SUFFIXES, read_annotations
+from data_prep.pictures import find_pictures, in_frame, split_of
+from data_prep.raw import SYNTHETIC_MARK, Face, FacesOnDisk, RawDataset, SkippedFace
+from data_prep.w300 import mirrored_copy_of
+from kdloss.data.datasets import DATASETS
+from kdloss.data.images import IMAGE_SUFFIXES, read_image
 from kdloss.data.schemes import SCHEMES, LandmarkScheme
 from kdloss.errors import DataError
-from kdloss.files import read_text
+from kdloss.files import data_files, read_text
 
-TEST_FOLDERS = ("test", "testing", "testset")  # faces elsewhere are for training
-TEST_SHARE = 0.20
 NAMES_FILE = "points.txt"
 # Numbered file names tell people apart only if they form at least this many groups.
 _MIN_GROUPS = 10
-_HIDDEN = 1  # v of a point in COCO-style JSON: 0 is not labelled, 2 visible
 _NUMBERED = re.compile(r"(.*[^\d_-])[_-]+\d+")
+_DIGITS = "0123456789"
+_FILE_A_FACE = (".pts", "labelme JSON")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Annotation:
-    """One annotated face whose image has not been read."""
-
-    name: str  # the image's path below the folder, with #id if the image holds several faces
-    path: str
-    points: np.ndarray | None = None  # (N, 2) float32, 0-based pixels
-    problem: str = ""  # why the face is unusable
-    box: tuple[float, float, float, float] | None = None  # x, y, width, height
-    occluded: np.ndarray | None = None  # (N,) bool
-
-
-def read_folder(source, json=None):
+def read_folder(source, annotations=(), category=None, exif=None, rescale=False):
     """Opens a folder of the user's own faces.
 
     Args:
         source: the folder.
-        json: a COCO-style file; by default the ``.pts`` files, or the one JSON file of the folder if there are none.
+        annotations: files of one format; by default all that lie in the folder.
+        category: the category of COCO-style files to read, if several have points.
+        exif: whether points refer to pictures ``upright``, turned as their EXIF orientation says, or as ``stored``; by
+            default the annotated width and height have to tell.
+        rescale: whether to scale points that were annotated in a picture of another size; otherwise they are refused.
 
     Raises:
-        DataError: no annotations, several JSON files, or point names that do not fit.
+        UserError: no annotations, of several formats or kinds, or what can be read in two ways.
     """
-    source = Path(source)
-    annotations, names = _read_coco(json) if json else (_pts_annotations(source), ())
-    if not annotations:
-        json = _only_json(source)
-        annotations, names = _read_coco(json)
-    counts = collections.Counter(len(face.points) for face in annotations if face.points is not None)
-    if not counts:
-        first = f": the first, {annotations[0].name}: {annotations[0].problem}" if annotations else ""
-        raise DataError(f"{json or source}: found no usable annotation{first}")
-    num_points = counts.most_common(1)[0][0]
-    groups = _groups(annotations)
-    splits, warnings = _splits(annotations, groups)
-    roots = (source, Path(json).parent) if json else (source,)
-    described = [(roots, num_points, *face) for face in zip(annotations, splits, groups, strict=True)]
-    return RawDataset(_scheme(source, num_points, names), FacesOnDisk(described, _read_face), warnings=warnings)
+    source, warnings, files = Path(source), [], list(data_files(source))
+    pictures = {path: _below(source, path) for path in files if path.suffix.lower() in IMAGE_SUFFIXES}
+    candidates = [path for path in files if path.suffix.lower() in SUFFIXES and path.name != SYNTHETIC_MARK]
+    given = [*map(Path, annotations)]
+    kind, annotated = _annotated(source, given or candidates, category, bool(given), warnings)
+    faces = find_pictures(pictures, annotated)
+    scheme, about, faces = _named(source, faces)
+    if not scheme.mirrorable:
+        warnings.append(f"no point's name says left or right, so no view is mirrored: name the points in {NAMES_FILE}")
+    faces = in_frame(_grouped(faces, pictures, warnings), exif, rescale, warnings)
+    if bare := sorted(pictures[path] for path in pictures.keys() - {face.path for face in faces}):
+        warnings.append(f"{len(bare)} pictures have no annotation, the first is {bare[0]}")
+    entries = FacesOnDisk([(face,) for face in faces], _read_face)
+    return RawDataset(scheme, entries, warnings=tuple(warnings), read_as=f"{kind}, {about}")
 
 
-def _pts_annotations(source):
-    annotations = []
-    for folder in (source, *sorted(path for path in source.rglob("*") if path.is_dir())):
-        pairs = paired_files(folder)
-        for _, image, pts in pairs if any(pts for _, _, pts in pairs) else ():
-            name = (image or pts).relative_to(source).as_posix()
-            try:
-                if image is None or pts is None:
-                    raise DataError(f"no {'image' if image is None else '.pts'} of this name beside it")
-                annotations.append(_Annotation(name, name, read_pts(pts)))
-            except DataError as error:
-                annotations.append(_Annotation(name, name, problem=str(error)))
-    return annotations
-
-
-def _only_json(source):
-    found = sorted(path.name for path in source.glob("*.json") if path.name != SYNTHETIC_MARK)
-    if not found:
-        raise DataError(f"{source}: found no .pts beside its images and no .json: expected either, or give --json FILE")
-    if len(found) > 1:
-        raise DataError(f"{source}: found {len(found)} JSON files ({', '.join(found[:3])}): choose one with --json")
-    return source / found[0]
-
-
-def _read_coco(path):
-    """Faces and point names of a COCO-style file: ``images``, and ``annotations`` with ``keypoints`` x, y, v.
-
-    Files that never use v = 2 do not tell hidden points from visible ones, so no occlusion is read from them.
-    """
-    try:
-        data = json.loads(read_text(path, "utf-8-sig"))
-        files = {image["id"]: str(image["file_name"]) for image in data["images"]}
-        entries = [(files.get(entry["image_id"]), entry) for entry in data["annotations"]]
-        categories = data.get("categories") or [{}]
-        names = tuple(map(str, categories[0].get("keypoints") or ()))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        kind = type(error).__name__
-        raise DataError(f"{path}: expected COCO-style JSON with images and annotations ({kind}: {error})") from error
-    faces_in = collections.Counter(file for file, _ in entries)
-    annotations = []
-    for number, (file, entry) in enumerate(entries, start=1):
-        name = file if faces_in[file] == 1 else f"{file}#{entry.get('id', number)}"
-        annotations.append(_coco_annotation(name, file, entry))
-    if all(face.occluded is None or face.occluded.all() for face in annotations):
-        annotations = [dataclasses.replace(face, occluded=None) for face in annotations]
-    return annotations, names
-
-
-def _coco_annotation(name, file, entry):
-    if file is None:
-        return _Annotation(f"annotation {entry.get('id')}", "", problem=f"its image {entry['image_id']} is not listed")
-    try:
-        table = np.array(entry.get("keypoints") or [], np.float64)
-        if table.ndim != 1 or len(table) % 3 or not len(table):
-            raise ValueError(f"found {table.size} numbers in keypoints, expected x, y, v of each point")
-        table = table.reshape(-1, 3)
-        unknown = table[:, 2:] == 0
-        if unknown.all():
-            raise ValueError(f"none of its {len(table)} points is labelled (v = 0)")
-        points = np.where(unknown, np.float32(np.nan), as_points(np.where(unknown, 0, table[:, :2])))
-    except (ValueError, TypeError, OverflowError) as error:
-        return _Annotation(name, file, problem=str(error))
-    return _Annotation(name, file, points, box=_box(entry.get("bbox")), occluded=table[:, 2] == _HIDDEN)
-
-
-def _box(values):
-    try:
-        x, y, width, height = map(float, values)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return (x, y, width, height) if all(map(math.isfinite, (x, y, width, height))) else None
-
-
-def _scheme(source, num_points, names):
-    path = source / NAMES_FILE
-    if path.is_file():
+def _annotated(source, files, category, chosen, warnings):
+    """The format in words, and what `find_pictures` takes for each annotation in files."""
+    found, unknown = collections.defaultdict(dict), []
+    for path in files:
         try:
-            names = [name.strip() for name in read_text(path, "utf-8-sig").splitlines() if name.strip()]
-        except (OSError, UnicodeError) as error:
-            raise DataError(f"{path}: no text in UTF-8 ({error}): write one name a line") from error
-        if len(names) != num_points:
-            raise DataError(f"{path}: found {len(names)} names, expected {num_points}, one for each point")
-    elif str(num_points) in SCHEMES:
-        return SCHEMES[str(num_points)]
-    elif len(set(names)) != num_points:
-        names = None
+            kind, faces = read_annotations(path, category)
+            found[kind][path] = faces
+        except DataError as error:
+            if chosen:
+                raise
+            unknown.append(error)
+    if unknown and not found:
+        raise DataError("; ".join(map(str, unknown[:3])))
+    if len(found) != 1:
+        kinds = ", ".join(f"{kind} ({_below(source, next(iter(some)))})" for kind, some in found.items())
+        problem = f"several formats, {kinds}: choose with --annotations FILE" if found else f"no {', '.join(SUFFIXES)}"
+        raise DataError(f"{source}: found {problem}")
+    ((kind, some),) = found.items()
+    lists = len(some) > 1 and kind not in _FILE_A_FACE
+    splits = {path: split_of(_below(source, path), path.stem if lists else "") for path in some}
+    names = ", ".join(_below(source, path) for path in [*some][:3])
+    if lists and not chosen and not all(splits.values()):
+        problem = f"{len(some)} files of {kind} ({names}), and not all name a split (train, val, test)"
+        raise DataError(f"{source}: found {problem}: choose with --annotations FILE")
+    if unknown:
+        warnings.append(f"left out {len(unknown)} other files, the first: {unknown[0]}")
+    annotated = [(face, _below(source, path.parent), splits[path]) for path, faces in some.items() for face in faces]
+    return f"{kind} ({names})" if len(some) < 4 else f"{len(some)} files of {kind}", annotated
+
+
+def _below(root, path):
+    """The path below a folder as a text with /, or the whole path if it lies elsewhere."""
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
+def _named(source, faces):
+    """The scheme of the points, words about it, and the faces with points in its order, or refused."""
+    usable = [face.annotation for face in faces if face.annotation.points is not None]
+    if not usable:
+        first = f": the first, {faces[0].name}: {faces[0].problem}" if faces else ""
+        raise DataError(f"{source}: found no usable annotation{first}")
+    counts = collections.Counter(name for annotation in usable for name in annotation.names)
+    order = [name for name, count in counts.items() if 2 * count > len(usable)]
+    num_points = len(order) or collections.Counter(len(face.points) for face in usable).most_common(1)[0][0]
+    names, about = order, "named by their labels"
+    if len({name.rstrip(_DIGITS) for name in order}) < 2 and all(name.endswith(tuple(_DIGITS)) for name in order):
+        order.sort(key=lambda name: (len(name.lstrip("0")), name))
+        names, about = None, "without names"
+    elif any(annotation.names != usable[0].names for annotation in usable):
+        order.sort()
+    if (path := source / NAMES_FILE).is_file():
+        names, about = _listed_names(path, num_points), f"named by {NAMES_FILE}"
+        order = names if set(names) == set(order) else order
     scheme = LandmarkScheme.plain(num_points, names)
+    if names is None and (known := SCHEMES.get(str(num_points))):
+        title = next(spec.title for spec in DATASETS.values() if spec.scheme == known.name)
+        scheme, about = known, f"taken for those of {title}"
     if scheme.mirrorable:
         scheme.mirror  # noqa: B018  a name without a partner is an error now, not in the middle of a training
-    return scheme
+    return scheme, f"{num_points} points {about}", [_in_order(face, order, num_points) for face in faces]
 
 
-def _groups(annotations):
-    """The group of each face: the person or video that its numbered file name tells (``name_12``), or its picture."""
-    stems = [PurePosixPath(face.path).stem for face in annotations]
-    people = [match[1] if (match := _NUMBERED.fullmatch(stem)) else stem for stem in stems]
-    return people if len(set(people)) >= _MIN_GROUPS else [face.path for face in annotations]
+def _listed_names(path, num_points):
+    try:
+        names = [name.strip() for name in read_text(path, "utf-8-sig").splitlines() if name.strip()]
+    except (OSError, UnicodeError) as error:
+        raise DataError(f"{path}: no text in UTF-8 ({error}): write one name a line") from error
+    if len(names) != num_points:
+        raise DataError(f"{path}: found {len(names)} names, expected {num_points}, one for each point")
+    return names
 
 
-def _splits(annotations, groups):
-    """The split of each face, and warnings about them."""
-    splits = ["test" if top_folder(face.path).lower() in TEST_FOLDERS else "train" for face in annotations]
-    count = splits.count("test")
-    if count:
-        trained = {group for split, group in zip(splits, groups, strict=True) if split == "train"}
-        shared = sum(split == "test" and group in trained for split, group in zip(splits, groups, strict=True))
-        warning = f"by their file names {shared} of {count} test faces are of people or videos also trained on"
-        return splits, (warning,) if shared else ()
-    keys = [group.encode(errors="replace") for group in groups]
-    held = held_out(keys, round(TEST_SHARE * len(keys)))
-    splits = ["test" if key in held else "train" for key in keys]
-    count = splits.count("test")
-    return splits, (f"no test folder: {count} of {len(splits)} faces are kept for testing, always the same ones",)
+def _in_order(face, order, num_points):
+    points, names, hidden = face.annotation.points, face.annotation.names, face.annotation.occluded
+    if points is None:
+        return face
+    if foreign := set(names) - set(order):
+        return face.changed(problem=f"has a point {min(foreign)} that most faces lack")
+    if names and [*names] != order:
+        rows = [names.index(name) if name in names else len(names) for name in order]
+        points = np.concatenate([points, [(np.nan, np.nan)]]).astype(np.float32)[rows]
+        hidden = None if hidden is None else np.append(hidden, False)[rows]
+    if len(points) != num_points:
+        return face.changed(problem=f"has {len(points)} points, expected {num_points} as most faces have")
+    if np.isnan(points).any(axis=-1).all():
+        return face.changed(problem=f"none of its {num_points} points is labelled")
+    return face.changed(points=points, occluded=hidden)
+
+
+def _grouped(faces, pictures, warnings):
+    """Faces with group and split. The group is the person or video that a numbered file name tells, or the picture.
+
+    Mirrored copies belong to the group of their original; one in another split than that is refused. Without test
+    faces, the split of all but those for validation is left to be drawn.
+    """
+    rest = "train" if any(face.split == "test" for face in faces) else ""
+    faces = [face.changed(split=face.split if face.split in ("test", "val") else rest) for face in faces]
+    splits = {face.path: face.split for face in faces if face.path}
+    originals = _originals(splits)
+    stems = {path: original.stem for path, original in originals.items()}
+    groups = {path: match[1] if (match := _NUMBERED.fullmatch(stem)) else stem for path, stem in stems.items()}
+    if len({*groups.values()}) < _MIN_GROUPS:
+        groups = {path: pictures[original] for path, original in originals.items()}
+    trained = {groups[path] for path, split in splits.items() if split == "train"}
+    tested = [groups[path] in trained for path, split in splits.items() if split == "test"]
+    if any(tested):
+        count = f"{sum(tested)} of {len(tested)} test pictures"
+        warnings.append(f"by their file names {count} are of people or videos also trained on")
+    for number, face in enumerate(faces):
+        if face.path:
+            original = originals[face.path]
+            mirrored = f"mirrors {pictures[original]}, which is for another split"
+            problem = mirrored if splits[original] != face.split else ""
+            faces[number] = face.changed(group=groups[face.path], problem=problem)
+    return faces
+
+
+def _originals(paths):
+    """Path -> path of the picture that it is a mirrored copy of by its name, best in the same folder; or itself."""
+    alike, originals = collections.defaultdict(list), {}
+    for path in paths:
+        alike[path.stem].append(path)
+    for path in paths:
+        found = alike.get(mirrored_copy_of(path.stem), [])
+        originals[path] = next((other for other in found if other.parent == path.parent), (*found, path)[0])
+    return originals
 
 
 def top_folder(path):
@@ -194,16 +192,13 @@ def top_folder(path):
     return parts[0] if len(parts) > 1 else ""
 
 
-def _read_face(roots, num_points, face, split, group):
+def _read_face(face):
     if face.problem:
         return SkippedFace(face.name, face.problem)
-    if len(face.points) != num_points:
-        return SkippedFace(face.name, f"has {len(face.points)} points, expected {num_points} as most faces have")
-    # isfile is False for a name that no disk takes, where Path.is_file may raise.
-    path = next((root / face.path for root in roots if os.path.isfile(root / face.path)), roots[0] / face.path)
     try:
-        image = read_image(path)
+        image = read_image(face.path, face.upright)
     except DataError as error:
         return SkippedFace(face.name, str(error))
-    part = top_folder(face.path) or "faces"
-    return Face(face.name, image, face.points, split, part, group, box=face.box, occluded=face.occluded)
+    given, part = face.annotation, top_folder(face.name) or "faces"
+    more = {"box": given.box, "occluded": given.occluded}
+    return Face(face.name, image, given.points, face.split, part, face.group, **more)

@@ -39,7 +39,8 @@ READERS = {
     "wflw": ("data_prep.wflw", "read_wflw"),
     "folder": ("data_prep.folder", "read_folder"),
 }
-VALIDATION_SHARE = 0.10
+TEST_SHARE, VALIDATION_SHARE = 0.20, 0.10
+_SPLITS = ("", "train", UNLABELLED, "val", "test")  # of a picture in two of them, the later keeps it
 _LISTED = 5
 _ARRAYS = ("faces", "points", "to_image", "digests", "occluded")
 _FILES = {NAME, "table.csv", *(f"{name}.npy" for name in _ARRAYS)}
@@ -47,13 +48,13 @@ _FILES = {NAME, "table.csv", *(f"{name}.npy" for name in _ARRAYS)}
 _FACES_A_PROCESS = 256
 
 
-def open_raw(dataset, source, json=None, boxes=None):
+def open_raw(dataset, source, boxes=None, **reading):
     """Opens a raw data set with its reader.
 
     Args:
         dataset: one of `READERS`.
         source: its folder. A file SYNTHETIC.json in it marks rendered faces.
-        json: a COCO-style file, for ``folder`` only.
+        reading: options of `data_prep.folder.read_folder`, for ``folder`` only.
         boxes: of faces without landmarks, for ``folder`` only, see `data_prep.unlabelled.read_unlabelled`; None: the
             faces have landmarks.
 
@@ -67,19 +68,19 @@ def open_raw(dataset, source, json=None, boxes=None):
         raise DataError(f"--dataset {dataset}: nothing reads {spec.title} yet: add a reader to {__name__}.READERS")
     if boxes is None:
         module, name = READERS[dataset]
-        raw = getattr(importlib.import_module(module), name)(source, *([json] if json else []))
+        raw = getattr(importlib.import_module(module), name)(source, **reading)
     else:
         raw = read_unlabelled(source, boxes, print_progress)
     return dataclasses.replace(raw, synthetic=(source / SYNTHETIC_MARK).is_file())
 
 
-def prepare(dataset, source, out, *, json=None, boxes=None, processes=None, **options):
+def prepare(dataset, source, out, *, boxes=None, reading=None, processes=None, **options):
     """Prepares a raw data set and prints the numbers of faces found, beside the official ones.
 
     With several processes, a script that calls this needs ``if __name__ == "__main__":`` as with `multiprocessing`.
 
     Args:
-        dataset, source, json, boxes: see `open_raw`.
+        dataset, source, boxes, reading: see `open_raw`.
         out, options: see `write_prepared`; options are ``size``, ``crop_scale`` and ``overwrite``.
         processes: number of processes that cut faces; by default one a core, if there is work for them.
 
@@ -89,7 +90,7 @@ def prepare(dataset, source, out, *, json=None, boxes=None, processes=None, **op
     _require_free(Path(out), options.get("overwrite"))
     _require_apart(Path(source).resolve(), Path(out).resolve())
     try:
-        raw = open_raw(dataset, source, json, boxes)
+        raw = open_raw(dataset, source, boxes, **(reading or {}))
         processes = processes or max(1, min(usable_cores(), len(raw.entries) // _FACES_A_PROCESS))
         options |= {"source": source, "progress": print_progress, "processes": processes}
         manifest = write_prepared(raw, dataset_spec(dataset), out, **options)
@@ -120,7 +121,7 @@ def write_prepared(raw, spec, out, *, source, size=256, crop_scale=2.0, progress
         UserError: ``out`` exists or cannot be written, or no face could be read.
     """
     with _folder_for(Path(out), overwrite) as folder:
-        crops, skipped = _write_faces(raw, folder / "faces.npy", size, crop_scale, progress, processes)
+        crops, skipped = _write_faces(raw, spec, folder / "faces.npy", size, crop_scale, progress, processes)
         if not crops:
             reason = f"; the first: {skipped[0]['name']}: {skipped[0]['reason']}" if skipped else ""
             raise DataError(f"{source}: none of its {len(raw.entries)} faces could be read{reason}")
@@ -134,7 +135,7 @@ def write_prepared(raw, spec, out, *, source, size=256, crop_scale=2.0, progress
         if unknown := sum(int(np.isnan(crop.points[:, 0]).sum()) for crop in crops):
             total = sum(len(crop.points) for crop in crops)
             warnings.append(f"{unknown} of {total} points are not labelled: losses and errors leave them out")
-        _hold_out_validation(rows)
+        warnings += _draw_splits(rows)
         arrays = {
             "points": np.array([crop.points for crop in crops], np.float32),
             "to_image": np.array([crop.to_image for crop in crops], np.float64),
@@ -160,6 +161,8 @@ def write_prepared(raw, spec, out, *, source, size=256, crop_scale=2.0, progress
             "source": str(source),
             "synthetic": raw.synthetic,
             "unlabelled": not raw.scheme.num_points,
+            "read_as": raw.read_as,
+            "splits": collections.Counter(splits),
             "counts": counts,
             "official": spec.counts,
             "skipped": skipped,
@@ -174,6 +177,9 @@ def count_report(manifest):
     kind = "synthetic, " if manifest["synthetic"] else ""
     splits, num_points = [UNLABELLED] if manifest["unlabelled"] else ["train", "test"], len(manifest["scheme"]["names"])
     lines = [f"{manifest['dataset']} ({kind}{num_points or 'no'} points): {manifest['count']} faces"]
+    if manifest.get("read_as"):
+        counts = ", ".join(f"{split} {manifest['splits'].get(split, 0)}" for split in ("train", "val", "test"))
+        lines[0] += f" ({counts}) from {manifest['read_as']}"
     for split in splits:
         counts, official = manifest["counts"].get(split, {}), manifest["official"].get(split, {})
         for source in [*official, *sorted(counts.keys() - official.keys())]:
@@ -252,7 +258,7 @@ def _settle(before, out):
     shutil.rmtree(before, ignore_errors=True)
 
 
-def _write_faces(raw, path, size, crop_scale, progress, processes):
+def _write_faces(raw, spec, path, size, crop_scale, progress, processes):
     """Writes ``faces.npy``; returns a `Crop` for each of its faces, and name and reason of each skipped one."""
     with open(path, "wb") as file:
         start = _write_header(file, len(raw.entries), size)
@@ -265,6 +271,9 @@ def _write_faces(raw, path, size, crop_scale, progress, processes):
                 skipped.append({"name": face.name, "reason": face.reason})
             else:
                 crops[face.name] = number, face
+    for name, reason in [] if spec.counts else [*_across_splits([face for _, face in crops.values()])]:
+        del crops[name]
+        skipped.append({"name": name, "reason": reason})
     face_bytes = 3 * size * size
     with open(path, "r+b") as file:
         # Faces move up into the places of skipped ones.
@@ -287,16 +296,58 @@ def _write_header(file, count, size):
     return file.tell()
 
 
-def _hold_out_validation(rows):
-    """Moves a tenth of each source's training faces to ``val``: whole groups, always the same ones."""
-    for source in {row["source"]: None for row in rows}:
+def _across_splits(crops):
+    """Yields names of faces, with the reason, whose picture is also in a split that theirs must not share."""
+    splits = {}
+    for crop in sorted(crops, key=lambda crop: _SPLITS.index(crop.row["split"])):
+        splits[crop.row[IMAGE_COLUMN]] = crop
+    for crop in crops:
+        other = splits[crop.row[IMAGE_COLUMN]]
+        if other.row["split"] != crop.row["split"]:
+            yield crop.name, f"its picture is that of {other.name}, which is for {other.row['split']}"
+
+
+def _draw_splits(rows):
+    """Draws a fifth of the faces without a split for testing, and a tenth of each source's training faces for ``val``.
+
+    Whole groups, always the same ones; none for validation if some are given. Returns warnings.
+    """
+    _join_copies(rows)
+    warnings, given = [], any(row["split"] == "val" for row in rows)
+    if drawn := [row for row in rows if not row["split"]]:
+        keys = [row["group"].encode(**TEXT) for row in drawn]
+        held = held_out(keys, round(TEST_SHARE * len(keys)))
+        for row, key in zip(drawn, keys, strict=True):
+            row["split"] = "test" if key in held else "train"
+        count = sum(row["split"] == "test" for row in drawn)
+        warnings = [f"no test folder: {count} of {len(drawn)} faces are kept for testing, always the same ones"]
+    validated = set()
+    for source in {} if given else {row["source"]: None for row in rows}:
         trained = [row for row in rows if row["source"] == source and row["split"] == "train"]
         groups = [f"{source}/{row['group']}".encode(**TEXT) for row in trained]
         # Even of a handful of faces one is held out: there is no training without validation.
         held = held_out(groups, max(1, round(VALIDATION_SHARE * len(groups))) if len(set(groups)) > 1 else 0)
-        for row, group in zip(trained, groups, strict=True):
-            if group in held:
-                row["split"] = "val"
+        validated |= {row["group"] for row, group in zip(trained, groups, strict=True) if group in held}
+    for row in rows:
+        if row["split"] == "train" and row["group"] in validated:  # whatever its source
+            row["split"] = "val"
+    return warnings
+
+
+def _join_copies(rows):
+    """Gives faces of the same picture one group, the least of theirs, whatever their files are called."""
+    first = {}
+
+    def find(key):
+        while first.setdefault(key, key) != key:
+            key = first[key]
+        return key
+
+    for row in rows:
+        group, picture = find(("group", row["group"])), find(("picture", row[IMAGE_COLUMN]))
+        first[max(group, picture)] = min(group, picture)
+    for row in rows:
+        row["group"] = find(("group", row["group"]))[1]
 
 
 def _write_table(path, rows, spec):

@@ -23,7 +23,7 @@ class Face:
     image: np.ndarray  # (H, W, 3) uint8 RGB
     # (N, 2) float32, 0-based pixels of the image; NaN for a point that is not known; N = 0: without landmarks.
     points: np.ndarray
-    split: str  # train, test or unlabelled
+    split: str  # train, val, test or unlabelled; "": train or test, to be drawn
     source: str  # the part of the data set it belongs to, a key of `DatasetSpec.counts`
     group: str  # its photograph or person; the validation split never divides a group
     subsets: tuple[str, ...] = ()  # of the test set
@@ -63,6 +63,7 @@ class RawDataset:
     entries: Sequence[Face | SkippedFace]  # the same ones in the same order each time it is opened
     synthetic: bool = False  # whether its faces were rendered
     warnings: tuple[str, ...] = ()  # one line each, printed and kept in the manifest
+    read_as: str = ""  # the format that was found in a folder of any format
 
 
 def as_points(values):

@@ -11,6 +11,7 @@ from kdloss.data.images import IMAGE_SUFFIXES, read_image
 from kdloss.data.prepared import UNLABELLED
 from kdloss.data.schemes import LandmarkScheme
 from kdloss.errors import DataError
+from kdloss.files import data_files
 
 _LARGEST = 4  # sides of the image; the crop of a larger box would hardly show the image
 
@@ -41,8 +42,8 @@ def read_unlabelled(source, boxes, progress):
 
 def _pictures(source):
     """The paths of all pictures below a folder, sorted, with /."""
-    paths = (path for path in source.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-    pictures = sorted(path.relative_to(source).as_posix() for path in paths if not path.name.startswith("."))
+    paths = (path for path in data_files(source) if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    pictures = sorted(path.relative_to(source).as_posix() for path in paths)
     if not pictures:
         raise DataError(f"{source}: holds no pictures ({', '.join(IMAGE_SUFFIXES)}): give another --source")
     return pictures

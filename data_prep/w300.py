@@ -12,10 +12,11 @@ from data_prep.raw import MAX_PIXEL, Face, FacesOnDisk, RawDataset, SkippedFace
 from kdloss.data.datasets import DATASETS, dataset_scheme
 from kdloss.data.images import IMAGE_SUFFIXES, read_image
 from kdloss.errors import DataError
-from kdloss.files import read_text
+from kdloss.files import is_hidden, read_text
 
 SUBSET_OF = {"helen/testset": "common", "lfpw/testset": "common", "ibug": "challenging"}
 _FACE_OF_PHOTOGRAPH = re.compile(r"(.*\d)\s*_\d+")
+_MIRRORED = re.compile(r"(?i)(.+)[_ -](mirror|mirrored|flip|flipped)")
 
 
 def read_300w(source):
@@ -36,7 +37,7 @@ def read_300w(source):
 def paired_files(folder):
     """(stem, image or None, ``.pts`` file or None) for each stem in a folder, without its sub-folders."""
     images, annotations = {}, {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(path for path in folder.iterdir() if not is_hidden(path.name)):
         if path.suffix.lower() in IMAGE_SUFFIXES:
             images.setdefault(path.stem, path)
         elif path.suffix.lower() == ".pts":
@@ -44,8 +45,8 @@ def paired_files(folder):
     return [(stem, images.get(stem), annotations.get(stem)) for stem in sorted(images.keys() | annotations.keys())]
 
 
-def read_pts(path, num_points=None):
-    """The points (N, 2) float32, 0-based pixels, of a ``.pts`` file with or without header and braces.
+def read_pts(path, num_points=None, dtype=np.float32):
+    """The points (N, 2) of type ``dtype``, 0-based pixels, of a ``.pts`` file with or without header and braces.
 
     Raises:
         DataError: unreadable, cut short, not ``num_points`` points, or a point that is not two finite numbers.
@@ -72,13 +73,19 @@ def read_pts(path, num_points=None):
             raise DataError(f"{path}: found {len(points)} points, expected {expected}")
     if not points:
         raise DataError(f"{path}: found no points")
-    return np.array(points, np.float32) - 1
+    return np.array(points, dtype) - 1
 
 
 def photograph(stem):
     """The photograph a face was cut from: ``123_1`` and ``123_2`` are two faces of ``123``."""
+    stem = mirrored_copy_of(stem) or stem
     match = _FACE_OF_PHOTOGRAPH.fullmatch(stem)
     return match[1] if match else stem
+
+
+def mirrored_copy_of(stem):
+    """The name ``x`` for that of a mirrored copy: ``x_mirror``, ``x-flipped``; None for any other name."""
+    return (match := _MIRRORED.fullmatch(stem)) and match[1]
 
 
 def _absent(part, split, official):

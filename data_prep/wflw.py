@@ -11,7 +11,7 @@ from data_prep.raw import Face, FacesOnDisk, RawDataset, SkippedFace, as_points
 from kdloss.data.datasets import DATASETS, dataset_scheme
 from kdloss.data.images import read_image
 from kdloss.errors import DataError
-from kdloss.files import read_text
+from kdloss.files import is_hidden, read_text
 
 IMAGES = "WFLW_images"
 ANNOTATIONS = "WFLW_annotations"
@@ -78,6 +78,8 @@ def _read_face(source, list_path, split, number, line, first):
     except ValueError as error:
         return SkippedFace(where, f"{where}: {error}")
     name = f"{path}#{number}"
+    if is_hidden(path):
+        return SkippedFace(name, f"{path}: a hidden file, which is never data")
     try:
         image = read_image(source / IMAGES / path)
     except DataError as error:

@@ -14,7 +14,7 @@ import stat
 import sys
 import warnings
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -168,6 +168,19 @@ def read_input(path, most_bytes=MOST_BYTES):
 def read_text(path, encoding="utf-8", errors="strict"):
     """The text of a file of `MOST_BYTES` at most; errors as in `open_input`, and a `UnicodeError`."""
     return read_input(path).decode(encoding, errors)
+def is_hidden(path):
+    """Whether a path (text, with /) leads to or through a hidden file or folder (``.x``, ``__MACOSX``): never data."""
+    return any(part == "__MACOSX" or (part[0] == "." and part != "..") for part in PurePosixPath(path).parts)
+
+
+def data_files(folder):
+    """Yields the paths of all files in a folder and below it, in order. Links are followed, hidden files are none."""
+    seen = {os.path.realpath(folder)}
+    for here, folders, files in os.walk(folder, followlinks=True):
+        real = {name: os.path.realpath(os.path.join(here, name)) for name in sorted(folders) if not is_hidden(name)}
+        folders[:] = [name for name, path in real.items() if path not in seen]
+        seen.update(real.values())
+        yield from (Path(here, name) for name in sorted(files) if not is_hidden(name))
 
 
 def read_npz(path, most_bytes):

@@ -1,7 +1,6 @@
 """Reads pictures of any common kind as upright uint8 RGB, or says in one line why it cannot.
 
-EXIF orientation is applied, because annotation tools show pictures upright and landmarks refer to what they show. If
-the landmarks of a picture refer to the stored orientation instead, many of them lie outside the image.
+EXIF orientation is applied, because most tools show pictures upright and landmarks refer to what they show.
 """
 
 import io
@@ -9,7 +8,7 @@ import threading
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from kdloss.errors import DataError
 from kdloss.files import read_input
@@ -25,12 +24,13 @@ _STRIP = 1 << 20  # pixels that are converted at once
 _READING = threading.Lock()
 
 
-def read_image(source):
-    """A picture as (H, W, 3) uint8 RGB, upright. One too large to be read safely is refused before it is decoded.
+def read_image(source, upright=True):
+    """A picture as (H, W, 3) uint8 RGB. One too large to be read safely is refused before it is decoded.
 
     Args:
         source: a path, or the bytes of an image file. Grey, palette, CMYK, 16-bit and transparent pictures are
             converted. Transparent ones are laid over black, the colour of everything outside a picture.
+        upright: whether to turn it as its EXIF orientation says; False: as it is stored.
 
     Raises:
         DataError: missing, empty, too large, cut short, or no picture at all.
@@ -53,7 +53,8 @@ def read_image(source):
             if width * height > _most_pixels(image.format) or max(width, height) > _LONGEST_SIDE:
                 raise DataError(f"{name}: {width} x {height} is too large, expected {_limits(image.format)}")
             image.load()
-            ImageOps.exif_transpose(image, in_place=True)
+            if upright:
+                ImageOps.exif_transpose(image, in_place=True)
             return _in_strips(image)
     except DataError:
         raise
@@ -63,6 +64,20 @@ def read_image(source):
         raise DataError(f"{name}: not an image of a known format ({', '.join(_FORMATS)}): convert it") from None
     except Exception as error:  # a damaged file can make decoders raise anything
         raise DataError(f"{name}: damaged or cut short ({error}): bring a whole copy") from error
+
+
+def stored_size(file):
+    """(width, height) in the header of a file (path or binary file), and its EXIF orientation: 1 is upright.
+
+    Where there are none, ((0, 0), 1), and `read_image` will say why.
+    """
+    try:
+        # Pillow warns of large pictures and of odd metadata; `read_image` checks the size.
+        with warnings.catch_warnings(action="ignore"), Image.open(file, formats=_FORMATS) as image:
+            # Pillow turns TIFF files by itself.
+            return image.size, 1 if image.format == "TIFF" else image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:
+        return (0, 0), 1
 
 
 def _most_pixels(kind=None):

@@ -4,14 +4,23 @@ Left and right are the *subject's*: a point named ``right_x`` lies on the left o
 partner is ``left_x``. The order of the points is that of the official annotation (68: 300-W, 29: COFW, 98: WFLW).
 """
 
+import collections
 import dataclasses
 import functools
 import json
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from kdloss.errors import DataError
+
+_LONGEST = 200  # characters of a point's name
+_OTHER_SIDE = {"left": "right", "right": "left"}
+_LETTERS = {"l": ("left", "r"), "r": ("right", "l")}  # what a letter stands for, and the letter of the other side
+_SIDE = "(?<!c)left|(?<!b)(?<!up)right"  # "cleft", "bright" and "upright" say no side
+_WORD = re.compile(rf"{_SIDE}|[^\W\d_]+?(?={_SIDE}|[\W\d_]|$)|\d+")
+_NEW_WORD = re.compile("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,8 @@ class LandmarkScheme:
     def __post_init__(self):
         if len(set(self.names)) != len(self.names):
             raise DataError(f"scheme {self.name}: point names repeat; every point needs a name of its own")
+        if max((len(str(name)) for name in self.names), default=0) > _LONGEST:
+            raise DataError(f"scheme {self.name}: a point's name is longer than {_LONGEST} characters: shorten it")
 
     @property
     def num_points(self):
@@ -38,17 +49,24 @@ class LandmarkScheme:
     def mirror(self):
         """(N,) int array: after an image is mirrored, new point i is old point ``mirror[i]``. An involution.
 
-        Raises a `DataError` if a ``left_`` or ``right_`` point has no partner, or if partners are unknown.
+        Partners have the same words but for the side: ``left_eye`` and ``right_eye``, ``EyeL`` and ``R eye``. Raises a
+        `DataError` if a point with a side has no partner, or shares one, or if no name has a side.
         """
         if not self.mirrorable:
             raise DataError(f"scheme {self.name} names no mirror partners: give its points left_/right_ names")
-        index, partners = {name: i for i, name in enumerate(self.names)}, []
-        for name in self.names:
-            side, _, rest = name.partition("_")
-            partner = {"left": f"right_{rest}", "right": f"left_{rest}"}.get(side, name)
-            if partner not in index:
-                raise DataError(f"scheme {self.name}: {name} has no mirror partner {partner}")
-            partners.append(index[partner])
+        names, alike = _words(self.names), collections.defaultdict(list)
+        for i, words in enumerate(names):
+            alike[tuple(sorted(words))].append(i)
+        partners = []
+        for i, words in enumerate(names):
+            partner = tuple(_OTHER_SIDE.get(word, word) for word in words)
+            others = [i] if partner == words else [j for j in alike[tuple(sorted(partner))] if j != i]
+            found = [j for j in others if names[j] == partner] or others  # else in another order
+            if len(found) != 1 or found[0] in partners:
+                found = f"no mirror partner {'_'.join(partner)}" if not found else "a partner that others have too"
+                rename = "name its partner like it, or neither with a side"
+                raise DataError(f"scheme {self.name}: {self.names[i]} has {found}: {rename}")
+            partners += found
         return np.array(partners)
 
     def to_json(self):
@@ -88,12 +106,37 @@ class LandmarkScheme:
 
     @classmethod
     def plain(cls, num_points, names=None):
-        """A scheme for a user's own points. They can be mirrored only if some have left_/right_ names."""
+        """A scheme for a user's own points. They can be mirrored only if names say left and right, or L and R."""
         named = tuple(names) if names else tuple(f"point_{i}" for i in range(num_points))
         if len(named) != num_points:
             raise DataError(f"found {len(named)} point names for {num_points} points: give one name a point")
-        sided = any(name.startswith(("left_", "right_")) for name in named)
-        return cls(name=f"custom-{num_points}", names=named, parts={"all": tuple(range(num_points))}, mirrorable=sided)
+        scheme = cls(
+            name=f"custom-{num_points}", names=named, parts={"all": tuple(range(num_points))}, mirrorable=False
+        )
+        sided = any(word in _OTHER_SIDE for words in _words(named) for word in words)
+        return dataclasses.replace(scheme, mirrorable=sided)
+
+
+def _words(names):
+    """The words of each name in small letters, with sides as ``left`` and ``right``.
+
+    A side is the word left or right, also where it begins or ends a longer one (``lefteye``); the word L or R; or the
+    first letter of a name that the letter of the other side turns into another name (``Leye``, ``Reye``).
+    """
+    split = [tuple(_WORD.findall(_NEW_WORD.sub(" ", name).lower())) for name in names]
+    known = set(split)
+    return [tuple(part for i in range(len(words)) for part in _spelled_out(words, i, known)) for words in split]
+
+
+def _spelled_out(words, i, known):
+    word, rest = words[i], words[i + 1 :]
+    side, other = _LETTERS.get(word[0], (None, None))
+    if word in _LETTERS:
+        # Letters that only count (..., k, l, m, ..., q, r, ...) are no sides.
+        return (word,) if any((*words[:i], letter, *rest) in known for letter in "kq") else (side,)
+    if side and i == 0 and word not in _OTHER_SIDE and (other + word[1:], *rest) in known:
+        return side, word[1:]
+    return (word,)
 
 
 def _numbered(stem, count):

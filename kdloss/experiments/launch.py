@@ -193,7 +193,8 @@ def _announce(config, prepared, folder, devices):
     faces = f"{len(labelled_rows(prepared, config))} {'synthetic faces' if prepared.synthetic else 'faces'}"
     validation = len(prepared.indices("val")) if config.keep == "best" else "none"
     where = f" on {devices} devices" if devices > 1 else ""
+    sides = "" if prepared.scheme.mirrorable else ", never mirrored: no point's name says left or right"
     print(
         f"{config.kind}: {config.arch} at {config.image_size} px on {faces} of {config.dataset} "
-        f"(validation: {validation}), {config.epochs} epochs{where}{begun} -> {folder}"
+        f"(validation: {validation}{sides}), {config.epochs} epochs{where}{begun} -> {folder}"
     )

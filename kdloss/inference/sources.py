@@ -8,6 +8,7 @@ from pathlib import Path
 from kdloss.data.boxes import EXPECTED, box_array, read_boxes
 from kdloss.data.images import IMAGE_SUFFIXES
 from kdloss.errors import ConfigError, DataError
+from kdloss.files import data_files
 from kdloss.inference.video import CAMERA_PREFIX, VIDEO_SUFFIXES, Camera, VideoFile
 from kdloss.names import TEXT
 
@@ -62,11 +63,7 @@ def find_sources(places, skipped=None):
 
 
 def _files_below(folder, skipped):
-    files = [
-        file
-        for file in sorted(folder.rglob("*"))
-        if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".") and file.is_file()
-    ]
+    files = sorted(file for file in data_files(folder) if file.suffix.lower() in _SUFFIXES and file.is_file())
     if skipped and folder in skipped.parents:
         files = [file for file in files if skipped not in file.parents]
     if not files:

@@ -36,9 +36,42 @@ def test_parts_cover_every_point_once_and_json_round_trips(name):
 
 
 def test_a_plain_scheme_without_sides_refuses_to_mirror():
-    with pytest.raises(DataError, match="left_/right_"):
-        _ = LandmarkScheme.plain(5).mirror
-    named = LandmarkScheme.plain(3, ["left_eye", "right_eye", "nose"])
-    np.testing.assert_array_equal(named.mirror, [1, 0, 2])
-    with pytest.raises(DataError, match="no mirror partner"):
-        _ = LandmarkScheme.plain(2, ["left_eye", "nose"]).mirror
+    for names in (None, ["cleft", "bright", "upright", "nose", "copy"], [*"hijklmnopqrst"][:5]):
+        with pytest.raises(DataError, match="left_/right_"):
+            _ = LandmarkScheme.plain(5, names).mirror
+
+
+@pytest.mark.parametrize(
+    ("names", "mirror"),
+    [
+        ("left_eye right_eye nose mouth_left mouth_right", [1, 0, 2, 4, 3]),
+        ("L-eye eye-r nose R.Mouth mouth.L", [1, 0, 2, 4, 3]),
+        ("leftEye RightEye LEFTEAR RIGHTEAR", [1, 0, 3, 2]),
+        ("lefteye righteye mouthleft mouthright", [1, 0, 3, 2]),
+        ("EyeL EyeR LMouth RMouth eye2L eye2R", [1, 0, 3, 2, 5, 4]),
+        ("Leye Reye lip", [1, 0, 2]),
+        ("L1 R1 L2 R2 C1", [1, 0, 3, 2, 4]),
+        ("lip_l lip_m lip_r", [2, 1, 0]),
+        ("left_eye_left left_eye_right right_eye_left right_eye_right", [3, 2, 1, 0]),
+        ("p_l p_r p_k p_q left_x right_x", [0, 1, 2, 3, 5, 4]),  # letters that count
+    ],
+)
+def test_sides_are_found_anywhere_in_names(names, mirror):
+    names = names.split()
+    assert LandmarkScheme.plain(len(names), names).mirror.tolist() == mirror
+    spaced = [name.replace("_", " ") for name in names]
+    assert LandmarkScheme.plain(len(names), spaced).mirror.tolist() == mirror
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        ("mouth_left nose", "mouth_left has no mirror partner mouth_right: name its partner like it"),
+        ("nose eye-R", "eye-R has no mirror partner eye_left"),
+        ("left_eye right_eye left-eye", "right_eye has a partner that others have too"),
+        ("left_eye_right_corner nose", "no mirror partner right_eye_left_corner"),
+    ],
+)
+def test_sides_without_a_partner_are_refused(names, says):
+    with pytest.raises(DataError, match=says):
+        _ = LandmarkScheme.plain(len(names.split()), names.split()).mirror

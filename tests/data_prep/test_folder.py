@@ -1,4 +1,4 @@
-"""The user's own faces: .pts beside images, or COCO-style JSON."""
+"""The user's own faces: points, names, splits and groups, in .pts files and COCO-style JSON."""
 
 import json
 import os
@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from data_prep.folder import read_folder
+from data_prep.prepare import prepare
 from data_prep.raw import SkippedFace
+from kdloss.data.prepared import PreparedDataset
 from kdloss.errors import DataError
 from tests.data_prep.marked_faces import at_marks, marked, write_face
 
@@ -62,11 +64,18 @@ def test_faces_with_another_number_of_points_and_unpaired_files_are_skipped(tmp_
     write_face(tmp_path / "odd.png", num_points=6)
     write_face(tmp_path / "lonely.png", num_points=5)
     (tmp_path / "lonely.pts").unlink()
+    write_face(tmp_path / "pts only.png", num_points=5)
+    (tmp_path / "pts only.png").unlink()
     write_face(tmp_path / "nan.png", num_points=5)
     (tmp_path / "nan.pts").write_text("nan 1\n" * 5)
     skipped = {entry.name: entry.reason for entry in read_folder(tmp_path).entries if isinstance(entry, SkippedFace)}
-    expected = {"lonely.png": "no .pts", "nan.png": "nan.pts:1", "odd.png": "has 6 points, expected 5 as most faces"}
+    expected = {
+        "nan.png": "nan.pts:1",
+        "odd.png": "has 6 points, expected 5 as most faces",
+        "pts only": "no such picture",
+    }
     assert list(skipped) == list(expected)
+    assert "1 pictures have no annotation, the first is lonely.png" in read_folder(tmp_path).warnings
     assert all(reason in skipped[name] for name, reason in expected.items())
 
 
@@ -76,19 +85,21 @@ def test_train_and_test_folders_set_the_split(tmp_path):
     raw = read_folder(tmp_path)
     splits = {"training/x0.png": "train", "Test/x1.png": "test", "test/x2.png": "test"}
     assert {face.name: face.split for face in raw.entries} == splits
-    assert raw.warnings == ()
 
 
 def test_without_a_test_folder_a_fifth_is_held_out_person_by_person(tmp_path):
     for person in range(12):
         for frame in range(3):
-            write_face(tmp_path / f"person {chr(97 + person)}_{frame:02d}.png", num_points=5, seed=frame)
-    raw = read_folder(tmp_path)
-    split = {face.name: face.split for face in raw.entries}
-    tested, trained = ({name[:8] for name, where in split.items() if where == s} for s in ("test", "train"))
-    assert (len(tested), len(trained)) == (2, 10)
-    assert raw.warnings == ("no test folder: 6 of 36 faces are kept for testing, always the same ones",)
-    assert {face.name: face.split for face in read_folder(tmp_path).entries} == split
+            write_face(tmp_path / "raw" / f"person {chr(97 + person)}_{frame:02d}.png", 5, seed=3 * person + frame)
+    splits = []
+    for out in ("a", "b"):
+        manifest = prepare("folder", tmp_path / "raw", tmp_path / out, size=16)
+        assert "no test folder: 6 of 36 faces are kept for testing, always the same ones" in manifest["warnings"]
+        table = PreparedDataset(tmp_path / out).table
+        splits.append(dict(zip(table["name"], table["split"], strict=True)))
+    people = {s: {name[:8] for name, split in splits[0].items() if split == s} for s in ("test", "train", "val")}
+    assert {split: len(some) for split, some in people.items()} == {"test": 2, "train": 9, "val": 1}
+    assert splits[0] == splits[1]
 
 
 def test_names_that_only_count_are_not_taken_for_one_person(tmp_path):
@@ -102,8 +113,8 @@ def test_people_in_both_of_the_given_folders_cause_a_warning(tmp_path):
         write_face(tmp_path / "train" / f"{person}_1.png", num_points=5)
     write_face(tmp_path / "test" / "a_2.png", num_points=5)
     write_face(tmp_path / "test" / "z_1.png", num_points=5)
-    (warning,) = read_folder(tmp_path).warnings
-    assert warning.startswith("by their file names 1 of 2 test faces")
+    warnings = read_folder(tmp_path).warnings
+    assert "by their file names 1 of 2 test pictures are of people or videos also trained on" in warnings
 
 
 def test_coco_points_are_zero_based_and_hidden_ones_occluded(tmp_path, coco):
@@ -142,7 +153,7 @@ def test_coco_faces_that_cannot_be_used_are_skipped(tmp_path, coco):
     (tmp_path / "faces.json").write_text(json.dumps(data))
     entries = list(read_folder(tmp_path).entries)
     assert [isinstance(entry, SkippedFace) for entry in entries] == [True] * 6 + [False]
-    reasons = ["none of its 5 points is labelled", "found 14", "not finite", "999", "large", "No such"]
+    reasons = ["none of its 5 points is labelled", "found 14", "not finite", "999", "large", "no such picture"]
     assert all(reason in entry.reason for entry, reason in zip(entries, reasons, strict=False))
 
 
@@ -156,11 +167,13 @@ def test_points_that_are_not_labelled_are_unknown(tmp_path, coco):
     assert np.isfinite(whole.points).all()
 
 
-def test_json_may_lie_elsewhere_and_wins_over_pts(tmp_path, tmp_path_factory, coco):
+def test_annotations_may_lie_elsewhere_and_must_be_chosen_where_there_are_several(tmp_path, tmp_path_factory, coco):
     coco([[2] * 5])
     write_face(tmp_path / "other.png", num_points=6)
+    with pytest.raises(DataError, match=r"several formats, COCO JSON \(faces\.json\), \.pts \(other\.pts\): choose"):
+        read_folder(tmp_path)
     file = (tmp_path / "faces.json").rename(tmp_path_factory.mktemp("labels") / "labels.json")
-    assert read_folder(tmp_path, json=str(file)).scheme.num_points == 5
+    assert read_folder(tmp_path, annotations=[str(file)]).scheme.num_points == 5
     assert read_folder(tmp_path).scheme.num_points == 6
 
 
@@ -174,16 +187,16 @@ def test_json_of_another_kind(tmp_path, text):
 
 
 def test_missing_annotations_and_too_many_are_named(tmp_path):
-    with pytest.raises(DataError, match=r"found no \.pts beside its images and no \.json"):
+    with pytest.raises(DataError, match=r"found no \.pts, \.json, \.xml, \.csv"):
         read_folder(tmp_path)
     (tmp_path / "faces.json").write_text('{"images": [], "annotations": []}')
     with pytest.raises(DataError, match="found no usable annotation"):
         read_folder(tmp_path)
     with pytest.raises(DataError, match=r"gone\.json: cannot be read"):
-        read_folder(tmp_path, json=tmp_path / "gone.json")
+        read_folder(tmp_path, annotations=[tmp_path / "gone.json"])
     (tmp_path / "SYNTHETIC.json").write_text("{}")
-    (tmp_path / "b.json").write_text("{}")
-    with pytest.raises(DataError, match=r"found 2 JSON files \(b\.json, faces\.json\): choose one with --json"):
+    (tmp_path / "b.json").write_text('{"images": [], "annotations": []}')
+    with pytest.raises(DataError, match=r"2 files of COCO JSON \(b\.json, faces\.json\), and not all name a split"):
         read_folder(tmp_path)
 
 

@@ -24,7 +24,8 @@ def source(tmp_path):
         write_face(source / name, num_points=5, seed=seed)
     for name in ("a", "sub dir/b"):
         (source / f"{name}.pts").unlink()
-    for name in ("notes.txt", ".hidden.png"):
+    (source / "__MACOSX").mkdir()
+    for name in ("notes.txt", ".hidden.png", "__MACOSX/a.png"):
         (source / name).write_text("no picture")
     return source
 
@@ -146,7 +147,7 @@ def test_options_and_files_that_do_not_fit(tmp_path, source, fails):
     folder = ["folder", "--source", source, "--out", tmp_path / "out"]
     boxes = tmp_path / "boxes.csv"
     assert fails(*folder, "--boxes", boxes).endswith("without landmarks: add --unlabelled, or leave it out")
-    assert "--json a.json: holds landmarks" in fails(*folder, "--unlabelled", "--json", "a.json")
+    assert "--annotations: is for landmarks" in fails(*folder, "--unlabelled", "--annotations", "a.json")
     unlabelled = [*folder, "--unlabelled", "--boxes", boxes]
     assert f"--boxes {boxes}: cannot be read" in fails(*unlabelled)
     boxes.write_text("name,x\n")

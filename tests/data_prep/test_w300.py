@@ -24,6 +24,7 @@ def test_official_layout(faces_300w):
 
 def test_the_photograph_of_a_face():
     expected = {"123_1": "123", "123_12": "123", "image_0001": "image_0001", "image_092 _01": "image_092", "x": "x"}
+    expected |= {"123_1_mirror": "123", "x-Flipped": "x", "mirror": "mirror"}
     assert {stem: photograph(stem) for stem in expected} == expected
 
 

@@ -162,6 +162,25 @@ def _begin_coco(folder):
     return [_json({"images": images, "annotations": faces, "categories": [{"keypoints": list("abcde")}]})]
 
 
+def _begin_labelme(folder):
+    (folder / "face.png").write_bytes(_picture())
+    shapes = [{"label": f"p {i}", "shape_type": "point", "points": [xy.tolist()]} for i, xy in enumerate(_POINTS[:5])]
+    return [_json({"shapes": shapes, "imagePath": "face.png", "imageWidth": 20, "imageHeight": 16})]
+
+
+def _begin_imglab(folder):
+    (folder / "face.png").write_bytes(_picture())
+    parts = "".join(f"<part name='{i}' x='{x:.0f}' y='{y:.0f}'/>" for i, (x, y) in enumerate(_POINTS[:5]))
+    box = f"<box top='1' left='2' width='15' height='12'>{parts}</box>"
+    return [f"<?xml version='1.0'?><dataset><images><image file='face.png'>{box}</image></images></dataset>".encode()]
+
+
+def _begin_csv(folder):
+    (folder / "face.png").write_bytes(_picture())
+    columns = ",".join(f"x{i},y{i}" for i in range(5))
+    return [f"image,{columns}\nface.png,{','.join(map(str, _POINTS[:5].ravel()))}\n".encode()]
+
+
 def _begin_unlabelled(folder):
     (folder / "face.png").write_bytes(_picture())
     boxes = ["face.png,1,2,12,13", 'face.png,3,4,"5",6.5', "gone.png,1,2,3,4"]
@@ -338,7 +357,10 @@ _BOXES = {"face.png": [[1, 2, 10, 10], [3.5, 2, 8, 9]], "a/face 2.png": []}
 READERS = {
     "pts": Reader("face.pts", _begin_pts, read_pts),
     "wflw": Reader(WFLW_LIST, _begin_wflw, lambda path: _entries(read_wflw(path.parents[2]))),
-    "coco": Reader("faces.json", _begin_coco, lambda path: _entries(read_folder(path.parent, json=path))),
+    "coco": Reader("faces.json", _begin_coco, lambda path: _entries(read_folder(path.parent, [path]))),
+    "labelme": Reader("a.json", _begin_labelme, lambda path: _entries(read_folder(path.parent, [path]))),
+    "imglab": Reader("a.xml", _begin_imglab, lambda path: _entries(read_folder(path.parent, [path]))),
+    "CSV of points": Reader("a.csv", _begin_csv, lambda path: _entries(read_folder(path.parent, [path]))),
     "unlabelled": Reader(
         "a.csv", _begin_unlabelled, lambda path: _entries(read_unlabelled(path.parent, path, print_progress))
     ),

@@ -10,7 +10,16 @@ from kdloss.inference.sources import find_sources
 @pytest.fixture(autouse=True)
 def workplace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("in/a.jpg", "in/a.MP4", "in/deep/b.png", "in/deep/.hidden.png", "in/notes.txt", "other/c.webm"):
+    for name in (
+        "in/a.jpg",
+        "in/a.MP4",
+        "in/deep/b.png",
+        "in/deep/.hidden.png",
+        "in/.x/b.png",
+        "in/__MACOSX/a.jpg",
+        "in/notes.txt",
+        "other/c.webm",
+    ):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
 
