@@ -168,6 +168,8 @@ def read_input(path, most_bytes=MOST_BYTES):
 def read_text(path, encoding="utf-8", errors="strict"):
     """The text of a file of `MOST_BYTES` at most; errors as in `open_input`, and a `UnicodeError`."""
     return read_input(path).decode(encoding, errors)
+
+
 def is_hidden(path):
     """Whether a path (text, with /) leads to or through a hidden file or folder (``.x``, ``__MACOSX``): never data."""
     return any(part == "__MACOSX" or (part[0] == "." and part != "..") for part in PurePosixPath(path).parts)
