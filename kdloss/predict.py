@@ -51,6 +51,7 @@ def main(argv=None):
     _check_sources(args, sources)
     boxes = None if args.boxes is None else GivenBoxes(args.boxes)
     landmarker = chosen_landmarker(args, args.checkpoint, detects=not (boxes or args.detector == WHOLE))
+    require_place(args.out)
     require_place(args.out / TABLE, folder=False)
     landmarker.ready()
     if landmarker.confidence is None:
