@@ -28,7 +28,8 @@ class ServedModel:
     def __init__(self, name, landmarker):
         self.name, self.lock, self.waiting = name, asyncio.Lock(), 0
         self._landmarker = landmarker
-        self._detector = landmarker.detector = _TimedDetector(landmarker.detector)
+        self._seconds = None  # of the detector
+        landmarker.detector.detect = self._timed(landmarker.detector.detect)
         # Loads the network and warms it up.
         landmarker.whole(np.zeros((32, 32, 3), np.uint8))
 
@@ -44,6 +45,15 @@ class ServedModel:
             "detector": self._landmarker.detector.name,
             "skeleton": [list(line) for line in scheme.skeleton],
         }
+
+    def _timed(self, detect):
+        def timed(image):
+            started = time.perf_counter()
+            found = detect(image)
+            self._seconds = (self._seconds or 0) + time.perf_counter() - started
+            return found
+
+        return timed
 
     def answer(self, data, boxes=None):
         """The faces of a picture.
@@ -61,10 +71,10 @@ class ServedModel:
         started = time.perf_counter()
         image = read_photograph(data)
         read = time.perf_counter()
-        self._detector.seconds = None
+        self._seconds = None
         faces = self._landmarker.detect(image) if boxes is None else self._landmarker.in_boxes(image, boxes)
         ended = time.perf_counter()
-        detection = self._detector.seconds
+        detection = self._seconds
         return {
             "image": {"width": image.shape[1], "height": image.shape[0]},
             "model": self.name,
@@ -77,19 +87,6 @@ class ServedModel:
             },
             "faces": [face_record(face) for face in faces],
         }
-
-
-class _TimedDetector:
-    """A detector that keeps the ``seconds`` of its last call."""
-
-    def __init__(self, detector):
-        self.name, self.sure, self.seconds, self._detector = detector.name, detector.sure, None, detector
-
-    def detect(self, image):
-        started = time.perf_counter()
-        found = self._detector.detect(image)
-        self.seconds = time.perf_counter() - started
-        return found
 
 
 def _milliseconds(seconds):

@@ -41,7 +41,7 @@ class Centred(Detector):
 
     def detect(self, image):
         side = image.shape[0] / 2
-        return np.array([[side / 2 - 0.5, side / 2 - 0.5, side, side, 1.0]])
+        return np.array([[side / 2 - 0.5, side / 2 - 0.5, side, side, 0.0, 1.0]])
 
 
 def test_it_belongs_to_a_detector_and_a_scheme():
@@ -56,7 +56,7 @@ def displaced(boxes, dx, dy, scale):
     """A detector's boxes whose calibration to square boxes (n, 4) has these numbers, one or n of each."""
     side = boxes[:, 2:] / np.reshape(scale, (-1, 1))
     centre = boxes[:, :2] + boxes[:, 2:] / 2 - side * np.stack(np.broadcast_arrays(dx, dy), axis=-1)
-    return np.concatenate([centre - side / 2, side], axis=-1)
+    return np.concatenate([centre - side / 2, side, np.zeros((len(side), 1))], axis=-1)
 
 
 def test_calibration_takes_out_what_all_boxes_share(random_faces):
