@@ -21,7 +21,7 @@ from tqdm import tqdm
 from kdloss.errors import ConfigError, DataError, deferred_interrupt, exits_on_user_error
 from kdloss.experiments.flags import add_checkpoint_flag, add_out_flag
 from kdloss.files import replacing, require_place, write_whole
-from kdloss.inference.detectors import DETECTORS
+from kdloss.inference.detectors import DETECTOR, DETECTORS
 from kdloss.inference.landmarker import find_faces
 from kdloss.inference.options import add_landmarker_options, chosen_landmarker
 from kdloss.inference.output import csv_header, csv_row, draw_faces, face_record, predict_video
@@ -84,6 +84,8 @@ def _photographs(args, landmarker, boxes, photographs):
                 facts = {"image": photograph.name, "model": landmarker.name, "detector": detector, "faces": records}
                 write_whole(path, json.dumps(facts, allow_nan=False) + "\n")
                 _say(f"{photograph.name}: {_count(len(faces), 'face')} -> {path}")
+                if not faces and not (boxes or whole):
+                    _say(f"  {_hint(landmarker, image)}")
             if interruption.asked:
                 break
     return failed
@@ -143,6 +145,15 @@ def _overlay(out, source):
     if source.kind != "photograph":
         return out / f"{source.result}.mp4"
     return out / f"{source.result}{'.jpg' if source.path.suffix.lower() in ('.jpg', '.jpeg') else '.png'}"
+
+
+def _hint(landmarker, image):
+    """What was searched for in vain, and what to try."""
+    share, name = landmarker.smallest_face, landmarker.detector.name
+    smallest = max(round(share * min(image.shape[:2])), landmarker.detector.LEAST_PIXELS)
+    smaller = f"--smallest-face {max(0.02, share / 2):g}, " if share > 0.02 else ""
+    other = "--detector yunet, " if name == DETECTOR else f"--detector {DETECTOR}, "
+    return f"{name} searched for faces of {smallest} pixels and more: try {smaller}{other}or --boxes"
 
 
 def _count(number, noun):

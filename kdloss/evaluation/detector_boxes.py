@@ -12,7 +12,7 @@ from kdloss.errors import DataError
 from kdloss.evaluation import metrics
 from kdloss.evaluation.evaluation import evaluate_loaded
 from kdloss.evaluation.protocol import DETECTED
-from kdloss.inference.box_calibration import BoxCalibration, calibrate, turned_boxes
+from kdloss.inference.box_calibration import BoxCalibration, calibrate
 from kdloss.inference.detectors import MINIMUM_IOU, detected_boxes
 from kdloss.inference.landmarker import SAME_FACE
 from kdloss.inference.prediction import predict_crops

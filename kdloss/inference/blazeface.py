@@ -7,7 +7,6 @@ import TensorFlow.
 import importlib.metadata
 import math
 
-import cv2
 import numpy as np
 
 from kdloss.data.geometry import FaceCrop, box_iou
@@ -46,7 +45,8 @@ class BlazeFaceDetector(Detector):
     # 0.78 keeps 99, 98, 99 and 96 %. In 271 pictures without faces 31 and 6 things have such scores.
     CANDIDATE, LEAST, sure, _CLEAR = 0.4, 0.7, 0.78, 0.82
     _LOOK, _CHECK = 62, 44  # pixels: the side of BlazeFace's box, a tenth more than that around 68 points
-    _SEEN, _LEAST = 16, 24  # pixels: the smallest face that a search sees, and that is searched for
+    LEAST_PIXELS = 24
+    _SEEN = 16  # pixels: the smallest face that a search sees; here and above, without forehead and ears
     _FINER, _MARGIN = 3.0, 80  # between two searches of a picture; pixels that tiles have in common
 
     def __init__(self, smallest=None, threads=None):
@@ -74,7 +74,7 @@ class BlazeFaceDetector(Detector):
         yield FaceCrop(np.array([[whole, 0, (whole - 1) / 2], [0, whole, (whole - 1) / 2]]), _SIDE)
         if self.smallest is None:
             return
-        zoom = min(1.0, self._SEEN / max(self._LEAST, self.smallest * min(height, width)))
+        zoom = min(1.0, self._SEEN / max(self.LEAST_PIXELS, self.smallest * min(height, width)))
         while zoom > 1.2 * whole:
             for top in self._starts(height * zoom):
                 for left in self._starts(width * zoom):

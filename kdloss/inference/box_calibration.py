@@ -56,10 +56,12 @@ class BoxCalibration:
         return asdict(self) | {"scatter": list(self.scatter)}
 
 
-# (detector, scheme) -> calibration to `LANDMARK_BOX`, measured by ``python -m kdloss.calibrate detector --dataset 300w``
-# on 300 real training faces, evenly spaced among 1811, which their detectors turn upright (lbp does not).
+# (detector, scheme) -> calibration to `LANDMARK_BOX`, measured by ``kdloss.calibrate detector --dataset 300w`` on 300
+# real training faces, evenly spaced among 1811. All detectors but lbp see how a face is turned.
 CALIBRATIONS = {
-    ("blazeface", "68"): BoxCalibration(dx=0.0019, dy=0.0651, scale=0.9470, faces=299, scatter=(0.0287, 0.0474, 0.0762)),
+    ("blazeface", "68"): BoxCalibration(
+        dx=0.0019, dy=0.0651, scale=0.9470, faces=299, scatter=(0.0287, 0.0474, 0.0762)
+    ),
     ("yunet", "68"): BoxCalibration(dx=0.0078, dy=0.1591, scale=0.9034, faces=300, scatter=(0.0378, 0.0409, 0.0710)),
     ("lbp", "68"): BoxCalibration(dx=-0.0038, dy=0.1381, scale=0.8612, faces=284, scatter=(0.1105, 0.0540, 0.0976)),
 }

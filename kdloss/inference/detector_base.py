@@ -11,6 +11,7 @@ class Detector(ABC):
     takes_model = False  # whether the user has to bring a model file, which the class then takes as ``model``
     model_sha256 = None  # of the model file
     SMALLEST = 0.03  # side of the smallest face searched for in photographs by default, a share of the shorter side
+    LEAST_PIXELS = 0  # side of the smallest face that it can see
 
     @abstractmethod
     def detect(self, image):

@@ -37,7 +37,7 @@ class LbpDetector(Detector):
     # On 1808 300-W training faces, four in a picture of 640 x 480 pixels, groups of at least 7 windows hold 79 % of the
     # faces and 71 other things; groups of at least 4 hold 88 % and 171, of which a network's confidence leaves 59.
     FEWEST_IN_PHOTOGRAPHS, sure = 4, 7
-    _WINDOW = 24  # pixels, the side that the cascade was trained with; it sees nothing smaller
+    LEAST_PIXELS = 24  # the side that the cascade was trained with; it sees nothing smaller
     _OVERLAP = 0.3
 
     def __init__(self, smallest=None, threads=None):
@@ -52,7 +52,7 @@ class LbpDetector(Detector):
 
     def detect(self, image):
         largest = min(image.shape[:2])
-        smallest = max(self._WINDOW, round(self.smallest * largest))
+        smallest = max(self.LEAST_PIXELS, round(self.smallest * largest))
         found = self._cascade.detect_multi_scale(
             np.ascontiguousarray(image),
             scale_factor=1.1,
@@ -201,7 +201,7 @@ def detected_boxes(prepared, rows, detector, announce=None):
         announce: called with a line of progress now and then.
 
     Returns:
-        Turned boxes (m, 5) float64 in pixels of the stored crops, NaN where the face was not found, and (m,) bool found.
+        Turned boxes (m, 5) float64 in pixels of the stored crops, NaN where no face was found, and (m,) bool found.
     """
     boxes = np.full((len(rows), 5), np.nan)
     found = np.zeros(len(rows), bool)

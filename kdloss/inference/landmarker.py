@@ -148,10 +148,11 @@ class Landmarker:
         detections = photograph_detections(self.detector, image, self.smallest_face)
         faces = self.in_boxes(image, self._calibration.apply(detections[:, :5]), detections[:, 5].tolist())
         faces = [face for face in faces if self._is_face(face)]
-        boxes, kept = [turned_landmark_box(face.landmarks, face.turn) for face in faces], []
-        # Landmarks far from where the detector saw the face are not trusted.
-        near = [box_iou(box, face.box) >= SAME_FACE for box, face in zip(boxes, faces, strict=True)]
-        boxes = [box if is_near else [*face.box, face.turn] for box, face, is_near in zip(boxes, faces, near, strict=True)]
+        boxes, kept = [], []
+        for face in faces:
+            # Landmarks far from where the detector saw the face are not trusted.
+            around, seen = turned_landmark_box(face.landmarks, face.turn), np.array([*face.box, face.turn])
+            boxes.append(around if box_iou(around, seen) >= SAME_FACE else seen)
         for face in self.in_boxes(image, boxes, [face.score for face in faces]):
             face = replace(face, box=landmark_box(face.landmarks))
             if self._is_face(face) and not any(box_iou(face.box, other.box) >= SAME_FACE for other in kept):
@@ -237,7 +238,7 @@ def find_faces(landmarker, photographs, boxes=None, whole=False):
 
 
 def checked_boxes(boxes, image):
-    """Boxes (k, 4) or (k, 5) unchanged; `DataError` unless each holds a part of the image and is not far larger than it."""
+    """Boxes (k, 4 or 5) unchanged; `DataError` unless each holds a part of the image and is not far larger than it."""
     height, width = image.shape[:2]
     low, sides = boxes[:, :2], boxes[:, 2:4]
     valid = np.isfinite(boxes).all(axis=1) & ((sides > 0) & (sides <= _LARGEST_BOX * max(width, height))).all(axis=1)

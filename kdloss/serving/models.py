@@ -60,7 +60,8 @@ class ServedModel:
 
         Args:
             data: the bytes of an image file.
-            boxes: (k, 4) landmark boxes, pixels of the upright picture; None: the detector finds the faces.
+            boxes: (k, 4) landmark boxes or (k, 5) turned ones, pixels of the upright picture; None: the detector finds
+                the faces.
 
         Returns:
             A dict for JSON. Its faces are as in the files of `kdloss.predict`.
@@ -79,6 +80,7 @@ class ServedModel:
             "image": {"width": image.shape[1], "height": image.shape[0]},
             "model": self.name,
             "detector": self._landmarker.detector.name if boxes is None else "boxes",
+            "least_confidence": self._landmarker.confidence and self._landmarker.confidence.face,
             "milliseconds": {
                 "read": _milliseconds(read - started),
                 "detection": None if detection is None else _milliseconds(detection),
@@ -94,7 +96,7 @@ def _milliseconds(seconds):
 
 
 def parse_boxes(text):
-    """Boxes of a request, ``[[x, y, width, height], ...]`` -> (k, 4) float64.
+    """Boxes of a request, ``[[x, y, width, height], ...]`` -> (k, 4) float64; with a turn, (k, 5).
 
     Raises:
         DataError: not of that form, or more than `MOST_BOXES`.
