@@ -150,8 +150,9 @@ def _overlay(out, source):
 def _hint(landmarker, image):
     """What was searched for in vain, and what to try."""
     share, name = landmarker.smallest_face, landmarker.detector.name
-    smallest = max(round(share * min(image.shape[:2])), landmarker.detector.LEAST_PIXELS)
-    smaller = f"--smallest-face {max(0.02, share / 2):g}, " if share > 0.02 else ""
+    least = landmarker.detector.LEAST_PIXELS
+    smallest = max(round(share * min(image.shape[:2])), least)
+    smaller = f"--smallest-face {max(0.02, share / 2):g}, " if share > 0.02 and smallest > least else ""
     other = "--detector yunet, " if name == DETECTOR else f"--detector {DETECTOR}, "
     return f"{name} searched for faces of {smallest} pixels and more: try {smaller}{other}or --boxes"
 

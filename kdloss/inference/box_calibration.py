@@ -22,6 +22,7 @@ from kdloss.inference.detectors import DETECTOR, DETECTORS, detected_boxes, dete
 # The landmark box widened to a square. `BoxPolicy.grow` makes any training crop of it.
 LANDMARK_BOX = BoxPolicy("gt", 1.0)
 MOST_FACES = 300  # the most that `calibrate` measures
+LEARNT = "detector_boxes"  # in a card
 LEARNT_FACES, LEAST_FACES = 100, 10  # the most that a training measures, and the fewest that count
 
 
@@ -118,15 +119,15 @@ def turned_boxes(prepared, rows, policy, turns):
 
 
 def learnt_calibrations(prepared):
-    """What the card of a network says of boxes, ``{DETECTOR: calibration}``, for a scheme of which the package holds no
-    calibration. Empty if it holds one, or the detector finds too few of the prepared training faces."""
+    """What the card of a network says of boxes, ``{"detector_boxes": {DETECTOR: calibration}}``, for a scheme of which
+    the package holds no calibration. Empty if it holds one, or the detector finds too few of the training faces."""
     if (DETECTOR, prepared.scheme.name) in CALIBRATIONS:
         return {}
     try:
         found = calibrate(prepared, prepared.indices("train"), detector(DETECTOR), LANDMARK_BOX, most=LEARNT_FACES)
     except UserError:  # no faces as people have them: the network can be trained, and reads boxes that are given
         return {}
-    return {DETECTOR: found.to_json()} if found.faces >= LEAST_FACES else {}
+    return {LEARNT: {DETECTOR: found.to_json()}} if found.faces >= LEAST_FACES else {}
 
 
 def stored_calibration(detector_name, scheme, card=None):
@@ -140,12 +141,12 @@ def stored_calibration(detector_name, scheme, card=None):
         CheckpointError: that of the card is damaged.
         ConfigError: neither the package nor the card has one for them.
     """
-    learnt = ((card or {}).get("detector_boxes") or {}).get(detector_name)
-    if learnt and (detector_name, scheme.name) not in CALIBRATIONS:
-        try:
+    try:
+        learnt = (card or {}).get(LEARNT, {}).get(detector_name)
+        if learnt and (detector_name, scheme.name) not in CALIBRATIONS:
             return _parsed(learnt)
-        except (ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"detector_boxes: damaged ({error}): train the network again") from error
+    except (AttributeError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"the card's {LEARNT}: damaged ({error}): train the network again") from error
     if (detector_name, scheme.name) not in CALIBRATIONS:
         known = ", ".join(known_scheme for name, known_scheme in CALIBRATIONS if name == detector_name) or "none"
         raise ConfigError(

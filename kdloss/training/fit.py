@@ -188,7 +188,7 @@ def _card(config, prepared):
         "synthetic": prepared.synthetic,
         "train_content": prepared.manifest["content"],
         "seed": config.seed,
-        "detector_boxes": learnt_calibrations(prepared),
+        **learnt_calibrations(prepared),
         **({"fold": [config.fold, config.folds]} if config.fold else {}),
     }
 

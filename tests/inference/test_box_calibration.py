@@ -18,13 +18,15 @@ from kdloss.errors import CheckpointError, ConfigError, DataError
 from kdloss.inference.box_calibration import (
     CALIBRATIONS,
     LANDMARK_BOX,
+    LEAST_FACES,
     BoxCalibration,
     calibrate,
+    learnt_calibrations,
     read_calibration,
     stored_calibration,
     write_calibration,
 )
-from kdloss.inference.detectors import DETECTORS, Detector, detector
+from kdloss.inference.detectors import DETECTOR, DETECTORS, Detector, detector
 from tests.inference.test_detectors import Scripted, scored
 
 MEASURED = BoxCalibration(0.1, -0.25, 1.5, 7, (0.1, 0.2, 0.3))
@@ -48,7 +50,7 @@ def test_it_belongs_to_a_detector_and_a_scheme():
     card = {"detector_boxes": {"lbp": MEASURED.to_json()}}
     assert stored_calibration("lbp", SCHEMES["68"], card) == CALIBRATIONS["lbp", "68"]
     assert stored_calibration("lbp", SCHEMES["29"], card) == MEASURED
-    with pytest.raises(CheckpointError, match="detector_boxes: damaged"):
+    with pytest.raises(CheckpointError, match="card's detector_boxes: damaged"):
         stored_calibration("lbp", SCHEMES["29"], {"detector_boxes": {"lbp": {"dx": "far"}}})
     with pytest.raises(ConfigError, match=r"detector lbp: .*: 68; the model reads scheme 29: give"):
         stored_calibration("lbp", SCHEMES["29"])
@@ -118,6 +120,16 @@ def test_the_command_measures_and_keeps_it(random_faces, monkeypatch, tmp_path, 
     assert f"dx {measured.dx:.4f} ({measured.scatter[0]:.4f})" in text
     assert text.endswith(f"wrote {out}\n")
     assert read_calibration(out, Centred("cd"), SCHEMES["29"]) == measured
+
+
+def test_a_training_learns_no_boxes_where_the_detector_is_blind(random_faces, monkeypatch):
+    monkeypatch.setitem(DETECTORS, DETECTOR, lambda **_: Centred())
+    monkeypatch.setattr(DETECTORS[DETECTOR], "takes_model", False, raising=False)
+    measured = calibrate(random_faces, random_faces.indices("train"), Centred(), LANDMARK_BOX)
+    learnt = {"detector_boxes": {DETECTOR: measured.to_json()}}
+    assert learnt_calibrations(random_faces) == (learnt if measured.faces >= LEAST_FACES else {})
+    monkeypatch.setattr(Centred, "detect", lambda *_: [])
+    assert learnt_calibrations(random_faces) == {}
 
 
 def test_a_kept_calibration_is_for_its_detector_its_model_file_and_its_scheme(tmp_path):

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,12 @@ from kdloss.data.datasets import DATASETS
 from kdloss.data.schemes import SCHEMES
 from kdloss.errors import ConfigError, DataError
 from kdloss.inference.blazeface import BlazeFaceDetector
+from kdloss.inference.confidence import Confidence
 from kdloss.inference.landmarker import Landmarker
 from kdloss.inference.output import OverlayVideo
 from kdloss.inference.sources import GivenBoxes
 from kdloss.models import build_model
-from kdloss.models.checkpoint import save_model
+from kdloss.models.checkpoint import load_model, read_card, save_model
 from kdloss.models.regressors import REGRESSORS
 from kdloss.predict import main
 from tests.training.tiny_chain import ARCH, SIZE, TINY
@@ -163,7 +165,32 @@ def test_models_without_a_calibration(tmp_path, capsys):
     assert main(["a.png", "--checkpoint", str(write_checkpoint(tmp_path / "box.keras", box="dataset:1.1"))]) == 2
     assert "was trained in dataset:1.1" in errors(capsys)[0]
     other = str(write_checkpoint(tmp_path / "29.keras", dataset="cofw"))
+    assert main(["a.png", "--checkpoint", other]) == 2
+    assert "blazeface: its boxes are calibrated for landmark schemes: 68; the model reads" in errors(capsys)[0]
     assert main(["a.png", "--checkpoint", other, "--detector", "whole"]) == 0
+
+
+def test_no_face_comes_with_a_hint(checkpoint, capsys):
+    save("a.png", np.zeros((400, 2000, 3), np.uint8))
+    assert main(["a.png", "--checkpoint", str(checkpoint), "--no-overlay"]) == 0
+    found, hint = capsys.readouterr().out.splitlines()
+    assert found.startswith("a.png: 0 faces -> ")
+    assert hint == "  blazeface searched for faces of 24 pixels and more: try --detector yunet, or --boxes"
+    save("a.png", np.zeros((1000, 1000, 3), np.uint8))
+    assert main(["a.png", "--checkpoint", str(checkpoint), "--no-overlay"]) == 0
+    assert "faces of 30 pixels and more: try --smallest-face 0.02, --detector" in capsys.readouterr().out
+
+
+def test_a_weak_network_loses_no_face_once_its_confidence_is_measured(checkpoint, tmp_path):
+    card = read_card(checkpoint)
+    weak = Confidence("views", -0.1, (-3.0,) * 68, 0.03, 10, face=0.01)  # below 0.1 for all signals
+    for face, count in ((0.01, 1), (0.3, 0)):
+        save_model(
+            tmp_path / "weak.keras",
+            load_model(checkpoint)[0],
+            card | {"confidence": replace(weak, face=face).to_json()},
+        )
+        assert len(Landmarker.load(tmp_path / "weak.keras").detect(astronaut())) == count
 
 
 def test_boxes_of_large_photographs_are_in_their_own_pixels(checkpoint):
