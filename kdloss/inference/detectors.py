@@ -94,7 +94,7 @@ class YunetDetector(Detector):
     # faces that are turned or dark. Of 100 training faces, 100 have a score of 0.82 and 96 one of 0.91, and of the 44
     # things that it takes for faces in 118 pictures without any, and in these turned by quarters, 18 and 5.
     SCORE, OVERLAP, MOST = 0.6, 0.3, 5000
-    sure = 0.85
+    sure = 0.9
     _GET = (
         "get face_detection_yunet_2023mar.onnx from OpenCV Zoo (github.com/opencv/opencv_zoo, "
         f"models/face_detection_yunet) and name it with --detector-model FILE or in {PLACE}"
@@ -162,11 +162,13 @@ def detector(name, *, model=None, smallest=None, threads=None):
 
 
 def photograph_detections(detector, image, smallest):
-    """As `Detector.detect`, but searches large images in a smaller copy, and where it finds nothing, the image turned
-    by 90, 180 and 270 degrees; of these the one with the best detection counts. ``smallest`` is that of `detector`."""
-    if len(found := _detections(detector, image, smallest)):
-        return found
-    best, centre = found, np.array(image.shape[1::-1]) / 2 - 0.5
+    """As `Detector.detect`, but searches large images in a smaller copy, and where it finds nothing that is sure to be a
+    face, the image turned by 90, 180 and 270 degrees; the one with the best detection counts. ``smallest`` is that of
+    `detector`."""
+    best = _detections(detector, image, smallest)
+    if len(best) and best[0, 5] >= detector.sure:
+        return best
+    centre = np.array(image.shape[1::-1]) / 2 - 0.5
     for quarter in (1, 2, 3):
         turned = np.ascontiguousarray(np.rot90(image, quarter))
         found = _detections(detector, turned, smallest)
