@@ -20,9 +20,8 @@ from kdloss.errors import ConfigError, exits_on_user_error
 from kdloss.experiments.flags import add_old_name, add_out_flag
 from kdloss.files import require_place
 from kdloss.inference.box_calibration import stored_calibration
-from kdloss.inference.detectors import SMALLEST_FACE, detector, photograph_detections
+from kdloss.inference.detectors import DETECTOR, DETECTORS, detector, photograph_detections
 
-DETECTOR = "lbp"
 LAYOUTS = ("300w", "cofw", "wflw")
 _READING = ("annotations", "category", "exif", "rescale")  # options of `data_prep.folder.read_folder`
 
@@ -138,12 +137,13 @@ def _boxes(unlabelled, boxes, reading):
 
 def _finder():
     """A function from a picture (H, W, 3) uint8 RGB to the landmark boxes (k, 4) of the faces that are found in it."""
-    finder, calibration = detector(DETECTOR, smallest=SMALLEST_FACE), stored_calibration(DETECTOR, SCHEMES["68"])
+    smallest = DETECTORS[DETECTOR].SMALLEST
+    finder, calibration = detector(DETECTOR, smallest=smallest), stored_calibration(DETECTOR, SCHEMES["68"])
 
     def find(image):
-        found = photograph_detections(finder, image, SMALLEST_FACE)
+        found = photograph_detections(finder, image, smallest)
         # No network's confidence tells what is no face.
-        return calibration.apply(found[found[:, 4] >= finder.sure, :4])
+        return calibration.apply(found[found[:, 5] >= finder.sure, :5])[:, :4]
 
     return find
 

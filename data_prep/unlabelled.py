@@ -74,7 +74,7 @@ def _given(source, pictures, path):
 def _read_face(path, picture, name, box, reason):
     if box is None:
         return SkippedFace(name, reason)
-    if (boxes := box_array([box])) is None:
+    if (boxes := box_array([box])) is None or boxes.shape[1] != 4:
         found = " ".join(map(str, box)) if isinstance(box, list) else box
         return SkippedFace(name, f"found box {found}, expected finite x, y, width, height, the last two above zero")
     try:

@@ -38,14 +38,13 @@ from kdloss.evaluation.robustness import measure_robustness, robustness_lines
 from kdloss.evaluation.tables import Result, parts_table, results_table, text_table
 from kdloss.experiments.flags import add_checkpoint_flag, add_data_flags, add_out_flag
 from kdloss.files import require_place, require_replaceable
-from kdloss.inference.detectors import DETECTORS, detector
+from kdloss.inference.detectors import DETECTOR, DETECTORS, detector
 from kdloss.inference.prediction import predict_crops
 from kdloss.machine import environment, machine
 from kdloss.models.locate import checkpoint_path
 from kdloss.training.runs import find_checkpoint, runs_root
 
 DEFAULT_BOX = "gt:1.25"
-DETECTOR = "lbp"
 
 
 @exits_on_user_error

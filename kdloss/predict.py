@@ -20,7 +20,7 @@ from tqdm import tqdm
 from kdloss.errors import ConfigError, DataError, FullDisk, UserError, deferred_interrupt, exits_on_user_error
 from kdloss.experiments.flags import add_checkpoint_flag, add_out_flag
 from kdloss.files import replacing, require_place, require_replaceable, write_whole
-from kdloss.inference.detectors import DETECTORS
+from kdloss.inference.detectors import DETECTOR, DETECTORS
 from kdloss.inference.landmarker import find_faces
 from kdloss.inference.options import add_landmarker_options, chosen_landmarker
 from kdloss.inference.output import (
@@ -94,6 +94,8 @@ def _photographs(args, landmarker, boxes, photographs):
                     cells = (csv_row(face, to_cell(photograph.name), i) for i, face in enumerate(record["faces"]))
                     rows.writerows(cells)
                     _say(f"{photograph.name}: {_count(len(faces), 'face')} -> {path}")
+                    if not faces and not (boxes or whole):
+                        _say(f"  {_hint(landmarker, image)}")
                 if interruption.asked:
                     break
         except Exception as error:  # the table of what was found is kept
@@ -168,6 +170,16 @@ def _check_sources(args, sources):
     inputs = [args.boxes, args.checkpoint, args.detector_model, args.detector_calibration]
     inputs += [source.path for source in sources if source.kind != "camera"]
     require_replaceable(targets, filter(None, inputs), WRITTEN)
+
+
+def _hint(landmarker, image):
+    """What was searched for in vain, and what to try."""
+    share, name = landmarker.smallest_face, landmarker.detector.name
+    least = landmarker.detector.LEAST_PIXELS
+    smallest = max(round(share * min(image.shape[:2])), least)
+    smaller = f"--smallest-face {max(0.02, share / 2):g}, " if share > 0.02 and smallest > least else ""
+    other = "--detector yunet, " if name == DETECTOR else f"--detector {DETECTOR}, "
+    return f"{name} searched for faces of {smallest} pixels and more: try {smaller}{other}or --boxes"
 
 
 def _count(number, noun):

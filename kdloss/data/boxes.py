@@ -34,12 +34,13 @@ def read_boxes(path):
 
 
 def box_array(boxes):
-    """Boxes as files hold them, [[x, y, width, height], ...] -> (k, 4) float64; None if they are not of that form."""
+    """Boxes as files hold them, [[x, y, width, height], ...] -> (k, 4) float64, or (k, 5) of turned boxes; None if they
+    are not of that form."""
     try:
         array = np.zeros((0, 4)) if boxes == [] else np.array(boxes, np.float64)
     except (TypeError, ValueError, OverflowError, RecursionError):
         return None
-    valid = array.ndim == 2 and array.shape[1] == 4 and np.isfinite(array).all() and (array[:, 2:] > 0).all()
+    valid = array.ndim == 2 and array.shape[1] in (4, 5) and np.isfinite(array).all() and (array[:, 2:4] > 0).all()
     return array if valid else None
 
 

@@ -2,7 +2,8 @@
 
 This is the only cropping code of the project. Pixel centres lie at integers, so an image of width W covers
 [-0.5, W - 0.5]. *Unit* coordinates span [-0.5, 0.5] over a crop, whatever its size in pixels; networks read and write
-them.
+them. A box is x, y, width, height; a *turned* box has a fifth number, by how much it is turned about its own centre:
+radians, clockwise as seen on the screen.
 """
 
 import math
@@ -46,14 +47,14 @@ class BoxPolicy:
         return f"{self.source}:{self.scale:g}" if self.square else "paper"
 
     def grow(self, box):
-        """Boxes (..., 4) of x, y, width, height, as the source gives them -> the boxes to cut."""
+        """Boxes (..., 4) or turned boxes (..., 5), as the source gives them -> the boxes to cut."""
         box = np.asarray(box, np.float64)
-        centre = box[..., :2] + box[..., 2:] / 2
-        sides = box[..., 2:]
+        sides, turn = box[..., 2:4], box[..., 4:]
+        centre = box[..., :2] + sides / 2
         if self.square:
             sides = np.repeat(sides.max(axis=-1, keepdims=True), 2, axis=-1)
         sides = np.maximum(sides * self.scale + 2 * self.margin, 1e-3)
-        return np.concatenate([centre - sides / 2, sides], axis=-1)
+        return np.concatenate([centre - sides / 2, sides, turn], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -68,14 +69,14 @@ class FaceCrop:
         """The crop of a box, as it is or varied.
 
         Args:
-            box: x, y, width, height; its edges land on the edges of the crop.
+            box: a box or a turned box; its edges land on the edges of the crop.
             size: side of the crop, pixels.
             rotation: radians, clockwise as seen on the screen; the face turns by this much.
             scale: the face appears this much larger.
             shift: the face moves by this share of the crop's side, right and down.
             mirror: flips the crop left to right, last of all. Its points then need the scheme's mirror permutation.
         """
-        x, y, width, height = (float(value) for value in box)
+        x, y, width, height, *turn = (float(value) for value in box)
         cos, sin = math.cos(rotation) * scale, math.sin(rotation) * scale
         # The box is stretched first, to unit coordinates, and then turned. Written out in numbers, because products of
         # matrices take ten times the time.
@@ -85,8 +86,10 @@ class FaceCrop:
         if mirror:
             across = tuple(-value for value in across)
         middle = size / 2 - 0.5
-        matrix = [[size * row[0], size * row[1], size * row[2] + middle] for row in (across, down)]
-        return cls(np.array(matrix), size)
+        matrix = np.array([[size * row[0], size * row[1], size * row[2] + middle] for row in (across, down)])
+        if any(turn):
+            matrix = compose(matrix, turning(-turn[0], (x + width / 2, y + height / 2)))
+        return cls(matrix, size)
 
     def image(self, image, out=None):
         """Cuts the crop (size, size, 3) out of a uint8 RGB image (H, W, 3), into ``out`` if given; 0 outside."""
@@ -183,10 +186,34 @@ def compose(outer, inner):
     return np.concatenate([outer[:, :2] @ inner[:, :2], outer[:, :2] @ inner[:, 2:] + outer[:, 2:]], axis=1)
 
 
+def turning(angle, centre=(0.0, 0.0)):
+    """The (2, 3) matrix that turns points about a centre, by radians, clockwise as seen on the screen."""
+    cos, sin = math.cos(angle), math.sin(angle)
+    linear = np.array([[cos, -sin], [sin, cos]])
+    return np.column_stack([linear, centre - linear @ centre])
+
+
 def landmark_box(points):
     """(..., N, 2) points -> (..., 4) the bounding box x, y, width, height of those that are known, that is not NaN."""
     low, high = np.fmin.reduce(points, axis=-2), np.fmax.reduce(points, axis=-2)
     return np.concatenate([low, high - low], axis=-1)
+
+
+def turned_landmark_box(points, turn):
+    """(N, 2) points -> (5,) the box turned by ``turn`` around them."""
+    box = landmark_box(transform_points(turning(-turn), np.asarray(points, np.float64)))
+    centre = transform_points(turning(turn), box[:2] + box[2:] / 2)
+    return np.array([*(centre - box[2:] / 2), *box[2:], turn])
+
+
+def box_iou(a, b):
+    """Intersection over union of boxes (..., 4), or of turned boxes as if they were not turned; shapes broadcast ->
+    (...) float64, 0 to 1."""
+    a, b = np.asarray(a, np.float64)[..., :4], np.asarray(b, np.float64)[..., :4]
+    low = np.maximum(a[..., :2], b[..., :2])
+    high = np.minimum(a[..., :2] + a[..., 2:], b[..., :2] + b[..., 2:])
+    shared = np.prod(np.maximum(high - low, 0), axis=-1)
+    return shared / (np.prod(a[..., 2:], axis=-1) + np.prod(b[..., 2:], axis=-1) - shared)
 
 
 def mirror_points(points, width, permutation):

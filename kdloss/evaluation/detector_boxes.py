@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdloss.data.geometry import BoxPolicy, FaceCrop, invert, landmark_box, transform_points
+from kdloss.data.geometry import BoxPolicy, FaceCrop, box_iou, invert, transform_points, turned_landmark_box
 from kdloss.errors import DataError
 from kdloss.evaluation import metrics
 from kdloss.evaluation.evaluation import evaluate_loaded
 from kdloss.evaluation.protocol import DETECTED
 from kdloss.inference.box_calibration import BoxCalibration, calibrate
-from kdloss.inference.detectors import MINIMUM_IOU, box_iou, detected_boxes
+from kdloss.inference.detectors import MINIMUM_IOU, detected_boxes
 from kdloss.inference.landmarker import SAME_FACE
 from kdloss.inference.prediction import predict_crops
 
@@ -26,7 +26,7 @@ class DetectedFaces:
     policy: BoxPolicy  # of the model's training
     calibration: BoxCalibration  # from the detector's boxes to those of the policy
     rows: np.ndarray  # (n,) row numbers of the faces
-    boxes: np.ndarray  # (n, 4) the detector's boxes, in pixels of the stored crops; NaN where it found none
+    boxes: np.ndarray  # (n, 5) the detector's turned boxes, in pixels of the stored crops; NaN where it found none
 
     @property
     def found(self):
@@ -35,7 +35,7 @@ class DetectedFaces:
 
     @property
     def calibrated(self):
-        """(n, 4) boxes to cut."""
+        """(n, 5) turned boxes to cut."""
         return self.calibration.apply(self.boxes)
 
 
@@ -75,12 +75,13 @@ def evaluate_beside(evaluation, faces, **options):
 
 
 def _around_landmarks(evaluation, faces):
-    """(n, 4) boxes to cut around the landmarks that were read in a detector's calibrated boxes."""
+    """(n, 5) turned boxes to cut around the landmarks that were read in a detector's calibrated boxes."""
     boxes = faces.calibrated
     for i in np.flatnonzero(faces.found):
         row = faces.rows[i]
         (points,) = evaluation.points[evaluation.rows == row]
-        around = faces.policy.grow(landmark_box(transform_points(invert(evaluation.prepared.to_image[row]), points)))
+        points = transform_points(invert(evaluation.prepared.to_image[row]), points)
+        around = faces.policy.grow(turned_landmark_box(points, boxes[i, 4]))
         # Landmarks far from where the detector saw the face are of something else.
         if box_iou(around, boxes[i]) >= SAME_FACE:
             boxes[i] = around
@@ -158,8 +159,8 @@ def measure_detector(model, prepared, rows, policy, detector, *, batch_size=64, 
 
     values = dict.fromkeys(("nme_detector", "nme_policy", "box_shift", "box_scale"))
     if len(seen):
-        apart = boxes[:, :2] + boxes[:, 2:] / 2 - wanted[:, :2] - wanted[:, 2:] / 2
-        side, wanted_side = (np.sqrt(np.prod(one[:, 2:], axis=1)) for one in (boxes, wanted))
+        apart = boxes[:, :2] + boxes[:, 2:4] / 2 - wanted[:, :2] - wanted[:, 2:] / 2
+        side, wanted_side = (np.sqrt(np.prod(one[:, 2:4], axis=1)) for one in (boxes, wanted))
         values = {
             "nme_detector": nme(boxes),
             "nme_policy": nme(wanted),

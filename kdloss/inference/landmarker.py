@@ -12,20 +12,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kdloss import pretrained
-from kdloss.data.geometry import BoxPolicy, landmark_box
+from kdloss.data.geometry import BoxPolicy, box_iou, landmark_box, turned_landmark_box
 from kdloss.data.images import read_image
 from kdloss.data.schemes import LandmarkScheme
 from kdloss.errors import ConfigError, DataError
 from kdloss.inference.box_calibration import read_calibration, stored_calibration
 from kdloss.inference.confidence import Confidence
-from kdloss.inference.detectors import SMALLEST_FACE, box_iou, photograph_detections
+from kdloss.inference.detectors import DETECTOR, DETECTORS, photograph_detections
 from kdloss.inference.detectors import detector as find_detector
 from kdloss.inference.readers import find_model, read_faces
 
-# A detection with less mean confidence is no face. Measured with mobilenetv2-300w on 452 collages of four training
-# images of 300-W: 112 of the 171 false detections of lbp go, and 6 of 1585 faces. The model was trained on these faces;
-# of 201 validation faces, 99 % have more than 0.40.
-FACE = 0.3
 SAME_FACE = 0.5  # IoU of two boxes of one face, at least
 _LARGEST_BOX = 4  # sides of the image
 
@@ -35,18 +31,20 @@ class Face:
     """A face that was found in an image.
 
     Args:
-        box: (4,) float64 x, y, width, height, pixels of the image: the landmark box that was estimated or given, or the
-            whole image. The network saw more around it, as in its training.
+        box: (4,) float64 x, y, width, height, pixels of the image: the box around the landmarks of a face that was
+            detected, else the box that was given, or the whole image. The network saw more around it.
         score: of the detector, not comparable between detectors; None without a detector.
         landmarks: (N, 2) float64 x, y, pixels of the image, pixel centres at integers. May lie outside of it.
         confidence: (N,) float64: the estimated probability that a landmark lies within 3 % of the face box's side of
             its annotation, see `kdloss.inference.confidence`; None if that was never measured for the model.
+        turn: radians, by how much the face is turned clockwise, as its detector saw it. The network saw it upright.
     """
 
     box: np.ndarray
     score: float | None
     landmarks: np.ndarray
     confidence: np.ndarray | None
+    turn: float = 0.0
 
 
 class Landmarker:
@@ -58,8 +56,8 @@ class Landmarker:
         detector: one of `kdloss.inference.detectors.DETECTORS`, or None: then `detect` cannot be used.
         detector_model: file of a detector that does not come with a library, such as ``yunet``.
         detector_calibration: file of `kdloss.inference.box_calibration`; None: that of the package.
-        smallest_face: side of the smallest face searched for in photographs, a share of the shorter side, 0.02 to 1.
-            Small faces cost time: with lbp, 0.05 takes five times as long as 0.1.
+        smallest_face: side of the smallest face searched for in photographs, a share of the shorter side, 0.02 to 1;
+            None: as the detector has it. Small faces cost time.
         device, threads: see `kdloss.inference.readers.find_model`.
 
     Attributes:
@@ -77,15 +75,15 @@ class Landmarker:
     def __init__(
         self,
         name_or_path,
-        detector="lbp",
+        detector=DETECTOR,
         *,
         detector_model=None,
         detector_calibration=None,
-        smallest_face=SMALLEST_FACE,
+        smallest_face=None,
         device="auto",
         threads=None,
     ):
-        if not 0.02 <= smallest_face <= 1:
+        if smallest_face is not None and not 0.02 <= smallest_face <= 1:
             raise ConfigError(f"--smallest-face {smallest_face}: expected a share of the shorter side, 0.02 to 1")
         self.name = str(name_or_path)
         light = self.name in pretrained.names() and device != "gpu"
@@ -98,12 +96,13 @@ class Landmarker:
             self.confidence = Confidence.from_json(measured, self.scheme.num_points)
         self.detector = self._calibration = None
         if detector:
-            self.detector = find_detector(detector, model=detector_model, smallest=smallest_face)
+            self.smallest_face = smallest_face or DETECTORS[detector].SMALLEST
+            options = {"model": detector_model, "smallest": self.smallest_face, "threads": threads}
+            self.detector = find_detector(detector, **options)
             self._calibration = self._find_calibration(detector_calibration)
-        self._smallest_face = smallest_face
 
     @classmethod
-    def load(cls, name_or_path, detector="lbp", **options):
+    def load(cls, name_or_path, detector=DETECTOR, **options):
         """A landmarker that is `ready`; the arguments are those of the class."""
         return cls(name_or_path, detector, **options).ready()
 
@@ -118,20 +117,20 @@ class Landmarker:
         return self._model.load()
 
     def _find_calibration(self, file):
-        stored = read_calibration(file, self.detector, self.scheme) if file else None
-        calibration = stored or stored_calibration(self.detector.name, self.scheme)
         if self.policy.source != "gt":
             raise ConfigError(
                 f"detector {self.detector.name}: is calibrated for boxes around landmarks, and {self.name} was trained "
                 f"in {self.policy}: give the faces' boxes yourself (--boxes), or faces already cut (--detector whole)"
             )
-        return calibration
+        if file:
+            return read_calibration(file, self.detector, self.scheme)
+        return stored_calibration(self.detector.name, self.scheme, self._model.card)
 
     def detect(self, image):
         """Finds the faces of an image and their landmarks.
 
         Each face is read twice: where the detector found it, then in the box around its landmarks, which is nearer to
-        the boxes of the training. A detection is left out if the network's confidence in it is low.
+        the boxes of the training; both times upright. A detection is left out if the network's confidence in it is low.
 
         Args:
             image: (H, W, 3) uint8 RGB, upright.
@@ -146,14 +145,16 @@ class Landmarker:
         if self.detector is None:
             raise ConfigError(f"{self.name}: loaded without a detector: name one, or give boxes to in_boxes")
         _check_image(image)
-        detections = photograph_detections(self.detector, image, self._smallest_face)
-        faces = self.in_boxes(image, self._calibration.apply(detections[:, :4]), detections[:, 4].tolist())
+        detections = photograph_detections(self.detector, image, self.smallest_face)
+        faces = self.in_boxes(image, self._calibration.apply(detections[:, :5]), detections[:, 5].tolist())
         faces = [face for face in faces if self._is_face(face)]
-        boxes, kept = [landmark_box(face.landmarks) for face in faces], []
-        # Landmarks far from where the detector saw the face are not trusted.
-        near = [box_iou(box, face.box) >= SAME_FACE for box, face in zip(boxes, faces, strict=True)]
-        boxes = [box if is_near else face.box for box, face, is_near in zip(boxes, faces, near, strict=True)]
+        boxes, kept = [], []
+        for face in faces:
+            # Landmarks far from where the detector saw the face are not trusted.
+            around, seen = turned_landmark_box(face.landmarks, face.turn), np.array([*face.box, face.turn])
+            boxes.append(around if box_iou(around, seen) >= SAME_FACE else seen)
         for face in self.in_boxes(image, boxes, [face.score for face in faces]):
+            face = replace(face, box=landmark_box(face.landmarks))
             if self._is_face(face) and not any(box_iou(face.box, other.box) >= SAME_FACE for other in kept):
                 kept.append(face)
         return kept
@@ -165,7 +166,7 @@ class Landmarker:
             image: see `detect`.
             boxes: (k, 4) x, y, width, height, pixels of the image; landmark boxes; for models trained with
                 ``--box dataset:SCALE``, boxes like those of the data set. Each grows to the crop that the model was
-                trained in.
+                trained in. Or (k, 5): boxes of turned faces, see `kdloss.data.geometry`.
             scores: k numbers, or None.
 
         Returns:
@@ -175,7 +176,8 @@ class Landmarker:
             DataError: no image, or see `checked_boxes`.
         """
         _check_image(image)
-        boxes = checked_boxes(np.reshape(np.asarray(boxes, np.float64), (-1, 4)), image)
+        boxes = np.asarray(boxes, np.float64)
+        boxes = checked_boxes(np.reshape(boxes, (-1, boxes.shape[-1] if boxes.size else 4)), image)
         return self._faces(image, boxes, self.policy.grow(boxes), scores or [None] * len(boxes))
 
     def whole(self, image):
@@ -191,12 +193,13 @@ class Landmarker:
         name = self.confidence and self.confidence.signal
         landmarks, signal = read_faces(self.reader, [image] * len(boxes), crop_boxes, name)
         confidence = [None] * len(boxes) if signal is None else self.confidence.of(signal)
-        return [Face(*face) for face in zip(boxes, scores, landmarks, confidence, strict=True)]
+        turns = boxes[:, 4].tolist() if boxes.shape[1] == 5 else [0.0] * len(boxes)
+        return [Face(*face) for face in zip(boxes[:, :4], scores, landmarks, confidence, turns, strict=True)]
 
     def _is_face(self, face):
         if face.confidence is None:
             return face.score >= self.detector.sure
-        return face.confidence.mean() >= FACE
+        return face.confidence.mean() >= self.confidence.face
 
 
 def find_faces(landmarker, photographs, boxes=None, whole=False):
@@ -235,9 +238,9 @@ def find_faces(landmarker, photographs, boxes=None, whole=False):
 
 
 def checked_boxes(boxes, image):
-    """Boxes (k, 4) unchanged; `DataError` unless each holds a part of the image and is not far larger than it."""
+    """Boxes (k, 4 or 5) unchanged; `DataError` unless each holds a part of the image and is not far larger than it."""
     height, width = image.shape[:2]
-    low, sides = boxes[:, :2], boxes[:, 2:]
+    low, sides = boxes[:, :2], boxes[:, 2:4]
     valid = np.isfinite(boxes).all(axis=1) & ((sides > 0) & (sides <= _LARGEST_BOX * max(width, height))).all(axis=1)
     valid[valid] = ((low < (width, height)) & (low + sides > 0)).all(axis=1)[valid]
     if not valid.all():

@@ -22,15 +22,8 @@ class LiteRTModel:
 
     def __init__(self, path, threads=1):
         try:
-            from ai_edge_litert.interpreter import Interpreter
-        except ImportError:
-            raise ConfigError("ai-edge-litert is not installed: pip install ai-edge-litert") from None
-        try:
-            # At every level of messages, LiteRT writes which delegate it uses.
-            with without_messages():
-                self._interpreter = Interpreter(model_content=read_input(path), num_threads=threads)
-                self._interpreter.allocate_tensors()
-                (entry,) = self._interpreter.get_input_details()
+            self._interpreter = open_litert(path, threads)
+            (entry,) = self._interpreter.get_input_details()
         except (OSError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{path}: no LiteRT file, or damaged ({error}): export it again") from error
         points, spread = _outputs(self._interpreter.get_output_details(), path)
@@ -54,6 +47,20 @@ class LiteRTModel:
             if spread is not None:
                 spread[i] = self._interpreter.get_tensor(self._spread)[0]
         return points, spread
+
+
+def open_litert(path, threads):
+    """LiteRT's interpreter of a file, ready to run. Raises `OSError`, `ValueError` or `RuntimeError` for a damaged file,
+    and `ConfigError` without LiteRT."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        raise ConfigError("ai-edge-litert is not installed: pip install ai-edge-litert") from None
+    # At every level of messages, LiteRT writes which delegate it uses.
+    with without_messages():
+        interpreter = Interpreter(model_content=read_input(path), num_threads=threads)
+        interpreter.allocate_tensors()
+    return interpreter
 
 
 def _outputs(details, path):

@@ -1,10 +1,8 @@
 """The command-line options that choose a landmarker, and the landmarker that they choose."""
 
-from kdloss.inference.detectors import SMALLEST_FACE
+from kdloss.inference.detectors import DETECTOR
 from kdloss.inference.landmarker import Landmarker
 from kdloss.inference.readers import DEVICES
-
-DETECTOR = "lbp"
 
 
 def add_landmarker_options(parser, detectors, detector_help):
@@ -13,10 +11,8 @@ def add_landmarker_options(parser, detectors, detector_help):
     parser.add_argument("--detector-model", metavar="FILE", help="model file of a detector that needs one (yunet)")
     calibration = "of python -m kdloss.calibrate detector --out, where the package knows none"
     parser.add_argument("--detector-calibration", metavar="FILE", help=calibration)
-    share = (
-        "side of the smallest face searched for, of the image's shorter side; less takes longer (default: %(default)s)"
-    )
-    parser.add_argument("--smallest-face", type=float, default=SMALLEST_FACE, metavar="SHARE", help=share)
+    share = "side of the smallest face searched for, of the image's shorter side; less takes longer (0.03; lbp: 0.1)"
+    parser.add_argument("--smallest-face", type=float, metavar="SHARE", help=share)
     parser.add_argument("--device", choices=DEVICES, default="auto", help="default: %(default)s")
     parser.add_argument("--threads", type=int, help="of LiteRT and ONNX files (default: one for each core)")
 

@@ -124,6 +124,7 @@ def face_record(face, **more):
         **more,
         "box": face.box.round(_PIXEL_DIGITS).tolist(),
         "score": face.score,
+        "turn": round(face.turn, _CONFIDENCE_DIGITS),
         "landmarks": face.landmarks.round(_PIXEL_DIGITS).tolist(),
         "confidence": None if face.confidence is None else face.confidence.round(_CONFIDENCE_DIGITS).tolist(),
     }

@@ -8,9 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from kdloss.data.geometry import landmark_box
+from kdloss.data.geometry import box_iou, landmark_box, turned_landmark_box
 from kdloss.errors import ConfigError
-from kdloss.inference.detectors import box_iou
 
 DETECT_EVERY = 10  # frames
 # At rest, the filter reduces the jitter of a noisy picture to a sixth; a face that crosses the picture lags by 8 ms.
@@ -22,7 +21,9 @@ _MERGED = 0.6  # least IoU of two tracks that follow one face. High, because two
 # confidence, a face is lost after 3 misses in a row for each detection that found it, and after 10 at the latest. So a
 # false detection is soon lost.
 MISSED_ROUNDS, MOST_MISSED_ROUNDS = 3, 10
-UNSURE, UNSURE_FRAMES = 0.2, 5  # a face is lost after 5 frames with a mean confidence below 0.2
+# A face is lost after 5 frames with a mean confidence below two thirds of what the network has for faces.
+UNSURE, UNSURE_FRAMES = 2 / 3, 5
+_TURNED = np.deg2rad(10)  # by which a face has to have turned before its crop turns with it
 _GROWTH = 1.5  # the most that a face's box grows or shrinks from frame to frame
 _SMALLEST = 8.0  # pixels, side of a face's box
 _INSIDE = 0.5  # share of a face's box that has to lie in the picture
@@ -46,6 +47,7 @@ class FaceTracker:
             expected = "a model trained in boxes around the landmarks (gt:1.25) and a detector"
             raise ConfigError(f"{landmarker.name}: found {found}, expected {expected}: use another model")
         self._landmarker, self._detect_every, self._smooth = landmarker, detect_every, smooth
+        self._least = UNSURE * landmarker.confidence.face if landmarker.confidence else 0.0
         self._tracks, self._frames_since_detection, self._time = [], 0, -np.inf
         self.count = 0
 
@@ -68,12 +70,13 @@ class FaceTracker:
             self._detect(image)
             self._frames_since_detection = 0
         self._time = time
-        return [(track.track_id, track.smoothed(time)) for track in self._tracks if not _unsure(track.face)]
+        return [(track.track_id, track.smoothed(time)) for track in self._tracks if not track.unsure]
 
     def _follow(self, image):
         if not self._tracks:
             return
-        faces = self._landmarker.in_boxes(image, np.array([track.box for track in self._tracks]))
+        boxes = [turned_landmark_box(track.face.landmarks, track.face.turn) for track in self._tracks]
+        faces = self._landmarker.in_boxes(image, np.array(boxes))
         for track, face in zip(self._tracks, faces, strict=True):
             track.follow(face, image.shape)
         kept = []
@@ -90,8 +93,8 @@ class FaceTracker:
             track = _nearest(box, self._tracks, SAME_FACE)
             if track:
                 track.confirm(face)
-            elif not _unsure(face) and _side(box) >= _SMALLEST and _share_inside(box, image.shape) >= _INSIDE:
-                self._tracks.append(_Track(self.count, face, self._smooth))
+            elif _side(box) >= _SMALLEST and _share_inside(box, image.shape) >= _INSIDE:
+                self._tracks.append(_Track(self.count, face, self._smooth, self._least))
                 self.count += 1
         self._tracks = [track for track in self._tracks if not track.given_up]
 
@@ -99,16 +102,16 @@ class FaceTracker:
 class _Track:
     """One face: its last landmarks as the network read them, and the box around them."""
 
-    def __init__(self, track_id, face, smooth):
+    def __init__(self, track_id, face, smooth, least):
         self.track_id, self.face, self.box = track_id, face, landmark_box(face.landmarks)
-        self.missed, self._confirmed, self.lost, self._unsure_frames = 0, 1, False, 0
+        self.missed, self._confirmed, self.lost, self._unsure_frames, self._least = 0, 1, False, 0, least
         self._filter = OneEuroFilter() if smooth else None
 
     def follow(self, face, shape):
         """Takes the face as it was read in the next frame, an image of ``shape``."""
         box, before = landmark_box(face.landmarks), _side(self.box)
         self.face, self.box = face, box
-        self._unsure_frames = self._unsure_frames + 1 if _unsure(face) else 0
+        self._unsure_frames = self._unsure_frames + 1 if self.unsure else 0
         self.lost = not (
             max(_SMALLEST, before / _GROWTH) <= _side(box) <= before * _GROWTH
             and _share_inside(box, shape) >= _INSIDE
@@ -116,7 +119,16 @@ class _Track:
         )
 
     def confirm(self, detected):
-        self.missed, self._confirmed, self.face = 0, self._confirmed + 1, replace(self.face, score=detected.score)
+        # A turn that changes with every detection would make the points jump.
+        turned = np.cos(detected.turn - self.face.turn) < np.cos(_TURNED)
+        turn = detected.turn if turned else self.face.turn
+        self.missed, self._confirmed = 0, self._confirmed + 1
+        self.face = replace(self.face, score=detected.score, turn=turn)
+
+    @property
+    def unsure(self):
+        """Whether the network doubts that this is the face."""
+        return self.face.confidence is not None and self.face.confidence.mean() < self._least
 
     @property
     def given_up(self):
@@ -134,10 +146,6 @@ def _nearest(box, tracks, least):
     """The track with the highest IoU with a box; None if that is below ``least``."""
     overlaps = [float(box_iou(box, track.box)) for track in tracks]
     return tracks[int(np.argmax(overlaps))] if overlaps and max(overlaps) >= least else None
-
-
-def _unsure(face):
-    return face.confidence is not None and face.confidence.mean() < UNSURE
 
 
 def _side(box):

@@ -28,7 +28,8 @@ class ServedModel:
     def __init__(self, name, landmarker):
         self.name, self.lock, self.waiting = name, asyncio.Lock(), 0
         self._landmarker = landmarker
-        self._detector = landmarker.detector = _TimedDetector(landmarker.detector)
+        self._seconds = None  # of the detector
+        landmarker.detector.detect = self._timed(landmarker.detector.detect)
         # Loads the network and warms it up.
         landmarker.whole(np.zeros((32, 32, 3), np.uint8))
 
@@ -45,12 +46,22 @@ class ServedModel:
             "skeleton": [list(line) for line in scheme.skeleton],
         }
 
+    def _timed(self, detect):
+        def timed(image):
+            started = time.perf_counter()
+            found = detect(image)
+            self._seconds = (self._seconds or 0) + time.perf_counter() - started
+            return found
+
+        return timed
+
     def answer(self, data, boxes=None):
         """The faces of a picture.
 
         Args:
             data: the bytes of an image file.
-            boxes: (k, 4) landmark boxes, pixels of the upright picture; None: the detector finds the faces.
+            boxes: (k, 4) landmark boxes or (k, 5) turned ones, pixels of the upright picture; None: the detector finds
+                the faces.
 
         Returns:
             A dict for JSON. Its faces are as in the files of `kdloss.predict`.
@@ -61,14 +72,15 @@ class ServedModel:
         started = time.perf_counter()
         image = read_image(data)
         read = time.perf_counter()
-        self._detector.seconds = None
+        self._seconds = None
         faces = self._landmarker.detect(image) if boxes is None else self._landmarker.in_boxes(image, boxes)
         ended = time.perf_counter()
-        detection = self._detector.seconds
+        detection = self._seconds
         return {
             "image": {"width": image.shape[1], "height": image.shape[0]},
             "model": self.name,
             "detector": self._landmarker.detector.name if boxes is None else "boxes",
+            "least_confidence": self._landmarker.confidence and self._landmarker.confidence.face,
             "milliseconds": {
                 "read": _milliseconds(read - started),
                 "detection": None if detection is None else _milliseconds(detection),
@@ -79,25 +91,12 @@ class ServedModel:
         }
 
 
-class _TimedDetector:
-    """A detector that keeps the ``seconds`` of its last call."""
-
-    def __init__(self, detector):
-        self.name, self.sure, self.seconds, self._detector = detector.name, detector.sure, None, detector
-
-    def detect(self, image):
-        started = time.perf_counter()
-        found = self._detector.detect(image)
-        self.seconds = time.perf_counter() - started
-        return found
-
-
 def _milliseconds(seconds):
     return round(1000 * seconds, 2)
 
 
 def parse_boxes(text):
-    """Boxes of a request, ``[[x, y, width, height], ...]`` -> (k, 4) float64.
+    """Boxes of a request, ``[[x, y, width, height], ...]`` -> (k, 4) float64; with a turn, (k, 5).
 
     Raises:
         DataError: not of that form, or more than `MOST_BOXES`.

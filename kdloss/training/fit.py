@@ -13,6 +13,7 @@ from kdloss.data.device_views import placed
 from kdloss.data.geometry import BoxPolicy
 from kdloss.errors import ConfigError, deferred_interrupt
 from kdloss.evaluation.metrics import available_normalisers, image_errors, nme
+from kdloss.inference.box_calibration import learnt_calibrations
 from kdloss.inference.prediction import predict_dataset
 from kdloss.machine import machine
 from kdloss.models import build_model
@@ -192,6 +193,7 @@ def _card(config, prepared):
         "synthetic": prepared.synthetic,
         "train_content": prepared.manifest["content"],
         "seed": config.seed,
+        **learnt_calibrations(prepared),
         **({"fold": [config.fold, config.folds]} if config.fold else {}),
     }
 

@@ -33,10 +33,10 @@ class Half(Detector):
     def detect(self, image):
         row = next(i for i in range(len(self.prepared)) if np.array_equal(self.prepared.faces[i], image))
         if row in self.blind:
-            return np.empty((0, 5))
+            return np.empty((0, 6))
         x, y, width, height = BoxPolicy("gt", 1.0).grow(landmark_box(self.prepared.points[row].astype(np.float64)))
         side = width * 0.7
-        return np.array([[x + 0.15 * width + 0.1 * side, y + 0.15 * height, side, side, 1.0]])
+        return np.array([[x + 0.15 * width + 0.1 * side, y + 0.15 * height, side, side, 0.0, 1.0]])
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_a_shared_difference_costs_nothing_once_calibrated(faces_300w, loaded):
     rows = faces_300w.indices("test")
     faces = detect_faces(faces_300w, rows, Half(faces_300w, blind=rows[:2]), BOX)
     assert faces.found.tolist() == [False, False, *[True] * 6]
-    assert faces.calibrated[2:] == pytest.approx(faces_300w.boxes(BOX)[rows[2:]], abs=1e-3)
+    assert faces.calibrated[2:, :4] == pytest.approx(faces_300w.boxes(BOX)[rows[2:]], abs=1e-3)
 
     main = evaluate_loaded(faces_300w, loaded, boxes=faces.calibrated, detector="half", missing="skip")
     again, own, uncalibrated = evaluate_beside(main, faces, split="test")
@@ -72,9 +72,8 @@ def test_a_shared_difference_costs_nothing_once_calibrated(faces_300w, loaded):
 
 
 def test_the_command_prints_and_records_it(faces_300w, loaded, monkeypatch, tmp_path, capsys):
-    monkeypatch.setitem(DETECTORS, "half", lambda: Half(faces_300w, blind=faces_300w.indices("test")[:1]))
-    for takes in ("takes_model", "takes_smallest"):
-        monkeypatch.setattr(DETECTORS["half"], takes, False, raising=False)
+    monkeypatch.setitem(DETECTORS, "half", lambda **_: Half(faces_300w, blind=faces_300w.indices("test")[:1]))
+    monkeypatch.setattr(DETECTORS["half"], "takes_model", False, raising=False)
     monkeypatch.setattr(evaluate, "check_checkpoint", lambda *_: loaded.box)
     monkeypatch.setattr(evaluate, "load_checkpoint", lambda *_: loaded)
     what = ["--dataset", "300w", "--data", str(faces_300w.path), "--checkpoint", "any", "--out", str(tmp_path)]

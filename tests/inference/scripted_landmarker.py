@@ -1,12 +1,12 @@
 """A landmarker that reads faces off a script instead of a picture, so that tests can say what is there to find."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 
-from kdloss.data.geometry import BoxPolicy, landmark_box
+from kdloss.data.geometry import BoxPolicy, box_iou, landmark_box
 from kdloss.data.schemes import LandmarkScheme
-from kdloss.inference.detectors import box_iou
 from kdloss.inference.landmarker import Face
 
 CORNERS = np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0.5, 0.5)])
@@ -26,15 +26,18 @@ class ScriptedLandmarker:
     def __init__(self, *faces, sure=None):
         self.faces, self.sure, self.blind = list(faces), sure, False  # blind: the detector misses all faces
         self.detector = SimpleNamespace(name="scripted")
-        self.detections, self.boxes = 0, None  # the number of searches, and the boxes of the last reading
+        self.confidence = None if sure is None else SimpleNamespace(face=0.3)
+        self.turn = 0.0  # of all faces, as the detector sees them
+        self.detections, self.boxes, self.turns = 0, None, None  # the number of searches; boxes of the last reading
 
     def detect(self, image):
         self.detections += 1
-        return [] if self.blind else [self.face(box, 9.0) for box in self.faces]
+        return [] if self.blind else [replace(self.face(box, 9.0), turn=self.turn) for box in self.faces]
 
     def in_boxes(self, image, boxes, scores=None):
-        self.boxes = np.array(boxes)
-        return [self.face(max(self.faces, key=lambda face, box=box: box_iou(face, box))) for box in boxes]
+        self.boxes, self.turns = np.array(boxes)[:, :4], np.array(boxes)[:, 4].tolist()
+        faces = [self.face(max(self.faces, key=lambda face, box=box: box_iou(face, box))) for box in boxes]
+        return [replace(face, turn=turn) for face, turn in zip(faces, self.turns, strict=True)]
 
     def face(self, box, score=None):
         """The `Face` in a box."""

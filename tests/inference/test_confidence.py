@@ -38,6 +38,8 @@ def test_the_fit_finds_the_probabilities():
     assert (found.signal, found.within, found.faces) == (SPREAD, WITHIN, 4000)
     assert found.slope == pytest.approx(-1.8, abs=0.1)
     assert np.abs(found.of(signal) - probability).mean() < 0.015
+    # 1 % of the faces have less mean confidence than 4/3 of what a detection needs to count as a face.
+    assert (found.of(signal).mean(axis=1) < found.face / 0.75).mean() == pytest.approx(0.01, abs=0.001)
 
 
 @pytest.mark.parametrize(("errors", "words"), [(0.0, "all points"), (1.0, "no points")])

@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from kdloss.data.geometry import landmark_box
+from kdloss.data.geometry import box_iou, landmark_box
 from kdloss.errors import ConfigError
-from kdloss.inference.detectors import Detector, box_iou, detected_boxes, detector
+from kdloss.inference.detectors import Detector, detected_boxes, detector
 from tests.inference.yunet_file import write_yunet
 
 
@@ -21,11 +21,11 @@ class Scripted(Detector):
         self.answers = iter(answers)
 
     def detect(self, image):
-        return np.reshape(next(self.answers), (-1, 5))
+        return np.reshape(next(self.answers), (-1, 6))
 
 
-def scored(box, score=1.0):
-    return [*box, score]
+def scored(box, score=1.0, turn=0.0):
+    return [*box, turn, score]
 
 
 def test_overlap_of_boxes():
@@ -45,7 +45,7 @@ def test_the_detection_that_fits_best_counts_whatever_its_score(random_faces):
     lines = []
     boxes, found = detected_boxes(random_faces, rows, Scripted(answers), lines.append)
     assert found.tolist() == [True, False, False, True]
-    assert boxes[found] == pytest.approx(np.stack([near[0], half[3]]))
+    assert boxes[found] == pytest.approx(np.insert([near[0], half[3]], 4, 0.0, axis=1))
     assert np.isnan(boxes[~found]).all()
     assert lines == ["detector scripted: 4 of 4 faces, 2 found"]
 
@@ -62,20 +62,20 @@ def test_the_cascade_finds_the_face_of_a_photograph(lbp):
     # Cut as stored crops are: the cascade searches for no small faces.
     crop = astronaut()[20:240, 110:330]
     found = lbp.detect(crop)
-    assert found.shape[1] == 5
-    assert np.all(np.diff(found[:, 4]) <= 0)
+    assert found.shape[1] == 6
+    assert np.all(np.diff(found[:, 5]) <= 0)
     assert box_iou(found[0, :4], [60, 50, 110, 110]) > 0.6
-    assert found[0, 4] >= 5
+    assert found[0, 5] >= 5
     assert np.array_equal(found, detector("lbp").detect(crop))
 
 
 def test_the_cascade_finds_nothing_where_nothing_is(lbp):
     for shape in ((64, 64, 3), (10, 300, 3)):
-        assert lbp.detect(np.full(shape, 128, np.uint8)).shape == (0, 5)
+        assert lbp.detect(np.full(shape, 128, np.uint8)).shape == (0, 6)
 
 
 def test_errors_say_what_to_do(monkeypatch):
-    with pytest.raises(ConfigError, match="detector viola: expected one of lbp, yunet"):
+    with pytest.raises(ConfigError, match="detector viola: expected one of blazeface, yunet, lbp"):
         detector("viola")
     with pytest.raises(ConfigError, match=r"detector lbp: takes no model file, found y\.onnx"):
         detector("lbp", model="y.onnx")
@@ -101,13 +101,13 @@ def test_yunet_finds_what_is_red_and_the_best_first(yunet_file):
     found = detector("yunet", model=yunet_file)
     # The sides are no multiples of 32, to which OpenCV pads.
     squares = {"weak": (24, 64, 240, 0, 0), "blue": (128, 24, 0, 0, 255), "best": (120, 96, 255, 0, 0)}
-    expected = np.array([[124 - 20, 100 - 30, 40, 60, 1.0], [28 - 20, 68 - 30, 40, 60, 240 / 255]])
+    expected = np.array([[124 - 20, 100 - 30, 40, 60, 0, 1.0], [28 - 20, 68 - 30, 40, 60, 0, 240 / 255]])
     assert found.detect(picture(150, 200, **squares)) == pytest.approx(expected, abs=1e-3)
     # The next image has another size, and nothing in it.
-    assert found.detect(picture(90, 33)).shape == (0, 5)
+    assert found.detect(picture(90, 33)).shape == (0, 6)
     assert found.detect(picture(8, 8, face=(0, 0, 255, 0, 0)))[:, :4] == pytest.approx(np.array([[-16, -26, 40, 60]]))
-    # A score of 0.88 is below the threshold; two faces 8 pixels apart overlap by more than is allowed.
-    image = picture(128, 128, weak=(16, 96, 225, 0, 0), face=(64, 32, 250, 0, 0), beside=(72, 32, 254, 0, 0))
+    # A score below the threshold; two faces 8 pixels apart overlap by more than is allowed.
+    image = picture(128, 128, weak=(16, 96, 80, 0, 0), face=(64, 32, 250, 0, 0), beside=(72, 32, 254, 0, 0))
     assert found.detect(image)[:, :2] == pytest.approx(np.array([[76 - 20, 36 - 30]]))
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,13 @@ from PIL import Image
 from kdloss.data.datasets import DATASETS
 from kdloss.data.schemes import SCHEMES
 from kdloss.errors import ConfigError, DataError
-from kdloss.inference.detectors import LbpDetector, box_iou
+from kdloss.inference.blazeface import BlazeFaceDetector
+from kdloss.inference.confidence import Confidence
 from kdloss.inference.landmarker import Landmarker
 from kdloss.inference.output import OverlayVideo
 from kdloss.inference.sources import GivenBoxes
 from kdloss.models import build_model
-from kdloss.models.checkpoint import save_model
+from kdloss.models.checkpoint import load_model, read_card, save_model
 from kdloss.models.regressors import REGRESSORS
 from kdloss.predict import main
 from tests.training.tiny_chain import ARCH, SIZE, TINY
@@ -79,12 +81,12 @@ def test_a_photograph_becomes_a_record_a_table_and_an_overlay(checkpoint, capsys
     assert "tiny.keras: its confidence was never measured" in err
     record = found("runs/predictions/astronaut.json")
     (face,) = record.pop("faces")
-    assert record == {"image": "astronaut.png", "model": str(checkpoint), "detector": "lbp"}
-    assert list(face) == ["box", "score", "landmarks", "confidence"]
+    assert record == {"image": "astronaut.png", "model": str(checkpoint), "detector": "blazeface"}
+    assert list(face) == ["box", "score", "turn", "landmarks", "confidence"]
     assert face["confidence"] is None
     assert holds(face["box"], EYES_AND_MOUTH)
     assert face["box"][2] == pytest.approx(FACE[2], rel=0.25)
-    assert face["score"] >= LbpDetector.FEWEST_IN_PHOTOGRAPHS
+    assert face["score"] >= BlazeFaceDetector.sure
     assert np.shape(face["landmarks"]) == (68, 2)
     with Image.open("runs/predictions/astronaut.png") as overlay:
         assert (np.array(overlay) != astronaut()).any(axis=2).sum() > 100
@@ -165,7 +167,32 @@ def test_models_without_a_calibration(tmp_path, capsys):
     assert main(["a.png", "--checkpoint", str(write_checkpoint(tmp_path / "box.keras", box="dataset:1.1"))]) == 2
     assert "was trained in dataset:1.1" in errors(capsys)[0]
     other = str(write_checkpoint(tmp_path / "29.keras", dataset="cofw"))
+    assert main(["a.png", "--checkpoint", other]) == 2
+    assert "blazeface: its boxes are calibrated for landmark schemes: 68; the model reads" in errors(capsys)[0]
     assert main(["a.png", "--checkpoint", other, "--detector", "whole"]) == 0
+
+
+def test_no_face_comes_with_a_hint(checkpoint, capsys):
+    save("a.png", np.zeros((400, 2000, 3), np.uint8))
+    assert main(["a.png", "--checkpoint", str(checkpoint), "--no-overlay"]) == 0
+    found, hint = capsys.readouterr().out.splitlines()
+    assert found.startswith("a.png: 0 faces -> ")
+    assert hint == "  blazeface searched for faces of 24 pixels and more: try --detector yunet, or --boxes"
+    save("a.png", np.zeros((1000, 1000, 3), np.uint8))
+    assert main(["a.png", "--checkpoint", str(checkpoint), "--no-overlay"]) == 0
+    assert "faces of 30 pixels and more: try --smallest-face 0.02, --detector" in capsys.readouterr().out
+
+
+def test_a_weak_network_loses_no_face_once_its_confidence_is_measured(checkpoint, tmp_path):
+    card = read_card(checkpoint)
+    weak = Confidence("views", -0.1, (-3.0,) * 68, 0.03, 10, face=0.01)  # below 0.1 for all signals
+    for face, count in ((0.01, 1), (0.3, 0)):
+        save_model(
+            tmp_path / "weak.keras",
+            load_model(checkpoint)[0],
+            card | {"confidence": replace(weak, face=face).to_json()},
+        )
+        assert len(Landmarker.load(tmp_path / "weak.keras").detect(astronaut())) == count
 
 
 def test_boxes_of_large_photographs_are_in_their_own_pixels(checkpoint):
@@ -258,16 +285,21 @@ def test_what_earlier_results_did_not_write_is_kept(checkpoint, capsys):
     assert "faces.csv would be overwritten" in errors(capsys)[0]
 
 
-@pytest.mark.slow
-def test_smaller_faces_are_found_on_request(checkpoint):
-    """A face of a twentieth of the shorter side, which by default is not searched for."""
-    small = Image.fromarray(astronaut()[60:220, 140:300]).resize((86, 86), Image.Resampling.LANCZOS)
-    image = Image.new("RGB", (1280, 960), (150, 150, 150))
-    image.paste(small, (600, 400))
-    box = np.array([600 + 40 * 86 / 160, 400 + 26 * 86 / 160, 50, 50])
-    assert Landmarker.load(checkpoint).detect(np.asarray(image)) == []
-    faces = Landmarker.load(checkpoint, smallest_face=0.04).detect(np.asarray(image))
-    assert max(float(box_iou(face.box, box)) for face in faces) > 0.5
+def test_small_faces_are_found_and_smaller_ones_on_request(checkpoint):
+    """Six faces of 45 pixels in a large picture, each between two tiles of the search, and three of 30."""
+    face = Image.fromarray(astronaut()[20:260, 100:340])
+    small, smaller = (face.resize((side, side), Image.Resampling.LANCZOS) for side in (115, 77))
+    image = Image.new("RGB", (2000, 1500), (150, 150, 150))
+    places = [(x, y) for x in (420, 900, 1400) for y in (400, 1000)]
+    for place in places:
+        image.paste(small, place)
+    for x in (200, 1100, 1700):
+        image.paste(smaller, (x, 1350))
+    faces = Landmarker.load(checkpoint).detect(np.asarray(image))
+    middles = np.array([face.box[:2] + face.box[2:] / 2 for face in faces])
+    for place in places:
+        assert np.sum(np.linalg.norm(middles - np.add(place, (59, 53)), axis=1) < 15) == 1
+    assert len(Landmarker.load(checkpoint, smallest_face=0.02).detect(np.asarray(image))) == 9
     with pytest.raises(ConfigError, match=r"--smallest-face 0\.01: expected a share"):
         Landmarker.load(checkpoint, smallest_face=0.01)
 

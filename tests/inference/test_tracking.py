@@ -54,6 +54,17 @@ def test_detects_every_few_frames_and_reads_in_the_last_box():
             assert np.array_equal(landmarker.boxes, [moved(4 * i - 4)])
 
 
+def test_a_turned_face_is_read_upright_and_turns_with_its_detections():
+    landmarker = ScriptedLandmarker(ONE)
+    film = Film(landmarker, detect_every=2, smooth=False)
+    for seen, turn in ((1.0, 1.0), (1.1, 1.0), (1.4, 1.4), (1.4 + 2 * np.pi, 1.4)):
+        landmarker.turn = seen
+        film.frames(2)
+        film.frames(1)  # reads in the boxes of the frame before, in which the detector saw it
+        assert landmarker.turns == [pytest.approx(turn)]
+        film.frames(1)
+
+
 def test_searches_each_frame_while_there_is_no_face_and_after_a_gap():
     landmarker = ScriptedLandmarker()
     film = Film(landmarker, detect_every=100)
@@ -128,19 +139,19 @@ def test_without_confidence_a_face_that_detections_often_miss_is_lost():
 
 def test_with_confidence_the_network_decides():
     landmarker = ScriptedLandmarker(ONE, sure=0.8)
-    film = Film(landmarker, detect_every=1)
+    film, unsure = Film(landmarker, detect_every=1), UNSURE * landmarker.confidence.face - 0.01
     film.frames()
     landmarker.blind = True
     assert film.frames(3 * MOST_MISSED_ROUNDS) == [0]
-    landmarker.sure = UNSURE - 0.01
+    landmarker.sure = unsure
     assert film.frames(UNSURE_FRAMES - 1) == []  # followed still, but not shown
     landmarker.sure = 0.8  # only for a moment, such as a hand before the face
     assert film.frames() == [0]
-    landmarker.sure = UNSURE - 0.01
+    landmarker.sure = unsure
     film.frames(UNSURE_FRAMES)
     landmarker.sure = 0.8  # too late
     assert film.frames() == []
-    landmarker.sure, landmarker.blind = UNSURE - 0.01, False  # what the network takes for no face begins no track
+    landmarker.sure, landmarker.blind = unsure, False  # what the network takes for no face begins no track
     assert film.frames() == []
 
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from asm import ShapeModel
-from kdloss.data.geometry import BoxPolicy
+from kdloss.data.geometry import BoxPolicy, box_iou
 from kdloss.data.schemes import SCHEMES
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.evaluation.metrics import available_normalisers, image_errors, nme
+from kdloss.inference.landmarker import Landmarker
 from kdloss.inference.prediction import predict_dataset
 from kdloss.models import build_model
 from kdloss.models.checkpoint import load_model, read_card, save_model
@@ -22,7 +23,7 @@ from kdloss.training.distribution import OneDevice
 from kdloss.training.fit import train
 from kdloss.training.state import Deadline, OutOfTime
 from tests.training.run_folders import equal_runs, files_of, refused, rows_of
-from tests.training.tiny_chain import ARCH, BATCH, SIZE, arrays, student_config, tiny_config
+from tests.training.tiny_chain import ARCH, BATCH, SIZE, arrays, student_config, tiny_config, write_faces
 
 FILES = [
     "best.keras",
@@ -162,3 +163,12 @@ def test_a_damaged_state_is_one_clear_line(runs, faces, tmp_path):
     (run / "finished.json").unlink()
     (run / "last" / "state.npz").write_bytes(b"PK\x03\x04 and no more")
     refused(CheckpointError, faces, run, tiny_config("tough"), "state.npz: damaged", resume=True)
+
+
+def test_a_run_of_any_scheme_learns_where_a_detector_sees_its_faces(tmp_path):
+    astronaut = pytest.importorskip("skimage.data").astronaut()
+    train(tiny_config(dataset="cofw"), write_faces(tmp_path, "cofw"), tmp_path / "run", verbose=0)
+    assert list(read_card(tmp_path / "run")["detector_boxes"]) == ["blazeface"]
+    (face,) = Landmarker.load(tmp_path / "run").detect(astronaut)
+    assert face.landmarks.shape == (29, 2)
+    assert box_iou(face.box, [180, 80, 95, 100]) > 0.5

@@ -2,7 +2,6 @@
 
 const LONGEST = 640; // pixels of a frame's longer side
 const DETECT_EVERY = 10; // frames; in between, faces are read in the boxes of the last frame
-const LOST = 0.3; // a face with less mean confidence is lost
 
 export class Camera {
   #stream = null;
@@ -56,21 +55,24 @@ export class Track {
     return this.#age < DETECT_EVERY ? this.#boxes : null;
   }
 
-  saw({ image, faces, detector }) {
+  saw({ image, faces, detector, least_confidence: least }) {
     this.#age = detector === "boxes" ? this.#age + 1 : 0;
-    const boxes = faces.filter(seen).map(box).filter(([x, y, width, height]) =>
+    const boxes = faces.filter(face => seen(face, least)).map(box).filter(([x, y, width, height]) =>
       width >= 8 && height >= 8 && x + width > 0 && y + height > 0 && x < image.width && y < image.height);
     this.#boxes = boxes.length ? boxes : null;
   }
 }
 
-function seen({ confidence }) {
-  return !confidence || confidence.reduce((sum, value) => sum + value, 0) / confidence.length >= LOST;
+function seen({ confidence }, least) {
+  return !confidence || confidence.reduce((sum, value) => sum + value, 0) / confidence.length >= least;
 }
 
-// The box around a face's landmarks, as in the training of models.
-function box({ landmarks }) {
-  const [x, y] = [0, 1].map(axis => landmarks.map(point => point[axis]));
+// The box around a face's landmarks, as in the training of models, turned like the face.
+function box({ landmarks, turn }) {
+  const [cos, sin] = [Math.cos(turn), Math.sin(turn)];
+  const [x, y] = [landmarks.map(([x, y]) => cos * x + sin * y), landmarks.map(([x, y]) => cos * y - sin * x)];
   const low = [Math.min(...x), Math.min(...y)];
-  return [...low, Math.max(...x) - low[0], Math.max(...y) - low[1]];
+  const [width, height] = [Math.max(...x) - low[0], Math.max(...y) - low[1]];
+  const [right, down] = [low[0] + width / 2, low[1] + height / 2];
+  return [cos * right - sin * down - width / 2, sin * right + cos * down - height / 2, width, height, turn];
 }
