@@ -95,7 +95,7 @@ def _photographs(args, landmarker, boxes, photographs):
                     rows.writerows(cells)
                     _say(f"{photograph.name}: {_count(len(faces), 'face')} -> {path}")
                     if not faces and not (boxes or whole):
-                        _say(f"  {_hint(landmarker, image)}")
+                        _say(_hint(landmarker, image))
                 if interruption.asked:
                     break
         except Exception as error:  # the table of what was found is kept

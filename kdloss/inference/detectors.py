@@ -162,8 +162,8 @@ def detector(name, *, model=None, smallest=None, threads=None):
 
 
 def photograph_detections(detector, image, smallest):
-    """As `Detector.detect`, but searches large images in a smaller copy, and where it finds nothing that is sure to be a
-    face, the image turned by 90, 180 and 270 degrees; the one with the best detection counts. ``smallest`` is that of
+    """As `Detector.detect`, but searches large images in a smaller copy, and where it finds nothing that is surely a face,
+    the image turned by 90, 180 and 270 degrees; the one with the best detection counts. ``smallest`` is that of
     `detector`."""
     best = _detections(detector, image, smallest)
     if len(best) and best[0, 5] >= detector.sure:

@@ -50,8 +50,10 @@ class LiteRTModel:
 
 
 def open_litert(path, threads):
-    """LiteRT's interpreter of a file, ready to run. Raises `OSError`, `ValueError` or `RuntimeError` for a damaged file,
-    and `ConfigError` without LiteRT."""
+    """LiteRT's interpreter of a file, ready to run.
+
+    Raises `OSError`, `ValueError` or `RuntimeError` for a damaged file, and `ConfigError` without LiteRT.
+    """
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:

@@ -177,7 +177,7 @@ def test_no_face_comes_with_a_hint(checkpoint, capsys):
     assert main(["a.png", "--checkpoint", str(checkpoint), "--no-overlay"]) == 0
     found, hint = capsys.readouterr().out.splitlines()
     assert found.startswith("a.png: 0 faces -> ")
-    assert hint == "  blazeface searched for faces of 24 pixels and more: try --detector yunet, or --boxes"
+    assert hint == "blazeface searched for faces of 24 pixels and more: try --detector yunet, or --boxes"
     save("a.png", np.zeros((1000, 1000, 3), np.uint8))
     assert main(["a.png", "--checkpoint", str(checkpoint), "--no-overlay"]) == 0
     assert "faces of 30 pixels and more: try --smallest-face 0.02, --detector" in capsys.readouterr().out
