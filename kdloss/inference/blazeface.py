@@ -55,7 +55,10 @@ class BlazeFaceDetector(Detector):
             file = importlib.metadata.distribution(_PACKAGE).locate_file(_FILE)
         except importlib.metadata.PackageNotFoundError:
             raise ConfigError(f"detector blazeface: {_PACKAGE} is not installed: pip install {_PACKAGE}") from None
-        self._network = open_litert(file, threads or usable_cores())
+        try:
+            self._network = open_litert(file, threads or usable_cores())
+        except (ValueError, RuntimeError) as error:
+            raise ConfigError(f"detector blazeface: {file}: absent or damaged: install {_PACKAGE} again") from error
         (entry,), (boxes, scores) = self._network.get_input_details(), self._network.get_output_details()
         self._entry, self._boxes, self._scores = entry["index"], boxes["index"], scores["index"]
         cells = [(np.arange(count) + 0.5) * _SIDE / count - 0.5 for count, _ in _GRIDS]
@@ -100,7 +103,8 @@ class BlazeFaceDetector(Detector):
         if not looks:
             return []
         best = max(looks, key=_score)
-        best[5] = np.mean([best[5], *(self._look(image, best, self._CHECK, best[4]) or [np.zeros(6)])[0][5:]])
+        smaller = self._look(image, best, self._CHECK, best[4])
+        best[5] = (best[5] + smaller[0][5]) / 2 if smaller else 0
         return [best] if best[5] >= self.LEAST else []
 
     def _look(self, image, face, pixels, turn):
