@@ -161,24 +161,19 @@ def detector(name, *, model=None, smallest=None, threads=None):
     return kind(**options, smallest=smallest, threads=threads)
 
 
-def photograph_detections(detector, image, smallest):
-    """As `Detector.detect`, but searches large images in a smaller copy, and where it finds nothing that is surely a face,
-    the image turned by 90, 180 and 270 degrees; the one with the best detection counts. ``smallest`` is that of
-    `detector`."""
-    best = _detections(detector, image, smallest)
-    if len(best) and best[0, 5] >= detector.sure:
-        return best
-    centre = np.array(image.shape[1::-1]) / 2 - 0.5
-    for quarter in (1, 2, 3):
-        turned = np.ascontiguousarray(np.rot90(image, quarter))
-        found = _detections(detector, turned, smallest)
-        if len(found) and (not len(best) or found[0, 5] > best[0, 5]):
-            # Counterclockwise the image was turned, clockwise the boxes turn back.
-            from_centre = found[:, :2] + found[:, 2:4] / 2 - (np.array(turned.shape[1::-1]) / 2 - 0.5)
-            back = transform_points(turning(quarter * np.pi / 2), from_centre) + centre
-            turn = np.remainder(found[:, 4] + quarter * np.pi / 2 + np.pi, 2 * np.pi) - np.pi
-            best = np.column_stack([back - found[:, 2:4] / 2, found[:, 2:4], turn, found[:, 5]])
-    return best
+def photograph_detections(detector, image, smallest, quarters=0):
+    """As `Detector.detect`, but searches large images in a smaller copy, and the image turned counterclockwise by
+    ``quarters`` of a circle. For ``smallest`` see `detector`."""
+    turned = np.ascontiguousarray(np.rot90(image, quarters))
+    found = _detections(detector, turned, smallest)
+    if not quarters or not len(found):
+        return found
+    # Counterclockwise the image was turned, clockwise the boxes turn back.
+    angle, half = quarters * np.pi / 2, found[:, 2:4] / 2
+    middle, turned_middle = (np.array(one.shape[1::-1]) / 2 - 0.5 for one in (image, turned))
+    centres = transform_points(turning(angle), found[:, :2] + half - turned_middle) + middle
+    turns = np.remainder(found[:, 4] + angle + np.pi, 2 * np.pi) - np.pi
+    return np.column_stack([centres - half, found[:, 2:4], turns, found[:, 5]])
 
 
 def _detections(detector, image, smallest):

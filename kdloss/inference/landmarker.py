@@ -131,6 +131,7 @@ class Landmarker:
 
         Each face is read twice: where the detector found it, then in the box around its landmarks, which is nearer to
         the boxes of the training; both times upright. A detection is left out if the network's confidence in it is low.
+        If no face is left, the image is searched turned by 90, 180 and 270 degrees; the best detection's turn counts.
 
         Args:
             image: (H, W, 3) uint8 RGB, upright.
@@ -145,7 +146,14 @@ class Landmarker:
         if self.detector is None:
             raise ConfigError(f"{self.name}: loaded without a detector: name one, or give boxes to in_boxes")
         _check_image(image)
-        detections = photograph_detections(self.detector, image, self.smallest_face)
+        for quarters in ((0,), (1, 2, 3)):
+            found = [photograph_detections(self.detector, image, self.smallest_face, number) for number in quarters]
+            if faces := self._read(image, max(found, key=lambda one: one[:, 5].max(initial=-np.inf))):
+                return faces
+        return []
+
+    def _read(self, image, detections):
+        """The `Face`\\ s of detections, without those that the network takes for none."""
         faces = self.in_boxes(image, self._calibration.apply(detections[:, :5]), detections[:, 5].tolist())
         faces = [face for face in faces if self._is_face(face)]
         boxes, kept = [], []
