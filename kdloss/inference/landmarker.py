@@ -7,7 +7,7 @@ for face in landmarker.detect(image):
 
 import functools
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from kdloss.inference.box_calibration import read_calibration, stored_calibratio
 from kdloss.inference.confidence import Confidence
 from kdloss.inference.detectors import DETECTOR, DETECTORS, photograph_detections
 from kdloss.inference.detectors import detector as find_detector
+from kdloss.inference.pose import PoseEstimator
 from kdloss.inference.readers import find_model, read_faces
 
 SAME_FACE = 0.5  # IoU of two boxes of one face, at least
@@ -38,6 +39,7 @@ class Face:
         confidence: (N,) float64: the estimated probability that a landmark lies within 3 % of the face box's side of
             its annotation, see `kdloss.inference.confidence`; None if that was never measured for the model.
         turn: radians, by how much the face is turned clockwise, as its detector saw it. The network saw it upright.
+        pose_of: the `kdloss.inference.pose.PoseEstimator` of its landmarks.
     """
 
     box: np.ndarray
@@ -45,6 +47,12 @@ class Face:
     landmarks: np.ndarray
     confidence: np.ndarray | None
     turn: float = 0.0
+    pose_of: PoseEstimator | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def pose(self):
+        """The `kdloss.inference.pose.Pose` of the head, degrees; None where the scheme has too few points for one."""
+        return self.pose_of and self.pose_of(self.landmarks)
 
 
 class Landmarker:
@@ -91,7 +99,7 @@ class Landmarker:
         self._model = find_model(file, device=device, threads=threads)
         card = self._model.card
         self.scheme, self.policy = LandmarkScheme.from_json(card["scheme"]), BoxPolicy.parse(card["box"])
-        self.confidence = None
+        self._pose, self.confidence = PoseEstimator(self.scheme), None
         if measured := card.get("confidence"):
             self.confidence = Confidence.from_json(measured, self.scheme.num_points)
         self.detector = self._calibration = None
@@ -202,7 +210,9 @@ class Landmarker:
         landmarks, signal = read_faces(self.reader, [image] * len(boxes), crop_boxes, name)
         confidence = [None] * len(boxes) if signal is None else self.confidence.of(signal)
         turns = boxes[:, 4].tolist() if boxes.shape[1] == 5 else [0.0] * len(boxes)
-        return [Face(*face) for face in zip(boxes[:, :4], scores, landmarks, confidence, turns, strict=True)]
+        return [
+            Face(*face, self._pose) for face in zip(boxes[:, :4], scores, landmarks, confidence, turns, strict=True)
+        ]
 
     def _is_face(self, face):
         if face.confidence is None:

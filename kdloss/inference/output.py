@@ -17,6 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from kdloss.errors import ConfigError, UserError, deferred_interrupt
 from kdloss.files import replacing, require_replaceable
+from kdloss.inference.pose import Pose
 from kdloss.inference.tracking import DETECT_EVERY, FaceTracker
 from kdloss.inference.video import FALLBACK_FPS, CutShort, silence_opencv
 from kdloss.names import TEXT, library_path
@@ -24,7 +25,7 @@ from kdloss.names import TEXT, library_path
 LINE, POINT, BOX = (240, 228, 66), (255, 255, 255), (86, 180, 233)  # RGB, of Okabe and Ito's palette
 _OUTLINE = (34, 34, 34)
 _READABLE = 320  # pixels; smaller images are enlarged, because lines of one pixel would hide the face
-_PIXEL_DIGITS, _CONFIDENCE_DIGITS = 2, 3
+_PIXEL_DIGITS, _ANGLE_DIGITS, _CONFIDENCE_DIGITS = 2, 1, 3
 _SHIFT = 4  # OpenCV takes coordinates in sixteenths of a pixel
 _MAX_SIDE = 8190  # pixels, of an MPEG-4 frame
 _LONGEST_STILL = 10.0  # seconds that a video shows one frame at most
@@ -125,22 +126,24 @@ def face_record(face, **more):
         "box": face.box.round(_PIXEL_DIGITS).tolist(),
         "score": face.score,
         "turn": round(face.turn, _CONFIDENCE_DIGITS),
+        "pose": face.pose and {name: round(angle, _ANGLE_DIGITS) for name, angle in face.pose._asdict().items()},
         "landmarks": face.landmarks.round(_PIXEL_DIGITS).tolist(),
         "confidence": None if face.confidence is None else face.confidence.round(_CONFIDENCE_DIGITS).tolist(),
     }
 
 
 def csv_header(num_points, *first):
-    """The columns of `csv_row`: ``first``, then box, score, and x, y and confidence (c) of each point."""
+    """The columns of `csv_row`: ``first``, then box, score, pose, and x, y and confidence (c) of each point."""
     points = [f"{value}{i}" for i in range(num_points) for value in "xyc"]
-    return [*first, "box_x", "box_y", "box_width", "box_height", "score", *points]
+    return [*first, "box_x", "box_y", "box_width", "box_height", "score", *Pose._fields, *points]
 
 
 def csv_row(record, *first):
     """The row of a `face_record`, after the values ``first``. Unknown values are empty cells."""
     confidences = record["confidence"] or [None] * len(record["landmarks"])
     points = [(*point, confidence) for point, confidence in zip(record["landmarks"], confidences, strict=True)]
-    return [*first, *record["box"], record["score"], *(value for point in points for value in point)]
+    pose = (record["pose"] or dict.fromkeys(Pose._fields)).values()
+    return [*first, *record["box"], record["score"], *pose, *(value for point in points for value in point)]
 
 
 def save_drawing(path, drawing):
@@ -243,6 +246,11 @@ def _draw(drawing, face, scheme, factor):
     corners, landmarks = ((points + 0.5) * factor - 0.5 for points in (corners, face.landmarks))
     _lines(drawing, [corners], BOX, thick, outlined=side >= 100)
     _lines(drawing, [landmarks[list(line)] for line in scheme.skeleton], LINE, thick, outlined=side >= 100)
+    if face.pose and side >= 100:
+        # Where the face looks: from the middle of its box, a line that is as long as the nose would have to be.
+        yaw, pitch = np.radians(face.pose[:2])
+        ahead = side / 3 * np.array([np.sin(yaw) * np.cos(pitch), -np.sin(pitch)])
+        _lines(drawing, [landmarks.mean(axis=0) + np.array([(0, 0), ahead])], BOX, thick, outlined=True)
     for point in _fixed_point(landmarks):
         # Points would hide a small face; there the lines are enough, unless the scheme has none.
         if side >= 100 or not scheme.skeleton:

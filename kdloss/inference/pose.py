@@ -5,14 +5,9 @@ and then the rotation nearest to that map. It needs no camera, and no first gues
 expression take part: corners of the eyes, nose, corners of the mouth.
 """
 
-import csv
-import io
 from typing import NamedTuple
 
 import numpy as np
-
-from kdloss.errors import DataError
-from kdloss.files import read_text
 
 # Name -> x to the right of the picture, y down, z towards the viewer, from between the eyes. The unit is the distance
 # of the outer eye corners. The head is that of `data_prep.face_shape`: the proportions of a drawing manual, rounded.
@@ -49,7 +44,7 @@ class PoseEstimator:
 
     Args:
         scheme: the `LandmarkScheme` of the landmarks.
-        head: name of point -> (x, y, z), see `HEAD`. Points of other names take no part.
+        head: name of point -> (x, y, z), see `HEAD`, which is the default. Points of other names take no part.
 
     Attributes:
         possible: whether enough points of the scheme have a place on the head.
@@ -76,21 +71,3 @@ class PoseEstimator:
         roll, pitch = np.arctan2(-across[1], down[1]), np.arcsin(np.clip(towards[1], -1, 1))
         yaw = np.arctan2(-towards[0], towards[2])
         return Pose(*np.degrees([yaw, pitch, roll]).tolist())
-
-
-def read_head(path):
-    """Reads a head from a file of CSV: the header ``name,x,y,z`` and a line for each point; see `HEAD`.
-
-    Raises:
-        DataError: unreadable, or not of this form.
-    """
-    try:
-        rows = list(csv.reader(io.StringIO(read_text(path, "utf-8-sig"), newline="")))
-        if not rows or rows[0] != ["name", "x", "y", "z"]:
-            raise ValueError("expected the header name,x,y,z")
-        head = {name: tuple(map(float, place)) for name, *place in rows[1:]}
-        if any(len(place) != 3 or not np.isfinite(place).all() for place in head.values()):
-            raise ValueError("expected three finite numbers after each name")
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"{path}: no head of 3-D points ({error})") from error
-    return head

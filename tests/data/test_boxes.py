@@ -23,7 +23,7 @@ def test_json_and_csv_hold_the_same_boxes(tmp_path):
 
 
 def test_the_table_of_predict_is_read(tmp_path):
-    record = {"box": [1.5, 2, 30, 40], "score": None, "landmarks": [[3, 4]], "confidence": None}
+    record = {"box": [1.5, 2, 30, 40], "score": None, "pose": None, "landmarks": [[3, 4]], "confidence": None}
     lines = [csv_header(1, "image", "face"), csv_row(record, "a.png", 0)]
     (tmp_path / "faces.csv").write_text("\n".join(",".join(map(str, line)) for line in lines))
     assert as_arrays(tmp_path / "faces.csv") == {"a.png": [[1.5, 2, 30, 40]]}

@@ -64,7 +64,7 @@ def test_writes_record_table_and_overlay(tmp_path, landmarker):
     assert [frame["time"] for frame in frames] == pytest.approx(np.arange(20) / 25)
     for frame in frames:
         (face,) = frame["faces"]
-        assert list(face) == ["track", "box", "score", "turn", "landmarks", "confidence"]
+        assert list(face) == ["track", "box", "score", "turn", "pose", "landmarks", "confidence"]
         assert (face["track"], face["box"], face["confidence"]) == (0, FACE.tolist(), [0.9] * 5)
         assert face["score"] == (None if frame["frame"] % 8 else 9.0)
 

@@ -7,8 +7,7 @@ from scipy.spatial.transform import Rotation
 from data_prep.face_shape import Head
 from data_prep.synthetic import draw_parameters
 from kdloss.data.schemes import SCHEMES, LandmarkScheme
-from kdloss.errors import DataError
-from kdloss.inference.pose import HEAD, PoseEstimator, read_head
+from kdloss.inference.pose import HEAD, PoseEstimator
 
 SCHEME = SCHEMES["68"]
 
@@ -59,7 +58,7 @@ def test_without_enough_points_there_is_no_pose():
     assert PoseEstimator(SCHEME)(np.ones((68, 2))) is None
 
 
-def test_a_head_of_a_file(tmp_path):
+def test_a_head_of_another_scheme():
     scheme = LandmarkScheme.plain(5, ["hat", "left_eye", "right_eye", "nose", "chin"])
     head = {
         "left_eye": (0.3, 0.0, 0.0),
@@ -67,12 +66,5 @@ def test_a_head_of_a_file(tmp_path):
         "nose": (0.0, 0.4, 0.3),
         "chin": (0.0, 1.2, 0.0),
     }
-    file = tmp_path / "head.csv"
-    file.write_text("name,x,y,z\n" + "".join(f"{name},{x},{y},{z}\n" for name, (x, y, z) in head.items()))
-    assert read_head(file) == head
-    pose = PoseEstimator(scheme, read_head(file))(projected(30, -10, 5, scheme, head))
+    pose = PoseEstimator(scheme, head)(projected(30, -10, 5, scheme, head))
     np.testing.assert_allclose(pose, (30, -10, 5), atol=1e-6)
-    for text in ("", "name,x,y\nnose,1,2\n", "name,x,y,z\nnose,1,2\n", "name,x,y,z\nnose,1,2,nan\n"):
-        file.write_text(text)
-        with pytest.raises(DataError, match=r"head\.csv: no head of 3-D points \(expected"):
-            read_head(file)

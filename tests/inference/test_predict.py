@@ -82,7 +82,7 @@ def test_a_photograph_becomes_a_record_a_table_and_an_overlay(checkpoint, capsys
     record = found("runs/predictions/astronaut.json")
     (face,) = record.pop("faces")
     assert record == {"image": "astronaut.png", "model": str(checkpoint), "detector": "blazeface"}
-    assert list(face) == ["box", "score", "turn", "landmarks", "confidence"]
+    assert list(face) == ["box", "score", "turn", "pose", "landmarks", "confidence"]
     assert face["confidence"] is None
     assert holds(face["box"], EYES_AND_MOUTH)
     assert face["box"][2] == pytest.approx(FACE[2], rel=0.25)
