@@ -4,6 +4,7 @@ import json
 import zipfile
 
 import h5py
+import keras
 import numpy as np
 import pytest
 
@@ -110,7 +111,8 @@ def test_no_other_file_is_opened(build, says, tmp_path):
     path = tmp_path / "COFW_test_color.mat"
     with h5py.File(path, "w") as file:  # in memory there is no external storage
         build(file)
-    for read in (lambda _: read_cofw(tmp_path), load_published_student, lambda path: load_weights(None, None, path)):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    for read in (lambda _: read_cofw(tmp_path), load_published_student, lambda path: load_weights(model, model, path)):
         with pytest.raises(UserError, match=says):
             read(path)
     with h5py.File(path) as file:

@@ -111,6 +111,6 @@ def test_damaged_results_are_named(text, make_run):
 def test_a_finished_run_without_its_checkpoint_is_not_done(root):
     config = TrainConfig("student", "300w", "mobilenetv2")
     write_whole(root / "a" / "config.json", config.to_json())
-    mark_finished(root / "a", {"val_nme": 5.0})
+    mark_finished(root / "a", {"val_nme": 5.0, "epochs": 1})
     with pytest.raises(CheckpointError, match=r"its best\.keras is gone"):
         check_run_folder(root / "a", config, False)
