@@ -154,7 +154,7 @@ def test_files_that_do_not_fit(student, run, exported, faces, tmp_path, capsys):
     (tmp_path / "silent.tflite").write_bytes(exported("litert").read_bytes())
     (tmp_path / "damaged.keras").write_bytes((run / "best.keras").read_bytes()[:500])
     (tmp_path / "published.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
-    messages = {"silent.tflite": "does not say which landmarks it reads", "other.tflite": "yields (1, 68, 2), expected 29"}
+    messages = {"silent.tflite": "does not say which landmarks", "other.tflite": "yields (1, 68, 2), expected 29"}
     for name in ("silent.tflite", "other.tflite", "damaged.keras", "published.h5"):
         words = ["--checkpoint", str(run), str(tmp_path / name), "--dataset", "300w", "--data", str(faces.path)]
         assert main(["inference", *words, *QUICK]) == 2
