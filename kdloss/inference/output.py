@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from kdloss.data.geometry import turning
 from kdloss.errors import ConfigError, UserError, deferred_interrupt
 from kdloss.files import replacing, require_replaceable
 from kdloss.inference.pose import Pose
@@ -247,9 +248,9 @@ def _draw(drawing, face, scheme, factor):
     _lines(drawing, [corners], BOX, thick, outlined=side >= 100)
     _lines(drawing, [landmarks[list(line)] for line in scheme.skeleton], LINE, thick, outlined=side >= 100)
     if face.pose and side >= 100:
-        # Where the face looks: from the middle of its box, a line that is as long as the nose would have to be.
-        yaw, pitch = np.radians(face.pose[:2])
-        ahead = side / 3 * np.array([np.sin(yaw) * np.cos(pitch), -np.sin(pitch)])
+        # Where the head looks: a line from the middle of the face towards the viewer.
+        yaw, pitch, roll = np.radians(face.pose)
+        ahead = turning(roll)[:, :2] @ (np.sin(yaw), -np.sin(pitch) * np.cos(yaw)) * side / 2
         _lines(drawing, [landmarks.mean(axis=0) + np.array([(0, 0), ahead])], BOX, thick, outlined=True)
     for point in _fixed_point(landmarks):
         # Points would hide a small face; there the lines are enough, unless the scheme has none.
