@@ -22,7 +22,7 @@ from kdloss.training.runs import finished
 from kdloss.training.state import OutOfTime
 
 RESULTS, ROWS = "results.json", "rows"
-CONTROL = "l1"  # the row that others are compared with
+CONTROL = "l1"  # the row that others of as many steps are compared with
 _WAIT = 5.0  # seconds until a process looks again for a job that is free
 
 
@@ -39,6 +39,7 @@ class Row:
         seeds: number of seeds at `SHARES`.
         curve: number of seeds at `CURVE`, the other shares.
         longer: times as many steps as the others.
+        control: the row of as many steps that this one is compared with.
         stored: whether teachers' points are stored: for as many rounds of views as the run has, so none comes twice.
     """
 
@@ -49,6 +50,7 @@ class Row:
     seeds: int = 3
     curve: int = 0
     longer: float = 1.0
+    control: str = CONTROL
     stored: bool = False
 
 
@@ -82,9 +84,14 @@ ROWS_OF_STUDY = {
     "extra": Row("L1, teacher's labels of other faces", {}, _LABELLED, "extra"),
     "kd-tough-public": Row("KD-Loss, tough, public", _PUBLIC, {"tough": "tough"}, stored=True),
     "kd-tolerant-public": Row("KD-Loss, tolerant, public", _PUBLIC, {"tolerant": "tolerant"}, stored=True),
-    "l1-longer": Row("L1, three times as long", longer=3.0),
+    "l1-longer": Row("L1, three times as long", longer=3.0, control="l1-longer"),
     "best-longer": Row(
-        "L1, teacher's labels, FA, three times as long", {"method": "fa"}, _MAPS | _LABELLED, "rest", longer=3.0
+        "L1, teacher's labels, FA, three times as long",
+        {"method": "fa"},
+        _MAPS | _LABELLED,
+        "rest",
+        longer=3.0,
+        control="l1-longer",
     ),
 }
 _FIRST = 2  # so many rows come first with three seeds

@@ -108,8 +108,8 @@ def share_table(rows, subsets, share, papers=()):
     notes = (
         "NME in percent, interocular, means over seeds; sd: over seeds",
         *(["paper: 224 px, another crop"] if papers else []),
-        f"control: {ROWS_OF_STUDY[CONTROL].title}; differences: points of NME at the same seeds, paired 95 % interval "
-        "over faces; in brackets lowest and highest seed",
+        f"control: {ROWS_OF_STUDY[CONTROL].title}, trained as long; differences: points of NME at the same seeds, "
+        "paired interval of 95 % over faces; in brackets lowest and highest seed",
     )
     return Table(f"{share:.0%} of the labels{labels[0] if labels else ''}", tuple(columns), tuple(body), notes)
 
@@ -152,7 +152,7 @@ def label_curve(rows):
 
 
 def difference(rows, share, name, faces):
-    """NME of a row minus that of the control at the same share of labels and the same seeds, or None.
+    """NME of a row minus that of its control at the same share of labels and the same seeds, or None.
 
     Args:
         rows: see `share_table`.
@@ -163,9 +163,10 @@ def difference(rows, share, name, faces):
         of the mean over seeds.
     """
     found = _by_seed(rows, share)
-    seeds, others = (found.get(one, {}) for one in (name, CONTROL))
+    control = ROWS_OF_STUDY[name].control if name in ROWS_OF_STUDY else name
+    seeds, others = (found.get(one, {}) for one in (name, control))
     common = sorted(seeds.keys() & others.keys())
-    if name == CONTROL or name not in ROWS_OF_STUDY or not common:
+    if name == control or not common:
         return None
     errors, against = (np.array([one[seed]["errors"] for seed in common])[:, faces] for one in (seeds, others))
     low, high = paired_bootstrap(errors.mean(axis=0), against.mean(axis=0))
@@ -187,7 +188,8 @@ def verdict(rows, subsets):
     faces = subsets.get("common", subsets["full"])
     if not found or not (gain := difference(rows, share, best := min(found, key=found.get), faces)):
         return None
-    return {"method": ROWS_OF_STUDY[best].title, "control": ROWS_OF_STUDY[CONTROL].title, "share": share} | gain
+    row = ROWS_OF_STUDY[best]
+    return {"method": row.title, "control": ROWS_OF_STUDY[row.control].title, "share": share} | gain
 
 
 def verdict_text(found):
