@@ -143,7 +143,7 @@ RECIPES = {
         rows=("l1", "pseudo", "kd", "shuffled", "average", "fa-ps", "kd-folds"),
     ),
     "cpu": StudyRecipe(
-        about="two cores, some eight hours on 1800 faces; 96 px; students' first blocks keep their ImageNet weights",
+        about="two cores, some ten hours on 1800 faces; 96 px; students' first blocks keep their ImageNet weights",
         teacher=_TEACHER
         | {"image_size": 96, "batch_size": 16, "augment": "paper", "learning_rate": 1.5e-3, "epochs": 12},
         tolerant={"epochs": 2, "learning_rate": 4e-4, "warmup_epochs": 0.5},
