@@ -110,6 +110,9 @@ class _Track:
     def follow(self, face, shape):
         """Takes the face as it was read in the next frame, an image of ``shape``."""
         box, before = landmark_box(face.landmarks), _side(self.box)
+        # Between detections the landmarks say how the face turns, which the next frame is read by.
+        if (pose := face.pose) and _apart(np.radians(pose.roll), face.turn):
+            face = replace(face, turn=float(np.radians(pose.roll)))
         self.face, self.box = face, box
         self._unsure_frames = self._unsure_frames + 1 if self.unsure else 0
         self.lost = not (
@@ -119,11 +122,11 @@ class _Track:
         )
 
     def confirm(self, detected):
-        # A turn that changes with every detection would make the points jump.
-        turned = np.cos(detected.turn - self.face.turn) < np.cos(_TURNED)
-        turn = detected.turn if turned else self.face.turn
         self.missed, self._confirmed = 0, self._confirmed + 1
-        self.face = replace(self.face, score=detected.score, turn=turn)
+        # A turn that changes with every detection would make the points jump. Those that were read in a wrong turn go.
+        turned = _apart(detected.turn, self.face.turn)
+        self.face = detected if turned else replace(self.face, score=detected.score)
+        self.box = landmark_box(self.face.landmarks)
 
     @property
     def unsure(self):
@@ -140,6 +143,11 @@ class _Track:
         if self._filter:
             landmarks = self._filter.filter(landmarks, time, unit=_side(self.box))
         return replace(self.face, landmarks=landmarks, box=landmark_box(landmarks))
+
+
+def _apart(turn, other):
+    """Whether two turns, radians, differ by so much that the network reads a face differently."""
+    return np.cos(turn - other) < np.cos(_TURNED)
 
 
 def _nearest(box, tracks, least):
