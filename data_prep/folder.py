@@ -23,7 +23,7 @@ from kdloss.files import data_files, read_text
 NAMES_FILE = "points.txt"
 # Numbered file names tell people apart only if they form at least this many groups.
 _MIN_GROUPS = 10
-_NUMBERED = re.compile(r"(.*[^\d_-])[_-]+\d+")
+_NUMBERED = re.compile(r"(.*[^_-])[_-]+\d+")
 _DIGITS = "0123456789"
 _FILE_A_FACE = (".pts", "labelme JSON")
 

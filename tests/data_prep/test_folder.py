@@ -208,3 +208,9 @@ def test_pictures_that_are_no_files_are_skipped(tmp_path):
     outside, pipe = read_folder(tmp_path).entries
     assert "no such picture" in outside.reason
     assert "no regular file" in pipe.reason
+
+
+def test_numbers_name_people_too(tmp_path):
+    for i in range(20):
+        write_face(tmp_path / f"{1000 + i // 2}_{i % 2}.png", num_points=5, seed=i)
+    assert [face.group for face in read_folder(tmp_path).entries] == [str(1000 + i // 2) for i in range(20)]
