@@ -73,7 +73,8 @@ def check_enough(prepared, config):
         left = [f"--label-share {config.label_share:g}"] if config.label_share < 1 else []
         left += [f"fold {config.fold} of {config.folds}"] if config.fold else []
         left = f" that {' and '.join(left)} leave" if left else ""
-        raise ConfigError(f"--batch-size {config.batch_size}: larger than the {found} faces{left}: give a smaller one")
+        way_out = "give a smaller one" + (", or a larger --label-share" if config.label_share < 1 else "")
+        raise ConfigError(f"--batch-size {config.batch_size}: larger than the {found} faces{left}: {way_out}")
     if (faces := unlabelled_faces(config, prepared)) and config.unlabelled_batch > len(faces[1]):
         raise ConfigError(
             f"--unlabelled {config.unlabelled}: holds {len(faces[1])} faces, expected {config.unlabelled_batch} or "
