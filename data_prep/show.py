@@ -64,9 +64,10 @@ def _sheet(prepared, rows, mirror, names):
         title = f"{prepared.table['split'][row]} {PurePosixPath(prepared.table['name'][row]).name}"
         drawing.text((left, top), title[:50].encode("ascii", "replace").decode(), font=font)
         points = (prepared.points[row] + 0.5) * (_TILE / prepared.size) - 0.5 + (left, top + _LINE)
-        for i, ((x, y), j) in enumerate(zip(points, mirror, strict=True)):
+        for i in np.flatnonzero(np.isfinite(points).all(axis=1)).tolist():
+            (x, y), j = points[i], mirror[i]
             colour = _SIDES[int(np.sign(j - i))]
-            if i < j:
+            if i < j and np.isfinite(points[j]).all():
                 drawing.line([(x, y), tuple(points[j])], fill=(120, 120, 120))
             drawing.ellipse([x - 2, y - 2, x + 2, y + 2], fill=colour)
             if len(points) <= _NUMBERED:
