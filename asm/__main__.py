@@ -78,8 +78,8 @@ def _require_suffix(flag, path, suffixes):
 def load_training_shapes(path):
     """The shapes (n, N, 2) to fit a model on, and metadata for `ShapeModel.fit`; a `UserError` if there are none.
 
-    A .npy gives its points unchanged. A prepared folder gives its training faces, in unit coordinates of the
-    gt x1.25 crop, which spans [-0.5, 0.5].
+    A .npy gives its points unchanged. A prepared folder gives those of its training faces all of whose points are
+    known, in unit coordinates of the gt x1.25 crop, which spans [-0.5, 0.5].
     """
     path = Path(path)
     if not path.is_dir():
@@ -89,6 +89,9 @@ def load_training_shapes(path):
 
     prepared = PreparedDataset(path)
     points = prepared.points[prepared.indices("train")].astype(np.float64)
+    points = points[np.isfinite(points).all(axis=(1, 2))]
+    if len(points) < 2:
+        raise UserError(f"{path}: {len(points)} training faces have all of their points, expected 2 at least")
     metadata = {
         "scheme": prepared.scheme.name,
         "skeleton": json.dumps(prepared.scheme.skeleton),

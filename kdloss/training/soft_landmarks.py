@@ -42,7 +42,11 @@ def mean_shape(prepared, policy, rows):
 
 
 def fit_shape_model(prepared, policy, variance, rows):
-    """The `ShapeModel` of those of the faces ``rows`` all of whose points are known; training faces only."""
+    """The `ShapeModel` of those of the faces ``rows`` all of whose points are known; training faces only.
+
+    Raises:
+        DataError: fewer than two of them have all of their points.
+    """
     metadata = {
         "scheme": prepared.scheme.name,
         "dataset": prepared.dataset,
@@ -51,6 +55,9 @@ def fit_shape_model(prepared, policy, variance, rows):
     }
     shapes = unit_shapes(prepared, policy)[rows]
     shapes = shapes[np.isfinite(shapes).all(axis=(1, 2))]
+    if len(shapes) < 2:
+        found = f"{len(shapes)} of {len(rows)} training faces have all of their points, expected 2 at least"
+        raise DataError(f"{prepared.path}: {found}: give a shape model with --shape, or label more points")
     return ShapeModel.fit(shapes, variance=variance, metadata=metadata)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from asm.__main__ import load_training_shapes
 from kdloss.data.augmentation import AugmentConfig
 from kdloss.data.batches import ViewBatches
 from kdloss.data.geometry import BoxPolicy, landmark_box
@@ -57,6 +58,11 @@ def test_the_shape_model_is_of_whole_faces_and_says_the_rest(partly, whole):
     np.testing.assert_array_equal(soft[others], soft_points(whole, model, POLICY)[others])
     shapes = unit_shapes(partly, POLICY)[train]
     np.testing.assert_allclose(mean_shape(partly, POLICY, train), np.nanmean(shapes, axis=0), atol=1e-12)
+    with pytest.raises(DataError, match="0 of 12 training faces have all of their points, expected 2 at least"):
+        fit_shape_model(partly, POLICY, 0.9, some)
+    shapes, _ = load_training_shapes(partly.path)
+    assert len(shapes) == len(np.intersect1d(train, others))
+    assert np.isfinite(shapes).all()
     with pytest.raises(DataError, match=f"point {partly.scheme.names[0]} is known in none of 12 training faces"):
         mean_shape(partly, POLICY, some)
 
