@@ -11,6 +11,7 @@ Prints a table with the papers' numbers beside the measured ones, and writes ``m
 
 import argparse
 import json
+import re
 import shlex
 import sys
 from dataclasses import replace
@@ -32,6 +33,7 @@ from kdloss.evaluation.evaluation import (
     evaluate_predicted,
     load_checkpoint,
 )
+from kdloss.evaluation.metrics import available_normalisers
 from kdloss.evaluation.predictions import SUFFIXES, holds_predictions, load_predictions, mean_offset
 from kdloss.evaluation.protocol import MISSING
 from kdloss.evaluation.robustness import measure_robustness, robustness_lines
@@ -103,6 +105,9 @@ def _check(args):
     models = [_label_and_path(entry) for entry in args.compare or [args.predictions or args.checkpoint] if entry]
     _check_flags(args, any(args.predictions or holds_predictions(path) for _, path in models))
     prepared = check_data(args.dataset, args.data)
+    if prepared and args.normaliser:
+        truth = prepared.source_points[prepared.indices(args.split)]
+        available_normalisers(prepared.scheme, truth, args.normaliser)
     models = models or [(None, find_checkpoint(args.dataset))]
     for _, path in models:
         _check_model(args, prepared, path)
@@ -167,7 +172,8 @@ def _measure(args, prepared, finder, label, path):
             print(f"{path}: {offset}")
         if unused:
             print(f"{path}: {unused} of its faces are not in the {args.split} split and not counted")
-        options = {"split": args.split, "box": args.box, "flip": args.flip_test, "missing": missing}
+        options = _options(args) | {"box": args.box, "flip": args.flip_test, "missing": missing}
+        del options["batch_size"]
         return evaluate_predicted(prepared, points, label=label or path.name, **options), None
     loaded = load_checkpoint(path, prepared.scheme, args.readout)
     options, faces = _options(args) | {"box": args.box, "label": label}, None
@@ -178,7 +184,8 @@ def _measure(args, prepared, finder, label, path):
 
 
 def _options(args):
-    return {"split": args.split, "batch_size": args.batch_size, "flip": bool(args.flip_test)}
+    protocol = {"split": args.split, "flip": bool(args.flip_test), "normaliser": args.normaliser}
+    return protocol | {"batch_size": args.batch_size}
 
 
 def _baseline(args, prepared, evaluations):
@@ -188,7 +195,7 @@ def _baseline(args, prepared, evaluations):
         return None
     box = args.box or next((one.loaded.box for one in evaluations if one.loaded), BoxPolicy.parse(DEFAULT_BOX))
     alone = {} if args.compare else {"like": evaluations[0], "missing": args.missing or "error"}
-    baseline = evaluate_mean_shape(prepared, box, split=args.split, **alone)
+    baseline = evaluate_mean_shape(prepared, box, split=args.split, normaliser=args.normaliser, **alone)
     if baseline is None:
         print(f"{prepared.path}: holds no training faces, so there is no mean-shape baseline")
     return baseline
@@ -217,7 +224,8 @@ def _robustness(args, prepared, finder, loaded):
     rows = prepared.indices(args.split)
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(args.robustness, len(rows))).round().astype(int))]
     what = (loaded.model, prepared, rows, args.box or loaded.box)
-    options = {"batch_size": args.batch_size, "flip": bool(args.flip_test), "announce": print}
+    options = _options(args) | {"announce": print}
+    del options["split"]
     record = measure_robustness(*what, **options) | {"detector": None}
     try:
         record["detector"] = detector_boxes.measure_detector(*what, finder or detector(DETECTOR), **options)
@@ -233,7 +241,8 @@ def _default_folder(args, loaded):
     What changes the numbers is part of the name, so that no measurement replaces another.
     """
     words = [args.dataset, "compared" if args.compare else "", Path(args.predictions or "").stem]
-    words += ["" if args.split == "test" else args.split, "flip" if args.flip_test else "", args.detector, args.readout]
+    words += [re.sub(r"[^\w.-]", "-", args.normaliser or ""), "" if args.split == "test" else args.split]
+    words += ["flip" if args.flip_test else "", args.detector, args.readout]
     # Shipped models and exported files lie in no run, and the package's own folder is not to be written to.
     if loaded and not args.compare and not loaded.run:
         path = loaded.record["path"]
@@ -260,6 +269,9 @@ def _parser():
     text = "cut the faces by the boxes of a detector, calibrated on training faces, in place of --box"
     add("--detector", choices=list(DETECTORS), help=text)
     add("--detector-model", metavar="FILE", help="model file of a detector that needs one (yunet)")
+    text = "what errors are divided by: interocular, interpupil, box, or the distance of two points, such as"
+    usual = "default: interocular if the points name the eyes' corners, interpupil if eyes, else box"
+    add("--normaliser", metavar="KIND", help=f"{text} left_eye:right_eye ({usual})")
     add("--split", choices=["test", "val"], default="test", help="which faces are measured (default: test)")
     text = "predict the mean of a face and its mirror image (default: no); with --predictions: whether they are means"
     add("--flip-test", action=argparse.BooleanOptionalAction, help=text)

@@ -106,15 +106,38 @@ class LandmarkScheme:
 
     @classmethod
     def plain(cls, num_points, names=None):
-        """A scheme for a user's own points. They can be mirrored only if names say left and right, or L and R."""
+        """A scheme for a user's own points.
+
+        They can be mirrored only if names say left and right, or L and R. Mirror partners named for eyes are the eyes
+        that errors are normalised by: ``left_eye_outer`` the outer corner, ``left_eye`` or ``pupil_left`` the pupil.
+        """
         named = tuple(names) if names else tuple(f"point_{i}" for i in range(num_points))
         if len(named) != num_points:
             raise DataError(f"found {len(named)} point names for {num_points} points: give one name a point")
         scheme = cls(
             name=f"custom-{num_points}", names=named, parts={"all": tuple(range(num_points))}, mirrorable=False
         )
-        sided = any(word in _OTHER_SIDE for words in _words(named) for word in words)
-        return dataclasses.replace(scheme, mirrorable=sided)
+        words = _words(named)
+        sided = any(word in _OTHER_SIDE for some in words for word in some)
+        return dataclasses.replace(scheme, mirrorable=sided, **_eyes(words))
+
+
+def _eyes(names):
+    """``ocular`` and ``pupils`` of a `LandmarkScheme`, from the words of its points' names; None where they say none.
+
+    Pupils are the points named so, or else the means of the eyes' points.
+    """
+
+    def sides(*wanted):
+        chosen = [(i, words) for i, words in enumerate(names) if {*wanted} <= {*words} and "brow" not in words]
+        return [tuple(i for i, words in chosen if side in words) for side in ("right", "left")]
+
+    right, left = sides("eye", "outer")
+    pupils = next((pair for pair in (sides("pupil"), sides("eye")) if any(pair)), ((), ()))
+    return {
+        "ocular": (*right, *left) if len(right) == len(left) == 1 else None,
+        "pupils": tuple(pupils) if len(pupils[0]) == len(pupils[1]) > 0 else None,
+    }
 
 
 def _words(names):

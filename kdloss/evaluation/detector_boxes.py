@@ -59,7 +59,8 @@ def evaluate_beside(evaluation, faces, **options):
     Args:
         evaluation: that of the model in the calibrated boxes.
         faces: the `DetectedFaces`.
-        options: ``split``, ``batch_size`` and ``flip`` of `kdloss.evaluation.evaluation.evaluate_loaded`.
+        options: ``split``, ``batch_size``, ``flip`` and ``normaliser`` of
+            `kdloss.evaluation.evaluation.evaluate_loaded`.
     """
     prepared, options = evaluation.prepared, options | {"box": faces.policy, "missing": "skip"}
     own = np.where(faces.found[:, None], prepared.boxes(faces.policy)[faces.rows], np.nan)
@@ -128,11 +129,14 @@ def detector_line(record):
     )
 
 
-def measure_detector(model, prepared, rows, policy, detector, *, batch_size=64, flip=False, announce=None):
+def measure_detector(
+    model, prepared, rows, policy, detector, *, batch_size=64, flip=False, announce=None, normaliser=None
+):
     """NME of a model in a detector's calibrated boxes and in its own, for the robustness of ``metrics.json``.
 
     Args:
-        model, prepared, rows, batch_size, flip, announce: see `kdloss.evaluation.robustness.measure_robustness`.
+        model, prepared, rows, batch_size, flip, announce, normaliser: see
+            `kdloss.evaluation.robustness.measure_robustness`.
         policy, detector: see `detect_faces`.
 
     Returns:
@@ -150,7 +154,7 @@ def measure_detector(model, prepared, rows, policy, detector, *, batch_size=64, 
     faces = detect_faces(prepared, rows, detector, policy, announce)
     seen, boxes = rows[faces.found], faces.calibrated[faces.found]
     wanted = prepared.boxes(policy)[seen]
-    kind = metrics.available_normalisers(prepared.scheme)[0]
+    kind = metrics.available_normalisers(prepared.scheme, chosen=normaliser)[0]
 
     def nme(cut):
         crops = [FaceCrop.from_box(box, model.input_shape[1]) for box in cut]

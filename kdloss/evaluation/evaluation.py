@@ -134,7 +134,7 @@ def evaluate_loaded(
         label: see `Evaluation`; None: the model's own.
         boxes: (n, 4) boxes to cut in place of those of ``box``, in pixels of the stored crops; NaN for a face without
             box, which then has no prediction.
-        protocol: ``detector`` and ``missing`` of `kdloss.evaluation.protocol.evaluate_points`.
+        protocol: ``detector``, ``missing`` and ``normaliser`` of `kdloss.evaluation.protocol.evaluate_points`.
     """
     box, rows = box or loaded.box, prepared.indices(split)
     boxes = prepared.boxes(box)[rows] if boxes is None else boxes
@@ -162,7 +162,7 @@ def evaluate_predicted(prepared, points, *, split="test", label="model", missing
     return Evaluation(printable(label), prepared, rows, points, measured)
 
 
-def evaluate_mean_shape(prepared, box, *, split="test", like=None, missing="error"):
+def evaluate_mean_shape(prepared, box, *, split="test", like=None, missing="error", normaliser=None):
     """An `Evaluation` of the mean training shape placed in each box, or None where there are no training faces.
 
     Faces without prediction in the `Evaluation` ``like`` have none here either, and count as ``missing`` says.
@@ -173,7 +173,8 @@ def evaluate_mean_shape(prepared, box, *, split="test", like=None, missing="erro
     points = mean_shape_predictions(prepared, rows, box)
     if like is not None:
         points[~np.isin(rows, like.rows[~missing_faces(like.points)])] = np.nan
-    return evaluate_predicted(prepared, points, split=split, label=MEAN_SHAPE, box=box, missing=missing)
+    protocol = {"box": box, "missing": missing, "normaliser": normaliser}
+    return evaluate_predicted(prepared, points, split=split, label=MEAN_SHAPE, **protocol)
 
 
 def mean_shape_predictions(prepared, rows, policy):

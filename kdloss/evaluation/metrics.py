@@ -7,6 +7,8 @@ has an infinite error: FR and AUC count it as a failure, NME leaves it out. A po
 no error, and no mean counts it.
 """
 
+import difflib
+
 import numpy as np
 
 from kdloss.data.geometry import landmark_box
@@ -15,36 +17,58 @@ from kdloss.errors import ConfigError, DataError
 NORMALISERS = ("interocular", "interpupil", "box")
 
 
-def available_normalisers(scheme, truth=None):
-    """The normalisers that a `LandmarkScheme` allows; the first is the default.
+def available_normalisers(scheme, truth=None, chosen=None):
+    """The normalisers that a `LandmarkScheme` allows; the first is the default, or ``chosen``.
 
     With ``truth`` (n, N, 2), only those whose points are known in all of these faces.
+
+    Raises:
+        ConfigError: ``chosen`` is none of the scheme's, or needs a point that is not known in all faces.
     """
     named = {"interocular": scheme.ocular, "interpupil": scheme.pupils, "box": True}
     kinds = tuple(kind for kind in NORMALISERS if named[kind])
-    return (
-        kinds if truth is None else tuple(kind for kind in kinds if np.isfinite(normaliser(truth, scheme, kind)).all())
-    )
+    if chosen:
+        check_normaliser(scheme, chosen)
+        kinds = tuple(dict.fromkeys((chosen, *kinds)))
+    if truth is None:
+        return kinds
+    known = tuple(kind for kind in kinds if np.isfinite(normaliser(truth, scheme, kind)).all())
+    if chosen and chosen not in known:
+        raise ConfigError(f"normaliser {chosen}: not all faces have its points: give one of {', '.join(known)}")
+    return known
+
+
+def check_normaliser(scheme, kind):
+    """Raises a `ConfigError` unless ``kind`` is a normaliser of a `LandmarkScheme`."""
+    if kind in NORMALISERS:
+        if kind not in available_normalisers(scheme):
+            raise ConfigError(f"normaliser {kind}: scheme {scheme.name} names no eyes: use box, or two points as A:B")
+        return
+    pair = kind.split(":")
+    if len(pair) != 2 or pair[0] == pair[1]:
+        raise ConfigError(f"normaliser {kind}: expected {', '.join(NORMALISERS)}, or the names of two points as A:B")
+    if unknown := [name for name in pair if name not in scheme.names]:
+        alike = ", ".join(difflib.get_close_matches(unknown[0], scheme.names, n=6, cutoff=0) or scheme.names[:6])
+        raise ConfigError(f"normaliser {kind}: scheme {scheme.name} has no point {unknown[0]}: it has {alike}")
 
 
 def normaliser(points, scheme, kind):
     """The length (...) float64 that errors of (..., N, 2) points of a `LandmarkScheme` are divided by, pixels.
 
-    ``kind`` is ``interocular`` (outer eye corners), ``interpupil`` (annotated pupils, or means of the eyes' points) or
-    ``box`` (sqrt(w h) of the landmark box); ``points`` are the true ones.
+    ``kind`` is ``interocular`` (outer eye corners), ``interpupil`` (annotated pupils, or means of the eyes' points),
+    ``box`` (sqrt(w h) of the landmark box) or the names of two points, ``A:B``; ``points`` are the true ones.
 
     Raises:
         ConfigError: an unknown kind, or the scheme names no eyes.
     """
-    if kind not in NORMALISERS:
-        raise ConfigError(f"normaliser {kind}: expected one of {', '.join(NORMALISERS)}")
-    if kind not in available_normalisers(scheme):
-        raise ConfigError(f"normaliser {kind}: scheme {scheme.name} names no eyes: use box")
+    check_normaliser(scheme, kind)
     points = np.asarray(points, np.float64)
     if kind == "box":
         return np.sqrt(np.prod(landmark_box(points)[..., 2:], axis=-1))
     if kind == "interocular":
         right, left = (points[..., index, :] for index in scheme.ocular)
+    elif kind not in NORMALISERS:
+        right, left = (points[..., scheme.names.index(name), :] for name in kind.split(":"))
     else:
         right, left = (points[..., list(side), :].mean(axis=-2) for side in scheme.pupils)
     return np.linalg.norm(right - left, axis=-1)

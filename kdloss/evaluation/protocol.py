@@ -23,13 +23,23 @@ OCCLUSION = {"occluded <10%": (0.0, 0.1), "occluded 10-30%": (0.1, 0.3), "occlud
 
 
 def evaluate_points(
-    prepared, rows, predictions, *, split, box=None, checkpoint=None, flip=False, missing="error", detector=None
+    prepared,
+    rows,
+    predictions,
+    *,
+    split,
+    box=None,
+    checkpoint=None,
+    flip=False,
+    missing="error",
+    detector=None,
+    normaliser=None,
 ):
     """Measures predictions on faces of a prepared data set.
 
     Args:
-        prepared, rows: the faces, as (n,) row numbers of a `PreparedDataset`. Occluded points count, unknown ones do
-            not. The normaliser is the first one whose points are known in all faces.
+        prepared, rows: the faces, as (n,) row numbers of a `PreparedDataset`. Occluded points count, unknown ones
+            do not.
         predictions: (n, N, 2) points in pixels of the source images, in the order of ``rows``. A face whose points are
             all NaN has no prediction.
         split: ``test`` or ``val``; the test split is compared with the official counts.
@@ -39,6 +49,7 @@ def evaluate_points(
         missing: ``error`` refuses faces without prediction, ``skip`` leaves them out, ``fail`` counts them as failures
             in FR and AUC. NME leaves them out either way.
         detector: name of the detector whose boxes replaced those of ``box``, or None.
+        normaliser: see `kdloss.evaluation.metrics.normaliser`; None: the first one whose points are known in all faces.
 
     Returns:
         A dict that JSON can hold::
@@ -48,16 +59,17 @@ def evaluate_points(
              "points": {name: NME}, "visibility": {"visible": NME, "occluded": NME} or None, "notes": [...]}
 
         NME and FR are percents, AUC 0 to 1. FR, AUC, parts and points use the protocol's normaliser. All numbers of an
-        empty subset are None, and so is an NME whose normaliser the scheme or a face lacks. ``complete`` is None if
-        there is no official count, and False for rendered faces.
+        empty subset are None, and so is an NME whose normaliser the scheme or a face lacks. A normaliser of two points
+        adds ``nme_A:B``. ``complete`` is None if there is no official count, and False for rendered faces.
 
     Raises:
+        ConfigError: a normaliser that the scheme or a face lacks.
         DataError: predictions of another shape, with values that are not finite, or of no face at all.
     """
     rows = np.asarray(rows)
     predictions, found = _checked(predictions, (len(rows), prepared.scheme.num_points, 2), missing)
     truth = prepared.source_points[rows]
-    kinds = metrics.available_normalisers(prepared.scheme, truth)
+    kinds = metrics.available_normalisers(prepared.scheme, truth, normaliser)
     at_points = {kind: metrics.point_errors(predictions, truth, prepared.scheme, kind) for kind in kinds}
     errors = {
         kind: np.where(found, metrics.mean_of_known(values, axis=1), np.inf) for kind, values in at_points.items()
@@ -140,7 +152,7 @@ def _values(errors, default):
     """The numbers of one subset, from its (m,) errors by normaliser."""
     measurable = np.isfinite(errors[default]).any()
     nme = {kind: metrics.nme(errors[kind]) for kind in errors} if measurable else {}
-    values = {f"nme_{kind}": nme.get(kind) for kind in metrics.NORMALISERS}
+    values = {f"nme_{kind}": nme.get(kind) for kind in dict.fromkeys((*metrics.NORMALISERS, default))}
     for name, measure in (("fr", metrics.failure_rate), ("auc", metrics.auc)):
         for threshold in THRESHOLDS:
             key = f"{name}{round(100 * threshold):02d}"

@@ -42,13 +42,14 @@ class Perturbation(NamedTuple):
         return FaceCrop.from_box(moved, size, rotation=-np.radians(self.rotation))
 
 
-def measure_robustness(model, prepared, rows, box, *, batch_size=64, flip=False, announce=None):
+def measure_robustness(model, prepared, rows, box, *, batch_size=64, flip=False, announce=None, normaliser=None):
     """NME of a model as its box is shifted (7 x 7 settings), and as it is scaled and turned (6 x 5).
 
     Args:
         model, prepared, rows, batch_size, flip: see `kdloss.inference.prediction.predict_crops`.
         box: the `BoxPolicy` of the model's training.
         announce: is called with lines of progress.
+        normaliser: see `kdloss.evaluation.metrics.normaliser`; None: the scheme's default.
 
     Returns:
         A dict that JSON can hold::
@@ -58,7 +59,7 @@ def measure_robustness(model, prepared, rows, box, *, batch_size=64, flip=False,
              "scale_rotation": {"scales", "rotations", "nme", "outside"},  rows: scale, columns: rotation, degrees
              "baseline_nme", "robust_nme", "robust_ratio", "outside"}
 
-        NMEs are in percent of the scheme's default normaliser; ``baseline_nme`` is that of the unperturbed box.
+        NMEs are in percent of the normaliser; ``baseline_nme`` is that of the unperturbed box.
         ``robust_nme`` is the mean of two means, over the 48 shifts and over the 29 scales and rotations;
         ``robust_ratio`` is ``robust_nme / baseline_nme``, or None where that is 0. ``outside`` is the share (0 to 1) of
         crops that reach beyond the *stored* crop, where the model sees zeros; the single one is such a mean too.
@@ -74,7 +75,7 @@ def measure_robustness(model, prepared, rows, box, *, batch_size=64, flip=False,
     # The unperturbed box stands in both grids and is measured once.
     settings = list(dict.fromkeys(setting for grid in (shifts, turns) for line in grid for setting in line))
     boxes, truth, size = prepared.boxes(box)[rows], prepared.source_points[rows], model.input_shape[1]
-    kind = metrics.available_normalisers(prepared.scheme)[0]
+    kind = metrics.available_normalisers(prepared.scheme, chosen=normaliser)[0]
     nme, outside = {}, {}
     for start in range(0, len(settings), _AT_ONCE):
         chosen = settings[start : start + _AT_ONCE]

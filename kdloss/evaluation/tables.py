@@ -106,7 +106,7 @@ def results_table(results, *, published=True, columns=None):
 
     Args:
         results: `Result`\\ s of one data set and split.
-        published: also show what papers report on the data set, where the split is its test split.
+        published: also show what papers report on the data set, where split and normaliser are those of papers.
         columns: headings: a subset (its NME by the row's normaliser), a subset and one of `MEASURES` ("common (box)",
             "common FR10"; without a subset of the full set), or a heading of ``extra``. None: all.
 
@@ -115,7 +115,8 @@ def results_table(results, *, published=True, columns=None):
     """
     first = results[0].metrics
     spec, protocol = dataset_spec(first["dataset"]), first["protocol"]
-    papers = published_results(spec.name) if published and protocol["split"] == "test" else []
+    alike = protocol["split"] == "test" and protocol["normaliser"] == "interocular"
+    papers = published_results(spec.name) if published and alike else []
     names = [name for name in columns or _default_columns(results) if name != PROTOCOL]
     shown = [_column(name) for name in (*names, PROTOCOL)]
     rows = [_measured_row(result, shown) for result in results]
@@ -182,7 +183,7 @@ def protocol_text(metrics):
     rendered = "SYNTHETIC " if protocol["synthetic"] else ""
     parts = [
         f"{rendered}{dataset_spec(metrics['dataset']).title} {protocol['split']} {faces}",
-        SHORT[protocol["normaliser"]],
+        SHORT.get(protocol["normaliser"], protocol["normaliser"]),
         protocol["box"].replace("not stated", "crop not stated"),
         "at " + "/".join(f"{threshold:.2f}" for threshold in protocol["thresholds"]),
         {True: "flip", False: "no flip", None: "flip not stated"}[protocol["flip_test"]],
@@ -250,7 +251,7 @@ def _notes(results, rows, papers):
     if any(row.marks for row in rows):
         notes.append(f"{PARTIAL} of a partial set, not comparable with numbers of the whole set")
     normaliser = results[0].metrics["protocol"]["normaliser"]
-    by = "the size of the landmarks' box" if normaliser == "box" else f"{normaliser} distance"
+    by = "the size of the landmarks' box" if normaliser == "box" else f"{normaliser.replace(':', ' to ')} distance"
     notes.append(f"NME and FR in percent; unless the column says otherwise, NME by {by}, FR and AUC of the full set")
     notes += [LEGEND, *(f"{paper.method}: {paper.note}" for paper in papers if paper.note)]
     for paper in papers:

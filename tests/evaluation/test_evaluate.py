@@ -98,6 +98,23 @@ def test_predictions_file(faces_300w, tmp_path, capsys):
     assert "SYNTHETIC" not in text
 
 
+def test_a_normaliser_of_the_users_choice(faces_300w, tmp_path, capsys):
+    path, rows = predictions_file(faces_300w, tmp_path / "mine.npz"), faces_300w.indices("test")
+    words = ["--dataset", "300w", "--data", str(faces_300w.path), "--predictions", str(path)]
+    assert evaluate.main([*words, "--normaliser", "chin:nose_bridge_0"]) == 0
+    out = tmp_path / "runs" / "evaluation" / "300w-mine-chin-nose_bridge_0"
+    record = json.loads((out / "metrics.json").read_text())
+    truth = faces_300w.source_points[rows]
+    expected = metrics.image_errors(truth + 2, truth, faces_300w.scheme, "chin:nose_bridge_0").mean()
+    assert record["subsets"]["full"]["nme_chin:nose_bridge_0"] == pytest.approx(100 * expected)
+    assert record["mean_shape"]["full"]["nme_chin:nose_bridge_0"] > 0
+    text = capsys.readouterr().out
+    assert "NME by chin to nose_bridge_0 distance" in text
+    assert "KD-Loss paper" not in text  # its errors are divided by something else
+    assert evaluate.main([*words, "--normaliser", "chin:nose"]) == 2
+    assert "no point nose: it has nose_b" in capsys.readouterr().err
+
+
 def test_checkpoint_of_a_run_folder(faces_cofw, run_folder, tmp_path, capsys):
     data = ["--dataset", "cofw", "--data", str(faces_cofw.path)]
     assert evaluate.main([*data, "--checkpoint", str(run_folder), "--batch-size", "3"]) == 0

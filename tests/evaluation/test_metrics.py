@@ -94,8 +94,24 @@ def test_schemes_without_eyes_have_only_the_box():
     assert metrics.available_normalisers(SCHEMES["68"]) == ("interocular", "interpupil", "box")
     with pytest.raises(ConfigError, match="names no eyes"):
         metrics.normaliser(np.zeros((1, 5, 2)), scheme, "interocular")
-    with pytest.raises(ConfigError, match="expected one of"):
-        metrics.normaliser(np.zeros((1, 5, 2)), scheme, "outer")
+
+
+def test_two_points_as_normaliser():
+    scheme, truth = SCHEMES["68"], random_points(SCHEMES["68"], 3, 0)
+    pair = "nose_bridge_0:chin"
+    expected = np.linalg.norm(truth[:, 27] - truth[:, 8], axis=-1)
+    np.testing.assert_allclose(metrics.normaliser(truth, scheme, pair), expected)
+    assert metrics.available_normalisers(scheme, truth, pair) == (pair, *metrics.NORMALISERS)
+    truth[1, 8] = np.nan
+    assert metrics.available_normalisers(scheme, truth)[0] == "interocular"
+    for kind, match in {
+        pair: "not all faces have its points: give one of interocular",
+        "outer": "expected interocular, interpupil, box, or the names of two points as A:B",
+        "chin:chin": "expected interocular",
+        "chin:nose_bride_0": "no point nose_bride_0: it has nose_bridge_0, ",
+    }.items():
+        with pytest.raises(ConfigError, match=match):
+            metrics.available_normalisers(scheme, truth, kind)
 
 
 def test_a_face_without_extent_is_no_silent_infinity():
