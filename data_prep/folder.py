@@ -157,8 +157,8 @@ def _grouped(faces, pictures, warnings):
     faces = [face.changed(split=face.split if face.split in ("test", "val") else rest) for face in faces]
     splits = {face.path: face.split for face in faces if face.path}
     originals = _originals(splits)
-    stems = {path: original.stem for path, original in originals.items()}
-    groups = {path: match[1] if (match := _NUMBERED.fullmatch(stem)) else stem for path, stem in stems.items()}
+    numbered = {path: _NUMBERED.fullmatch(original.stem) for path, original in originals.items()}
+    groups = {path: match[1] if match else pictures[originals[path]] for path, match in numbered.items()}
     if len({*groups.values()}) < _MIN_GROUPS:
         groups = {path: pictures[original] for path, original in originals.items()}
     trained = {groups[path] for path, split in splits.items() if split == "train"}

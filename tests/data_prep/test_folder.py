@@ -113,8 +113,10 @@ def test_people_in_both_of_the_given_folders_cause_a_warning(tmp_path):
         write_face(tmp_path / "train" / f"{person}_1.png", num_points=5)
     write_face(tmp_path / "test" / "a_2.png", num_points=5)
     write_face(tmp_path / "test" / "z_1.png", num_points=5)
+    for folder in ("train", "test"):
+        write_face(tmp_path / folder / "0001.png", num_points=5)  # the same name says nothing
     warnings = read_folder(tmp_path).warnings
-    assert "by their file names 1 of 2 test pictures are of people or videos also trained on" in warnings
+    assert "by their file names 1 of 3 test pictures are of people or videos also trained on" in warnings
 
 
 def test_coco_points_are_zero_based_and_hidden_ones_occluded(tmp_path, coco):
