@@ -33,7 +33,7 @@ from kdloss.inference.output import (
     result_files,
     save_drawing,
 )
-from kdloss.inference.sources import GivenBoxes, find_sources
+from kdloss.inference.sources import GivenBoxes, find_sources, unread_pictures
 from kdloss.inference.tracking import DETECT_EVERY
 from kdloss.names import TEXT, printable, to_cell
 from kdloss.training.runs import runs_root
@@ -47,7 +47,7 @@ TABLE = "faces.csv"
 def main(argv=None):
     args = _parser().parse_args(argv)
     _check(args)
-    sources = find_sources(args.sources, skipped=args.out)
+    sources, unread = find_sources(args.sources, skipped=args.out)
     _check_sources(args, sources)
     boxes = None if args.boxes is None else GivenBoxes(args.boxes)
     landmarker = chosen_landmarker(args, args.checkpoint, detects=not (boxes or args.detector == WHOLE))
@@ -61,6 +61,8 @@ def main(argv=None):
     for source in sources:
         if source.kind != "photograph":
             failed += _video(args, landmarker, source)
+    if unread:
+        _say(f"passed over in folders: {unread_pictures(unread)}")
     return 2 if failed else 0
 
 
@@ -203,7 +205,7 @@ def _progress(total, unit):
 
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m kdloss.predict", description=__doc__.split("\n")[0])
-    places = "folders are searched with all below them; cameras by number, device or address: camera:0"
+    places = "folders are searched with all below them; cameras by number, device or address: camera:0, rtsp://..."
     parser.add_argument("sources", nargs="+", metavar="IMAGE|FOLDER|VIDEO|CAMERA", help=places)
     add_checkpoint_flag(parser, "network that reads the faces", default=DEFAULT_MODEL)
     how = "what finds the faces; whole: each image is one face, cut as the model's crops are"
