@@ -1,6 +1,7 @@
 """What `kdloss.predict` reads: photographs, videos and cameras, with the names of their results, and given boxes."""
 
 import glob
+import itertools
 import os
 import re
 from collections import Counter
@@ -49,7 +50,7 @@ def find_sources(places, skipped=None):
     """
     roots, found, unread = [], [], Counter()
     skipped = Path(os.path.abspath(skipped)) if skipped else None
-    for place in (one for place in map(str, places) for one in _expanded(place)):
+    for place in itertools.chain.from_iterable(map(_expanded, map(str, places))):
         path = Path(os.path.abspath(place))
         if place.startswith(CAMERA_PREFIX):
             found.append(place)
@@ -66,7 +67,9 @@ def find_sources(places, skipped=None):
     # Some file systems ignore case.
     stems = Counter(str(name.with_suffix("")).casefold() for name in names.values())
     ambiguous = {name.parent for name in names.values() if stems[str(name.with_suffix("")).casefold()] > 1}
-    sources = [Camera(one) if isinstance(one, str) else _file(one, names[one], ambiguous) for one in dict.fromkeys(found)]
+    sources = [
+        Camera(one) if isinstance(one, str) else _file(one, names[one], ambiguous) for one in dict.fromkeys(found)
+    ]
     return sources, unread
 
 

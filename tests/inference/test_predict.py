@@ -14,8 +14,10 @@ import pytest
 from PIL import Image
 
 from kdloss.data.datasets import DATASETS
+from kdloss.data.geometry import FaceCrop
 from kdloss.data.schemes import SCHEMES
 from kdloss.errors import ConfigError, DataError
+from kdloss.inference.aligned import Aligner
 from kdloss.inference.blazeface import BlazeFaceDetector
 from kdloss.inference.confidence import Confidence
 from kdloss.inference.landmarker import Landmarker
@@ -67,6 +69,11 @@ def found(path):
 
 def errors(capsys):
     return [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.array(image)
 
 
 def holds(box, points):
@@ -160,6 +167,25 @@ def test_a_whole_image_is_the_crop(checkpoint):
     inner = [155.5 + 14, 59.5 + 14, 112, 112]
     (same,) = Landmarker.load(checkpoint, detector=None).in_boxes(astronaut(), [inner])
     assert np.add(face["landmarks"], (156, 60)) == pytest.approx(same.landmarks, abs=0.02)
+
+
+def test_aligned_faces(checkpoint, capsys):
+    save("in/a.jpg")
+    Path("boxes.json").write_text(json.dumps({"a.jpg": [FACE, [10.5, 20, 30, 40]]}))
+    for _ in range(2):  # earlier results are replaced
+        words = ["in", "--boxes", "boxes.json", "--checkpoint", str(checkpoint), "--crops", "64", "--no-overlay"]
+        assert main(words) == 0
+    image = pixels("in/a.jpg")
+    for number, face in enumerate(found("runs/predictions/a.json")["faces"]):
+        assert face["aligned"]["file"] == f"a-faces/{number}.png"
+        with Image.open(f"runs/predictions/a-faces/{number}.png") as crop:
+            transform = np.array(face["aligned"]["transform"])
+            assert np.array_equal(np.array(crop), FaceCrop(transform, 64).image(image))
+        expected = Aligner(SCHEMES["68"], 64).crop(np.array(face["landmarks"])).matrix
+        assert transform == pytest.approx(expected, rel=2e-2, abs=2e-2)
+    save("runs/predictions/b-faces/0.png")
+    assert main([save("in/b.png"), "--detector", "whole", "--checkpoint", str(checkpoint), "--crops", "64"]) == 2
+    assert "b-faces/0.png exists, and no earlier results" in errors(capsys)[0]
 
 
 def test_models_without_a_calibration(tmp_path, capsys):
@@ -326,6 +352,7 @@ def test_videos_follow_photographs_and_a_damaged_one_does_not_stop_the_others(ch
     ("words", "message"),
     [
         (["a.mp4", "--detector", "whole"], "a.mp4: whole is for photographs"),
+        (["a.mp4", "--crops", "64"], "a.mp4: --crops is for photographs"),
         (["a.png", "faces.mp4"], "faces.mp4: runs/predictions/faces.csv would be of the table of all photographs too"),
         (["runs/predictions/a.png"], "runs/predictions/a.png would be overwritten, which this command reads"),
         (["a.png", "--detector", "boxes"], "--detector boxes: expected --boxes FILE beside it"),
