@@ -7,8 +7,8 @@ pixel, and a rendered head that turns from side to side. Their landmarks are rea
 `kdloss.predict` follows them without smoothing, and followed with it.
 
 Jitter: root mean square distance by which noise, independent from frame to frame, would move a landmark if its second
-differences were as large as those of the landmarks' errors, in percent of the distance of the outer eye corners. Lag: by how much the landmarks'
-motion comes later than the true one, from the phases of both at the film's period.
+differences were as large as those of the landmarks' errors, in percent of the distance of the outer eye corners. Lag:
+by how much the landmarks' motion comes later than the true one, from the phases of both at the film's period.
 """
 
 import argparse
@@ -36,8 +36,7 @@ SIDE, FPS, PERIOD = 480, 25.0, 40  # pixels, frames a second, frames
 NOISE = 4.0  # grey levels
 SWAY = np.array([3.0, 1.5])  # pixels to each side
 TURN = 25.0  # degrees to each side
-OUTER_EYES = [36, 45]
-FOUND = 0.5  # IoU with the box of the true landmarks
+OUTER_EYES, FOUND = [36, 45], 0.5  # FOUND: IoU with the box of the true landmarks
 
 
 def photograph(frames):
@@ -60,6 +59,9 @@ def head(frames):
         parameters.yaw = TURN * np.sin(angle)
         face = render(parameters, np.random.default_rng(1), SIDE)
         yield face.image, to_68(face.points98).astype(np.float64)
+
+
+FILMS = {"photograph": photograph, "head": head}
 
 
 def angles(frames):
@@ -95,7 +97,7 @@ def measured(found, truth):
 
 def rows(args):
     frames = (args.periods + 1) * PERIOD
-    for title, film in (("photograph", photograph), ("head", head)):
+    for film in FILMS.values():
         pictures, truth = zip(*film(frames), strict=True)
         noise = np.random.default_rng(2)
         noisy = [np.clip(p + noise.normal(0, NOISE, p.shape), 0, 255).round().astype(np.uint8) for p in pictures]
@@ -108,13 +110,13 @@ def rows(args):
                 found = np.full(truth.shape, np.nan)
                 for number, picture in enumerate(noisy):
                     box = landmark_box(truth[number]) if where is None else where.box
-                    near = [face for face in read(picture, number / FPS) if box_iou(face.box, box) >= FOUND]
-                    if near:
-                        found[number] = near[0].landmarks
+                    for face in read(picture, number / FPS):
+                        if box_iou(face.box, box) >= FOUND:
+                            found[number] = face.landmarks
                 # The first period starts the tracker and its filter.
                 share = 100 * np.isfinite(found[PERIOD:, 0, 0]).mean()
                 jitter, lag = measured(found[PERIOD:], truth[PERIOD:]) if share else (np.nan, np.nan)
-                yield [title, name, way, f"{share:.0f}", f"{jitter:.2f}", f"{lag:.1f}"]
+                yield name, way, f"{share:.0f}", f"{jitter:.2f}", f"{round(lag, 1) + 0:.1f}"
 
 
 def main(argv=None):
@@ -125,10 +127,12 @@ def main(argv=None):
     parser.add_argument("--periods", type=int, default=3, help="of the motion, that count (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="file for the table")
     args = parser.parse_args(argv)
-    columns, found = ["film", "detector", "landmarks", "found, %", "jitter, %", "lag, frames"], []
-    for row in rows(args):
-        found.append(row)
-        print(*row, file=sys.stderr, flush=True)
+    columns, found = ["detector", "landmarks"], {}
+    columns += [cell for title in FILMS for cell in (f"{title}: found, %", "jitter, %", "lag, frames")]
+    for name, way, *cells in rows(args):
+        print(name, way, *cells, file=sys.stderr, flush=True)
+        found.setdefault((name, way), [name, way]).extend(cells)
+    found = list(found.values())
     here = machine()
     notes = [
         f"{args.checkpoint}; {args.periods} periods of {PERIOD} frames, {FPS:g} frames a second",
