@@ -20,6 +20,7 @@ from tqdm import tqdm
 from kdloss.errors import ConfigError, DataError, FullDisk, UserError, deferred_interrupt, exits_on_user_error
 from kdloss.experiments.flags import add_checkpoint_flag, add_out_flag
 from kdloss.files import replacing, require_place, require_replaceable, write_whole
+from kdloss.inference.aligned import Aligner
 from kdloss.inference.detectors import DETECTOR, DETECTORS
 from kdloss.inference.landmarker import find_faces
 from kdloss.inference.options import add_landmarker_options, chosen_landmarker
@@ -33,7 +34,7 @@ from kdloss.inference.output import (
     result_files,
     save_drawing,
 )
-from kdloss.inference.sources import GivenBoxes, find_sources
+from kdloss.inference.sources import GivenBoxes, find_sources, unread_pictures
 from kdloss.inference.tracking import DETECT_EVERY
 from kdloss.names import TEXT, printable, to_cell
 from kdloss.training.runs import runs_root
@@ -47,24 +48,28 @@ TABLE = "faces.csv"
 def main(argv=None):
     args = _parser().parse_args(argv)
     _check(args)
-    sources = find_sources(args.sources, skipped=args.out)
+    sources, unread = find_sources(args.sources, skipped=args.out)
     _check_sources(args, sources)
     boxes = None if args.boxes is None else GivenBoxes(args.boxes)
     landmarker = chosen_landmarker(args, args.checkpoint, detects=not (boxes or args.detector == WHOLE))
+    aligner = args.crops and Aligner(landmarker.scheme, args.crops)
     require_place(args.out)
     require_place(args.out / TABLE, folder=False)
     landmarker.ready()
     if landmarker.confidence is None:
         remedy = "python -m kdloss.calibrate confidence measures it"
         print(f"{args.checkpoint}: its confidence was never measured, so none is stated: {remedy}", file=sys.stderr)
-    failed = _photographs(args, landmarker, boxes, [source for source in sources if source.kind == "photograph"])
+    photographs = [source for source in sources if source.kind == "photograph"]
+    failed = _photographs(args, landmarker, boxes, aligner, photographs)
     for source in sources:
         if source.kind != "photograph":
             failed += _video(args, landmarker, source)
+    if unread:
+        _say(f"passed over in folders: {unread_pictures(unread)}")
     return 2 if failed else 0
 
 
-def _photographs(args, landmarker, boxes, photographs):
+def _photographs(args, landmarker, boxes, aligner, photographs):
     """Writes the faces of photographs; returns how many photographs could not be read."""
     if not photographs:
         return 0
@@ -84,7 +89,7 @@ def _photographs(args, landmarker, boxes, photographs):
                 try:
                     if image is None:
                         raise faces
-                    record, path = _write_photograph(args, landmarker, detector, photograph, image, faces)
+                    record, path = _write_photograph(args, landmarker, detector, aligner, photograph, image, faces)
                 except FullDisk:
                     raise
                 except UserError as error:
@@ -105,17 +110,30 @@ def _photographs(args, landmarker, boxes, photographs):
     return failed
 
 
-def _write_photograph(args, landmarker, detector, photograph, image, faces):
-    """Writes record and drawing of a photograph; returns the record and its file."""
+def _write_photograph(args, landmarker, detector, aligner, photograph, image, faces):
+    """Writes record, drawing and aligned faces of a photograph; returns the record and its file."""
     path, *overlays = result_files(args.out, photograph, not args.no_overlay)
     for overlay in overlays:
         with replacing(overlay) as work:
             save_drawing(work, draw_faces(image, faces, landmarker.scheme))
     record = {"image": photograph.name, "model": landmarker.name, "detector": detector}
     record |= {"faces": [face_record(face) for face in faces]}
+    if aligner:
+        _write_aligned(args.out, photograph, image, faces, record["faces"], aligner)
     # Written last: where the JSON file exists, all of the photograph's results do.
     write_whole(path, json.dumps(record, allow_nan=False) + "\n")
     return record, path
+
+
+def _write_aligned(out, photograph, image, faces, records, aligner):
+    """Writes the aligned faces of a photograph, and adds their files and transforms to the records of the faces."""
+    for number, (face, record) in enumerate(zip(faces, records, strict=True)):
+        if crop := aligner.crop(face.landmarks):
+            file = f"{photograph.result}-faces/{number}.png"
+            require_replaceable([out / file], [], WRITTEN)
+            with replacing(out / file) as work:
+                save_drawing(work, crop.image(image))
+            record["aligned"] = {"file": file, "transform": crop.matrix.tolist()}
 
 
 def _video(args, landmarker, source):
@@ -157,6 +175,8 @@ def _check_sources(args, sources):
     if all(source.kind != "camera" and not source.path.is_file() for source in sources):
         raise DataError(f"{sources[0].path}: no such file: give photographs, videos, folders of them, or camera:0")
     videos = [source for source in sources if source.kind != "photograph"]
+    if videos and args.crops:
+        raise ConfigError(f"{videos[0].name}: --crops is for photographs: leave it out")
     if videos and (args.boxes is not None or args.detector == WHOLE):
         found, expected = args.detector or BOXES, " or ".join(DETECTORS)
         raise ConfigError(f"{videos[0].name}: {found} is for photographs: expected a detector, {expected}")
@@ -203,7 +223,7 @@ def _progress(total, unit):
 
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m kdloss.predict", description=__doc__.split("\n")[0])
-    places = "folders are searched with all below them; cameras by number, device or address: camera:0"
+    places = "folders are searched with all below them; cameras by number, device or address: camera:0, rtsp://..."
     parser.add_argument("sources", nargs="+", metavar="IMAGE|FOLDER|VIDEO|CAMERA", help=places)
     add_checkpoint_flag(parser, "network that reads the faces", default=DEFAULT_MODEL)
     how = "what finds the faces; whole: each image is one face, cut as the model's crops are"
@@ -212,6 +232,8 @@ def _parser():
     parser.add_argument("--boxes", metavar="FILE", help=known)
     add_out_flag(parser, "folder of the results (default: runs/predictions)", default=runs_root() / "predictions")
     parser.add_argument("--no-overlay", action="store_true", help="write JSON and CSV only, no pictures and videos")
+    aligned = "also write each face of SIZE pixels, upright, eyes and mouth at fixed places"
+    parser.add_argument("--crops", type=int, metavar="SIZE", help=aligned)
     film = parser.add_argument_group("videos and cameras")
     film.add_argument("--frames", type=int, help="stop after this number; without it, cameras go on until Ctrl-C")
     every = "frames between detections (default: %(default)s)"

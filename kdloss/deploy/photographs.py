@@ -131,7 +131,7 @@ def _row(way, count, seconds, first_seconds, points, first_points):
 def _read(way, folder, count):
     """Seconds for the first ``count`` photographs, and the points (count, N, 2) of their faces."""
     read = _reader(way, folder / BOXES)
-    photographs = find_sources([folder / PHOTOGRAPHS])[:count]
+    photographs = find_sources([folder / PHOTOGRAPHS])[0][:count]
     started = time.perf_counter()
     points = read(photographs)
     return time.perf_counter() - started, np.stack(points)

@@ -6,6 +6,7 @@ for face in landmarker.detect(image):
 """
 
 import functools
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -49,14 +50,36 @@ class Face:
     turn: float = 0.0
     pose_of: PoseEstimator | None = field(default=None, repr=False, compare=False)
 
+    def __str__(self):
+        x, y, width, height = self.box
+        score = "" if self.score is None else f", score {self.score:.2f}"
+        sure, pose = "unknown" if self.confidence is None else f"{self.confidence.mean():.2f}", self.pose
+        pose = ", ".join(f"{name} {round(angle)}" for name, angle in pose._asdict().items()) if pose else "unknown"
+        return (
+            f"face of {width:.0f} x {height:.0f} pixels at {x:.0f}, {y:.0f}{score}\n"
+            f"{len(self.landmarks)} landmarks, mean confidence {sure}\n"
+            f"pose in degrees: {pose}"
+        )
+
     @property
     def pose(self):
         """The `kdloss.inference.pose.Pose` of the head, degrees; None where the scheme has too few points for one."""
         return self.pose_of and self.pose_of(self.landmarks)
 
 
+def _one_at_a_time(method):
+    """Makes threads wait for each other: detectors and runtimes hold the picture that they work on."""
+
+    @functools.wraps(method)
+    def run(self, *arguments, **options):
+        with self._lock:
+            return method(self, *arguments, **options)
+
+    return run
+
+
 class Landmarker:
-    """Reads landmarks off photographs. Only one thread at a time may use it.
+    """Reads landmarks off photographs. Several threads may use it: one waits while another's faces are read.
 
     Args:
         name_or_path: see `kdloss.inference.readers.find_model`. The name of a shipped model means its LiteRT file in 16
@@ -64,8 +87,8 @@ class Landmarker:
         detector: one of `kdloss.inference.detectors.DETECTORS`, or None: then `detect` cannot be used.
         detector_model: file of a detector that does not come with a library, such as ``yunet``.
         detector_calibration: file of `kdloss.inference.box_calibration`; None: that of the package.
-        smallest_face: side of the smallest face searched for in photographs, a share of the shorter side, 0.02 to 1;
-            None: as the detector has it. Small faces cost time.
+        smallest_face: side of the smallest face to find in photographs, a share of the shorter side, 0.02 to 1. Small
+            faces cost time. None: as the detector has it, and what it finds below that is kept.
         device, threads: see `kdloss.inference.readers.find_model`.
 
     Attributes:
@@ -93,7 +116,7 @@ class Landmarker:
     ):
         if smallest_face is not None and not 0.02 <= smallest_face <= 1:
             raise ConfigError(f"--smallest-face {smallest_face}: expected a share of the shorter side, 0.02 to 1")
-        self.name = str(name_or_path)
+        self.name, self._lock = str(name_or_path), threading.RLock()
         light = self.name in pretrained.names() and device != "gpu"
         file = f"{self.name}/{pretrained.HALF}" if light else self.name
         self._model = find_model(file, device=device, threads=threads)
@@ -104,7 +127,7 @@ class Landmarker:
             self.confidence = Confidence.from_json(measured, self.scheme.num_points)
         self.detector = self._calibration = None
         if detector:
-            self.smallest_face = smallest_face or DETECTORS[detector].SMALLEST
+            self.smallest_face, self._least = smallest_face or DETECTORS[detector].SMALLEST, smallest_face or 0
             options = {"model": detector_model, "smallest": self.smallest_face, "threads": threads}
             self.detector = find_detector(detector, **options)
             self._calibration = self._find_calibration(detector_calibration)
@@ -120,6 +143,7 @@ class Landmarker:
         return self
 
     @functools.cached_property
+    @_one_at_a_time
     def reader(self):
         """The reader of its crops, see `kdloss.inference.readers`."""
         return self._model.load()
@@ -134,6 +158,7 @@ class Landmarker:
             return read_calibration(file, self.detector, self.scheme)
         return stored_calibration(self.detector.name, self.scheme, self._model.card)
 
+    @_one_at_a_time
     def detect(self, image):
         """Finds the faces of an image and their landmarks.
 
@@ -157,7 +182,8 @@ class Landmarker:
         for quarters in ((0,), (1, 2, 3)):
             found = [photograph_detections(self.detector, image, self.smallest_face, number) for number in quarters]
             if faces := self._read(image, max(found, key=lambda one: one[:, 5].max(initial=-np.inf))):
-                return faces
+                least = self._least * min(image.shape[:2])
+                return [face for face in faces if max(face.box[2:]) >= least]
         return []
 
     def _read(self, image, detections):
@@ -175,6 +201,7 @@ class Landmarker:
                 kept.append(face)
         return kept
 
+    @_one_at_a_time
     def in_boxes(self, image, boxes, scores=None):
         """The landmarks of faces whose landmark boxes are known, for example from the last frame of a video.
 
@@ -196,6 +223,7 @@ class Landmarker:
         boxes = checked_boxes(np.reshape(boxes, (-1, boxes.shape[-1] if boxes.size else 4)), image)
         return self._faces(image, boxes, self.policy.grow(boxes), scores or [None] * len(boxes))
 
+    @_one_at_a_time
     def whole(self, image):
         """Reads an image that is a face crop already, widened to a square if the model was trained on squares."""
         _check_image(image)

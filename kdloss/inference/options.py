@@ -11,7 +11,7 @@ def add_landmarker_options(parser, detectors, detector_help):
     parser.add_argument("--detector-model", metavar="FILE", help="model file of a detector that needs one (yunet)")
     calibration = "of python -m kdloss.calibrate detector --out, where the package knows none"
     parser.add_argument("--detector-calibration", metavar="FILE", help=calibration)
-    share = "side of the smallest face searched for, of the image's shorter side; less takes longer (0.03; lbp: 0.1)"
+    share = "side of the smallest face to find, of the image's shorter side; less takes longer (0.03; lbp: 0.1)"
     parser.add_argument("--smallest-face", type=float, metavar="SHARE", help=share)
     parser.add_argument("--device", choices=DEVICES, default="auto", help="default: %(default)s")
     parser.add_argument("--threads", type=int, help="of LiteRT and ONNX files (default: one for each core)")

@@ -28,7 +28,7 @@ _OUTLINE = (34, 34, 34)
 _READABLE = 320  # pixels; smaller images are enlarged, because lines of one pixel would hide the face
 _PIXEL_DIGITS, _ANGLE_DIGITS, _CONFIDENCE_DIGITS = 2, 1, 3
 _SHIFT = 4  # OpenCV takes coordinates in sixteenths of a pixel
-_MAX_SIDE = 8190  # pixels, of an MPEG-4 frame
+_MAX_SIDE = 16384  # pixels, of a frame of VP9
 _LONGEST_STILL = 10.0  # seconds that a video shows one frame at most
 # In every drawing, in a place that no viewer shows; `WRITTEN` finds it, and how records and tables begin.
 _MARK = "faces found by kdloss.predict"
@@ -168,19 +168,19 @@ def draw_faces(image, faces, scheme):
 
 
 class OverlayVideo:
-    """Writes a video (MPEG-4 part 2, ``.mp4``) of frames that come with their times.
+    """Writes a video (VP9 in ``.mp4``, which browsers play) of frames that come with their times.
 
     Each frame is shown from its time on until the next one, whatever the rate of the video; frames that come faster
     than that rate are left out.
 
     Raises:
-        ConfigError: from ``write()``: frames larger than MPEG-4 allows.
+        ConfigError: from ``write()``: frames larger than `_MAX_SIDE`.
         UserError: the file cannot be written there, or not whole, as on a full disk.
     """
 
     def __init__(self, path, fps):
-        # MPEG-4 allows no finer fractions.
-        self._path, self._fps = path, round(fps or FALLBACK_FPS, 2)
+        # OpenCV stores no finer fractions.
+        self._path, self._fps = path, round(fps or FALLBACK_FPS, 3)
         self._writer, self._count, self._shift = None, 0, 0.0
 
     def __enter__(self):
@@ -200,7 +200,7 @@ class OverlayVideo:
 
     def write(self, picture, time):
         """Adds a picture (H, W, 3) uint8 RGB, always of the same size; ``time`` in seconds, later than the last one."""
-        # MPEG-4 allows even sides only.
+        # Colours are stored for two pixels by two, so sides are even.
         height, width = picture.shape[:2]
         picture = cv2.copyMakeBorder(picture, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
@@ -225,7 +225,7 @@ class OverlayVideo:
         silence_opencv()
         if max(width, height) > _MAX_SIDE:
             raise ConfigError(f"overlay: frames of {width} x {height}, expected {_MAX_SIDE} at most: give --no-overlay")
-        codec = cv2.VideoWriter_fourcc(*"mp4v")
+        codec = cv2.VideoWriter_fourcc(*"vp09")
         with library_path(self._path) as path:
             writer = cv2.VideoWriter(path, cv2.CAP_FFMPEG, codec, self._fps, (width, height))
         if not writer.isOpened():

@@ -1,6 +1,9 @@
 """What `kdloss.predict` reads: photographs, videos and cameras, with the names of their results, and given boxes."""
 
+import glob
+import itertools
 import os
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +12,12 @@ from kdloss.data.boxes import EXPECTED, box_array, read_boxes
 from kdloss.data.images import IMAGE_SUFFIXES
 from kdloss.errors import ConfigError, DataError
 from kdloss.files import data_files
-from kdloss.inference.video import CAMERA_PREFIX, VIDEO_SUFFIXES, Camera, VideoFile
+from kdloss.inference.video import CAMERA_PREFIX, VIDEO_SUFFIXES, Camera, VideoFile, without_login
 from kdloss.names import TEXT
 
 _SUFFIXES = IMAGE_SUFFIXES + VIDEO_SUFFIXES
+UNREAD_SUFFIXES = (".heic", ".heif", ".avif", ".gif")  # pictures of other kinds, which folders may hold
+_ADDRESS, _WEB = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://"), ("http://", "https://")
 
 
 @dataclass(frozen=True)
@@ -32,25 +37,28 @@ def find_sources(places, skipped=None):
     the suffix; where two files of a folder differ in their suffix only, the results of that folder keep the suffixes.
 
     Args:
-        places: files, folders and cameras (``camera:0``). A file is a video or a photograph by its suffix; it need not
-            exist.
+        places: files, patterns of them (``*.jpg``), folders and cameras (``camera:0``, ``0``, ``rtsp://...``). A file
+            is a video or a photograph by its suffix; it need not exist.
         skipped: a folder to leave out below those folders, such as that of earlier results.
 
+    Returns:
+        The sources, and how many pictures of other kinds the folders hold: a `Counter` of `UNREAD_SUFFIXES`.
+
     Raises:
-        ConfigError: an empty name, or a camera that cannot be one.
-        DataError: a folder without photographs and videos.
+        ConfigError: an empty name, an address of a file, or a camera that cannot be one.
+        DataError: a folder without photographs and videos, or a pattern that fits no file.
     """
-    roots, found = [], []
+    roots, found, unread = [], [], Counter()
     skipped = Path(os.path.abspath(skipped)) if skipped else None
-    for place in map(str, places):
-        if not place:
-            raise ConfigError("an empty name: expected a file, a folder or a camera")
+    for place in itertools.chain.from_iterable(map(_expanded, map(str, places))):
         path = Path(os.path.abspath(place))
         if place.startswith(CAMERA_PREFIX):
             found.append(place)
         elif path.is_dir():
             roots.append(path)
-            found += _files_below(path, skipped)
+            files, others = _files_below(path, skipped)
+            found += files
+            unread.update(others)
         else:
             roots.append(path.parent)
             found.append(path)
@@ -59,16 +67,48 @@ def find_sources(places, skipped=None):
     # Some file systems ignore case.
     stems = Counter(str(name.with_suffix("")).casefold() for name in names.values())
     ambiguous = {name.parent for name in names.values() if stems[str(name.with_suffix("")).casefold()] > 1}
-    return [Camera(one) if isinstance(one, str) else _file(one, names[one], ambiguous) for one in dict.fromkeys(found)]
+    sources = [
+        Camera(one) if isinstance(one, str) else _file(one, names[one], ambiguous) for one in dict.fromkeys(found)
+    ]
+    return sources, unread
+
+
+def _expanded(place):
+    """A place as a list: of the files that a pattern fits, with ``camera:`` before what is a camera, else itself."""
+    if not place:
+        raise ConfigError("an empty name: expected a file, a folder or a camera")
+    if place.startswith(CAMERA_PREFIX) or os.path.lexists(place):
+        return [place]
+    if place.lower().startswith(_WEB):
+        shown = without_login(place)
+        remedy = f"download the file and give its name, or, if it is a camera's stream, give {CAMERA_PREFIX}{shown}"
+        raise ConfigError(f"{shown}: files are not fetched from the web: {remedy}")
+    if _ADDRESS.match(place) or re.fullmatch(r"\d{1,4}", place):
+        return [CAMERA_PREFIX + place]
+    if not glob.has_magic(place):
+        return [place]
+    if files := sorted(glob.glob(place, recursive=True)):
+        return files
+    raise DataError(f"{place}: no file fits this pattern: give photographs, videos or folders of them")
 
 
 def _files_below(folder, skipped):
-    files = sorted(file for file in data_files(folder) if file.suffix.lower() in _SUFFIXES and file.is_file())
+    """The photographs and videos below a folder, and the suffixes of pictures of other kinds."""
+    below = sorted(file for file in data_files(folder) if file.suffix.lower() in _SUFFIXES + UNREAD_SUFFIXES)
     if skipped and folder in skipped.parents:
-        files = [file for file in files if skipped not in file.parents]
+        below = [file for file in below if skipped not in file.parents]
+    files = [file for file in below if file.suffix.lower() in _SUFFIXES and file.is_file()]
+    others = [file.suffix.lower() for file in below if file.suffix.lower() in UNREAD_SUFFIXES]
     if not files:
-        raise DataError(f"{folder}: holds no photographs or videos ({', '.join(_SUFFIXES)}): give another folder")
-    return files
+        also = f" but {unread_pictures(Counter(others))}" if others else ""
+        raise DataError(f"{folder}: holds no photographs or videos ({', '.join(_SUFFIXES)}){also}: give another folder")
+    return files, others
+
+
+def unread_pictures(counted):
+    """A `Counter` of `UNREAD_SUFFIXES` in words."""
+    kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counted.items()))
+    return f"{kinds}, which are not read: convert them to JPEG"
 
 
 def _file(path, name, ambiguous):

@@ -107,6 +107,12 @@ class VideoFile:
             raise CutShort(f"{self.path}: ends after {end:.1f} of {stated:.1f} seconds: is the file complete?")
 
 
+def without_login(address):
+    """An address without the user and password that it may hold, for terminals and records."""
+    # Up to the last @, because a password may hold signs that end a host.
+    return re.sub(r"(?<=://).*@|\A(?!.*://).*@", "", address, flags=re.DOTALL)
+
+
 class Camera:
     """The frames of a camera. Their times count from the first one.
 
@@ -128,13 +134,12 @@ class Camera:
 
     def __init__(self, place):
         self._where = str(place).removeprefix(CAMERA_PREFIX)
-        self._network = "://" in self._where
+        self._network, shown = "://" in self._where, without_login(self._where)
         if not (self._network or re.fullmatch(r"\d{1,4}|/dev/.+", self._where)):
             raise ConfigError(
-                f"{CAMERA_PREFIX}{self._where}: expected camera:NUMBER, camera:/dev/... or camera:ADDRESS (camera:0, "
+                f"{CAMERA_PREFIX}{shown}: expected camera:NUMBER, camera:/dev/... or camera:ADDRESS (camera:0, "
                 "camera:rtsp://host/stream)"
             )
-        shown = re.sub(r"(?<=://)[^/?#]*@", "", self._where)
         self.name = CAMERA_PREFIX + shown
         self.result = "camera-" + re.sub(r"[^A-Za-z0-9]+", "-", shown).strip("-")[:100]
 

@@ -21,7 +21,7 @@ class ServedModel:
 
     Attributes:
         name: unique on the page.
-        lock: an `asyncio.Lock`, to be held while `answer` runs: only one thread at a time may use a landmarker.
+        lock: an `asyncio.Lock`, to be held while `answer` runs, which measures its times.
         waiting: how many requests hold the lock or wait for it.
     """
 

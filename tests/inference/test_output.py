@@ -10,6 +10,7 @@ import pytest
 from kdloss.errors import ConfigError, UserError
 from kdloss.inference.output import OverlayVideo, predict_video
 from kdloss.inference.video import CutShort, VideoFile
+from tests.browser import headless_chromium
 from tests.inference.conftest import FACE
 from tests.inference.small_videos import cut, picture, read_frames, write_video
 
@@ -42,8 +43,8 @@ def test_an_overlay_on_a_full_disk_is_an_error(small_disk):
 
 
 def test_overlays_that_cannot_be_written(tmp_path):
-    with pytest.raises(ConfigError, match="8192 x 16"), OverlayVideo(tmp_path / "a.mp4", 25) as overlay:
-        overlay.write(np.zeros((16, 8192, 3), np.uint8), 0.0)
+    with pytest.raises(ConfigError, match="16386 x 16"), OverlayVideo(tmp_path / "a.mp4", 25) as overlay:
+        overlay.write(np.zeros((16, 16386, 3), np.uint8), 0.0)
     with pytest.raises(UserError, match="cannot be written"), OverlayVideo(tmp_path / "no" / "a.mp4", 25) as overlay:
         overlay.write(picture(0), 0.0)
 
@@ -77,6 +78,20 @@ def test_writes_record_table_and_overlay(tmp_path, landmarker):
     overlay = read_frames(out / "talk.mp4")
     assert len(overlay) == 20
     assert (overlay[0][1][..., 1] > 60).any()  # lines of the face: the film itself shows no green
+
+
+@pytest.mark.slow
+def test_a_browser_plays_the_overlay(tmp_path, landmarker):
+    predict_video(landmarker, VideoFile(write_video(tmp_path / "talk.avi", count=20, codec="MJPG")), tmp_path)
+    (tmp_path / "page.html").write_text("<video src='talk.mp4' muted></video>")
+    with headless_chromium(tmp_path / "profile") as browser:
+        browser.visit((tmp_path / "page.html").as_uri())
+        played = browser.run("""new Promise((resolve, reject) => {
+            const video = document.querySelector("video");
+            video.onended = () => resolve([video.videoWidth, video.videoHeight, video.duration, video.readyState]);
+            video.play().catch(reject);
+        })""")
+    assert played == [3 * 96, 3 * 64, pytest.approx(20 / 25, abs=0.01), 4]  # small frames are drawn larger
 
 
 def test_a_name_that_is_no_utf_8(tmp_path, landmarker):

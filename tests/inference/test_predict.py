@@ -14,8 +14,10 @@ import pytest
 from PIL import Image
 
 from kdloss.data.datasets import DATASETS
+from kdloss.data.geometry import FaceCrop
 from kdloss.data.schemes import SCHEMES
 from kdloss.errors import ConfigError, DataError
+from kdloss.inference.aligned import Aligner
 from kdloss.inference.blazeface import BlazeFaceDetector
 from kdloss.inference.confidence import Confidence
 from kdloss.inference.landmarker import Landmarker
@@ -67,6 +69,11 @@ def found(path):
 
 def errors(capsys):
     return [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.array(image)
 
 
 def holds(box, points):
@@ -160,6 +167,25 @@ def test_a_whole_image_is_the_crop(checkpoint):
     inner = [155.5 + 14, 59.5 + 14, 112, 112]
     (same,) = Landmarker.load(checkpoint, detector=None).in_boxes(astronaut(), [inner])
     assert np.add(face["landmarks"], (156, 60)) == pytest.approx(same.landmarks, abs=0.02)
+
+
+def test_aligned_faces(checkpoint, capsys):
+    save("in/a.jpg")
+    Path("boxes.json").write_text(json.dumps({"a.jpg": [FACE, [10.5, 20, 30, 40]]}))
+    for _ in range(2):  # earlier results are replaced
+        words = ["in", "--boxes", "boxes.json", "--checkpoint", str(checkpoint), "--crops", "64", "--no-overlay"]
+        assert main(words) == 0
+    image = pixels("in/a.jpg")
+    for number, face in enumerate(found("runs/predictions/a.json")["faces"]):
+        assert face["aligned"]["file"] == f"a-faces/{number}.png"
+        with Image.open(f"runs/predictions/a-faces/{number}.png") as crop:
+            transform = np.array(face["aligned"]["transform"])
+            assert np.array_equal(np.array(crop), FaceCrop(transform, 64).image(image))
+        expected = Aligner(SCHEMES["68"], 64).crop(np.array(face["landmarks"])).matrix
+        assert transform == pytest.approx(expected, rel=2e-2, abs=2e-2)
+    save("runs/predictions/b-faces/0.png")
+    assert main([save("in/b.png"), "--detector", "whole", "--checkpoint", str(checkpoint), "--crops", "64"]) == 2
+    assert "b-faces/0.png exists, and no earlier results" in errors(capsys)[0]
 
 
 def test_models_without_a_calibration(tmp_path, capsys):
@@ -286,9 +312,9 @@ def test_what_earlier_results_did_not_write_is_kept(checkpoint, capsys):
 
 
 def test_small_faces_are_found_and_smaller_ones_on_request(checkpoint):
-    """Six faces of 45 pixels in a large picture, each between two tiles of the search, and three of 30."""
+    """Six faces of 45 pixels in a large picture, each between two tiles of the search, and three of 34."""
     face = Image.fromarray(astronaut()[20:260, 100:340])
-    small, smaller = (face.resize((side, side), Image.Resampling.LANCZOS) for side in (115, 77))
+    small, smaller = (face.resize((side, side), Image.Resampling.LANCZOS) for side in (115, 88))
     image = Image.new("RGB", (2000, 1500), (150, 150, 150))
     places = [(x, y) for x in (420, 900, 1400) for y in (400, 1000)]
     for place in places:
@@ -299,7 +325,8 @@ def test_small_faces_are_found_and_smaller_ones_on_request(checkpoint):
     middles = np.array([face.box[:2] + face.box[2:] / 2 for face in faces])
     for place in places:
         assert np.sum(np.linalg.norm(middles - np.add(place, (59, 53)), axis=1) < 15) == 1
-    assert len(Landmarker.load(checkpoint, smallest_face=0.02).detect(np.asarray(image))) == 9
+    for smallest, count in ((0.02, 9), (0.025, 6), (0.035, 0)):
+        assert len(Landmarker.load(checkpoint, smallest_face=smallest).detect(np.asarray(image))) == count
     with pytest.raises(ConfigError, match=r"--smallest-face 0\.01: expected a share"):
         Landmarker.load(checkpoint, smallest_face=0.01)
 
@@ -325,6 +352,7 @@ def test_videos_follow_photographs_and_a_damaged_one_does_not_stop_the_others(ch
     ("words", "message"),
     [
         (["a.mp4", "--detector", "whole"], "a.mp4: whole is for photographs"),
+        (["a.mp4", "--crops", "64"], "a.mp4: --crops is for photographs"),
         (["a.png", "faces.mp4"], "faces.mp4: runs/predictions/faces.csv would be of the table of all photographs too"),
         (["runs/predictions/a.png"], "runs/predictions/a.png would be overwritten, which this command reads"),
         (["a.png", "--detector", "boxes"], "--detector boxes: expected --boxes FILE beside it"),

@@ -74,7 +74,7 @@ import sys
 from kdloss.inference.video import Camera
 from kdloss.errors import DataError
 from kdloss.inference.video import VideoFile
-for source in (*map(VideoFile, sys.argv[1:]), Camera("camera:63"), Camera("camera:http://127.0.0.1:9/")):
+for source in (*map(VideoFile, sys.argv[1:]), Camera("camera:63"), Camera("rtsp://user:secret@127.0.0.1:9/")):
     try:
         with source:
             print(sum(1 for _ in source.frames()))
@@ -89,4 +89,4 @@ for source in (*map(VideoFile, sys.argv[1:]), Camera("camera:63"), Camera("camer
     assert "a.mp4: no video that can be opened" in mp4
     assert "a.mkv: ends after" in mkv
     assert device == "camera:63: cannot be opened: is it there, and does no other program use it?"
-    assert address.startswith("camera:http://127.0.0.1:9/: cannot be opened")
+    assert address.startswith("camera:rtsp://127.0.0.1:9/: cannot be opened")

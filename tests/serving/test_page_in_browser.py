@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import math
 import time
 
 import numpy as np
@@ -17,6 +18,7 @@ PATIENCE = 20  # seconds
 STATUS = "document.getElementById('status').textContent"
 FOUND = "[...document.querySelectorAll('.panel .found')].map(e => e.textContent)"
 FACTS = "[...document.querySelectorAll('.panel .facts')].map(e => e.textContent)"
+POSES = "[...document.querySelectorAll('.panel .poses li')].map(e => e.textContent)"
 INPUTS = "document.querySelectorAll('#models input')"
 
 
@@ -100,11 +102,13 @@ def test_the_page_opens_without_warnings_and_other_servers(page, server):
     assert browser.run(unlabelled) == []
 
 
-def test_a_photograph_shows_its_face_and_what_is_asked_for(page, file, astronaut):
+def test_a_photograph_shows_its_face_and_what_is_asked_for(page, file, astronaut, server, photograph):
     browser = page()
     choose(browser, file)
     until_shown(browser)
     assert browser.run(FOUND) == ["1 face"]
+    pose = server.landmarks(photograph)[1]["faces"][0]["pose"]
+    assert browser.run(POSES) == [", ".join(f"{name} {math.floor(angle + 0.5)}°" for name, angle in pose.items())]
     assert browser.run(STATUS).startswith(f"astronaut.jpg: {MODELS[0]}: 1 face in ")
     assert browser.run("document.querySelector('.panel canvas').getAttribute('aria-label')").endswith(": 1 face")
     everything = pixels(browser)

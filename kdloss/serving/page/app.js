@@ -174,8 +174,9 @@ function panelOf(name) {
     element("h2", { textContent: name, parent: panel });
     const canvas = element("canvas", { parent: panel, role: "img" });
     const found = element("p", { className: "found", parent: panel });
+    const poses = element("ul", { className: "poses", title: "Degrees: yaw to the right of the picture, pitch up, roll clockwise", parent: panel });
     const facts = element("p", { className: "facts", parent: panel });
-    panels.set(name, { panel, canvas, found, facts });
+    panels.set(name, { panel, canvas, found, poses, facts });
   }
   return panels.get(name);
 }
@@ -199,11 +200,16 @@ function render() {
 }
 
 function renderPanel(model) {
-  const { panel, canvas, found, facts } = panelOf(model.name), result = results.get(model.name);
+  const { panel, canvas, found, poses, facts } = panelOf(model.name), result = results.get(model.name);
   const faces = result?.faces ?? [];
   panel.classList.toggle("failed", Boolean(result?.error));
   panel.setAttribute("aria-busy", String(!result));
   found.textContent = !result ? "Looking for faces" : result.error ?? counted(faces.length);
+  // The numbers are those in the picture.
+  poses.replaceChildren(...faces.map(({ pose }, i) => element("li", {
+    textContent: (faces.length > 1 ? `${i + 1}: ` : "") + (pose ? angles(pose) : "unknown pose"),
+  })));
+  poses.hidden = !faces.some(face => face.pose);
   facts.textContent = result?.milliseconds ? times(result.milliseconds) : "";
   canvas.hidden = !picture.width;
   if (canvas.hidden) return;
@@ -217,6 +223,10 @@ function times({ read, detection, landmarks, total }) {
   const parts = [`reading ${milliseconds(read)}`];
   parts.push(detection === null ? "no detection" : `detection ${milliseconds(detection)}`);
   return `${milliseconds(total)}: ${parts.join(", ")}, landmarks ${milliseconds(landmarks)}`;
+}
+
+function angles(pose) {
+  return Object.entries(pose).map(([name, degrees]) => `${name} ${Math.round(degrees)}°`).join(", ");
 }
 
 function renderComparison(answers) {

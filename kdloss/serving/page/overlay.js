@@ -45,6 +45,15 @@ export function draw(canvas, picture, faces, skeleton, shown, room) {
   if (picture.bitmap) pen.drawImage(picture.bitmap, left, top, width, height, 0, 0, canvas.width, canvas.height);
   const at = ([x, y]) => [(x + 0.5 - left) * scale, (y + 0.5 - top) * scale];
   for (const face of faces) drawFace(pen, face, skeleton, shown, at, scale, ratio);
+  if (shown.box && faces.length > 1) faces.forEach((face, i) => drawNumber(pen, i + 1, at(face.box), ratio));
+}
+
+// Above the upper left corner of a box.
+function drawNumber(pen, number, [x, y], ratio) {
+  Object.assign(pen, { font: `bold ${13 * ratio}px system-ui, sans-serif`, textBaseline: "bottom", lineWidth: 3 * ratio });
+  Object.assign(pen, { strokeStyle: OUTLINE, fillStyle: colour("drawn") });
+  pen.strokeText(number, x, Math.max(y, 16 * ratio));
+  pen.fillText(number, x, Math.max(y, 16 * ratio));
 }
 
 function drawFace(pen, face, skeleton, shown, at, scale, ratio) {
