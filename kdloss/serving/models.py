@@ -15,8 +15,9 @@ from kdloss.inference.output import face_record
 
 # What one request may ask for; the model computes for nobody else meanwhile.
 MOST_FACES = 64
-MOST_WORK = 400 * 10**6  # faces times pixels: of a large face's crop, all pixels of the picture are averaged
-MOST_OBLONG = 8  # the longer side by the shorter, where faces are searched
+MOST_WORK = 600 * 10**6  # faces times pixels: of a large face's crop, all pixels of the picture are averaged
+MOST_CANDIDATES = 128
+MOST_OBLONG = 4  # the longer side by the shorter, where faces are searched
 
 
 class ServedModel:
@@ -33,6 +34,7 @@ class ServedModel:
         self._landmarker = landmarker
         self._seconds, self._pixels = None, 0  # of the detector, and of the picture
         landmarker.detector.detect = self._timed(landmarker.detector.detect)
+        landmarker.detector.most = MOST_CANDIDATES
         # Loads the network and warms it up.
         landmarker.whole(np.zeros((32, 32, 3), np.uint8))
 

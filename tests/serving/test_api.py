@@ -59,8 +59,8 @@ def test_boxes_take_the_place_of_the_detector(server, photograph):
 
 
 def test_a_picture_without_a_face_is_no_error(server):
-    status, answer = server.landmarks(file_of(np.full((30, 240, 3), 128, np.uint8), "PNG"))
-    assert (status, answer["image"], answer["faces"]) == (200, {"width": 240, "height": 30}, [])
+    status, answer = server.landmarks(file_of(np.full((60, 240, 3), 128, np.uint8), "PNG"))
+    assert (status, answer["image"], answer["faces"]) == (200, {"width": 240, "height": 60}, [])
 
 
 def test_bad_pictures_are_refused_in_one_line(server):
