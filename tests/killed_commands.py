@@ -1,7 +1,7 @@
 """Runs commands in processes that are killed after a given time of their own, without their imports each time.
 
-Reads a line of JSON for each command, {"module", "words", "folder", "log", "seconds"}, and prints a line of JSON with its
-status (below zero: the signal that ended it) and the seconds of CPU time that it took. The timer of a process' own
+Reads a line of JSON for each command, {"module", "words", "folder", "log", "seconds"}, and prints a line of JSON with
+its status (below zero: the signal that ended it) and the seconds of CPU time that it took. The timer of a process' own
 CPU time ends it as SIGKILL does, wherever it is, and at the same place on a busy machine.
 """
 
@@ -15,7 +15,6 @@ from kdloss.experiments import recipes, study
 from kdloss.models.regressors import REGRESSORS
 from tests.commands.test_reproduce_command import SMALL, SMALL_STUDY
 from tests.training.tiny_chain import ARCH, TINY
-
 
 # What the commands import when they need it.
 LATER = [

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -31,7 +32,7 @@ TRAINING += ["--batch-size", "4", "--ema", "0.9", "--epochs", "3", "--out", "out
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """What the commands read: ``raw``, ``faces``, the runs ``tough``, ``tolerant`` and ``student``, photographs, a film."""
+    """What the commands read: photographs and a film, and what `execute` makes."""
     folder, astronaut = tmp_path_factory.mktemp("given"), pytest.importorskip("skimage.data").astronaut()
     (folder / "photographs").mkdir()
     film = cv2.VideoWriter(str(folder / "film.mp4"), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"mp4v"), 25, (160, 160))
@@ -44,7 +45,8 @@ def folder(tmp_path_factory):
 
 
 def commands(folder):
-    """Name -> module and words of each command, those that make what others read first; they write to ``out``."""
+    """Name -> module and words of each command, in an order in which they make what others read; they write ``out``."""
+    out = ["--out", "out"]
     data, student = ["--dataset", "300w", "--data", folder / "faces"], ["--checkpoint", folder / "student"]
     training = [*data, *TRAINING]
     teachers = [f"--{kind}={folder / kind / 'best.keras'}" for kind in ("tough", "tolerant")]
@@ -63,8 +65,7 @@ def commands(folder):
             "--out",
             "out",
         ],
-        "prepare": ["data_prep.__main__", "300w", "--source", folder / "raw", "--out", "out", "--size", 64]
-        + ["--processes", 1],
+        "prepare": ["data_prep.__main__", "300w", "--source", folder / "raw", "--size", 64, "--processes", 1, *out],
         "training": ["kdloss.train_teacher", "--kind", "tough", *training],
         "tolerant": ["kdloss.train_teacher", "--kind", "tolerant", *training],
         "teachers' points": ["kdloss.train_student", *training, *teachers, "--teacher-views", 4],
@@ -97,11 +98,9 @@ def execute(folder):
 
         makes = {"raw": "raw", "prepare": "faces", "training": "tough", "tolerant": "tolerant"}
         for name, made in (makes | {"teachers' points": "student"}).items():
-            status, _, said = execute(name, folder / made)
+            status, _, said = execute(name, folder / "makes")
             assert status == 0, said
-            (folder / made / "out").rename(folder / "made")
-            (folder / made).rmdir()
-            (folder / "made").rename(folder / made)
+            (folder / "makes" / "out").rename(folder / made)
         yield execute
         process.stdin.close()
 
@@ -173,7 +172,8 @@ def test_a_killed_command_ends_in_the_same_files(name, execute, undisturbed, tmp
             assert status in (0, -signal.SIGPROF), said
             killed += status != 0
         status, _, said = execute(name, folder)
-        assert status == 0, (moments, said)
+        # A command may have been done when it was killed, and then refuses to replace what is there.
+        assert status == 0 or (status == 2 and re.search("^error: .* exists already: .*$", said)), (moments, said)
         assert_equal(folder, expected, moments)
     print(f"\n{name}: {seconds:.2f} s, {TRIES} tries, {killed} kills survived")
 
