@@ -68,7 +68,9 @@ def application(models, hosts):
             async with asyncio.timeout(PATIENCE) as deadline:
                 body = await _body(request, arriving, deadline)
         except TimeoutError:
-            raise HTTPException(408, f"image: did not arrive within {PATIENCE} seconds") from None
+            raise HTTPException(
+                408, f"image: took over {PATIENCE} seconds, or others needed the room: try again"
+            ) from None
         busy = HTTPException(503, f"{name}: busy with other requests: try again", {"Retry-After": "1"})
         if model.waiting >= MOST_WAITING:
             raise busy

@@ -1,6 +1,6 @@
 """Prints what each reader made of damaged files, and the most memory that one of its processes took for them.
 
-    python -m tests.fuzz.memory 200      (files for each reader, see `test_readers.py`)
+python -m tests.fuzz.memory 200      (files for each reader, see `test_readers.py`)
 """
 
 import os
