@@ -107,7 +107,7 @@ def execute(folder):
 
 @pytest.fixture(scope="module")
 def undisturbed(execute, tmp_path_factory):
-    """Files and seconds of a command that is left alone, by name; what two such runs have in common."""
+    """Files, seconds and bytes of a command that is left alone, by name; of files what two such runs have in common."""
     found = {}
 
     def undisturbed(name):
@@ -119,9 +119,10 @@ def undisturbed(execute, tmp_path_factory):
                 assert status == 0, said
                 twins.append(contents(folder / "place"))
             first, second = twins
+            size = sum(file.stat().st_size for file in (folder / "place" / "out").rglob("*") if file.is_file())
             assert first.keys() == second.keys()
             # What holds times or dates in a form that is not known here, such as a drawing, is compared by name alone.
-            found[name] = {file: part if part == second[file] else None for file, part in first.items()}, seconds
+            found[name] = {file: part if part == second[file] else None for file, part in first.items()}, seconds, size
         return found[name]
 
     return undisturbed
@@ -162,7 +163,7 @@ def assert_equal(folder, expected, why):
 
 @pytest.mark.parametrize("name", [name for name in commands(Path()) if name not in ("raw", "tolerant")])
 def test_a_killed_command_ends_in_the_same_files(name, execute, undisturbed, tmp_path):
-    (expected, seconds), rng, killed = undisturbed(name), random.Random(f"{name} {TRIES}"), 0
+    (expected, seconds, _), rng, killed = undisturbed(name), random.Random(f"{name} {TRIES}"), 0
     for number in range(TRIES):
         folder, moments = tmp_path / f"{number}" / "place", []
         folder.parent.mkdir()
@@ -180,19 +181,19 @@ def test_a_killed_command_ends_in_the_same_files(name, execute, undisturbed, tmp
 
 @pytest.mark.parametrize("name", ["training", "export", "publish"])
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on(name, execute, undisturbed, small_disk):
-    (expected, _), folder, rng = undisturbed(name), small_disk / "place", random.Random(name)
+    (expected, _, size), folder, rng = undisturbed(name), small_disk / "place", random.Random(name)
 
     def resize(size):
         subprocess.run(["mount", "-o", f"remount,size={size}", str(small_disk)], check=True)
 
-    for _ in range(TRIES):
-        resize(f"{rng.randrange(32, 250)}k")
+    for room in sorted(rng.randrange(4096, size // 2) for _ in range(TRIES)):
+        resize(room)
         status, _, said = execute(name, folder)
         lines = [line for line in said.splitlines() if line.startswith("error: ")]
         assert status == 2
         assert len(lines) == 1
         assert "no space left on the disk: make room, then run the same command again" in lines[0]
         assert "Traceback" not in said
-    resize("100m")
+    resize(10**8)
     assert execute(name, folder)[0] == 0
     assert_equal(folder, expected, name)
