@@ -9,6 +9,7 @@ Prints the address of the page and serves it until it is interrupted. Pictures s
 import argparse
 import contextlib
 import ipaddress
+import re
 import signal
 import socket
 import sys
@@ -30,9 +31,8 @@ def main(argv=None):
     names = shown_names(checkpoints)
     landmarkers = [chosen_landmarker(args, checkpoint) for checkpoint in checkpoints]
     try:
-        import uvicorn
-
         from kdloss.serving.application import application
+        from kdloss.serving.server import server
     except ImportError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in ("starlette", "uvicorn"):
@@ -45,27 +45,11 @@ def main(argv=None):
             risk = "everybody who reaches this address can use the page: it asks for no password"
             print(f"warning: --host {args.host}: {risk}", file=sys.stderr, flush=True)
         models = [ServedModel(*named) for named in zip(names, landmarkers, strict=True)]
-        config = uvicorn.Config(
-            application(models, _hosts(args.host, host)),
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            ws="none",
-            lifespan="off",
-            timeout_graceful_shutdown=5,
-        )
-
-        class Server(uvicorn.Server):
-            async def startup(self, sockets=None):
-                await super().startup(sockets=sockets)
-                # From now on the server handles signals, so a program that reads this line may end it.
-                print(f"http://{_in_address(args.host)}:{port}/", flush=True)
-
+        app = application(models, [*_hosts(args.host, host), *args.allow_host])
         # Both signals end the server in order. Then it raises the signal again, here always as KeyboardInterrupt.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with contextlib.suppress(KeyboardInterrupt):
-            Server(config).run(sockets=[listener])
+            server(app, f"http://{_in_address(args.host)}:{port}/").run(sockets=[listener])
     return 0
 
 
@@ -99,11 +83,19 @@ def _port(text):
     return int(text)
 
 
+def _host_name(text):
+    if not re.fullmatch(r"[a-z0-9_.-]+|\[[0-9a-f:.]+\]", text.lower()):
+        raise argparse.ArgumentTypeError(f"{text}: expected the name of a host, without scheme and port")
+    return text.lower()
+
+
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m kdloss.serve", description=__doc__.split("\n")[0])
     add_checkpoint_flag(parser, "networks to show (default: the shipped one in 16 and in 8 bits)", several=True)
     add_landmarker_options(parser, list(DETECTORS), "what finds the faces")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s, this machine)")
+    proxied = "another name by which requests may ask for this server, such as a proxy's; may be repeated"
+    parser.add_argument("--allow-host", metavar="NAME", type=_host_name, action="append", default=[], help=proxied)
     parser.add_argument("--port", type=_port, default=8000, help="port to listen at; 0: any free one (default: 8000)")
     return parser
 

@@ -68,7 +68,9 @@ class BlazeFaceDetector(Detector):
 
     def detect(self, image):
         found = np.concatenate([self._faces(image, crop) for crop in self._searches(image)])
-        faces = [checked for face in _distinct(found) for checked in self._checked(image, face)]
+        candidates = _distinct(found)
+        self.require_few(candidates)
+        faces = [checked for face in candidates for checked in self._checked(image, face)]
         return _distinct(np.reshape(faces, (-1, 6)))
 
     def _searches(self, image):
@@ -140,8 +142,8 @@ def _score(face):
 
 def _distinct(faces):
     """The best of faces (k, 6) that overlap, the best first."""
-    kept = []
+    kept = np.empty((0, 6))
     for face in faces[np.argsort(-faces[:, 5], kind="stable")]:
-        if not any(box_iou(face, other) >= _OVERLAP for other in kept):
-            kept.append(face)
-    return np.reshape(kept, (-1, 6))
+        if not (box_iou(face, kept) >= _OVERLAP).any():
+            kept = np.vstack([kept, face])
+    return kept

@@ -1,6 +1,7 @@
 """The web application: the page, its requests and the answers to them."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,8 +21,9 @@ from kdloss.serving.models import parse_boxes
 
 PAGE = Path(__file__).parent / "page"
 LARGEST_BODY = 20 * 10**6  # bytes
-MOST_WAITING = 16  # requests for one model; each may hold a whole body
-PATIENCE = 30  # seconds for a body to arrive
+MOST_ARRIVING = 5 * LARGEST_BODY  # bytes, of all bodies on their way
+MOST_WAITING = 16  # requests for one model; each holds a whole body
+PATIENCE = 30  # seconds for a body to arrive and its model to be free
 HEADERS = {
     # No inline script or style, so that text inserted into the page stays text.
     "Content-Security-Policy": (
@@ -47,6 +49,7 @@ def application(models, hosts):
             refuses a foreign page that points its own name here (DNS rebinding).
     """
     models = {model.name: model for model in models}
+    arriving = {}  # the deadline of each body on its way, the oldest first -> its bytes so far
 
     async def page(request):
         return FileResponse(PAGE / "index.html")
@@ -61,14 +64,26 @@ def application(models, hosts):
         boxes = request.query_params.get("boxes")
         boxes = None if boxes is None else parse_boxes(boxes)
         model = models[name]
+        try:
+            async with asyncio.timeout(PATIENCE) as deadline:
+                body = await _body(request, arriving, deadline)
+        except TimeoutError:
+            raise HTTPException(
+                408, f"image: took over {PATIENCE} seconds, or others needed the room: try again"
+            ) from None
+        busy = HTTPException(503, f"{name}: busy with other requests: try again", {"Retry-After": "1"})
         if model.waiting >= MOST_WAITING:
-            raise HTTPException(503, f"{name}: {MOST_WAITING} requests wait already: try again", {"Retry-After": "1"})
-        # Counted before its body is read, so that no more bodies than that are in memory.
+            raise busy
         model.waiting += 1
         try:
-            body = await _body(request)
-            async with model.lock:
+            async with AsyncExitStack() as stack:
+                async with asyncio.timeout_at(deadline.when()):
+                    await stack.enter_async_context(model.lock)
+                if await request.is_disconnected():
+                    raise ClientDisconnect
                 return JSONResponse(await run_in_threadpool(model.answer, body, boxes))
+        except TimeoutError:
+            raise busy from None
         finally:
             model.waiting -= 1
 
@@ -96,20 +111,28 @@ def _refusal(status, text, headers=None):
     return JSONResponse({"error": " ".join(text.split())}, status, headers)
 
 
-async def _body(request):
-    """The body of a request; raises `HTTPException` if it is larger than allowed, or does not arrive."""
+async def _body(request, arriving, deadline):
+    """The body of a request; raises `HTTPException` if it is larger than allowed.
+
+    Slow bodies count for their bytes alone. Where there are too many of those, the longest on its way gives way.
+    """
     too_large = HTTPException(413, f"image: expected a file of {LARGEST_BODY / 1e6:g} MB at most: scale it down")
     if int(request.headers.get("content-length", 0)) > LARGEST_BODY:
         raise too_large
     body = bytearray()
     try:
-        async with asyncio.timeout(PATIENCE):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > LARGEST_BODY:
-                    raise too_large
-    except TimeoutError:
-        raise HTTPException(408, f"image: did not arrive within {PATIENCE} seconds") from None
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > LARGEST_BODY:
+                raise too_large
+            arriving[deadline] = len(body)
+            if sum(arriving.values()) > MOST_ARRIVING:
+                oldest = next(iter(arriving))
+                del arriving[oldest]
+                if not oldest.expired():
+                    oldest.reschedule(asyncio.get_running_loop().time())
+    finally:
+        arriving.pop(deadline, None)
     return bytes(body)
 
 
@@ -135,14 +158,14 @@ class Protection:
                 headers["Cache-Control"] = "no-store" if scope["path"].startswith("/api/") else "no-cache"
             await send(message)
 
-        if scope["method"] not in ("GET", "HEAD") and _is_foreign(Headers(scope=scope), scope["scheme"]):
+        if scope["method"] not in ("GET", "HEAD") and _is_foreign(Headers(scope=scope)):
             refusal = JSONResponse({"error": "a page of another origin may not ask this one"}, 403)
             await refusal(scope, receive, send_with_headers)
             return
         await self.app(scope, receive, send_with_headers)
 
 
-def _is_foreign(headers, scheme):
+def _is_foreign(headers):
     if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return True
     origin = headers.get("origin")
@@ -152,4 +175,5 @@ def _is_foreign(headers, scheme):
         found = urlsplit(origin)
     except ValueError:
         return True
-    return (found.scheme, found.netloc.lower()) != (scheme, headers.get("host", "").lower())
+    # Behind a proxy the page's scheme may be another than that of its requests here.
+    return found.scheme not in ("http", "https") or found.netloc.lower() != headers.get("host", "").lower()

@@ -13,7 +13,11 @@ from kdloss.data.images import read_image
 from kdloss.errors import ConfigError, DataError
 from kdloss.inference.output import face_record
 
-MOST_BOXES = 32
+# What one request may ask for; the model computes for nobody else meanwhile.
+MOST_FACES = 64
+MOST_WORK = 600 * 10**6  # faces times pixels: of a large face's crop, all pixels of the picture are averaged
+MOST_CANDIDATES = 128
+MOST_OBLONG = 4  # the longer side by the shorter, where faces are searched
 
 
 class ServedModel:
@@ -28,8 +32,9 @@ class ServedModel:
     def __init__(self, name, landmarker):
         self.name, self.lock, self.waiting = name, asyncio.Lock(), 0
         self._landmarker = landmarker
-        self._seconds = None  # of the detector
+        self._seconds, self._pixels = None, 0  # of the detector, and of the picture
         landmarker.detector.detect = self._timed(landmarker.detector.detect)
+        landmarker.detector.most = MOST_CANDIDATES
         # Loads the network and warms it up.
         landmarker.whole(np.zeros((32, 32, 3), np.uint8))
 
@@ -51,6 +56,7 @@ class ServedModel:
             started = time.perf_counter()
             found = detect(image)
             self._seconds = (self._seconds or 0) + time.perf_counter() - started
+            _require_bounded(len(found), self._pixels)
             return found
 
         return timed
@@ -67,12 +73,17 @@ class ServedModel:
             A dict for JSON. Its faces are as in the files of `kdloss.predict`.
 
         Raises:
-            DataError: no readable picture, or boxes that do not lie in it.
+            DataError: no readable picture, boxes that do not lie in it, or more work than a request may ask for.
         """
         started = time.perf_counter()
         image = read_image(data)
         read = time.perf_counter()
-        self._seconds = None
+        self._seconds, self._pixels = None, image.shape[0] * image.shape[1]
+        if boxes is not None:
+            _require_bounded(len(boxes), self._pixels)
+        elif max(image.shape[:2]) > MOST_OBLONG * min(image.shape[:2]):
+            found = f"{image.shape[1]} x {image.shape[0]} pixels"
+            raise DataError(f"image: {found}, expected sides of 1 to {MOST_OBLONG} at most: cut it into parts")
         faces = self._landmarker.detect(image) if boxes is None else self._landmarker.in_boxes(image, boxes)
         ended = time.perf_counter()
         detection = self._seconds
@@ -99,7 +110,7 @@ def parse_boxes(text):
     """Boxes of a request, ``[[x, y, width, height], ...]`` -> (k, 4) float64; with a turn, (k, 5).
 
     Raises:
-        DataError: not of that form, or more than `MOST_BOXES`.
+        DataError: not of that form.
     """
     try:
         boxes = box_array(json.loads(text))
@@ -107,9 +118,15 @@ def parse_boxes(text):
         boxes = None
     if boxes is None:
         raise DataError("boxes: expected [[x, y, width, height], ...] in pixels, widths and heights above zero")
-    if len(boxes) > MOST_BOXES:
-        raise DataError(f"boxes: found {len(boxes)}, expected {MOST_BOXES} at most")
     return boxes
+
+
+def _require_bounded(faces, pixels):
+    """Raises `DataError` if a picture of so many pixels has more faces or boxes than one request may ask for."""
+    most = min(MOST_FACES, MOST_WORK // pixels)
+    if faces > most:
+        size = f"a picture of {pixels / 1e6:.1f} million pixels"
+        raise DataError(f"boxes or faces: found {faces} in {size}, expected {most} at most: cut it, or scale it down")
 
 
 def shown_names(checkpoints):

@@ -118,7 +118,7 @@ def test_the_largest_picture_takes_less_than_a_gigabyte_and_five_seconds(kind, t
 def test_missing_empty_foreign_and_cut_files_each_say_so(ramp, tmp_path):
     jpeg = encoded(Image.fromarray(ramp), "JPEG")
     png = encoded(Image.fromarray(ramp), "PNG")
-    files = {"empty.jpg": b"", "text.jpg": b"not a picture", "cut.jpg": jpeg[: len(jpeg) // 2], "cut.png": png[:60]}
+    files = {"empty.jpg": b"", "text.jpg": b"%!PS-Adobe-3.0", "cut.jpg": jpeg[: len(jpeg) // 2], "cut.png": png[:60]}
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     expected = {"absent.jpg": "No such file", "empty.jpg": "empty file", "text.jpg": "not an image"}

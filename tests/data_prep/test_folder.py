@@ -202,13 +202,16 @@ def test_missing_annotations_and_too_many_are_named(tmp_path):
         read_folder(tmp_path)
 
 
-def test_pictures_that_are_no_files_are_skipped(tmp_path):
-    os.mkfifo(tmp_path / "pipe.jpg")
-    images = [{"id": number, "file_name": name} for number, name in enumerate(("/dev/zero", "pipe.jpg"))]
-    faces = [{"image_id": number, "keypoints": [1, 2, 2, 3, 4, 2]} for number in (0, 1)]
-    (tmp_path / "a.json").write_text(json.dumps({"images": images, "annotations": faces}))
-    outside, pipe = read_folder(tmp_path).entries
-    assert "no such picture" in outside.reason
+def test_pictures_that_are_no_files_or_lie_elsewhere_are_skipped(tmp_path):
+    (own := tmp_path / "own").mkdir()
+    os.mkfifo(own / "pipe.jpg")
+    Image.new("RGB", (40, 40)).save(tmp_path / "stranger.png")
+    names = ("/dev/zero", "../stranger.png", str(tmp_path / "stranger.png"), "pipe.jpg")
+    images = [{"id": number, "file_name": name} for number, name in enumerate(names)]
+    faces = [{"image_id": number, "keypoints": [1, 2, 2, 3, 4, 2]} for number in range(len(names))]
+    (own / "a.json").write_text(json.dumps({"images": images, "annotations": faces}))
+    *outside, pipe = read_folder(own).entries
+    assert ["no such picture" in face.reason for face in outside] == [True] * 3
     assert "no regular file" in pipe.reason
 
 

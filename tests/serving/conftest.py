@@ -1,5 +1,6 @@
 """The server as its command starts it, and a photograph with one face."""
 
+import contextlib
 import http.client
 import io
 import json
@@ -20,9 +21,12 @@ pytest.importorskip("starlette", reason="needs starlette (extra serve)")
 pytest.importorskip("uvicorn", reason="needs uvicorn (extra serve)")
 
 
-def start(folder, *words):
-    """The command in a folder of its own, and the line that it prints once it listens."""
+def start(folder, *words, patience=None):
+    """The command in a folder of its own, and the line that it prints once it listens; ``patience`` is `PATIENCE`."""
     command, environment = [sys.executable, "-m", "kdloss.serve", *words], os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    if patience:
+        program = f"import kdloss.serving.application as a; a.PATIENCE = {patience}; import kdloss.serve as s; s.main()"
+        command[1:3] = ["-c", program]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, cwd=folder, env=environment, **pipes)
     return process, process.stdout.readline()
@@ -52,17 +56,23 @@ class Server:
         return status, json.loads(content)
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    """The command with its defaults, but for the port and the threads."""
-    folder = tmp_path_factory.mktemp("started-here")
-    process, line = start(folder, "--port", "0", "--threads", "1")
+@contextlib.contextmanager
+def serving(folder, *words, patience=None):
+    """A `Server` on any free port."""
+    process, line = start(folder, "--port", "0", "--threads", "1", *words, patience=patience)
     try:
         assert line, process.communicate()[1]
         yield Server(folder, line.strip())
     finally:
         process.terminate()
         process.communicate(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """The command with its defaults, but for the port and the threads."""
+    with serving(tmp_path_factory.mktemp("started-here")) as server:
+        yield server
 
 
 def file_of(image, kind="JPEG", **how):

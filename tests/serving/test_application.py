@@ -69,7 +69,7 @@ def test_one_request_is_answered_at_a_time_and_few_may_wait(monkeypatch):
 
     (status, body, headers), three, later = asyncio.run(ask())
     assert status == 503
-    assert json.loads(body) == {"error": "stand-in: 3 requests wait already: try again"}
+    assert json.loads(body) == {"error": "stand-in: busy with other requests: try again"}
     assert headers[b"retry-after"] == b"1"
     assert [(status, json.loads(body)) for status, body, _ in [*three, later]] == [(200, {"length": 5})] * 4
     assert (model.most_at_once, model.waiting) == (1, 0)
