@@ -7,18 +7,19 @@
 
 Writes a JSON file of the faces of each photograph and a picture with the faces drawn in, in folders like those of the
 photographs, and one CSV table of all faces, faces.csv. For each video and camera it writes a JSON file, a CSV table and
-a video.
+a video. With ``--json`` it prints the records of the photographs too, and where those of videos and cameras are.
 """
 
 import argparse
 import csv
+import dataclasses
 import json
 import sys
 
 from tqdm import tqdm
 
 from kdloss.errors import ConfigError, DataError, FullDisk, UserError, deferred_interrupt, exits_on_user_error
-from kdloss.experiments.flags import add_checkpoint_flag, add_out_flag
+from kdloss.experiments.flags import add_checkpoint_flag, add_json_flag, add_out_flag, answered
 from kdloss.files import replacing, require_place, require_replaceable, write_whole
 from kdloss.inference.detectors import DETECTOR, DETECTORS
 from kdloss.inference.landmarker import find_faces
@@ -46,6 +47,11 @@ TABLE = "faces.csv"
 @exits_on_user_error
 def main(argv=None):
     args = _parser().parse_args(argv)
+    return answered(lambda: _predict(args), args.json)
+
+
+def _predict(args):
+    """Finds the faces and writes the results; returns the exit status and what ``--json`` prints."""
     _check(args)
     sources = find_sources(args.sources, skipped=args.out)
     _check_sources(args, sources)
@@ -57,18 +63,19 @@ def main(argv=None):
     if landmarker.confidence is None:
         remedy = "python -m kdloss.calibrate confidence measures it"
         print(f"{args.checkpoint}: its confidence was never measured, so none is stated: {remedy}", file=sys.stderr)
-    failed = _photographs(args, landmarker, boxes, [source for source in sources if source.kind == "photograph"])
+    answer = {"out": str(args.out), "photographs": [], "videos": [], "errors": []}
+    _photographs(args, landmarker, boxes, [source for source in sources if source.kind == "photograph"], answer)
     for source in sources:
         if source.kind != "photograph":
-            failed += _video(args, landmarker, source)
-    return 2 if failed else 0
+            _video(args, landmarker, source, answer)
+    return 2 if answer["errors"] else 0, answer
 
 
-def _photographs(args, landmarker, boxes, photographs):
-    """Writes the faces of photographs; returns how many photographs could not be read."""
+def _photographs(args, landmarker, boxes, photographs, answer):
+    """Writes the faces of photographs, and adds their records and errors to the answer."""
     if not photographs:
-        return 0
-    failed, failure, whole = 0, None, args.detector == WHOLE
+        return
+    failure, whole = None, args.detector == WHOLE
     detector = BOXES if boxes else WHOLE if whole else landmarker.detector.name
     with (
         deferred_interrupt() as interruption,
@@ -88,9 +95,10 @@ def _photographs(args, landmarker, boxes, photographs):
                 except FullDisk:
                     raise
                 except UserError as error:
-                    failed += 1
-                    _complain(error)
+                    _complain(error, answer)
                 else:
+                    if args.json:  # else the records of a large folder would fill the memory
+                        answer["photographs"].append(record)
                     cells = (csv_row(face, to_cell(photograph.name), i) for i, face in enumerate(record["faces"]))
                     rows.writerows(cells)
                     _say(f"{photograph.name}: {_count(len(faces), 'face')} -> {path}")
@@ -102,7 +110,6 @@ def _photographs(args, landmarker, boxes, photographs):
             failure = error
     if failure:
         raise failure
-    return failed
 
 
 def _write_photograph(args, landmarker, detector, photograph, image, faces):
@@ -118,8 +125,8 @@ def _write_photograph(args, landmarker, detector, photograph, image, faces):
     return record, path
 
 
-def _video(args, landmarker, source):
-    """Writes the faces of a video or a camera; returns whether it could not be read."""
+def _video(args, landmarker, source, answer):
+    """Writes the faces of a video or a camera, and adds the place of its record, or its error, to the answer."""
     with _progress(None, "frame") as bar:
 
         def advance(done, expected):
@@ -133,11 +140,11 @@ def _video(args, landmarker, source):
         except FullDisk:
             raise
         except UserError as error:
-            _complain(error)
-            return True
+            _complain(error, answer)
+            return
+    answer["videos"].append({"video": source.name} | dataclasses.asdict(summary) | {"record": str(summary.record)})
     found = f"{_count(summary.frames, 'frame')}, {_count(summary.faces, 'face')}"
     _say(f"{source.name}: {found} -> {summary.record}")
-    return False
 
 
 def _check(args):
@@ -192,7 +199,8 @@ def _say(line):
     sys.stdout.flush()
 
 
-def _complain(error):
+def _complain(error, answer):
+    answer["errors"].append(str(error))
     tqdm.write(f"error: {printable(error)}", file=sys.stderr)
 
 
@@ -212,6 +220,7 @@ def _parser():
     parser.add_argument("--boxes", metavar="FILE", help=known)
     add_out_flag(parser, "folder of the results (default: runs/predictions)", default=runs_root() / "predictions")
     parser.add_argument("--no-overlay", action="store_true", help="write JSON and CSV only, no pictures and videos")
+    add_json_flag(parser)
     film = parser.add_argument_group("videos and cameras")
     film.add_argument("--frames", type=int, help="stop after this number; without it, cameras go on until Ctrl-C")
     every = "frames between detections (default: %(default)s)"

@@ -179,7 +179,7 @@ def differences_figure(comparison):
         fill = colour if pair["settled"] else "white"
         axes.plot(pair["difference"], i, "o", color=colour, markerfacecolor=fill, markersize=7, markeredgewidth=1.6)
         # The text stands above its interval, not beside it: names of models can be long.
-        values = f"{pair['difference']:+.3f} [{pair['low']:+.3f}, {pair['high']:+.3f}]"
+        values = f"{pair['difference']:+z.3f} [{pair['low']:+z.3f}, {pair['high']:+z.3f}]"
         text = textwrap.fill(f"{pair['model']} against {pair['against']}: {values}", 105)
         place = {"xycoords": ("axes fraction", "data"), "xytext": (2, 6), "textcoords": "offset points"}
         box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
@@ -245,7 +245,7 @@ def robustness_figure(record):
     norm = LogNorm(lowest, max(every.max(), 1.05 * lowest), clip=True)
     figure = PlainFigure(figsize=(10.4, 5.4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(7, 6))
-    percents = [f"{100 * value:+.0f}" if value else "0" for value in shift["shifts"]]
+    percents = [f"{100 * value:+z.0f}" if value else "0" for value in shift["shifts"]]
     _heat_map(left, shift, percents, percents, norm)
     left.set(xlabel="box moved right, % of its width", ylabel="box moved down, % of its height")
     left.set_title("shifted", fontsize=11)

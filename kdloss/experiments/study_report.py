@@ -196,10 +196,10 @@ def verdict_text(found):
     """A `verdict` in one sentence."""
     if found is None:
         return "No distilled student and its control are finished yet."
-    interval = f"[{found['low']:+.2f}, {found['high']:+.2f}]"
+    interval = f"[{found['low']:+z.2f}, {found['high']:+z.2f}]"
     return (
         f"With {found['share']:.0%} of the labels, {found['method']} changes the NME of {found['control']} by "
-        f"{found['difference']:+.2f} points {interval}; chosen on validation faces."
+        f"{found['difference']:+z.2f} points {interval}; chosen on validation faces."
     )
 
 
@@ -223,8 +223,8 @@ def _cell(seeds):
 
 
 def _gain_text(gain):
-    seeds = f" ({min(gain['seeds']):+.2f}, {max(gain['seeds']):+.2f})" if len(gain["seeds"]) > 1 else ""
-    return f"{gain['difference']:+.2f} [{gain['low']:+.2f}, {gain['high']:+.2f}]{seeds}"
+    seeds = f" ({min(gain['seeds']):+z.2f}, {max(gain['seeds']):+z.2f})" if len(gain["seeds"]) > 1 else ""
+    return f"{gain['difference']:+z.2f} [{gain['low']:+z.2f}, {gain['high']:+z.2f}]{seeds}"
 
 
 def _one_row_a_line(record):
