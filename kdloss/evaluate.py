@@ -101,7 +101,9 @@ def _evaluate(args, words):
         record = write_evaluation(out, first, baseline, **record, **made)
         written = "metrics.json, predictions.npz and ced.png"
     if args.report:
-        write_evaluation_report(out / "report.html", evaluations, made, tables=[brief, *tables], lines=detected, **shown)
+        write_evaluation_report(
+            out / "report.html", evaluations, made, tables=[brief, *tables], lines=detected, **shown
+        )
         written = f"report.html, {written}"
     print("\n\n".join(text_table(table, width) for table in (tables if args.full else [brief])))
     print("\n".join(["", *(wrapped(line, width) for line in [*lines, *detected])]))

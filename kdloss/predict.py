@@ -36,7 +36,7 @@ from kdloss.inference.output import (
 )
 from kdloss.inference.sources import GivenBoxes, find_sources
 from kdloss.inference.tracking import DETECT_EVERY
-from kdloss.names import TEXT, printable, to_cell
+from kdloss.names import TEXT, counted, printable, to_cell
 from kdloss.training.runs import runs_root
 
 DEFAULT_MODEL = "mobilenetv2-300w"
@@ -101,7 +101,7 @@ def _photographs(args, landmarker, boxes, photographs, answer):
                         answer["photographs"].append(record)
                     cells = (csv_row(face, to_cell(photograph.name), i) for i, face in enumerate(record["faces"]))
                     rows.writerows(cells)
-                    _say(f"{photograph.name}: {_count(len(faces), 'face')} -> {path}")
+                    _say(f"{photograph.name}: {counted(len(faces), 'face')} -> {path}")
                     if not faces and not (boxes or whole):
                         _say(_hint(landmarker, image))
                 if interruption.asked:
@@ -143,7 +143,7 @@ def _video(args, landmarker, source, answer):
             _complain(error, answer)
             return
     answer["videos"].append({"video": source.name} | dataclasses.asdict(summary) | {"record": str(summary.record)})
-    found = f"{_count(summary.frames, 'frame')}, {_count(summary.faces, 'face')}"
+    found = f"{counted(summary.frames, 'frame')}, {counted(summary.faces, 'face')}"
     _say(f"{source.name}: {found} -> {summary.record}")
 
 
@@ -187,10 +187,6 @@ def _hint(landmarker, image):
     smaller = f"--smallest-face {max(0.02, share / 2):g}, " if share > 0.02 and smallest > least else ""
     other = "--detector yunet, " if name == DETECTOR else f"--detector {DETECTOR}, "
     return f"{name} searched for faces of {smallest} pixels and more: try {smaller}{other}or --boxes"
-
-
-def _count(number, noun):
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _say(line):

@@ -29,7 +29,7 @@ OUT_OF_TIME = 75  # exit status: run the same command again (EX_TEMPFAIL)
 
 
 def reproduce(system, name, plan, prepared, folder, deadline=None):
-    """Trains a system's chain on prepared faces, evaluates it, writes the report, and returns table and verdict as a text.
+    """Trains a system's chain on prepared faces, evaluates it, writes the report, and returns table and verdict.
 
     ``system`` and ``name`` are those of the `System` and of its `Recipe`; for the rest see `run_chain`.
     """

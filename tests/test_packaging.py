@@ -19,7 +19,7 @@ PACKAGES = ("asm", "data_prep", "kdloss")
 
 @pytest.mark.slow
 def test_a_wheel_holds_every_file_of_the_packages(tmp_path):
-    """Modules in folders without ``__init__.py`` would be missing, and pages and weights that setup.cfg does not name."""
+    """Without an ``__init__.py`` modules would be missing, and pages and weights that setup.cfg does not name."""
     for name in ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
         shutil.copy(REPOSITORY / name, tmp_path)
     for package in PACKAGES:

@@ -89,7 +89,10 @@ def text_table(table, width=None):
         lines.append(cells)
     sides = ["left", *("left" if column.words else "right" for column in table.columns)]
     if width:
-        form = {"maxcolwidths": [max(_room(table, width), LEAST_LABEL), *(None for _ in table.columns)], "break_on_hyphens": False}
+        form = {
+            "maxcolwidths": [max(_room(table, width), LEAST_LABEL), *(None for _ in table.columns)],
+            "break_on_hyphens": False,
+        }
     text = tabulate(lines, shown["columns"], tablefmt="simple", colalign=sides, disable_numparse=True, **form)
     title, *notes = (wrapped(line, width) for line in (table.title, *(f"  {note}" for note in table.notes)))
     return "\n".join([title, "", text, "", *notes]).rstrip()
@@ -176,7 +179,7 @@ def brief_table(results, width):
     if dropped:
         notes.append(f"no room for: {', '.join(dropped)}")
     if any(row.kind == "published" for row in rows):
-        notes.append("the last rows are as papers report, by protocols of their own")
+        notes.append("rows of papers: as they report, by protocols of their own")
     return replace(table, columns=tuple(shown), notes=tuple(notes))
 
 
