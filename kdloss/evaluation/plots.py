@@ -105,7 +105,7 @@ def ced_figure(curves, *, title):
     axes.set(xlim=(0, 100 * CED_LIMIT), xlabel="error of a face, % of the normaliser")
     axes.set(ylim=(0, 104), ylabel="faces at or below, %")
     axes.set_title(textwrap.fill(title, 62), fontsize=10)
-    _legend_below(figure, drawn)
+    legend_below(figure, drawn)
     return figure
 
 
@@ -228,7 +228,7 @@ def scatter_figure(a, b):
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
-    _legend_below(figure, drawn)
+    legend_below(figure, drawn)
     return figure
 
 
@@ -284,16 +284,16 @@ def training_curves(histories):
     terms.sort(key=lambda term: (term != "val_nme", term != "loss", term.startswith("val_")))
     columns = min(2, len(terms))
     figure, panels = new_figure(5.0 * columns, 3.2 * -(-len(terms) // columns), len(terms), columns)
-    lines = {label: _line(i) for i, label in enumerate(histories)}
+    lines, drawn = {label: _line(i) for i, label in enumerate(histories)}, {}
     for axes, term in zip(panels, terms, strict=True):
         for label, (x, y) in _series(histories, term).items():
             marker = "o" if len(x) == 1 else None
-            axes.plot(x, y, linewidth=1.8, label=label, marker=marker, **lines[label])
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            (line,) = axes.plot(x, y, linewidth=1.8, label=label, marker=marker, **lines[label])
+            drawn.setdefault(label, line)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.ticklabel_format(axis="y", useOffset=False)
         axes.set(xlabel="epoch", title="validation NME, %" if term == "val_nme" else term.replace("_", " "))
-        if axes is panels[0]:
-            labels = [line.get_label() for line in axes.lines]
-            axes.legend(axes.lines, labels, frameon=True, framealpha=0.9, fontsize=8)
+    legend_below(figure, drawn, columns)
     return figure
 
 
@@ -327,9 +327,10 @@ def reliability_figure(record):
     return figure
 
 
-def _legend_below(figure, drawn):
+def legend_below(figure, drawn, columns=1):
     """A legend of label -> artist below the plot, where it hides no curve. Matplotlib's own skips labels with ``_``."""
-    figure.legend(list(drawn.values()), list(drawn), loc="outside lower center", frameon=False, fontsize=9)
+    place = {"loc": "outside lower center", "ncols": columns, "frameon": False, "fontsize": 9}
+    figure.legend(list(drawn.values()), list(drawn), **place)
 
 
 def _line(i):

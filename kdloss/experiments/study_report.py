@@ -9,7 +9,7 @@ import numpy as np
 from kdloss.data.datasets import dataset_spec
 from kdloss.evaluation.html import PIECES, Section, faces_notice, html_table, picture, write_report
 from kdloss.evaluation.metrics import paired_bootstrap
-from kdloss.evaluation.plots import PALETTE, STYLES, figure_bytes, new_figure
+from kdloss.evaluation.plots import PALETTE, STYLES, figure_bytes, legend_below, new_figure
 from kdloss.evaluation.published import published_results
 from kdloss.evaluation.tables import Column, Row, Table, json_table
 from kdloss.experiments.study import CONTROL, RESULTS, ROWS_OF_STUDY, read_rows
@@ -146,8 +146,7 @@ def label_curve(rows):
     ticks = sorted({100 * row["share"] for row in rows})
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
-    if axes.lines:
-        axes.legend(fontsize=8)
+    legend_below(figure, {line.get_label(): line for line in axes.lines}, columns=2)
     return figure
 
 
