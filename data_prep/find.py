@@ -41,8 +41,10 @@ def check_data(dataset, data=None, size=256):
     if data is None:
         folder = data_root() / dataset
         if not is_prepared(folder):
-            real = f"python -m data_prep {dataset} --source RAW --out {folder} for real ones"
-            raise DataError(f"{folder}: no prepared {dataset} faces there: run make demo for synthetic ones, or {real}")
+            raise DataError(
+                f"{folder}: no prepared {dataset} faces there: run python -m data_prep {dataset} --source RAW --out "
+                f"{folder}, for rendered faces after python -m data_prep synthetic --layout {dataset} --out RAW"
+            )
     elif is_prepared(data):
         folder = Path(data)
     else:

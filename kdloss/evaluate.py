@@ -5,8 +5,8 @@
     python -m kdloss.evaluate --dataset 300w --predictions mine.csv --box gt:1.25 --missing fail
     python -m kdloss.evaluate --dataset 300w --compare student=runs/kd-both teacher=runs/tough trees.npz
 
-Prints a table with the papers' numbers beside the measured ones, and writes ``metrics.json``, ``predictions.npz`` and
-``ced.png``; with ``--report`` also one HTML page that holds everything.
+Prints the main numbers, with ``--full`` every table, and writes ``metrics.json``, ``predictions.npz`` and ``ced.png``;
+with ``--report`` also one HTML page that holds everything.
 """
 
 import argparse
@@ -37,8 +37,17 @@ from kdloss.evaluation.metrics import available_normalisers
 from kdloss.evaluation.predictions import SUFFIXES, holds_predictions, load_predictions, mean_offset
 from kdloss.evaluation.protocol import MISSING
 from kdloss.evaluation.robustness import measure_robustness, robustness_lines
-from kdloss.evaluation.tables import Result, parts_table, results_table, text_table
-from kdloss.experiments.flags import add_checkpoint_flag, add_data_flags, add_out_flag
+from kdloss.evaluation.tables import (
+    MOST_WIDTH,
+    Result,
+    brief_table,
+    parts_table,
+    results_table,
+    terminal_width,
+    text_table,
+    wrapped,
+)
+from kdloss.experiments.flags import add_checkpoint_flag, add_data_flags, add_json_flag, add_out_flag, answered
 from kdloss.files import require_place, require_replaceable
 from kdloss.inference.detectors import DETECTOR, DETECTORS, detector
 from kdloss.inference.prediction import predict_crops
@@ -53,6 +62,11 @@ DEFAULT_BOX = "gt:1.25"
 def main(argv=None):
     words = sys.argv[1:] if argv is None else argv
     args = _parser().parse_args(words)
+    return answered(lambda: (0, _evaluate(args, words)), args.json)
+
+
+def _evaluate(args, words):
+    """Measures, prints and writes; returns what the JSON file holds, and where the files are."""
     prepared, models, finder = _check(args)
     measured = [_measure(args, prepared, finder, *model) for model in models]
     _, *labels = distinct_labels([MEAN_SHAPE, *(one.label for one, _ in measured)])
@@ -63,36 +77,42 @@ def main(argv=None):
     beside = [] if args.compare or not args.detector else detector_boxes.evaluate_beside(first, faces, **_options(args))
     results = [Result(one.label, one.metrics, extra=_file_size(one)) for one in (*evaluations, *beside)]
     results += [] if baseline is None else [Result(baseline.label, baseline.metrics, "baseline")]
-    shown["tables"] = [results_table(results), parts_table(results)]
-    print("\n\n".join(map(text_table, shown["tables"])))
     # Matplotlib, which neither --help nor a mistake in the command should wait for.
     from kdloss.evaluation.report import write_comparison, write_evaluation, write_evaluation_report
 
     out = args.out or _default_folder(args, first.loaded)
     about = environment if any(one.loaded for one in evaluations) else machine
     made = {"command": f"python -m kdloss.evaluate {shlex.join(words)}", "environment": about()}
+    width = None if args.full else terminal_width()
+    brief, tables = brief_table(results, width or MOST_WIDTH), [results_table(results), parts_table(results)]
+    lines, detected = [], []
     if args.compare:
         comparison = compare(evaluations)
-        tables, lines = comparison_tables(comparison), comparison_lines(comparison)
-        print("\n" + "\n\n".join([*map(text_table, tables), *lines]))
-        write_comparison(out, comparison, evaluations, baseline, **made)
-        shown |= {"comparison": comparison, "tables": [*shown["tables"], *tables], "lines": lines}
+        tables, lines = [*tables, *comparison_tables(comparison)], comparison_lines(comparison)
+        record = write_comparison(out, comparison, evaluations, baseline, **made)
+        shown["comparison"] = comparison
         written = "comparison.json and ced.png"
     else:
         record = {}
         if args.robustness:
             record["robustness"] = shown["robustness"] = _robustness(args, prepared, finder, first.loaded)
+            lines += robustness_lines(record["robustness"])
         if beside:
             record["detector"] = detector_boxes.detector_record(faces, first, beside)
-            shown["lines"] = [detector_boxes.detector_line(record["detector"])]
-            print("\n" + shown["lines"][0])
-        write_evaluation(out, first, baseline, **record, **made)
+            detected = [detector_boxes.detector_line(record["detector"])]
+        record = write_evaluation(out, first, baseline, **record, **made)
         written = "metrics.json, predictions.npz and ced.png"
     if args.report:
-        write_evaluation_report(out / "report.html", evaluations, made, **shown)
+        write_evaluation_report(
+            out / "report.html", evaluations, made, tables=[brief, *tables], lines=detected, **shown
+        )
         written = f"report.html, {written}"
-    print(f"wrote {written} to {out}")
-    return 0
+    print("\n\n".join(text_table(table, width) for table in (tables if args.full else [brief])))
+    print("\n".join(["", *(wrapped(line, width) for line in [*lines, *detected])]))
+    print(wrapped(f"wrote {written} to {out}", width))
+    if not args.full:
+        print("--full prints every table, part of the face and published row")
+    return record | {"out": str(out)}
 
 
 def _check(args):
@@ -231,7 +251,6 @@ def _robustness(args, prepared, finder, loaded):
         record["detector"] = detector_boxes.measure_detector(*what, finder or detector(DETECTOR), **options)
     except UserError as error:  # not installed, or blind to these faces: the rest stands without it
         print(f"robustness is measured without a detector: {error}")
-    print("\n".join(robustness_lines(record)))
     return record
 
 
@@ -281,6 +300,8 @@ def _parser():
     add("--missing", choices=list(MISSING), help=f"{text} failures in FR and AUC")
     text = "also measure NME in shifted, scaled and turned boxes and in a detector's, on this many faces (default: 200)"
     add("--robustness", type=int, nargs="?", const=200, metavar="FACES", help=text)
+    add("--full", action="store_true", help="print every table, not only the main numbers")
+    add_json_flag(parser)
     add("--report", action="store_true", help="also write report.html: tables, curves and faces in one file")
     add("--batch-size", type=int, default=64, metavar="FACES", help="faces per prediction step (default: 64)")
     add_out_flag(parser, "folder of the results (default: in the run folder, else below runs/evaluation/)")

@@ -45,3 +45,8 @@ def library_path(path):
         link = os.path.join(folder, f"link{suffix if suffix.isascii() else ''}")
         os.symlink(path, link)
         yield link
+
+
+def counted(number, noun):
+    """A number with its noun: ``1 face``, ``2 faces``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -7,18 +7,19 @@
 
 Writes a JSON file of the faces of each photograph and a picture with the faces drawn in, in folders like those of the
 photographs, and one CSV table of all faces, faces.csv. For each video and camera it writes a JSON file, a CSV table and
-a video.
+a video. With ``--json`` it prints the records of the photographs too, and where those of videos and cameras are.
 """
 
 import argparse
 import csv
+import dataclasses
 import json
 import sys
 
 from tqdm import tqdm
 
 from kdloss.errors import ConfigError, DataError, FullDisk, UserError, deferred_interrupt, exits_on_user_error
-from kdloss.experiments.flags import add_checkpoint_flag, add_out_flag
+from kdloss.experiments.flags import add_checkpoint_flag, add_json_flag, add_out_flag, answered
 from kdloss.files import replacing, require_place, require_replaceable, write_whole
 from kdloss.inference.aligned import Aligner
 from kdloss.inference.detectors import DETECTOR, DETECTORS
@@ -36,7 +37,7 @@ from kdloss.inference.output import (
 )
 from kdloss.inference.sources import GivenBoxes, find_sources, unread_pictures
 from kdloss.inference.tracking import DETECT_EVERY
-from kdloss.names import TEXT, printable, to_cell
+from kdloss.names import TEXT, counted, printable, to_cell
 from kdloss.training.runs import runs_root
 
 DEFAULT_MODEL = "mobilenetv2-300w"
@@ -47,6 +48,11 @@ TABLE = "faces.csv"
 @exits_on_user_error
 def main(argv=None):
     args = _parser().parse_args(argv)
+    return answered(lambda: _predict(args), args.json)
+
+
+def _predict(args):
+    """Finds the faces and writes the results; returns the exit status and what ``--json`` prints."""
     _check(args)
     sources, unread = find_sources(args.sources, skipped=args.out)
     _check_sources(args, sources)
@@ -59,21 +65,22 @@ def main(argv=None):
     if landmarker.confidence is None:
         remedy = "python -m kdloss.calibrate confidence measures it"
         print(f"{args.checkpoint}: its confidence was never measured, so none is stated: {remedy}", file=sys.stderr)
+    answer = {"out": str(args.out), "photographs": [], "videos": [], "errors": []}
     photographs = [source for source in sources if source.kind == "photograph"]
-    failed = _photographs(args, landmarker, boxes, aligner, photographs)
+    _photographs(args, landmarker, boxes, aligner, photographs, answer)
     for source in sources:
         if source.kind != "photograph":
-            failed += _video(args, landmarker, source)
+            _video(args, landmarker, source, answer)
     if unread:
         _say(f"passed over in folders: {unread_pictures(unread)}")
-    return 2 if failed else 0
+    return 2 if answer["errors"] else 0, answer
 
 
-def _photographs(args, landmarker, boxes, aligner, photographs):
-    """Writes the faces of photographs; returns how many photographs could not be read."""
+def _photographs(args, landmarker, boxes, aligner, photographs, answer):
+    """Writes the faces of photographs, and adds their records and errors to the answer."""
     if not photographs:
-        return 0
-    failed, failure, whole = 0, None, args.detector == WHOLE
+        return
+    failure, whole = None, args.detector == WHOLE
     detector = BOXES if boxes else WHOLE if whole else landmarker.detector.name
     with (
         deferred_interrupt() as interruption,
@@ -93,12 +100,13 @@ def _photographs(args, landmarker, boxes, aligner, photographs):
                 except FullDisk:
                     raise
                 except UserError as error:
-                    failed += 1
-                    _complain(error)
+                    _complain(error, answer)
                 else:
+                    if args.json:  # else the records of a large folder would fill the memory
+                        answer["photographs"].append(record)
                     cells = (csv_row(face, to_cell(photograph.name), i) for i, face in enumerate(record["faces"]))
                     rows.writerows(cells)
-                    _say(f"{photograph.name}: {_count(len(faces), 'face')} -> {path}")
+                    _say(f"{photograph.name}: {counted(len(faces), 'face')} -> {path}")
                     if not faces and not (boxes or whole):
                         _say(_hint(landmarker, image))
                 if interruption.asked:
@@ -107,7 +115,6 @@ def _photographs(args, landmarker, boxes, aligner, photographs):
             failure = error
     if failure:
         raise failure
-    return failed
 
 
 def _write_photograph(args, landmarker, detector, aligner, photograph, image, faces):
@@ -136,8 +143,8 @@ def _write_aligned(out, photograph, image, faces, records, aligner):
             record["aligned"] = {"file": file, "transform": crop.matrix.tolist()}
 
 
-def _video(args, landmarker, source):
-    """Writes the faces of a video or a camera; returns whether it could not be read."""
+def _video(args, landmarker, source, answer):
+    """Writes the faces of a video or a camera, and adds the place of its record, or its error, to the answer."""
     with _progress(None, "frame") as bar:
 
         def advance(done, expected):
@@ -151,11 +158,11 @@ def _video(args, landmarker, source):
         except FullDisk:
             raise
         except UserError as error:
-            _complain(error)
-            return True
-    found = f"{_count(summary.frames, 'frame')}, {_count(summary.faces, 'face')}"
+            _complain(error, answer)
+            return
+    answer["videos"].append({"video": source.name} | dataclasses.asdict(summary) | {"record": str(summary.record)})
+    found = f"{counted(summary.frames, 'frame')}, {counted(summary.faces, 'face')}"
     _say(f"{source.name}: {found} -> {summary.record}")
-    return False
 
 
 def _check(args):
@@ -202,17 +209,14 @@ def _hint(landmarker, image):
     return f"{name} searched for faces of {smallest} pixels and more: try {smaller}{other}or --boxes"
 
 
-def _count(number, noun):
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def _say(line):
     # tqdm writes the line above its bar.
     tqdm.write(printable(line), file=sys.stdout)
     sys.stdout.flush()
 
 
-def _complain(error):
+def _complain(error, answer):
+    answer["errors"].append(str(error))
     tqdm.write(f"error: {printable(error)}", file=sys.stderr)
 
 
@@ -234,6 +238,7 @@ def _parser():
     parser.add_argument("--no-overlay", action="store_true", help="write JSON and CSV only, no pictures and videos")
     aligned = "also write each face of SIZE pixels, upright, eyes and mouth at fixed places"
     parser.add_argument("--crops", type=int, metavar="SIZE", help=aligned)
+    add_json_flag(parser)
     film = parser.add_argument_group("videos and cameras")
     film.add_argument("--frames", type=int, help="stop after this number; without it, cameras go on until Ctrl-C")
     every = "frames between detections (default: %(default)s)"

@@ -15,7 +15,7 @@ from kdloss.data.datasets import DATASETS
 from kdloss.data.geometry import BoxPolicy
 from kdloss.errors import ConfigError, exits_on_user_error
 from kdloss.evaluation.evaluation import evaluate_checkpoint, evaluate_mean_shape
-from kdloss.evaluation.tables import Result, results_table, text_table
+from kdloss.evaluation.tables import Result, brief_table, results_table, terminal_width, text_table, wrapped
 from kdloss.experiments.flags import add_data_flags, add_old_name, add_out_flag
 from kdloss.experiments.recipes import RECIPES, recipe
 from kdloss.experiments.systems import DEFAULT_SYSTEM, SYSTEMS, run_chain
@@ -29,7 +29,7 @@ OUT_OF_TIME = 75  # exit status: run the same command again (EX_TEMPFAIL)
 
 
 def reproduce(system, name, plan, prepared, folder, deadline=None):
-    """Trains a system's chain on prepared faces, evaluates it, writes the report, and returns the table as a text.
+    """Trains a system's chain on prepared faces, evaluates it, writes the report, and returns table and verdict.
 
     ``system`` and ``name`` are those of the `System` and of its `Recipe`; for the rest see `run_chain`.
     """
@@ -50,9 +50,10 @@ def reproduce(system, name, plan, prepared, folder, deadline=None):
     results = [Result(baseline.label, baseline.metrics, "baseline")]
     for key, (run, config, _) in trained.items():
         results.append(Result(run.title, evaluations[key].metrics, extra=_settings(config)))
-    table = results_table(results)
-    write_chain_report(folder, system, name, prepared, trained, evaluations, baseline, table)
-    return text_table(table)
+    brief, width = brief_table(results, terminal_width()), terminal_width()
+    tables = [brief, results_table(results)]
+    verdict = write_chain_report(folder, system, name, prepared, trained, evaluations, baseline, tables)
+    return f"{text_table(brief, width)}\n\n{wrapped(verdict, width)}"
 
 
 def _settings(config):

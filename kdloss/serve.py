@@ -37,7 +37,7 @@ def main(argv=None):
         missing = (error.name or "").partition(".")[0]
         if missing not in ("starlette", "uvicorn"):
             raise
-        raise ConfigError(f"{missing} is not installed: pip install '.[serve]'") from None
+        raise ConfigError(f"{missing} is not installed: pip install 'kdloss[serve]'") from None
     # Before networks are loaded, so that a port in use shows at once.
     with _listening(args.host, args.port) as listener:
         host, port = listener.getsockname()[:2]

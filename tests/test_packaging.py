@@ -2,17 +2,41 @@
 
 import datetime
 import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from configparser import ConfigParser
 from importlib.metadata import version
 from pathlib import Path
 
+import pytest
+import yaml
+
 REPOSITORY = Path(__file__).resolve().parent.parent
+PACKAGES = ("asm", "data_prep", "kdloss")
 
 
-def test_every_folder_of_modules_is_a_package():
-    """setuptools leaves out a folder without ``__init__.py``: an installed copy would lack its modules."""
-    for package in ("asm", "data_prep", "kdloss"):
-        for folder in {module.parent for module in (REPOSITORY / package).rglob("*.py")}:
-            assert (folder / "__init__.py").is_file(), folder
+@pytest.mark.slow
+def test_a_wheel_holds_every_file_of_the_packages(tmp_path):
+    """Without an ``__init__.py`` modules would be missing, and pages and weights that setup.cfg does not name."""
+    for name in ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    for package in PACKAGES:
+        shutil.copytree(REPOSITORY / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "."]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    files = (file for package in PACKAGES for file in (tmp_path / package).rglob("*") if file.is_file())
+    assert packed == {file.relative_to(tmp_path).as_posix() for file in files}
+
+
+def test_the_citation_is_of_this_version():
+    setup = ConfigParser()
+    setup.read(REPOSITORY / "setup.cfg")
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    assert citation["version"] == setup["metadata"]["version"]
 
 
 def test_warnings_are_overlooked_for_a_reason_a_while_and_the_version_that_was_looked_at():

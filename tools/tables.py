@@ -39,8 +39,8 @@ FIELDS = {
     "training faces": lambda row: row["training"]["faces"],
     "seconds": lambda row: f"{row['training']['seconds']:.0f}",
     "validation NME": lambda row: f"{row['training']['val_nme']:.3f}",
-    "NME points": lambda row: f"{row['difference']:+.3f}",
-    "interval": lambda row: f"[{row['low']:+.3f}, {row['high']:+.3f}]",
+    "NME points": lambda row: f"{row['difference']:+z.3f}",
+    "interval": lambda row: f"[{row['low']:+z.3f}, {row['high']:+z.3f}]",
     "measured": lambda row: f"{_number(row['value'])} {row['unit']}",
     "spread": lambda row: f"{_number(row['low'])} to {_number(row['high'])}",
 }

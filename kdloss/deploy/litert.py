@@ -66,7 +66,7 @@ def _quantised(content, images):
         from ai_edge_quantizer.qtyping import TFLOperationName as Operation
         from ai_edge_quantizer.quantizer import Quantizer
     except ImportError:
-        raise ConfigError("precision int8: ai-edge-quantizer is not installed: pip install ai-edge-quantizer") from None
+        raise ConfigError("precision int8: ai-edge-quantizer is not installed: pip install 'kdloss[litert]'") from None
     quantizer = Quantizer(content)
     before_readout = f"^(?!.*({'|'.join(_readout_patterns(content))})).*$"
     for name in _QUANTISED:

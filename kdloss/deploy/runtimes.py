@@ -63,7 +63,7 @@ def not_installed(form, precision):
     """What is missing to write and run the files of a format and how to install it; None if nothing is."""
     needs = _NEEDS.get(form, ()) + (("ai_edge_quantizer",) if (form, precision) == ("litert", "int8") else ())
     missing = (name.replace("_", "-") for name in needs if importlib.util.find_spec(name) is None)
-    how = "tensorflow" if form == "keras" else f"'.[{form}]'"
+    how = "tensorflow" if form == "keras" else f"'kdloss[{form}]'"
     return next((f"{name} is not installed: pip install {how}" for name in missing), None)
 
 

@@ -114,9 +114,9 @@ def comparison_tables(comparison):
     for pair in comparison["pairs"]:
         label = f"{pair['model']} against {pair['against']}"
         kind = "measured" if pair["against"] == comparison["reference"] else "baseline"
-        signed = {key: f"{pair[key]:+.3f}" for key in ("difference", "low", "high", "median_difference")}
+        signed = {key: f"{pair[key]:+z.3f}" for key in ("difference", "low", "high", "median_difference")}
         rows.append(Row(label, pair | pair["failures"] | signed | {"settled": YES_NO[pair["settled"]]}, kind))
-        by_part.append(Row(label, {part: f"{value:+.3f}" for part, value in pair["parts"].items()}, kind))
+        by_part.append(Row(label, {part: f"{value:+z.3f}" for part, value in pair["parts"].items()}, kind))
     columns = [Column(key, key) for key in ("difference", "low", "high")]
     columns += [Column("settled", "excludes zero", words=True), Column("median_difference", "median")]
     columns += [Column("wins", "better"), Column("losses", "worse"), Column("ties", "equal")]
@@ -152,8 +152,8 @@ def comparison_lines(comparison):
     for pair in comparison["pairs"]:
         if pair["against"] == comparison["reference"]:
             line = (
-                f"{pair['model']} against {pair['against']}: {pair['difference']:+.3f} NME points "
-                f"[{pair['low']:+.3f}, {pair['high']:+.3f}], the interval "
+                f"{pair['model']} against {pair['against']}: {pair['difference']:+z.3f} NME points "
+                f"[{pair['low']:+z.3f}, {pair['high']:+z.3f}], the interval "
                 f"{'excludes' if pair['settled'] else 'includes'} zero; better on {pair['wins']} of {pair['n']} faces"
             )
             line += f", equal on {pair['ties']}" if pair["ties"] else ""

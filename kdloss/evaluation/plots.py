@@ -105,7 +105,7 @@ def ced_figure(curves, *, title):
     axes.set(xlim=(0, 100 * CED_LIMIT), xlabel="error of a face, % of the normaliser")
     axes.set(ylim=(0, 104), ylabel="faces at or below, %")
     axes.set_title(textwrap.fill(title, 62), fontsize=10)
-    _legend_below(figure, drawn)
+    legend_below(figure, drawn)
     return figure
 
 
@@ -179,7 +179,7 @@ def differences_figure(comparison):
         fill = colour if pair["settled"] else "white"
         axes.plot(pair["difference"], i, "o", color=colour, markerfacecolor=fill, markersize=7, markeredgewidth=1.6)
         # The text stands above its interval, not beside it: names of models can be long.
-        values = f"{pair['difference']:+.3f} [{pair['low']:+.3f}, {pair['high']:+.3f}]"
+        values = f"{pair['difference']:+z.3f} [{pair['low']:+z.3f}, {pair['high']:+z.3f}]"
         text = textwrap.fill(f"{pair['model']} against {pair['against']}: {values}", 105)
         place = {"xycoords": ("axes fraction", "data"), "xytext": (2, 6), "textcoords": "offset points"}
         box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
@@ -228,7 +228,7 @@ def scatter_figure(a, b):
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
-    _legend_below(figure, drawn)
+    legend_below(figure, drawn)
     return figure
 
 
@@ -245,7 +245,7 @@ def robustness_figure(record):
     norm = LogNorm(lowest, max(every.max(), 1.05 * lowest), clip=True)
     figure = PlainFigure(figsize=(10.4, 5.4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(7, 6))
-    percents = [f"{100 * value:+.0f}" if value else "0" for value in shift["shifts"]]
+    percents = [f"{100 * value:+z.0f}" if value else "0" for value in shift["shifts"]]
     _heat_map(left, shift, percents, percents, norm)
     left.set(xlabel="box moved right, % of its width", ylabel="box moved down, % of its height")
     left.set_title("shifted", fontsize=11)
@@ -284,16 +284,16 @@ def training_curves(histories):
     terms.sort(key=lambda term: (term != "val_nme", term != "loss", term.startswith("val_")))
     columns = min(2, len(terms))
     figure, panels = new_figure(5.0 * columns, 3.2 * -(-len(terms) // columns), len(terms), columns)
-    lines = {label: _line(i) for i, label in enumerate(histories)}
+    lines, drawn = {label: _line(i) for i, label in enumerate(histories)}, {}
     for axes, term in zip(panels, terms, strict=True):
         for label, (x, y) in _series(histories, term).items():
             marker = "o" if len(x) == 1 else None
-            axes.plot(x, y, linewidth=1.8, label=label, marker=marker, **lines[label])
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            (line,) = axes.plot(x, y, linewidth=1.8, label=label, marker=marker, **lines[label])
+            drawn.setdefault(label, line)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.ticklabel_format(axis="y", useOffset=False)
         axes.set(xlabel="epoch", title="validation NME, %" if term == "val_nme" else term.replace("_", " "))
-        if axes is panels[0]:
-            labels = [line.get_label() for line in axes.lines]
-            axes.legend(axes.lines, labels, frameon=True, framealpha=0.9, fontsize=8)
+    legend_below(figure, drawn, columns)
     return figure
 
 
@@ -327,9 +327,10 @@ def reliability_figure(record):
     return figure
 
 
-def _legend_below(figure, drawn):
+def legend_below(figure, drawn, columns=1):
     """A legend of label -> artist below the plot, where it hides no curve. Matplotlib's own skips labels with ``_``."""
-    figure.legend(list(drawn.values()), list(drawn), loc="outside lower center", frameon=False, fontsize=9)
+    place = {"loc": "outside lower center", "ncols": columns, "frameon": False, "fontsize": 9}
+    figure.legend(list(drawn.values()), list(drawn), **place)
 
 
 def _line(i):

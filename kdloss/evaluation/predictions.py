@@ -38,7 +38,7 @@ def mean_offset(points, truth):
     x, y = np.nanmean(points - truth, axis=(0, 1))
     if max(abs(x - 1), abs(y - 1)) > OFFSET_TOLERANCE:
         return ""
-    return f"its points lie {x:+.2f}, {y:+.2f} px from the truth on average: are they 1-based? Then subtract 1"
+    return f"its points lie {x:+z.2f}, {y:+z.2f} px from the truth on average: are they 1-based? Then subtract 1"
 
 
 def save_predictions(path, names, points, truth):

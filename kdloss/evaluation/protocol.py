@@ -140,7 +140,7 @@ def _subsets(prepared, rows, split):
     if split == "test":
         for name, official in spec.subsets.items():
             found[name] = (prepared.table.get(SUBSET_PREFIX + name, np.zeros(len(prepared), bool))[rows], official)
-    if prepared.occluded is not None:
+    if prepared.occluded is not None and prepared.occluded[rows].any():
         share = prepared.occluded[rows].mean(axis=1)
         found |= {name: ((share >= low) & (share < high), None) for name, (low, high) in OCCLUSION.items()}
     official = spec.official("test") or None
@@ -161,8 +161,8 @@ def _values(errors, default):
 
 
 def _by_visibility(errors, occluded, rows):
-    """NME in percent of the visible and of the occluded points; None where there are none, or no flags."""
-    if occluded is None:
+    """NME in percent of the visible and of the occluded points; None where no point is flagged as occluded."""
+    if occluded is None or not occluded[rows].any():
         return None
     chosen = {"visible": ~occluded[rows], "occluded": occluded[rows]}
     return {name: _nme(errors[points]) for name, points in chosen.items()}

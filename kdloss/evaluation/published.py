@@ -23,6 +23,7 @@ class PublishedResult:
     fr10: float | None = None  # on the full set
     box: str = "not stated"  # what is known of the crops
     note: str = ""  # what a reader must know before comparing
+    brief: bool = False  # whether it stands in the short tables too
 
 
 def published_results(dataset):

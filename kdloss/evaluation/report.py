@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kdloss.data.datasets import dataset_spec
 from kdloss.evaluation import plots
-from kdloss.evaluation.comparison import common_faces
+from kdloss.evaluation.comparison import common_faces, comparison_lines
 from kdloss.evaluation.html import PIECES, Section, faces_notice, html_table, picture, write_report
 from kdloss.evaluation.point_errors import deviations_table, error_ellipse_figure, mean_face_error_figure, point_nme
 from kdloss.evaluation.predictions import save_predictions
@@ -24,7 +24,7 @@ def write_evaluation(folder, evaluation, baseline=None, robustness=None, **made)
     """Writes ``metrics.json``, ``predictions.npz`` and ``ced.png`` of an `Evaluation` into a folder.
 
     ``baseline`` is the `Evaluation` of the mean shape, or None. ``made`` are further keys of ``metrics.json``, such as
-    ``command`` (text) and ``environment`` (dict).
+    ``command`` (text) and ``environment`` (dict). Returns what ``metrics.json`` holds.
     """
     folder, record = Path(folder), evaluation.metrics | made
     record |= {} if baseline is None else {"mean_shape": baseline.metrics["subsets"]}
@@ -32,13 +32,15 @@ def write_evaluation(folder, evaluation, baseline=None, robustness=None, **made)
     write_whole(folder / "metrics.json", json.dumps(record, indent=1, allow_nan=False))
     save_predictions(folder / "predictions.npz", evaluation.names, evaluation.points, evaluation.truth)
     write_whole(folder / "ced.png", plots.figure_bytes(overlaid_ced([evaluation], baseline)))
+    return record
 
 
 def write_comparison(folder, comparison, evaluations, baseline=None, **made):
     """Writes ``comparison.json``, what `compare` found of evaluations, and ``ced.png``; see `write_evaluation`."""
-    folder = Path(folder)
-    write_whole(folder / "comparison.json", json.dumps(comparison | made, indent=1, allow_nan=False))
+    folder, record = Path(folder), comparison | made
+    write_whole(folder / "comparison.json", json.dumps(record, indent=1, allow_nan=False))
     write_whole(folder / "ced.png", plots.figure_bytes(overlaid_ced(evaluations, baseline)))
+    return record
 
 
 def write_evaluation_report(
@@ -50,8 +52,8 @@ def write_evaluation_report(
         path: of the ``.html``.
         evaluations: `Evaluation`\\ s of the same faces, each with a label of its own.
         made: ``command`` (as typed) and ``environment`` (versions and machine, a dict).
-        tables: `Table`\\ s in order: results, parts, comparison.
-        lines: sentences below the tables.
+        tables: `Table`\\ s; the first is shown, the others are behind a fold.
+        lines: sentences below the first table.
         baseline: the `Evaluation` of the mean shape for the cumulative curve, or None.
         comparison: the dict of `kdloss.evaluation.comparison.compare` on these evaluations, or None.
         robustness: the dict of `measure_robustness`, or None.
@@ -65,7 +67,7 @@ def write_evaluation_report(
     spec = dataset_spec(first.metrics["dataset"])
     ced = _drawn(overlaid_ced(evaluations, baseline), "Share of the faces at or below each error.")
     sections = [
-        Section("Results", [*map(html_table, tables), *map(PIECES.paragraph, lines)]),
+        Section("Results", result_pieces(tables, lines)),
         Section("Cumulative error", [ced]),
     ]
     if comparison:
@@ -90,10 +92,17 @@ def write_evaluation_report(
     write_report(
         path,
         title=f"{spec.title}: {len(evaluations)} models compared" if several else f"{spec.title}: {first.label}",
-        summary=_summary(first.metrics, comparison),
+        summary=" ".join([*(comparison_lines(comparison) if comparison else ()), _summary(first.metrics, comparison)]),
         notices=[faces_notice(spec, first.metrics["protocol"]["synthetic"]), *_missing(evaluations)],
         sections=sections,
     )
+
+
+def result_pieces(tables, lines=()):
+    """The pieces of a section of results: the first `Table`, sentences, and the other tables behind a fold."""
+    first, others = [html_table(table) for table in tables[:1]], [html_table(table) for table in tables[1:]]
+    fold = [PIECES.folded("All numbers, each with its protocol", others)] if others else []
+    return [*first, *map(PIECES.paragraph, lines), *fold]
 
 
 def face_gallery(evaluation, chosen):

@@ -1,12 +1,15 @@
 """Tables of results, in which each row states the protocol that it was measured under.
 
-`Table` is the one form of tables. `results_table`, `parts_table` and `points_table` make them from the dicts of
-`kdloss.evaluation.protocol.evaluate_points`; `text_table` and `json_table` show them, and `kdloss.evaluation.html`.
+`Table` is the one form of tables. `results_table`, `brief_table`, `parts_table` and `points_table` make them from the
+dicts of `kdloss.evaluation.protocol.evaluate_points`; `text_table` and `json_table` show them, and
+`kdloss.evaluation.html`.
 """
 
-from dataclasses import dataclass, field
+import shutil
+import textwrap
+from dataclasses import dataclass, field, replace
 
-from tabulate import SEPARATING_LINE, tabulate
+from tabulate import MIN_PADDING, SEPARATING_LINE, tabulate
 
 from kdloss.data.datasets import dataset_spec
 from kdloss.evaluation.published import published_results
@@ -15,6 +18,7 @@ from kdloss.names import printable
 ABSENT = "-"
 PARTIAL = "*"  # after a value of a partial set
 PROTOCOL = "protocol"  # heading of the column
+LEAST_LABEL, MOST_WIDTH = 22, 100  # characters, of a brief table: its first column at least, all of it at most
 
 # Last word of a column's heading -> which value of a subset it shows, and its decimals.
 MEASURES = {
@@ -74,15 +78,43 @@ class Result:
     extra: dict = field(default_factory=dict)  # heading -> value of further columns (ms, MB, network, start, ...)
 
 
-def text_table(table):
-    """The table for a terminal: aligned columns, a rule between kinds of rows, notes below."""
-    shown, lines = json_table(table), []
+def text_table(table, width=None):
+    """The table for a terminal: aligned columns, a rule between kinds of rows, notes below.
+
+    With a ``width``, in characters, the row labels, the title and the notes are broken into lines that fit.
+    """
+    shown, lines, form = json_table(table), [], {}
     for row, cells, before in zip(table.rows, shown["rows"], (None, *table.rows), strict=False):
         lines += [SEPARATING_LINE] if before is not None and before.kind != row.kind else []
         lines.append(cells)
     sides = ["left", *("left" if column.words else "right" for column in table.columns)]
-    text = tabulate(lines, shown["columns"], tablefmt="simple", colalign=sides, disable_numparse=True)
-    return "\n".join([table.title, "", text, "", *(f"  {note}" for note in table.notes)]).rstrip()
+    if width:
+        form = {
+            "maxcolwidths": [max(_room(table, width), LEAST_LABEL), *(None for _ in table.columns)],
+            "break_on_hyphens": False,
+        }
+    text = tabulate(lines, shown["columns"], tablefmt="simple", colalign=sides, disable_numparse=True, **form)
+    title, *notes = (wrapped(line, width) for line in (table.title, *(f"  {note}" for note in table.notes)))
+    return "\n".join([title, "", text, "", *notes]).rstrip()
+
+
+def wrapped(line, width):
+    """A line broken into several of ``width`` characters; the next ones are indented. None: as it is."""
+    if not width:
+        return line
+    return textwrap.fill(line, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+
+
+def terminal_width():
+    """The characters of a line of the terminal, `MOST_WIDTH` at most; that too where there is no terminal."""
+    return min(MOST_WIDTH, shutil.get_terminal_size((MOST_WIDTH, 24)).columns)
+
+
+def _room(table, width):
+    """The characters that the columns of a table leave for the labels of its rows."""
+    shown = json_table(table)
+    lines = [[f"{heading}{' ' * MIN_PADDING}" for heading in shown["columns"]], *shown["rows"]]
+    return width - sum(2 + max(map(len, column)) for column in list(zip(*lines, strict=True))[1:])
 
 
 def json_table(table):
@@ -97,7 +129,7 @@ def cell_text(row, column):
     value = row.cells.get(column.key)
     if value is None:
         return ABSENT
-    text = f"{value:.{column.digits}f}" if isinstance(value, float) else str(value)
+    text = f"{value:z.{column.digits}f}" if isinstance(value, float) else str(value)
     return text + row.marks.get(column.key, "")
 
 
@@ -124,6 +156,32 @@ def results_table(results, *, published=True, columns=None):
     faces = "SYNTHETIC faces" if protocol["synthetic"] else "real faces"
     title = f"{spec.title}, {protocol['split']} split, {faces}: NME by subset, FR and AUC"
     return Table(title, tuple(shown), tuple(rows), tuple(_notes(results, rows, papers)))
+
+
+def brief_table(results, width):
+    """What of `results_table` fits a terminal of ``width`` characters: NME of the subsets, FR10 and AUC10.
+
+    Published rows are few, and absent beside rendered faces. Subsets without faces are left out; so are those that find
+    no room, and a note says so.
+    """
+    first = results[0].metrics
+    subsets = dict.fromkeys(name for one in results for name, found in one.metrics["subsets"].items() if found["n"])
+    table = results_table(results, columns=[*subsets, "FR10", "AUC10"], published=not first["protocol"]["synthetic"])
+    cited = {paper.method for paper in published_results(first["dataset"]) if paper.brief}
+    shown = [column for column in table.columns if column.key != PROTOCOL]
+    rows = [row for row in table.rows if row.kind != "published" or row.label in cited]
+    rows = [row for row in rows if any(row.cells.get(column.key) is not None for column in shown)]
+    table, dropped = replace(table, rows=tuple(rows)), []
+    while _room(replace(table, columns=tuple(shown)), width) < LEAST_LABEL and len(shown) > 3:
+        dropped.insert(0, shown.pop(-4).label)  # the last subset before the full set
+    shared = [protocol_parts(one.metrics) for one in results if one.kind == "measured"]
+    notes = [*_measured_notes(results, rows), "NME and FR in percent; protocol: "]
+    notes[-1] += ", ".join(part for part in shared[0] if all(part in other for other in shared))
+    if dropped:
+        notes.append(f"no room for: {', '.join(dropped)}")
+    if any(row.kind == "published" for row in rows):
+        notes.append("rows of papers: as they report, by protocols of their own")
+    return replace(table, columns=tuple(shown), notes=tuple(notes))
 
 
 def parts_table(results):
@@ -175,13 +233,18 @@ def reliability_title(record):
 
 
 def protocol_text(metrics):
-    """The protocol of a measurement in one line; its parts in the order of `LEGEND`."""
+    """The protocol of a measurement in one line."""
+    return ", ".join(protocol_parts(metrics))
+
+
+def protocol_parts(metrics):
+    """The parts of the protocol of a measurement, texts in the order of `LEGEND`."""
     protocol = metrics["protocol"]
     faces, missing, checkpoint = str(protocol["n"]), protocol["missing"], protocol["checkpoint"]
     if protocol["complete"] is False and not protocol["synthetic"]:
         faces = f"{faces}/{protocol['official_n']}{PARTIAL}"
     rendered = "SYNTHETIC " if protocol["synthetic"] else ""
-    parts = [
+    return [
         f"{rendered}{dataset_spec(metrics['dataset']).title} {protocol['split']} {faces}",
         SHORT.get(protocol["normaliser"], protocol["normaliser"]),
         protocol["box"].replace("not stated", "crop not stated"),
@@ -191,7 +254,6 @@ def protocol_text(metrics):
         f"{missing['n']} missing {missing['counted']}" if missing["n"] else "none missing",
         "no checkpoint" if checkpoint is None else (checkpoint["sha256"] or "")[:8] or "hash not recorded",
     ]
-    return ", ".join(parts)
 
 
 def _default_columns(results):
@@ -243,13 +305,19 @@ def _published_row(paper, spec, columns):
     return Row(paper.method, cells, "published")
 
 
-def _notes(results, rows, papers):
-    notes, sources = [], {}
+def _measured_notes(results, rows):
+    """What a reader must know of the measured rows, and of the marks."""
+    notes = []
     for sentence in dict.fromkeys(sentence for result in results for sentence in result.metrics["notes"]):
         owners = [result.label for result in results if sentence in result.metrics["notes"]]
         notes.append(sentence if len(owners) == len(results) else f"{'; '.join(owners)}: {sentence}")
     if any(row.marks for row in rows):
         notes.append(f"{PARTIAL} of a partial set, not comparable with numbers of the whole set")
+    return notes
+
+
+def _notes(results, rows, papers):
+    notes, sources = _measured_notes(results, rows), {}
     normaliser = results[0].metrics["protocol"]["normaliser"]
     by = "the size of the landmarks' box" if normaliser == "box" else f"{normaliser.replace(':', ' to ')} distance"
     notes.append(f"NME and FR in percent; unless the column says otherwise, NME by {by}, FR and AUC of the full set")

@@ -1,6 +1,8 @@
 """The flags that commands share, each with one meaning and one form. Imports no network library."""
 
 import argparse
+import contextlib
+import json
 import sys
 from pathlib import Path
 
@@ -33,6 +35,24 @@ def add_checkpoint_flag(parser, about, *, default=None, required=False, several=
 def add_out_flag(parser, about, *, default=None, required=False):
     """Adds ``--out PATH``, where the result goes; ``about`` says what that is, and where it goes by itself."""
     parser.add_argument("--out", type=Path, metavar="PATH", default=default, required=required, help=about)
+
+
+def add_json_flag(parser):
+    """Adds ``--json``, for machines; `answered` does what it says."""
+    text = "print one JSON object on standard output, and all else on standard error"
+    parser.add_argument("--json", action="store_true", help=text)
+
+
+def answered(run, as_json):
+    """Runs a command, ``run() -> (exit status, record)``, and returns its status.
+
+    ``as_json``: the record is printed as one JSON object, and what the command prints goes to standard error.
+    """
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        status, record = run()
+    if as_json:
+        print(json.dumps(record, allow_nan=False))
+    return status
 
 
 def add_old_name(parser, flag, old):

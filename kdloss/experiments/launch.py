@@ -12,6 +12,7 @@ from kdloss.files import require_place
 from kdloss.machine import may_have_accelerator
 from kdloss.models.architectures import predicts_heatmaps
 from kdloss.models.checkpoint import require_backend
+from kdloss.names import counted
 from kdloss.training.checks import card_of_weights, check_faces, check_settings, check_teachers, check_weights
 from kdloss.training.config import TrainConfig, flag
 from kdloss.training.distribution import check_flags, distributed
@@ -122,6 +123,11 @@ def run_training(args, name, config_of, find_teachers=dict, shape=None):
     config = config_of(chosen, fields)
     check_settings(config)
     longer = args.begun and config.epochs > args.begun.epochs
+    if args.begun and config.epochs < args.begun.epochs:
+        raise ConfigError(
+            f"--resume --out {args.out}: a run of {args.begun.epochs} epochs, expected no fewer, found --epochs "
+            f"{config.epochs}: leave --epochs out, or begin a shorter run in another folder"
+        )
     if prepared:
         for _, one in _runs(config, Path(), rounds):
             check_faces(one, prepared, shape)
@@ -144,13 +150,14 @@ def run_training(args, name, config_of, find_teachers=dict, shape=None):
         # Below runs/: a new folder, or that of a run of the same command that was cut off.
         folders = run_folders(name.format(**vars(config)))
         folder = args.out or next(place for place in folders if _is_free(place, _runs(config, place, rounds), prepared))
-        folder, verbose = Path(group.share(str(folder))), None if group.is_first else 0
+        folder = Path(group.share(str(folder)))
         for place, one in _runs(config, folder, rounds):
             if group.is_first:
                 if longer:
                     lengthen(place, one.epochs)
                 _announce(one, prepared, place, group.devices)
-            results = train(one, prepared, place, resume=args.resume, shape=shape, verbose=verbose, distribution=group)
+            how = {"resume": args.resume, "shape": shape, "verbose": group.is_first, "distribution": group}
+            results = train(one, prepared, place, **how)
             if group.is_first:
                 found = "last epoch" if one.keep == "last" else f"best validation NME {results['val_nme']:.3f} %"
                 print(f"{found} -> {place / 'best.keras'}")
@@ -201,5 +208,5 @@ def _announce(config, prepared, folder, devices):
     sides = "" if prepared.scheme.mirrorable else ", never mirrored: no point's name says left or right"
     print(
         f"{config.kind}: {config.arch} at {config.image_size} px on {faces} of {config.dataset} "
-        f"(validation: {validation}{sides}), {config.epochs} epochs{where}{begun} -> {folder}"
+        f"(validation: {validation}{sides}), {counted(config.epochs, 'epoch')}{where}{begun} -> {folder}"
     )

@@ -12,16 +12,16 @@ from asm.plots import modes_figure
 from kdloss.data.datasets import dataset_spec
 from kdloss.evaluation import plots
 from kdloss.evaluation.comparison import compare, comparison_lines
-from kdloss.evaluation.html import PIECES, Section, faces_notice, html_table, picture, write_report
-from kdloss.evaluation.report import face_gallery, overlaid_ced
+from kdloss.evaluation.html import PIECES, Section, faces_notice, picture, write_report
+from kdloss.evaluation.report import face_gallery, overlaid_ced, result_pieces
 from kdloss.evaluation.tables import Result, json_table, parts_table
 from kdloss.experiments.systems import DEFAULT_SYSTEM, SYSTEMS
 from kdloss.files import write_whole
 from kdloss.machine import environment
 
 
-def write_chain_report(folder, system, name, prepared, trained, evaluations, baseline, table):
-    """Writes the report of a finished chain into its folder (`pathlib.Path`).
+def write_chain_report(folder, system, name, prepared, trained, evaluations, baseline, tables):
+    """Writes the report of a finished chain into its folder (`pathlib.Path`), and returns its verdict, a sentence.
 
     Args:
         system, name: of the `System` and of its `Recipe`.
@@ -29,7 +29,7 @@ def write_chain_report(folder, system, name, prepared, trained, evaluations, bas
         trained: what `kdloss.experiments.systems.run_chain` returned.
         evaluations: name of run -> its `Evaluation` on the test split.
         baseline: the `Evaluation` of the mean shape.
-        table: the `Table` of all of them.
+        tables: `Table`\\ s of all of them, the brief one and the whole one.
     """
     spec = dataset_spec(prepared.dataset)
     title, best = SYSTEMS[system].title, best_student(trained)
@@ -51,7 +51,7 @@ def write_chain_report(folder, system, name, prepared, trained, evaluations, bas
             for key, (run, config, results) in trained.items()
         },
         "mean_shape": baseline.metrics["subsets"],
-        "tables": {"results": json_table(table)},
+        "tables": {"results": json_table(tables[1])},
         "differences": [{"title": pair["model"]} | pair for comparison in comparisons for pair in comparison["pairs"]],
     }
     write_whole(folder / "results.json", json.dumps(record, indent=1))
@@ -62,12 +62,13 @@ def write_chain_report(folder, system, name, prepared, trained, evaluations, bas
         summary=f"{verdict_text(verdict)} {_summary(trained, evaluations, baseline, best)}",
         notices=(faces_notice(spec, prepared.synthetic),),
         sections=[
-            *_result_sections(folder, prepared, trained, evaluations, baseline, best, table, comparisons),
+            *_result_sections(folder, prepared, trained, evaluations, baseline, best, tables, comparisons),
             Section("Protocol", [PIECES.facts(record["protocol"])]),
             Section("Run", [PIECES.facts(facts | {"typed": " ".join(sys.argv[1:])}), PIECES.facts(environment())]),
             Section("Configuration", [PIECES.facts(configs)]),
         ],
     )
+    return verdict_text(verdict)
 
 
 def compare_with_controls(trained, evaluations):
@@ -106,8 +107,8 @@ def verdict_text(verdict):
     found = "gains nothing that these faces show" if low <= 0 <= high else f"{'gains' if gain < 0 else 'loses'}"
     amount = "" if low <= 0 <= high else f" {abs(gain):.2f} points of NME"
     return (
-        f"{_capitalised(verdict['method'])}: {found}{amount} against {verdict['control']} ({gain:+.2f}, 95 % interval "
-        f"{low:+.2f} to {high:+.2f}); chosen among the students with teachers on validation faces."
+        f"{_capitalised(verdict['method'])}: {found}{amount} against {verdict['control']} ({gain:+z.2f}, 95 % interval "
+        f"{low:+z.2f} to {high:+z.2f}); chosen among the students with teachers on validation faces."
     )
 
 
@@ -149,7 +150,7 @@ def _capitalised(title):
     return title[0].upper() + title[1:]
 
 
-def _result_sections(folder, prepared, trained, evaluations, baseline, best, table, comparisons):
+def _result_sections(folder, prepared, trained, evaluations, baseline, best, tables, comparisons):
     def drawn(name, figure, caption):
         """A picture of the page that is also a file."""
         image = plots.figure_bytes(figure)
@@ -161,7 +162,7 @@ def _result_sections(folder, prepared, trained, evaluations, baseline, best, tab
     shown = plots.spread_by_error(shown_model.errors, 12)
     grid = plots.figure_bytes(plots.face_grid(shown_model, shown), "jpeg")
     write_whole(folder / "pictures" / "faces.jpg", grid)
-    lines = [PIECES.paragraph(line) for comparison in comparisons for line in comparison_lines(comparison)]
+    lines = [line for comparison in comparisons for line in comparison_lines(comparison)]
     parts = parts_table([Result(titles[name], evaluation.metrics) for name, evaluation in evaluations.items()])
     ced = overlaid_ced([*evaluations.values()], baseline)
     faces = [
@@ -170,7 +171,7 @@ def _result_sections(folder, prepared, trained, evaluations, baseline, best, tab
         face_gallery(shown_model, shown),
     ]
     sections = [
-        Section("Results", [html_table(table), *lines, html_table(parts)]),
+        Section("Results", result_pieces([*tables, parts], lines)),
         Section("Cumulative error", drawn("ced.png", ced, "Share of test faces below each error.")),
         Section("Faces", faces),
     ]

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from kdloss.errors import ConfigError, DataError, UserError
 from kdloss.experiments.recipes import HEATMAPS
 from kdloss.files import is_held, write_whole
+from kdloss.names import counted
 from kdloss.training.config import NONE, TrainConfig
 from kdloss.training.runs import finished
 from kdloss.training.state import OutOfTime
@@ -320,9 +321,9 @@ def _run(job, prepared, folder, pending, deadline):
     from kdloss.evaluation.evaluation import evaluate_checkpoint
     from kdloss.training.fit import train
 
-    print(f"[{pending} to go] {job.name}: {job.config.arch}, {job.config.epochs} epochs", flush=True)
+    print(f"[{pending} to go] {job.name}: {job.config.arch}, {counted(job.config.epochs, 'epoch')}", flush=True)
     try:
-        results = train(job.config, prepared, folder / job.name, resume=True, verbose=0, deadline=deadline)
+        results = train(job.config, prepared, folder / job.name, resume=True, verbose=False, deadline=deadline)
     except UserError:
         if _busy(folder / job.name):
             return  # another process was faster

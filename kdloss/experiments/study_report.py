@@ -9,7 +9,7 @@ import numpy as np
 from kdloss.data.datasets import dataset_spec
 from kdloss.evaluation.html import PIECES, Section, faces_notice, html_table, picture, write_report
 from kdloss.evaluation.metrics import paired_bootstrap
-from kdloss.evaluation.plots import PALETTE, STYLES, figure_bytes, new_figure
+from kdloss.evaluation.plots import PALETTE, STYLES, figure_bytes, legend_below, new_figure
 from kdloss.evaluation.published import published_results
 from kdloss.evaluation.tables import Column, Row, Table, json_table
 from kdloss.experiments.study import CONTROL, RESULTS, ROWS_OF_STUDY, read_rows
@@ -146,8 +146,7 @@ def label_curve(rows):
     ticks = sorted({100 * row["share"] for row in rows})
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
-    if axes.lines:
-        axes.legend(fontsize=8)
+    legend_below(figure, {line.get_label(): line for line in axes.lines}, columns=2)
     return figure
 
 
@@ -196,10 +195,10 @@ def verdict_text(found):
     """A `verdict` in one sentence."""
     if found is None:
         return "No distilled student and its control are finished yet."
-    interval = f"[{found['low']:+.2f}, {found['high']:+.2f}]"
+    interval = f"[{found['low']:+z.2f}, {found['high']:+z.2f}]"
     return (
         f"With {found['share']:.0%} of the labels, {found['method']} changes the NME of {found['control']} by "
-        f"{found['difference']:+.2f} points {interval}; chosen on validation faces."
+        f"{found['difference']:+z.2f} points {interval}; chosen on validation faces."
     )
 
 
@@ -223,8 +222,8 @@ def _cell(seeds):
 
 
 def _gain_text(gain):
-    seeds = f" ({min(gain['seeds']):+.2f}, {max(gain['seeds']):+.2f})" if len(gain["seeds"]) > 1 else ""
-    return f"{gain['difference']:+.2f} [{gain['low']:+.2f}, {gain['high']:+.2f}]{seeds}"
+    seeds = f" ({min(gain['seeds']):+z.2f}, {max(gain['seeds']):+z.2f})" if len(gain["seeds"]) > 1 else ""
+    return f"{gain['difference']:+z.2f} [{gain['low']:+z.2f}, {gain['high']:+z.2f}]{seeds}"
 
 
 def _one_row_a_line(record):

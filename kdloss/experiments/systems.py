@@ -6,10 +6,14 @@ has.
 """
 
 import dataclasses
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tqdm import tqdm
+
 from kdloss.experiments.recipes import EFFICIENTFAN, KD_LOSS
+from kdloss.names import counted
 from kdloss.training.runs import finished
 from kdloss.training.state import Deadline, OutOfTime
 
@@ -171,15 +175,22 @@ def run_chain(plan, prepared, folder, deadline=None):
     """
     from kdloss.training.fit import train
 
-    done, worked, deadline = {}, False, deadline or Deadline()
+    done, worked, deadline, began = {}, 0, deadline or Deadline(), time.monotonic()
+    epochs = sum(config.epochs for run, config in plan if not finished(folder / run.name))
     for number, (run, config) in enumerate(plan, start=1):
-        place = folder / run.name
-        state = "done before" if finished(place) else f"{config.arch}, {config.epochs} epochs"
-        print(f"[{number}/{len(plan)}] {run.title}: {state}")
-        if not finished(place):
+        place, words = folder / run.name, [f"[{number}/{len(plan)}] {run.title}: "]
+        if finished(place):
+            words[0] += "done before"
+        else:
             # Each call trains an epoch at least, however short its time; it begins no second run late.
             if worked and not deadline.leaves(0):
                 raise OutOfTime(f"{place}: is the next run")
-            worked = True
+            words[0] += f"{config.arch}, {counted(config.epochs, 'epoch')}"
+            if worked:
+                gone = time.monotonic() - began
+                left = gone / worked * (epochs - worked)
+                words += [f"{tqdm.format_interval(gone)} gone", f"some {tqdm.format_interval(left)} left"]
+            worked += config.epochs
+        print(", ".join(words), flush=True)
         done[run.name] = (run, config, train(config, prepared, place, resume=True, deadline=deadline))
     return done

@@ -7,7 +7,7 @@ from kdloss.files import read_input
 from kdloss.inference.metadata import IMAGE, POINTS, REMEDY, SPREAD
 from kdloss.models.card import CARD, parsed_card
 
-INSTALL = "pip install onnx onnxruntime tf2onnx"
+INSTALL = "pip install 'kdloss[onnx]'"
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "gpu": "CUDAExecutionProvider"}
 
 

@@ -125,9 +125,9 @@ def face_record(face, **more):
     return {
         **more,
         "box": face.box.round(_PIXEL_DIGITS).tolist(),
-        "score": face.score,
-        "turn": round(face.turn, _CONFIDENCE_DIGITS),
-        "pose": face.pose and {name: round(angle, _ANGLE_DIGITS) for name, angle in face.pose._asdict().items()},
+        "score": None if face.score is None else round(face.score, _CONFIDENCE_DIGITS),
+        "turn": round(face.turn, _CONFIDENCE_DIGITS) + 0.0,  # no -0.0
+        "pose": face.pose and {name: round(angle, _ANGLE_DIGITS) + 0.0 for name, angle in face.pose._asdict().items()},
         "landmarks": face.landmarks.round(_PIXEL_DIGITS).tolist(),
         "confidence": None if face.confidence is None else face.confidence.round(_CONFIDENCE_DIGITS).tolist(),
     }

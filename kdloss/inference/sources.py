@@ -34,7 +34,7 @@ def find_sources(places, skipped=None):
     """`Photograph`\\ s, `VideoFile`\\ s and `Camera`\\ s in the order of ``places``, in folders sorted, each once.
 
     The name of a file is its path below the folder that all files have in common, with /. Its results are named without
-    the suffix; where two files of a folder differ in their suffix only, the results of that folder keep the suffixes.
+    the suffix, unless they would have the name of another file's results.
 
     Args:
         places: files, patterns of them (``*.jpg``), folders and cameras (``camera:0``, ``0``, ``rtsp://...``). A file
@@ -65,11 +65,8 @@ def find_sources(places, skipped=None):
     root = Path(os.path.commonpath(roots)) if roots else None
     names = {path: path.relative_to(root) for path in found if isinstance(path, Path)}
     # Some file systems ignore case.
-    stems = Counter(str(name.with_suffix("")).casefold() for name in names.values())
-    ambiguous = {name.parent for name in names.values() if stems[str(name.with_suffix("")).casefold()] > 1}
-    sources = [
-        Camera(one) if isinstance(one, str) else _file(one, names[one], ambiguous) for one in dict.fromkeys(found)
-    ]
+    taken = Counter(str(one).casefold() for name in names.values() for one in (name, name.with_suffix("")))
+    sources = [Camera(one) if isinstance(one, str) else _file(one, names[one], taken) for one in dict.fromkeys(found)]
     return sources, unread
 
 
@@ -111,9 +108,10 @@ def unread_pictures(counted):
     return f"{kinds}, which are not read: convert them to JPEG"
 
 
-def _file(path, name, ambiguous):
-    kind = VideoFile if path.suffix.lower() in VIDEO_SUFFIXES else Photograph
-    return kind(path, name.as_posix(), (name if name.parent in ambiguous else name.with_suffix("")).as_posix())
+def _file(path, name, taken):
+    """``taken``: how many files have a name, with their suffix or without, in lower case."""
+    kind, stem = VideoFile if path.suffix.lower() in VIDEO_SUFFIXES else Photograph, name.with_suffix("")
+    return kind(path, name.as_posix(), (name if taken[str(stem).casefold()] > 1 else stem).as_posix())
 
 
 class GivenBoxes:

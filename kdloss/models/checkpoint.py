@@ -134,4 +134,5 @@ def require_backend():
     if name not in BACKENDS:
         raise ConfigError(f"KERAS_BACKEND={name}: expected one of {', '.join(BACKENDS)}")
     if importlib.util.find_spec(name) is None:
-        raise ConfigError(f"KERAS_BACKEND={name}: {name} is not installed: pip install '.[{name}]', or take another")
+        package = name if name == "tensorflow" else f"'kdloss[{name}]'"
+        raise ConfigError(f"KERAS_BACKEND={name}: {name} is not installed: pip install {package}, or take another")

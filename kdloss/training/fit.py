@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import sys
 
 import keras
 
@@ -19,6 +18,7 @@ from kdloss.machine import machine
 from kdloss.models import build_model
 from kdloss.training.callbacks import RunRecorder, state_variables
 from kdloss.training.checks import check_settings
+from kdloss.training.display import Display
 from kdloss.training.distribution import OneDevice
 from kdloss.training.faces import labelled_rows, training_rows, unlabelled_faces
 from kdloss.training.freezing import freeze
@@ -29,7 +29,7 @@ from kdloss.training.teachers import load_teachers, pseudo_labels, recuts_of, sh
 from kdloss.training.trainer import compiled_trainer
 
 
-def train(config, prepared, folder, *, resume=False, shape=None, verbose=None, deadline=None, distribution=None):
+def train(config, prepared, folder, *, resume=False, shape=None, verbose=True, deadline=None, distribution=None):
     """Trains one network, or continues the run of the same settings in ``folder``. A finished run is left as it is.
 
     Args:
@@ -39,7 +39,7 @@ def train(config, prepared, folder, *, resume=False, shape=None, verbose=None, d
             tensorboard/, last/ (to resume from) and best.keras.
         resume: whether the user asked to continue; only the error about a run of other settings depends on it.
         shape: an `asm.ShapeModel` for soft landmarks; fitted on the training faces by default.
-        verbose: Keras' progress: 0 silent, 1 bar, 2 one line per epoch; None shows a bar on a terminal, else lines.
+        verbose: whether to show how far the run is: a bar on a terminal, and a line for each epoch.
         deadline: a `Deadline`; an epoch starts only if it is likely to end in time.
         distribution: from `kdloss.training.distribution.distributed`; one device by default.
 
@@ -201,7 +201,10 @@ def _card(config, prepared):
 def _fit(trainer, batches, recorder, verbose):
     """Trains up to the recorder's last epoch. The rest of an interrupted epoch takes a call of ``fit`` of its own."""
     progress, end = recorder.progress, recorder.last_epoch
-    with contextlib.closing(recorder):
+    with contextlib.closing(recorder), contextlib.ExitStack() as shown:
+        callbacks = [recorder]
+        if verbose:
+            callbacks.append(shown.enter_context(contextlib.closing(Display(progress, end, batches.steps))))
         while progress.epoch < end and not recorder.out_of_time:
             stop = progress.epoch + 1 if progress.step else end
             trainer.fit(
@@ -209,7 +212,7 @@ def _fit(trainer, batches, recorder, verbose):
                 initial_epoch=progress.epoch,
                 epochs=end,
                 steps_per_epoch=batches.steps - progress.step,
-                callbacks=[recorder],
-                verbose=(1 if sys.stdout.isatty() else 2) if verbose is None else verbose,
+                callbacks=callbacks,
+                verbose=0,
                 shuffle=False,
             )

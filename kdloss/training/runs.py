@@ -211,7 +211,7 @@ def _none_found(dataset, kind, view_flags=""):
     flags = f"--dataset {dataset} {view_flags}".strip()
     return ConfigError(
         f"{runs_root()}: holds no finished {kind} for {dataset}{f' with {view_flags}' if view_flags else ''}: train "
-        f"one with python -m kdloss.{train} {flags}, name a checkpoint, or run make demo"
+        f"one with python -m kdloss.{train} {flags}, or name a checkpoint"
     )
 
 

@@ -80,7 +80,7 @@ LINES = {
     "prepare dance": "invalid choice: 'dance'",
     # Data.
     "train_teacher --data nix": "--data nix: no such folder: give a prepared or an official 300w folder",
-    "train_student --tough nix --dataset wflw": "no prepared wflw faces there: run make demo",
+    "train_student --tough nix --dataset wflw": "no prepared wflw faces there: run python -m data_prep wflw",
     "train_teacher --data empty": "empty: ",
     "train_teacher --dataset cofw --data {data}/300w": "holds faces of 300w, expected cofw",
     "train_teacher --arch tiny --recipe cpu --folds 18": "--folds 18: more than the 17 training faces",

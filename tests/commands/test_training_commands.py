@@ -1,6 +1,7 @@
 """train_teacher, train_student and evaluate as they are typed, one after the other."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def test_one_teacher_a_preset_and_the_unit(at_work, tmp_path, monkeypatch, capsy
     config = asked(monkeypatch, [*SMALL, *options, "--out", str(tmp_path / "run")])
     assert (config.kd_preset, config.unit, config.ema, config.tolerant) == ("public", "pixel", 0.5, None)
     text = capsys.readouterr().out
-    assert "17 synthetic faces of 300w (validation: 3), 1 epochs" in text
+    assert "17 synthetic faces of 300w (validation: 3), 1 epoch -> " in text
     assert f"% -> {tmp_path / 'run' / 'best.keras'}" in text
 
 
@@ -129,9 +130,10 @@ def test_a_run_goes_on_by_its_folder_alone_and_for_longer(command, kind, at_work
     assert TrainConfig.from_json(begun).differences(TrainConfig.from_json((run / "config.json").read_text())) == [
         "epochs"
     ]
-    capsys.readouterr()
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"epoch 3/3: loss \S+, validation NME \S+ %, \S+ gone, 00:00 left", lines[-2]), lines
     assert command.main(["--resume", "--out", str(run), "--epochs", "2"]) == 2
-    assert "epochs differ from those the run was started with" in capsys.readouterr().err
+    assert "a run of 3 epochs, expected no fewer, found --epochs 2: leave --epochs out" in capsys.readouterr().err
     assert command.main(["--resume", "--out", str(run)]) == 0
     assert ", done before -> " in capsys.readouterr().out
 

@@ -25,7 +25,7 @@ def refusal(*arguments):
 
 def test_without_data_the_error_says_how_to_get_some():
     line = refusal("cofw")
-    assert line.startswith("data/cofw: no prepared cofw faces there: run make demo")
+    assert line.startswith("data/cofw: no prepared cofw faces there: run python -m data_prep cofw --source RAW")
     assert "python -m data_prep cofw --source RAW --out data/cofw" in line
     assert [*Path().iterdir()] == []
 

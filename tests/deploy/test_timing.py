@@ -167,7 +167,7 @@ def test_files_that_do_not_fit(student, run, exported, faces, tmp_path, capsys):
 def test_a_missing_package_is_named(form, module, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, module, None)
     assert main(["inference", "--runtime", "keras", f"{form}-int8"]) == 2
-    missing = f"{module.replace('_', '-')} is not installed: pip install '.[{form}]'"
+    missing = f"{module.replace('_', '-')} is not installed: pip install 'kdloss[{form}]'"
     assert capsys.readouterr().err == f"error: {missing}, or leave it out of --runtime\n"
 
 

@@ -82,7 +82,7 @@ def test_the_command_prints_and_records_it(faces_300w, loaded, monkeypatch, tmp_
     text = capsys.readouterr().out
     line = detector_line(found["detector"])
     assert "7 of 8 faces found, 1 missed" in line
-    for said in (line, "the same faces in gt:1.25", "in boxes of half uncalibrated"):
+    for said in ("Detector half: 7 of 8 faces found", "the same faces in gt:1.25", "in boxes of half uncalibrated"):
         assert said in text
     assert "7 of 8 faces found, 1 missed" in (tmp_path / "report.html").read_text()
     assert found["subsets"]["full"]["nme_interocular"] == pytest.approx(found["detector"]["nme"]["calibrated"])

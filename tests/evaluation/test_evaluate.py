@@ -3,6 +3,7 @@
 import html
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,6 +97,13 @@ def test_predictions_file(faces_300w, tmp_path, capsys):
     for part in ("mine.npz", "mean training shape", "KD-Loss paper", "challenging: 0 of 135", "8/689*"):
         assert part in text
     assert "SYNTHETIC" not in text
+    lines = text.splitlines()
+    assert (len(lines) <= 25, max(map(len, lines)) <= 100) == (True, True), text
+    assert "D-ViT" not in text
+    assert evaluate.main([*data, "--predictions", str(path), "--full"]) == 0
+    text = capsys.readouterr().out
+    assert "D-ViT" in text
+    assert "NME by part" in text
 
 
 def test_a_normaliser_of_the_users_choice(faces_300w, tmp_path, capsys):
@@ -213,10 +221,14 @@ def test_without_training_faces_there_is_no_baseline(make_prepared, tmp_path, ca
 
 def test_a_predictions_file_needs_no_network_library_and_no_window(faces_300w, tmp_path):
     path = predictions_file(faces_300w, tmp_path / "mine.npz")
-    arguments = ["--dataset", "300w", "--data", str(faces_300w.path), "--predictions", str(path), "--report"]
+    arguments = ["--dataset", "300w", "--data", str(faces_300w.path), "--predictions", str(path), "--report", "--json"]
     code = f"import sys; from kdloss.evaluate import main; assert main({arguments!r}) == 0; "
     code += "assert not {'keras', 'tensorflow', 'matplotlib.pyplot'} & {*sys.modules}"
-    assert started(code=code).returncode == 0
+    finished = started(code=code)
+    assert finished.returncode == 0
+    answer = json.loads(finished.stdout)
+    metrics_file = json.loads((Path(answer.pop("out")) / "metrics.json").read_text())
+    assert answer == metrics_file
 
 
 def test_another_readout_of_the_same_checkpoint(faces_300w, tmp_path, capsys):

@@ -85,7 +85,7 @@ def test_training_curves_show_each_term_of_each_run(tmp_path):
     assert [axes.get_title() for axes in figure.axes] == ["validation NME, %", "loss", "tough"]
     shown = {line.get_label(): line.get_xydata().tolist() for line in figure.axes[0].lines}
     assert shown == {"_$^$b": [[1, 9], [2, 8]], "other": [[1, 7]]}
-    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == list(histories)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(histories)
     assert plots.figure_bytes(figure, dpi=40).startswith(b"\x89PNG")
 
 

@@ -5,7 +5,15 @@ import numpy as np
 from kdloss.data.geometry import BoxPolicy
 from kdloss.evaluation.protocol import evaluate_points
 from kdloss.evaluation.published import published_results
-from kdloss.evaluation.tables import Result, json_table, parts_table, points_table, results_table, text_table
+from kdloss.evaluation.tables import (
+    Result,
+    brief_table,
+    json_table,
+    parts_table,
+    points_table,
+    results_table,
+    text_table,
+)
 
 
 def evaluate(prepared, split="test", shift=1.0, **protocol):
@@ -97,6 +105,21 @@ def test_wflw_numbers_by_pupil_do_not_stand_in_the_ocular_columns(make_prepared)
     assert [row[label] for label in ("full", "pose", "full (pupil)")] == ["-", "-", "8.57"]
     assert "test 2500, pupil, crop not stated" in row["protocol"]
     assert any("distance of the pupils" in note for note in table.notes)
+
+
+def test_a_brief_table_fits_a_terminal(make_prepared):
+    found = evaluate(make_prepared("wflw"))
+    full = found["subsets"]["full"]
+    results = [Result("a model whose name is long", found | {"subsets": dict.fromkeys(found["subsets"], full)})]
+    for width, dropped in ((200, None), (80, "no room for: illumination, make-up, occlusion, blur")):
+        table = brief_table(results, width)
+        lines = text_table(table, width).splitlines()
+        assert max(map(len, lines)) <= width
+        assert next((note for note in table.notes if "no room" in note), None) == dropped
+        (measured, *papers), cells = table.rows, [column.label for column in table.columns]
+        assert cells[-3:] == ["full", "FR10", "AUC10"]
+        assert measured.label == "a model whose name is long"
+        assert [row.label for row in papers] == ["EfficientFAN", "STAR"]  # KD-Loss reports other numbers
 
 
 def test_own_points_have_no_pupil_column(make_prepared):

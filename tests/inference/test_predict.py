@@ -105,6 +105,10 @@ def test_a_photograph_becomes_a_record_a_table_and_an_overlay(checkpoint, capsys
     numbers = [float(row[name]) for name in ("box_x", "box_y", "box_width", "box_height", "score")]
     assert numbers == [*face["box"], face["score"]]
     assert [[float(row[f"{axis}{i}"]) for axis in "xy"] for i in range(68)] == face["landmarks"]
+    assert main(["astronaut.png", "absent.jpg", "--checkpoint", str(checkpoint), "--json"]) == 2
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["photographs"] == [found("runs/predictions/astronaut.json")]
+    assert ["absent.jpg: cannot be" in error for error in answer["errors"]] == [True]
 
 
 def test_unreadable_photographs_do_not_stop_the_others(checkpoint, capsys, monkeypatch):

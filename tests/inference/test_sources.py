@@ -14,6 +14,7 @@ def workplace(tmp_path, monkeypatch):
     for name in (
         "in/a.jpg",
         "in/a.MP4",
+        "in/d.jpg",
         "in/deep/b.png",
         "in/deep/.hidden.png",
         "in/.x/b.png",
@@ -34,6 +35,7 @@ def test_folders_files_and_cameras_in_the_order_asked():
         ("camera:0", "camera-0", "camera"),
         ("in/a.MP4", "in/a.MP4", "video"),
         ("in/a.jpg", "in/a.jpg", "photograph"),
+        ("in/d.jpg", "in/d", "photograph"),
         ("in/deep/b.png", "in/deep/b", "photograph"),
         ("other/c.webm", "other/c", "video"),
         ("absent.jpg", "absent", "photograph"),
@@ -41,8 +43,8 @@ def test_folders_files_and_cameras_in_the_order_asked():
 
 
 def test_one_folder_is_the_root_of_its_names():
-    assert [name for name, *_ in described(["in"])] == ["a.MP4", "a.jpg", "deep/b.png"]
-    assert [name for name, *_ in described(["in"], skipped="in/deep")] == ["a.MP4", "a.jpg"]
+    assert [name for name, *_ in described(["in"])] == ["a.MP4", "a.jpg", "d.jpg", "deep/b.png"]
+    assert [name for name, *_ in described(["in"], skipped="in/deep")] == ["a.MP4", "a.jpg", "d.jpg"]
     assert [name for name, *_ in described(["in/deep"], skipped="in/deep")] == ["b.png"]
 
 

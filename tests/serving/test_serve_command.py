@@ -29,7 +29,10 @@ def test_a_missing_package_is_named(package):
     program = f"import sys; sys.modules[{package!r}] = None; from kdloss.serve import main; sys.exit(main([]))"
     command = [sys.executable, "-c", program]
     finished = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    assert (finished.returncode, finished.stderr) == (2, f"error: {package} is not installed: pip install '.[serve]'\n")
+    assert (finished.returncode, finished.stderr) == (
+        2,
+        f"error: {package} is not installed: pip install 'kdloss[serve]'\n",
+    )
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "a..b", "a" * 64])

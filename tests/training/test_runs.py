@@ -73,7 +73,7 @@ def test_the_newest_finished_run_of_ours_is_found(make_run, root):
 @pytest.mark.parametrize(("kind", "command"), [("student", "train_student"), ("tough", "train_teacher --kind tough")])
 def test_without_a_run_one_line_says_how_to_train_one(make_run, root, kind, command):
     make_run("other set", dataset="cofw", kind=kind)
-    message = f"^{root}: holds no finished {kind} for 300w.*python -m kdloss.{command} --dataset 300w.*make demo"
+    message = f"^{root}: holds no finished {kind} for 300w.*python -m kdloss.{command} --dataset 300w.*or name a ch"
     with pytest.raises(ConfigError, match=message):
         find_checkpoint("300w", kind)
 
