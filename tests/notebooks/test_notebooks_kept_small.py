@@ -14,7 +14,7 @@ LONGEST = 16  # lines of a cell of code, without its imports
 MACHINE = re.compile(r"(?<![\w.:/-])/(?:home|root|tmp|usr|opt|var|private|mnt|data|Users)/|[A-Z]:\\\\?Users")
 
 
-@pytest.fixture(params=range(1, 9))
+@pytest.fixture(params=range(9))
 def path(request):
     (found,) = FOLDER.glob(f"{request.param:02d}_*.ipynb")
     return found
