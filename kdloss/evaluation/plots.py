@@ -172,7 +172,7 @@ def differences_figure(comparison):
     """
     pairs = comparison["pairs"]
     # Names of models can be long.
-    names = [textwrap.fill(f"{pair['model']} against {pair['against']}", 42) for pair in pairs]
+    names = [textwrap.fill(f"{pair['model']} against {pair['against']}", 42, break_on_hyphens=False) for pair in pairs]
     labels = [
         f"{name}\n{pair['difference']:+.3f} [{pair['low']:+.3f}, {pair['high']:+.3f}]"
         for name, pair in zip(names, pairs, strict=True)
