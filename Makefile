@@ -1,11 +1,11 @@
 # make demo: the whole chain on synthetic faces.  For developers, see CONTRIBUTING.md: make lint, make test (with line
-# coverage), make test-jax, make test-newest, make notebooks.
+# coverage), make test-jax, make test-newest, make notebooks, make docs.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install install-newest demo test test-slow test-all test-jax test-newest test-most lint notebooks store-notebooks clean
+.PHONY: install install-newest demo test test-slow test-all test-jax test-newest test-most lint docs notebooks store-notebooks clean
 .DELETE_ON_ERROR:
 
 install: $(INSTALLED)
@@ -78,6 +78,11 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tools/tables.py --check
+
+# The site of the documents, build/site/index.html. A link that leads nowhere ends it with 1.
+docs: $(INSTALLED)
+	mkdir -p build/pages
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 # The notebooks on a demo in miniature: shows that they run, not what good models look like.
 MINIATURE := build/miniature

@@ -32,7 +32,7 @@ class ShapeModel:
     Points go in and come out in the unit that the model was fitted on. All methods take whole arrays, compute in
     float64 and return the floating type they were given.
 
-    Example:
+    Examples:
         >>> model = ShapeModel.fit(shapes, variance=0.90)
         >>> soft = model.soften(shapes)
     """

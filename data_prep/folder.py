@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from data_prep.formats import SUFFIXES, read_annotations
+from data_prep.formats import FILE_A_PICTURE, SUFFIXES, read_annotations
 from data_prep.pictures import find_pictures, in_frame, split_of
 from data_prep.raw import SYNTHETIC_MARK, Face, FacesOnDisk, RawDataset, SkippedFace
 from data_prep.w300 import mirrored_copy_of
@@ -25,7 +25,6 @@ NAMES_FILE = "points.txt"
 _MIN_GROUPS = 10
 _NUMBERED = re.compile(r"(.*[^_-])[_-]+\d+")
 _DIGITS = "0123456789"
-_FILE_A_FACE = (".pts", "labelme JSON")
 
 
 def read_folder(source, annotations=(), category=None, exif=None, rescale=False):
@@ -76,7 +75,7 @@ def _annotated(source, files, category, chosen, warnings):
         problem = f"several formats, {kinds}: choose with --annotations FILE" if found else f"no {', '.join(SUFFIXES)}"
         raise DataError(f"{source}: found {problem}")
     ((kind, some),) = found.items()
-    lists = len(some) > 1 and kind not in _FILE_A_FACE
+    lists = len(some) > 1 and kind not in FILE_A_PICTURE
     splits = {path: split_of(_below(source, path), path.stem if lists else "") for path in some}
     names = ", ".join(_below(source, path) for path in [*some][:3])
     if lists and not chosen and not all(splits.values()):

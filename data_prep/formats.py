@@ -235,4 +235,6 @@ def _box(values):
     return (x, y, width, height) if all(map(math.isfinite, (x, y, width, height))) else None
 
 
+# Formats, as their readers call them, with a file for each picture. Several files of another are splits.
+FILE_A_PICTURE = (".pts", "labelme JSON")
 SUFFIXES = {".pts": _read_pts, ".json": _read_json, ".xml": _read_imglab, ".csv": _read_csv}

@@ -42,7 +42,7 @@ def load(name_or_path):
     Raises:
         CheckpointError: no such model, damaged, or not one of this project's.
 
-    Example:
+    Examples:
         >>> points = kdloss.load("runs/student").predict(images)
     """
     from kdloss.models.checkpoint import load_model

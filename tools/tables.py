@@ -13,6 +13,8 @@ stand in the lists ``measured`` (each with an id, a label and what ``metrics.jso
 ``quantities`` or ``published`` of the file itself and of the files in ``from``, so that each number has one place. A
 column is then a subset (its NME), a subset and one of `MEASURES` (without a subset: of the full set), one of `FIELDS`,
 or a field of the measurement. Protocol, caveats and sources become notes.
+
+A shipped model's ``card.json`` has one table, ``facts``, which is made of the card.
 """
 
 import argparse
@@ -75,7 +77,8 @@ def renewed(path, text):
 
 
 def _block(path, file, name):
-    tables = json.loads(_read(path)).get("tables", {})
+    held = json.loads(_read(path))
+    tables = {"facts": _facts(held)} if path.name == "card.json" else held.get("tables", {})
     if name not in tables:
         sys.exit(f"error: {path}: no table {name}: found {', '.join(tables) or 'none'}")
     table = tables[name]
@@ -84,6 +87,25 @@ def _block(path, file, name):
     notes = "".join(f"- {note}\n".replace("- *", "- \\*") for note in table.get("notes", ()))
     shown = [f"<!-- table: {file} {name} -->", table["title"], markdown(table["columns"], table["rows"])]
     return "\n\n".join([*shown, *([notes.rstrip()] if notes else []), "<!-- end of table -->"])
+
+
+def _facts(card):
+    """What a shipped model is and how it was trained, from its card."""
+    data, training = card["data"], card["training"]
+    official = f" of {data['official_train_faces']}" if data["official_train_faces"] else ""
+    settings = ("image_size", "box", "augment", "epochs", "batch_size", "ema", "precision", "seed")
+    facts = {
+        "network": f"{card['arch']}, {card['parameters']:,} parameters",
+        "reads, yields": f"crops of {card['image_size']} x {card['image_size']} px, {card['points']} points",
+        "files": ", ".join(f"{name} {of['bytes'] / 1e6:.2f} MB" for name, of in card["files"].items()),
+        "trained on": f"{data['train_faces']}{official} training faces of {data['title']}; {data['val_faces']} others "
+        "chose the epoch",
+        "first weights": " <- ".join(data["starts"]) or "random",
+        "teachers": ", ".join(data["teachers"].values()) or "none",
+        "settings": ", ".join(f"{name.replace('_', ' ')} {training[name]}" for name in settings),
+        "licence": f"weights: {card['licence']['weights']}; code: {card['licence']['code']}",
+    }
+    return {"title": "What it is", "columns": ["fact", "value"], "rows": [*facts.items()]}
 
 
 def markdown(columns, rows):

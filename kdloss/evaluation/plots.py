@@ -171,25 +171,30 @@ def differences_figure(comparison):
     Models against the reference stand above, the other pairs below a line.
     """
     pairs = comparison["pairs"]
-    figure, (axes,) = new_figure(7.2, 1.3 + 0.46 * len(pairs))
+    # Names of models can be long.
+    names = [textwrap.fill(f"{pair['model']} against {pair['against']}", 42, break_on_hyphens=False) for pair in pairs]
+    labels = [
+        f"{name}\n{pair['difference']:+z.3f} [{pair['low']:+z.3f}, {pair['high']:+z.3f}]"
+        for name, pair in zip(names, pairs, strict=True)
+    ]
+    lines = 1 + max(label.count("\n") for label in labels)
+    figure, (axes,) = new_figure(7.8, 1.3 + 0.17 * lines * len(pairs))
     axes.axvline(0, color="0.35", linewidth=1.2)
     for i, pair in enumerate(pairs):
         colour = PALETTE[0] if pair["against"] == comparison["reference"] else "0.45"
         axes.plot([pair["low"], pair["high"]], [i, i], color=colour, linewidth=2, solid_capstyle="butt")
         fill = colour if pair["settled"] else "white"
         axes.plot(pair["difference"], i, "o", color=colour, markerfacecolor=fill, markersize=7, markeredgewidth=1.6)
-        # The text stands above its interval, not beside it: names of models can be long.
-        values = f"{pair['difference']:+z.3f} [{pair['low']:+z.3f}, {pair['high']:+z.3f}]"
-        text = textwrap.fill(f"{pair['model']} against {pair['against']}: {values}", 105)
-        place = {"xycoords": ("axes fraction", "data"), "xytext": (2, 6), "textcoords": "offset points"}
-        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
-        axes.annotate(text, (0, i), fontsize=8, bbox=box, **place).set_in_layout(False)
     first = sum(pair["against"] == comparison["reference"] for pair in pairs)
     if first < len(pairs):
-        axes.axhline(first - 0.75, color="0.35", linewidth=1, linestyle=":")
-    axes.set(yticks=[], ylim=(len(pairs) - 0.5, -0.85))
+        axes.axhline(first - 0.5, color="0.35", linewidth=1, linestyle=":")
+    axes.set_yticks(range(len(pairs)), labels, fontsize=8)
+    axes.tick_params(axis="y", length=0)
+    axes.set(ylim=(len(pairs) - 0.5, -0.5))
     axes.set_xlabel("difference of NME, points of a percent (left of zero: the first is better)")
-    axes.set_title(f"Paired differences on {comparison['n']} faces, 95 % intervals (filled: without zero)")
+    figure.suptitle(
+        f"Paired differences on {comparison['n']} faces, 95 % intervals (filled: without zero)", fontsize=11
+    )
     return figure
 
 

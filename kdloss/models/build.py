@@ -63,7 +63,7 @@ def build_model(
         ConfigError: an unknown name, a value out of range, or weights that are not there.
         CheckpointError: a weights file that is damaged or of another architecture.
 
-    Example:
+    Examples:
         >>> build_model("mobilenetv2", num_points=68, image_size=224).output_shape
         (None, 68, 2)
     """

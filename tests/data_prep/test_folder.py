@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from data_prep.folder import read_folder
+from data_prep.formats import SUFFIXES
 from data_prep.prepare import prepare
 from data_prep.raw import SkippedFace
 from kdloss.data.prepared import PreparedDataset
@@ -189,7 +190,7 @@ def test_json_of_another_kind(tmp_path, text):
 
 
 def test_missing_annotations_and_too_many_are_named(tmp_path):
-    with pytest.raises(DataError, match=r"found no \.pts, \.json, \.xml, \.csv"):
+    with pytest.raises(DataError, match=f"found no {', '.join(SUFFIXES)}"):
         read_folder(tmp_path)
     (tmp_path / "faces.json").write_text('{"images": [], "annotations": []}')
     with pytest.raises(DataError, match="found no usable annotation"):

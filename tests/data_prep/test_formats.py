@@ -10,7 +10,7 @@ from PIL import Image
 
 from data_prep.__main__ import main
 from data_prep.folder import read_folder
-from data_prep.formats import read_annotations
+from data_prep.formats import SUFFIXES, read_annotations
 from data_prep.pictures import split_of
 from data_prep.prepare import prepare
 from data_prep.raw import SkippedFace
@@ -428,7 +428,7 @@ def test_copies_in_given_splits_are_left_out_of_training(tmp_path):
         ("a.xml", "<dataset>", "expected dlib's imglab XML"),
         ("a.csv", "name,x,y,width,height\na.png,1,2,3,4", "found columns name,x,y,width,height, expected image,x0,y0"),
         ("a.csv", "image,x0,y0,x1\na.png,1,2,3", "expected image,x0,y0"),
-        ("a.txt", "", "not an annotation file: expected .pts, .json, .xml, .csv"),
+        ("a.txt", "", f"not an annotation file: expected {', '.join(SUFFIXES)}"),
     ],
 )
 def test_files_of_another_kind(tmp_path, name, content, says):

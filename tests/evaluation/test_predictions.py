@@ -1,15 +1,10 @@
 """Predictions files: round trips, and one clear line for each thing that can be wrong with them."""
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from kdloss.errors import DataError
 from kdloss.evaluation.predictions import SUFFIXES, load_predictions, mean_offset, save_predictions
-
-GUIDE = Path(__file__).resolve().parents[2] / "docs" / "evaluation.md"
 
 
 @pytest.fixture
@@ -186,13 +181,3 @@ def test_cut_files_are_refused_in_one_line(suffix, faces_300w, rows, good, tmp_p
     for length in np.linspace(0, len(whole) - 40, 60).astype(int):
         path.write_bytes(whole[:length])
         refused(path, faces_300w, rows, ".")
-
-
-@pytest.mark.parametrize(("language", "file"), [("import numpy", "mine.npz"), ("import csv", "mine.csv")])
-def test_the_examples_of_the_guide(language, file, faces_300w, rows, good, tmp_path, monkeypatch):
-    examples = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
-    example = next(text for text in examples if text.startswith(language))
-    monkeypatch.chdir(tmp_path)
-    exec(example, {"names": good["names"].tolist(), "points": good["points"].tolist()})  # noqa: S102  of the guide
-    points, _ = load_predictions(tmp_path / file, faces_300w, rows)
-    assert np.array_equal(points, good["points"])

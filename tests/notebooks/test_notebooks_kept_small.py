@@ -14,7 +14,7 @@ LONGEST = 16  # lines of a cell of code, without its imports
 MACHINE = re.compile(r"(?<![\w.:/-])/(?:home|root|tmp|usr|opt|var|private|mnt|data|Users)/|[A-Z]:\\\\?Users")
 
 
-@pytest.fixture(params=range(1, 9))
+@pytest.fixture(params=range(9))
 def path(request):
     (found,) = FOLDER.glob(f"{request.param:02d}_*.ipynb")
     return found
@@ -60,7 +60,7 @@ def test_every_cell_ran_in_order_without_error_or_warning_and_drew_something(not
 
 def test_it_says_what_it_is_about_and_that_faces_are_synthetic(notebook):
     texts, code = sources(notebook, "markdown"), sources(notebook, "code")
-    assert re.match(r"# 0[1-8] · (?s:.*)\*\*What you learn:\*\*(?s:.*)\*\*The data:\*\*", texts[0])
+    assert re.match(r"# 0[0-8] · (?s:.*)\*\*What you learn:\*\*(?s:.*)\*\*The data:\*\*", texts[0])
     assert "SYNTHETIC" in words(notebook) or not any("find_prepared" in source for source in code)
     for target in re.findall(r"\]\(([^)#]+)\)", "\n".join(texts)):
         assert target.startswith("https://") or (FOLDER / target).is_file(), target

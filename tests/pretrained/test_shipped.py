@@ -38,6 +38,7 @@ def test_a_model_is_small_whole_and_its_card_describes_it(name):
     folder, card = pretrained.ROOT / name, pretrained.card(name)
     assert sum(file.stat().st_size for file in pretrained.ROOT.rglob("*") if file.is_file()) <= LARGEST
     assert sorted(file.name for file in folder.iterdir()) == sorted([*pretrained.FILES, "README.md", "card.json"])
+    assert f"{name}/card.json facts" in (REPOSITORY / "docs" / "models.md").read_text(encoding="utf-8")
     for file in pretrained.FILES:
         assert pretrained.path(name, file) == folder / file
     assert (card["name"], card["data"]["synthetic"]) == (name, False)
