@@ -21,7 +21,7 @@ from kdloss.deploy.timing import peak_megabytes, worker
 from kdloss.deploy.timing_report import MARKERS, accuracy_figure, record_tables
 from kdloss.errors import ConfigError
 from kdloss.evaluation.evaluation import evaluate_checkpoint
-from kdloss.evaluation.tables import json_table, text_table
+from kdloss.evaluation.tables import json_table, terminal_width, text_table
 from kdloss.models import build_model
 from tests.training.tiny_chain import ARCH, SIZE
 
@@ -76,7 +76,7 @@ def test_networks_threads_memory_and_tables(run, tmp_path, capsys):
     assert record["settings"] == timed | {"dataset": None, "split": None}
     assert set(record["runtimes"]) == {"ai-edge-litert"}
     printed, tables = capsys.readouterr().out, record_tables(record)
-    assert "\n\n".join(map(text_table, tables.values())) in printed
+    assert "\n\n".join(text_table(table, terminal_width()) for table in tables.values()) in printed
     assert checkpoint["sha256"][:8] in printed
     # The JSON holds the tables for documents: the same ones, with the command.
     notes = [*tables["times"].notes, f"`{record['command']}`, {record['date']}"]
