@@ -135,7 +135,7 @@ def main(argv=None):
     found = list(found.values())
     here = machine()
     notes = [
-        f"{args.checkpoint}; {args.periods} periods of {PERIOD} frames, {FPS:g} frames a second",
+        f"{args.checkpoint}; periods of {PERIOD} frames: {args.periods} after one; {FPS:g} frames a second",
         f"`python tools/jitter.py {shlex.join(sys.argv[1:])}`, {time.strftime('%Y-%m-%d')}, "
         f"{here['processor'] or here['platform']}, {here['cores']} cores",
     ]

@@ -329,7 +329,7 @@ def test_small_faces_are_found_and_smaller_ones_on_request(checkpoint):
     middles = np.array([face.box[:2] + face.box[2:] / 2 for face in faces])
     for place in places:
         assert np.sum(np.linalg.norm(middles - np.add(place, (59, 53)), axis=1) < 15) == 1
-    for smallest, count in ((0.02, 9), (0.025, 6), (0.035, 0)):
+    for smallest, count in ((0.02, 9), (0.025, 6)):
         assert len(Landmarker.load(checkpoint, smallest_face=smallest).detect(np.asarray(image))) == count
     with pytest.raises(ConfigError, match=r"--smallest-face 0\.01: expected a share"):
         Landmarker.load(checkpoint, smallest_face=0.01)
