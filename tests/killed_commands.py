@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 
 from kdloss.experiments import recipes, study
 from kdloss.models.regressors import REGRESSORS
@@ -38,6 +39,9 @@ def run(module, words, folder, log, seconds):
         return importlib.import_module(module).main(words)
     except SystemExit as end:
         return end.code
+    except Exception:
+        traceback.print_exc()
+        return 1
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
