@@ -60,7 +60,7 @@ _POINTS = {"tough": "tough", "tolerant": "tolerant"}
 _FOLDS = {kind: f"{kind}-folds" for kind in _POINTS}
 _MAPS = {"feature_teacher": "tough"}
 _KD = {"method": "kd-loss", "kd_preset": "figure"}
-_PUBLIC = _KD | {"kd_preset": "public"}
+_PUBLIC, _LINEAR = _KD | {"kd_preset": "public"}, _KD | {"kd_preset": "dev2020"}  # the latter's main loss is L1
 _LABELLED = {"pseudo_teacher": "tough"}
 
 # In order of importance: what few hours reach is at the top.
@@ -78,6 +78,8 @@ ROWS_OF_STUDY = {
     "pseudo-more": Row("L1, teacher's labels on 4 of 5 faces", {"unlabelled_share": 0.8}, _LABELLED, "rest"),
     "pseudo-sure": Row("L1, teacher's labels, the surest 4 of 5", {"pseudo_keep": 0.8}, _LABELLED, "rest"),
     "kd-folds": Row("KD-Loss, teachers out of fold", _KD, _FOLDS, stored=True),
+    "kd-linear": Row("KD-Loss, both, dev2020", _LINEAR, _POINTS, stored=True),
+    "kd-linear-folds": Row("KD-Loss, out of fold, dev2020", _LINEAR, _FOLDS, stored=True),
     "kd-tough": Row("KD-Loss, tough alone", _KD, {"tough": "tough"}, stored=True),
     "kd-tolerant": Row("KD-Loss, tolerant alone", _KD, {"tolerant": "tolerant"}, stored=True),
     "ps": Row("L1, PS", {"method": "ps"}, _MAPS),

@@ -52,6 +52,7 @@ def test_patterns_and_cameras_without_a_prefix():
     assert described(["in/*.[jM]*", "7", "rtsp://me:p@ss/w@host:1/live"]) == [
         ("a.MP4", "a.MP4", "video"),
         ("a.jpg", "a.jpg", "photograph"),
+        ("d.jpg", "d", "photograph"),
         ("camera:7", "camera-7", "camera"),
         ("camera:rtsp://host:1/live", "camera-rtsp-host-1-live", "camera"),
     ]
