@@ -6,6 +6,7 @@ the source for what Ruff does not know.
 
 import ast
 import json
+import re
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -63,7 +64,7 @@ def _sources():
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         lines = [line for cell in cells if cell["cell_type"] == "code" for line in "".join(cell["source"]).splitlines()]
         # Shell lines and the notebook's own commands are not Python.
-        yield path.name, "\n".join(line for line in lines if not line.lstrip().startswith(("!", "%")))
+        yield path.name, "\n".join(re.sub(r"^(\s*)[!%].*", r"\1pass", line) for line in lines)
 
 
 SOURCES = dict(_sources())
@@ -77,7 +78,7 @@ def test_no_module_executes_what_a_file_says():
 def test_all_modules_and_notebooks_are_searched():
     assert len(SOURCES) > 100
     assert {"kdloss/files.py", ARCHIVES, "kdloss/models/torch_arrays.py"} <= set(SOURCES)
-    assert sum(name.endswith(".ipynb") for name in SOURCES) == 8
+    assert sum(name.endswith(".ipynb") for name in SOURCES) == 9
 
 
 DANGERS = """
