@@ -62,9 +62,9 @@ def _sources():
     yield "setup.py", (REPOSITORY / "setup.py").read_text(encoding="utf-8")
     for path in sorted((REPOSITORY / "notebooks").glob("*.ipynb")):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        lines = [line for cell in cells if cell["cell_type"] == "code" for line in "".join(cell["source"]).splitlines()]
+        source = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
         # Shell lines and the notebook's own commands are not Python.
-        yield path.name, "\n".join(re.sub(r"^(\s*)[!%].*", r"\1pass", line) for line in lines)
+        yield path.name, re.sub(r"^( *)[!%](.*\\\n)*.*", r"\1pass", source, flags=re.MULTILINE)
 
 
 SOURCES = dict(_sources())

@@ -117,7 +117,7 @@ def test_a_normaliser_of_the_users_choice(faces_300w, tmp_path, capsys):
     assert record["subsets"]["full"]["nme_chin:nose_bridge_0"] == pytest.approx(100 * expected)
     assert record["mean_shape"]["full"]["nme_chin:nose_bridge_0"] > 0
     text = " ".join(capsys.readouterr().out.split())  # lines are as wide as the terminal
-    assert "NME by chin to nose_bridge_0 distance" in text
+    assert "chin:nose_bridge_0, crop not stated" in text
     assert "KD-Loss paper" not in text  # its errors are divided by something else
     assert evaluate.main([*words, "--normaliser", "chin:nose"]) == 2
     assert "no point nose: it has nose_b" in capsys.readouterr().err
