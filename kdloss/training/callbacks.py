@@ -164,7 +164,8 @@ class RunRecorder(keras.callbacks.Callback):
 
         # It is rewritten: otherwise an epoch that a killed run logged but did not save would appear twice.
         shutil.rmtree(self.folder / "tensorboard", ignore_errors=True)
-        writer = Writer(str(self.folder / "tensorboard"))
+        with explained(self.folder / "tensorboard"):
+            writer = Writer(str(self.folder / "tensorboard"))
         self._write_tensorboard(writer, self.progress.rows)
         return writer
 
