@@ -116,7 +116,8 @@ class RunRecorder(keras.callbacks.Callback):
     def close(self):
         """Closes TensorBoard's file."""
         if self.writer:
-            self.writer.close()
+            with explained(self.folder / "tensorboard"):
+                self.writer.close()
 
     def _asked_to_stop(self):
         """Whether any process received a signal; then all stop at this step."""
