@@ -2,8 +2,7 @@
 
     python tools/serve_soak.py --minutes 10 --clients 4
 
-Starts `kdloss.serve` at 127.0.0.1, then sends it good photographs, and bodies and boxes that it has to refuse, in turn.
-Any other status than the expected one ends the soak with exit status 1.
+Starts `kdloss.serve` at 127.0.0.1, then sends it what it has to answer and to refuse. Another status ends the soak with 1.
 """
 
 import argparse
@@ -70,8 +69,7 @@ def soak(port, process, minutes, clients):
 
     def client(number):
         while time.monotonic() < ends and sum(counts.values()) < MOST_REQUESTS and not wrong:
-            name, (expected, query, body) = kinds[number % len(kinds)]
-            number += 1
+            (name, (expected, query, body)), number = kinds[number % len(kinds)], number + 1
             try:
                 status, took = ask(port, query, body)
             except OSError as error:
@@ -103,19 +101,19 @@ def main():
     parser.add_argument("--clients", type=int, default=4, help=f"at once, {MOST_CLIENTS} at most (default: 4)")
     args = parser.parse_args()
     command = [sys.executable, "-m", "kdloss.serve", "--port", "0", "--threads", "1"]
-    minutes, clients = min(args.minutes, MOST_MINUTES), min(args.clients, MOST_CLIENTS)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             port = int(server.stdout.readline().strip().rstrip("/").rpartition(":")[2])
             ask(port, *bodies()["photograph"][1:])
-            counts, seconds, wrong, memory = soak(port, server, minutes, clients)
+            counts, seconds, wrong, memory = soak(
+                port, server, min(args.minutes, MOST_MINUTES), min(args.clients, MOST_CLIENTS)
+            )
         finally:
             server.terminate()
     p50, p99 = np.percentile(seconds, [50, 99])
     print(json.dumps(dict(sorted(counts.items())), indent=1))
     print(f"{sum(counts.values())} answers; status 200 after {p50:.2f} s (p50), {p99:.2f} s (p99)")
-    first, midway, last = memory[0], memory[len(memory) // 2], memory[-1]
-    print(f"memory: {first} MB at first, {midway} MB midway, {last} MB at last, {max(memory)} MB at most")
+    print(f"memory: {memory[0]} MB at first, {memory[len(memory) // 2]} MB midway, {memory[-1]} MB at last")
     print("\n".join(wrong) or "nothing but what was intended")
     return bool(wrong)
 

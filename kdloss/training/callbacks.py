@@ -116,7 +116,8 @@ class RunRecorder(keras.callbacks.Callback):
     def close(self):
         """Closes TensorBoard's file."""
         if self.writer:
-            self.writer.close()
+            with explained(self.folder / "tensorboard"):
+                self.writer.close()
 
     def _asked_to_stop(self):
         """Whether any process received a signal; then all stop at this step."""
@@ -164,7 +165,8 @@ class RunRecorder(keras.callbacks.Callback):
 
         # It is rewritten: otherwise an epoch that a killed run logged but did not save would appear twice.
         shutil.rmtree(self.folder / "tensorboard", ignore_errors=True)
-        writer = Writer(str(self.folder / "tensorboard"))
+        with explained(self.folder / "tensorboard"):
+            writer = Writer(str(self.folder / "tensorboard"))
         self._write_tensorboard(writer, self.progress.rows)
         return writer
 
