@@ -108,7 +108,7 @@ def main():
             )
         finally:
             server.terminate()
-    p50, p99 = np.percentile(seconds, [50, 99])
+    p50, p99 = np.percentile(seconds or [np.nan], [50, 99])
     print(json.dumps(dict(sorted(counts.items())), indent=1))
     print(f"{sum(counts.values())} answers; status 200 after {p50:.2f} s (p50), {p99:.2f} s (p99)")
     print(f"memory: {memory[0]} MB at first, {memory[len(memory) // 2]} MB midway, {memory[-1]} MB at last")
