@@ -2,7 +2,7 @@
 
     python tools/serve_soak.py --minutes 10 --clients 4
 
-Starts `kdloss.serve` at 127.0.0.1, then sends it what it has to answer and to refuse. Another status ends the soak with 1.
+Starts `kdloss.serve` at 127.0.0.1 and sends it what it has to answer and to refuse. Another status ends it with 1.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+SERVER = [sys.executable, "-m", "kdloss.serve"]
 MOST_MINUTES, MOST_CLIENTS, MOST_REQUESTS = 60, 16, 100_000
 
 
@@ -44,8 +45,7 @@ def bodies():
 
 
 def encoded(image, kind):
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, kind)
+    Image.fromarray(image).save(file := io.BytesIO(), kind)
     return file.getvalue()
 
 
@@ -91,8 +91,7 @@ def soak(port, process, minutes, clients):
 
 def memory_of(process):
     """Resident memory in MB."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    return round(int(status.partition("VmRSS:")[2].split()[0]) / 1e3)
+    return round(int(Path(f"/proc/{process.pid}/status").read_text().partition("VmRSS:")[2].split()[0]) / 1e3)
 
 
 def main():
@@ -100,8 +99,7 @@ def main():
     parser.add_argument("--minutes", type=float, default=10, help=f"{MOST_MINUTES} at most (default: 10)")
     parser.add_argument("--clients", type=int, default=4, help=f"at once, {MOST_CLIENTS} at most (default: 4)")
     args = parser.parse_args()
-    command = [sys.executable, "-m", "kdloss.serve", "--port", "0", "--threads", "1"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen([*SERVER, "--port", "0", "--threads", "1"], stdout=subprocess.PIPE, text=True) as server:
         try:
             port = int(server.stdout.readline().strip().rstrip("/").rpartition(":")[2])
             ask(port, *bodies()["photograph"][1:])
@@ -110,7 +108,7 @@ def main():
             )
         finally:
             server.terminate()
-    p50, p99 = np.percentile(seconds, [50, 99])
+    p50, p99 = np.percentile(seconds or [np.nan], [50, 99])
     print(json.dumps(dict(sorted(counts.items())), indent=1))
     print(f"{sum(counts.values())} answers; status 200 after {p50:.2f} s (p50), {p99:.2f} s (p99)")
     print(f"memory: {memory[0]} MB at first, {memory[len(memory) // 2]} MB midway, {memory[-1]} MB at last")
