@@ -7,7 +7,7 @@ import pytest
 
 from kdloss.benchmark import main
 from kdloss.deploy.timing_report import record_tables
-from kdloss.evaluation.tables import text_table
+from kdloss.evaluation.tables import terminal_width, text_table
 from kdloss.models import build_model
 from kdloss.models.checkpoint import read_card, save_model
 from tests.training.tiny_chain import ARCH, SIZE
@@ -29,9 +29,9 @@ def test_every_way_reads_the_same_faces(run, faces, tmp_path, capsys):
     for row in record["rows"]:
         ratios = [a / b for a, b in zip(loop["seconds_of_rounds"], row["seconds_of_rounds"], strict=True)]
         assert row["ratio"] == {"median": statistics.median(ratios), "low": min(ratios), "high": max(ratios)}
-    text = text_table(record_tables(record)["folder"])
-    assert text in capsys.readouterr().out
-    assert "4 rendered test faces of 300w, each a JPEG file of 64 px" in text
+    table = record_tables(record)["folder"]
+    assert text_table(table, terminal_width()) in capsys.readouterr().out
+    assert "4 rendered test faces of 300w, each a JPEG file of 64 px" in text_table(table)
     assert record["tables"]["folder"]["notes"][-1] == f"`{record['command']}`, {record['date']}"
 
 
