@@ -181,7 +181,8 @@ def count_report(manifest):
         counts = ", ".join(f"{split} {manifest['splits'].get(split, 0)}" for split in ("train", "val", "test"))
         lines[0] += f" ({counts}) from {manifest['read_as']}"
     for split in splits:
-        counts, official = manifest["counts"].get(split, {}), manifest["official"].get(split, {})
+        counts = manifest["counts"].get(split, {})
+        official = {} if manifest["synthetic"] else manifest["official"].get(split, {})
         for source in [*official, *sorted(counts.keys() - official.keys())]:
             found = counts.get(source, 0)
             lines.append(f"  {split:5} {printable(source)}: {found}" + _against(found, official.get(source)))
