@@ -89,6 +89,13 @@ def lives(process):
         return False
 
 
+def all_end(processes):
+    end = time.monotonic() + 10
+    while any(map(lives, processes)):
+        assert time.monotonic() < end, "processes outlive the one that started them"
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize(
     ("stop", "status", "said"),
     [
@@ -105,16 +112,13 @@ def test_a_run_that_is_stopped_says_one_line_and_leaves_nothing(tmp_path, held, 
     assert said in line
     assert held.returncode == status
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
-    assert not any(map(lives, held.faces))
+    all_end(held.faces)
 
 
 def test_a_run_that_is_killed_starts_over(source, tmp_path, held):
     held.kill()
     held.wait()
-    end = time.monotonic() + 10
-    while any(map(lives, held.faces)):
-        assert time.monotonic() < end, "processes outlive the one that started them"
-        time.sleep(0.02)
+    all_end(held.faces)
     (left,) = (path.name for path in tmp_path.iterdir() if path.name != "raw")
     assert left.startswith(".out.")
     (source / "held.png").unlink()
