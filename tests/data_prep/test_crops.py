@@ -108,8 +108,9 @@ def all_end(processes):
 def test_a_run_that_is_stopped_says_one_line_and_leaves_nothing(tmp_path, held, stop, status, said):
     stop(held)
     _, errors = held.communicate(timeout=20)
-    (line,) = errors.splitlines()
+    *progress, line = errors.splitlines()
     assert said in line
+    assert all(" % " in tenth for tenth in progress)
     assert held.returncode == status
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
     all_end(held.faces)
