@@ -48,7 +48,7 @@ def check_normaliser(scheme, kind):
     if len(pair) != 2 or pair[0] == pair[1]:
         raise ConfigError(f"normaliser {kind}: expected {', '.join(NORMALISERS)}, or the names of two points as A:B")
     if unknown := [name for name in pair if name not in scheme.names]:
-        alike = ", ".join(difflib.get_close_matches(unknown[0], scheme.names, n=6, cutoff=0) or scheme.names[:6])
+        alike = ", ".join(difflib.get_close_matches(unknown[0], scheme.names, n=6, cutoff=0))
         raise ConfigError(f"normaliser {kind}: scheme {scheme.name} has no point {unknown[0]}: it has {alike}")
 
 

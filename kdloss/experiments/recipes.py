@@ -236,6 +236,7 @@ OWN_FACES = Recipe(
     teacher={},
     student={},
     distilled={},
+    record="docs/data.md, your own faces",
 )  # fmt: skip
 
 

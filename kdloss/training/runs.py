@@ -209,9 +209,10 @@ def _finished_runs(dataset, kind):
 def _none_found(dataset, kind, view_flags=""):
     train = "train_student" if kind == "student" else f"train_teacher --kind {kind}"
     flags = f"--dataset {dataset} {view_flags}".strip()
+    alone = "" if kind == "student" else ", or learn without teachers by --method none"
     return ConfigError(
         f"{runs_root()}: holds no finished {kind} for {dataset}{f' with {view_flags}' if view_flags else ''}: train "
-        f"one with python -m kdloss.{train} {flags}, or name a checkpoint"
+        f"one with python -m kdloss.{train} {flags}, or name a checkpoint{alone}"
     )
 
 
