@@ -30,7 +30,7 @@ def load_weights(model, trunk, path):
         CheckpointError: the file is damaged or of another architecture.
     """
     if path.suffix == ".keras":
-        _copy_checkpoint(model, path)
+        _copy_checkpoint(model, trunk, path)
     elif path.suffix == ".pth":
         load_lite_weights(model, trunk, path)
     else:
@@ -91,7 +91,7 @@ def _mend_normalisation(trunk):
             layer.finalize_state()
 
 
-def _copy_checkpoint(model, path):
+def _copy_checkpoint(model, trunk, path):
     try:
         require_plain_weights(model, path)
         source = keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -101,18 +101,28 @@ def _copy_checkpoint(model, path):
         ) from error
     ours, theirs = _weighted_layers(model), _weighted_layers(source)
     head, other_head = ours.pop(HEAD, None), theirs.pop(HEAD, None)
-    if other_head is None or [_shapes(x) for x in ours.values()] != [_shapes(x) for x in theirs.values()]:
-        raise CheckpointError(f"{path}: found a model {source.name}, expected {model.name}: use the same --arch")
-    for layer, other in zip(ours.values(), theirs.values(), strict=True):
+    pairs = list(zip(ours.values(), theirs.values(), strict=False))
+    if len(ours) != len(theirs) or not _alike(pairs):
+        # Another decoder, perhaps behind the same encoder.
+        names, other_head = {layer.name for layer in trunk.layers}, None
+        pairs = [(layer, theirs.get(name)) for name, layer in ours.items() if name in names]
+    if not pairs or not _alike(pairs):
+        wrong = f"found a model {source.name}, expected {model.name}, or one with its encoder"
+        raise CheckpointError(f"{path}: {wrong}: use the same --arch")
+    for layer, other in pairs:
         layer.set_weights(other.get_weights())
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()
-    if _shapes(head) == _shapes(other_head):
+    if other_head and _shapes(head) == _shapes(other_head):
         head.set_weights(other_head.get_weights())
 
 
 def _weighted_layers(model):
     return {layer.name: layer for layer in model.layers if layer.weights}
+
+
+def _alike(pairs):
+    return all(other is not None and _shapes(layer) == _shapes(other) for layer, other in pairs)
 
 
 def _shapes(layer):

@@ -92,6 +92,19 @@ def test_own_file_gives_all_weights_and_another_head_where_its_own_does_not_fit(
                 assert same(other.get_layer(layer.name).get_weights(), layer.get_weights()), layer.name
 
 
+def test_another_network_with_the_same_encoder_gives_that(tmp_path):
+    source = randomise(build_model(DEEP, 5, 32))
+    model = build_model(FAN, 5, 32, weights=_write(source, tmp_path / "deep.keras"))
+    shared = {layer.name for layer in source.layers if layer.weights} & {layer.name for layer in model.layers}
+    assert shared == {"conv", "norm", HEAD}
+    for name in shared:
+        taken = same(model.get_layer(name).get_weights(), source.get_layer(name).get_weights())
+        assert taken == (name != HEAD), name
+    # A heatmap network lacks the end of a regressor's trunk.
+    with pytest.raises(CheckpointError, match=f"found a model {FAN}, expected {DEEP}, or one with its encoder"):
+        build_model(DEEP, 5, 32, weights=_write(model, tmp_path / "fan.keras"))
+
+
 @pytest.fixture(scope="module")
 def other_files(tmp_path_factory):
     """Suffix -> an intact file of another network."""
