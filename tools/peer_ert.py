@@ -1,19 +1,15 @@
 """A classical method beside the students: dlib's regression trees on the same faces, boxes and mirror images.
 
-    python tools/peer_ert.py train --dataset 300w --data RAW --out runs/peer-ert
-    python tools/peer_ert.py time --dataset 300w --data RAW --out runs/peer-ert --checkpoint runs/student ...
+    python tools/peer_ert.py --dataset 300w --data RAW --out runs/peer-ert
 
-``train`` fits the trees (Kazemi and Sullivan, One Millisecond Face Alignment with an Ensemble of Regression Trees, CVPR
-2014; package ``dlib-bin``) on the training faces and their mirror images, predicts the test faces and writes
-``trees.dat``, ``predictions.npz`` and ``peer.json``. ``time`` measures the trees and checkpoints (as LiteRT files in 32
-bits) face by face in turns, on one thread, from a cut face to its points, and writes ``timing.json``.
+Fits the trees (Kazemi and Sullivan, One Millisecond Face Alignment with an Ensemble of Regression Trees, CVPR 2014;
+package ``dlib-bin``) on the training faces and their mirror images, predicts the test faces and writes ``trees.dat``,
+``predictions.npz`` and ``peer.json``. ``tools/frontier.py`` measures their time.
 """
 
 import argparse
 import json
-import tempfile
 import time
-from pathlib import Path
 
 import cv2
 import dlib
@@ -21,14 +17,11 @@ import numpy as np
 
 from data_prep.find import find_prepared
 from kdloss.data.geometry import BoxPolicy, FaceCrop, mirror_points, transform_points
-from kdloss.deploy.litert import export_litert
 from kdloss.errors import exits_on_user_error
 from kdloss.evaluation import metrics
-from kdloss.evaluation.evaluation import load_checkpoint
 from kdloss.evaluation.predictions import save_predictions
-from kdloss.experiments.flags import add_checkpoint_flag, add_data_flags, add_out_flag
+from kdloss.experiments.flags import add_data_flags, add_out_flag
 from kdloss.files import replacing, write_whole
-from kdloss.inference.litert_reader import LiteRTModel
 from kdloss.machine import machine
 
 # dlib rounds landmarks to whole pixels. In a picture twice as large as the stored one, this costs 0.3 % of the eyes'
@@ -95,51 +88,17 @@ def train(args, prepared):
     print(f"test NME {metrics.nme(errors):.2f} %, {megabytes} MB, trained in {seconds} s")
 
 
-def measure(args, prepared):
-    """Measures the time of the trees and the checkpoints in turns, prints and writes it."""
-    rows, trees = prepared.indices("test")[: args.faces], dlib.shape_predictor(str(args.out / TREES))
-    boxes = prepared.boxes(BoxPolicy.parse(json.loads((args.out / FACTS).read_text(encoding="utf-8"))["box"]))
-    inputs = [picture(prepared, row, boxes[row])[:2] for row in rows]
-    contenders = {METHOD: lambda i: predict(trees, *inputs[i])}
-    with tempfile.TemporaryDirectory() as folder:
-        for number, path in enumerate(args.checkpoint):
-            loaded = load_checkpoint(path, prepared.scheme)
-            size, own, file = loaded.model.input_shape[1], prepared.boxes(loaded.box), Path(folder) / f"{number}.tflite"
-            crops = [FaceCrop.from_box(own[row], size).image(prepared.faces[row]) for row in rows]
-            export_litert(loaded.model, file)
-            run = LiteRTModel(file, threads=1).predict_on_batch
-            images = [crop[None].astype(np.float32) for crop in crops]
-            label = f"{loaded.label} ({loaded.record['arch']}, {size} px, LiteRT fp32)"
-            contenders[label] = lambda i, run=run, images=images: run(images[i])
-        medians = {label: [] for label in contenders}
-        for repeat in range(args.repeats + 1):
-            seconds = {label: [] for label in contenders}
-            for i in range(len(rows)):
-                for label, function in contenders.items():
-                    started = time.perf_counter()
-                    function(i)
-                    seconds[label].append(time.perf_counter() - started)
-            for label, values in seconds.items():
-                medians[label] += [1000 * float(np.median(values))] if repeat else []  # the first warms caches
-    about = {"faces": len(rows), "date": time.strftime("%Y-%m-%d"), "machine": machine()}
-    write_whole(args.out / "timing.json", json.dumps(about | {"ms": medians}, indent=1))
-    for label, ms in medians.items():
-        print(f"{label}: {np.median(ms):.2f} ms a face ({min(ms):.2f} to {max(ms):.2f})")
-
-
 @exits_on_user_error
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("command", choices=["train", "time"])
     add_data_flags(parser, default="300w")
     add_out_flag(parser, "folder of the trees", required=True)
     parser.add_argument("--box", default="gt:1.25", help="gt:SCALE, dataset:SCALE or paper")
-    add_checkpoint_flag(parser, "networks to time beside it", default=[], several=True)
-    defaults = {"cascades": 15, "depth": 4, "oversampling": 20, "threads": 0, "seed": 0, "faces": 100, "repeats": 7}
+    defaults = {"cascades": 15, "depth": 4, "oversampling": 20, "threads": 0, "seed": 0}
     for name, default in defaults.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     args = parser.parse_args(argv)
-    (train if args.command == "train" else measure)(args, find_prepared(args.dataset, args.data))
+    train(args, find_prepared(args.dataset, args.data))
 
 
 if __name__ == "__main__":
