@@ -31,7 +31,9 @@ class AugmentConfig:
     grey: float = 0.0  # probability of a grey view
     blur: float = 0.0  # probability of Gaussian blur, with a deviation of 0.3 to 1.5 % of the view's side
     noise: float = 0.0  # probability of Gaussian noise, with a deviation of 2 to 12 grey levels
-    occlusion: float = 0.0  # probability of one or two covering patches, with sides of 10 to 40 % of the view's
+    occlusion: float = 0.0  # probability of covering patches, about any place of the view
+    patches: int = 2  # of such a view, at most
+    patch_sides: tuple[float, float] = (0.1, 0.4)  # of the view's side, the least and the largest
 
 
 AUGMENTATIONS = {
@@ -44,6 +46,20 @@ AUGMENTATIONS = {
     # Everything, for long trainings: larger changes of pose and colour, grey views, and covered parts of the face.
     "strong": AugmentConfig(
         rotation=25.0, scale=0.15, shift=0.06, mirror=0.5, colour=1.0, grey=0.1, blur=0.15, noise=0.15, occlusion=0.3
+    ),
+    # As ADNet (Huang et al., ICCV 2021) and STAR (Zhou et al., CVPR 2023) list theirs: less pose, larger patches.
+    "covered": AugmentConfig(
+        rotation=18.0,
+        scale=0.1,
+        shift=0.05,
+        mirror=0.5,
+        colour=0.5,
+        grey=0.2,
+        blur=0.2,
+        noise=0.2,
+        occlusion=0.4,
+        patches=1,
+        patch_sides=(0.2, 0.8),
     ),
 }
 
@@ -101,7 +117,7 @@ def draw_changes(rng, config, size):
     curve = _draw_curve(rng, config.colour) if config.colour else ()
     grey = rng.random() < config.grey
     blur = size * rng.uniform(0.003, 0.015) if rng.random() < config.blur else 0.0
-    patches = tuple(_draw_patches(rng, size)) if rng.random() < config.occlusion else ()
+    patches = tuple(_draw_patches(rng, config, size)) if rng.random() < config.occlusion else ()
     noise = rng.uniform(2, 12) if rng.random() < config.noise else 0.0
     # 7 = 8 - 1: the numbers for each value, but for the last slice.
     return Changes(curve, grey, blur, patches, noise, int(rng.random() * (7 * 3 * size**2)) if noise else 0)
@@ -146,10 +162,10 @@ def _change_colour(curve, image):
     cv2.LUT(image, table.clip(0, 255, out=table).astype(np.uint8).T.reshape(1, 256, 3), dst=image)
 
 
-def _draw_patches(rng, size):
-    for _ in range(1 + (rng.random() < 0.5)):
-        width, height = (int(rng.uniform(0.1, 0.4) * size) for _ in range(2))
-        x, y = (int(rng.uniform(-0.1, 0.9) * size) for _ in range(2))
+def _draw_patches(rng, config, size):
+    for _ in range(1 + int(config.patches * rng.random())):
+        width, height = (int(rng.uniform(*config.patch_sides) * size) for _ in range(2))
+        x, y = (int(rng.random() * size) - side // 2 for side in (width, height))
         left, top, right, bottom = max(x, 0), max(y, 0), min(x + width, size), min(y + height, size)
         if left < right and top < bottom:
             # A flat colour, or a piece of the same picture, so that neither edges nor texture alone reveal a patch.

@@ -34,7 +34,7 @@ class ViewBatches:
     """
 
     prepared: PreparedDataset
-    rows: np.ndarray  # (m,) row numbers of the faces to draw from
+    rows: np.ndarray  # (m,) row numbers of the faces to draw from; one that repeats is drawn as often, in other views
     _: KW_ONLY
     size: int  # side of the views, pixels
     batch_size: int  # faces per batch; an incomplete last batch is skipped, and every epoch is reshuffled
@@ -56,6 +56,7 @@ class ViewBatches:
             wrong = f"--batch-size {self.batch_size}: larger than the {len(self.rows)} faces"
             raise ConfigError(f"{wrong}: give a smaller one")
         self.rows = np.asarray(self.rows)
+        self._keys = self.rows + len(self.prepared) * _earlier(self.rows)
         if self.targets is None:
             self.targets = {"hard": self.prepared.points}
         self.scheme = self.scheme or self.prepared.scheme
@@ -130,8 +131,8 @@ class ViewBatches:
 
         ``positions``: of the faces, default all.
         """
-        rows = (self.rows if positions is None else self.rows[positions]).tolist()
-        own, others = ([batches._crop(row, round_, size=1)[0].matrix for row in rows] for batches in (self, other))
+        positions = range(len(self.rows)) if positions is None else positions
+        own, others = ([batches._crop(at, round_, size=1)[0].matrix for at in positions] for batches in (self, other))
         # At a size of one pixel, crop pixels are unit coordinates.
         return np.array([compose(matrix, back) for matrix, back in zip(own, invert(np.array(others)), strict=True)])
 
@@ -141,7 +142,7 @@ class ViewBatches:
 
     def _draw(self, positions, round_):
         rows = self.rows[positions]
-        crops, mirrored, rngs = zip(*(self._crop(row, round_, self.size) for row in rows.tolist()), strict=True)
+        crops, mirrored, rngs = zip(*(self._crop(position, round_, self.size) for position in positions), strict=True)
         if self.as_numbers:
             changes = [draw_changes(rng, self.augment, self.size) for rng in rngs]
             images = view_numbers(positions, crops, changes, self.prepared.size)
@@ -161,10 +162,10 @@ class ViewBatches:
                 points[frame_of(name)] = self.frames_from(recut, round_, positions).astype(np.float32)
         return images, points
 
-    def _crop(self, row, round_, size):
+    def _crop(self, position, round_, size):
         """``(FaceCrop, mirrored, random generator)`` of one view."""
-        rng = view_rng(self.seed, round_, row)
-        return *draw_crop(rng, self.augment, self.boxes[row], size, self.permutation is not None), rng
+        rng, box = view_rng(self.seed, round_, self._keys[position]), self.boxes[self.rows[position]]
+        return *draw_crop(rng, self.augment, box, size, self.permutation is not None), rng
 
     def _draw_pixels(self, rows, crops, rngs):
         faces, images = self.prepared.faces, np.empty((len(rows), self.size, self.size, 3), np.uint8)
@@ -272,6 +273,15 @@ def training_data(batches, first_step, last_step):
     if keras.backend.backend() == "tensorflow":
         return tf_dataset(batches, first_step, last_step)
     return KerasBatches(batches, first_step, threads=max(1, math.ceil(usable_cores() / 2)))
+
+
+def _earlier(rows):
+    """How often each of (m,) rows stands before its place."""
+    order = np.argsort(rows, kind="stable")
+    _, counts = np.unique(rows, return_counts=True)
+    earlier = np.empty(len(rows), int)
+    earlier[order] = np.concatenate([np.arange(count) for count in counts])
+    return earlier
 
 
 @functools.lru_cache(maxsize=2)  # batches of an epoch, and of the next one, are drawn by several threads

@@ -50,6 +50,7 @@ class HeatmapNetwork:
         width: channels of the decoder.
         skips: channels that a decoder with skips takes from the encoder at each of `STRIDES`; empty: the papers'
             decoder, which sees the end of the encoder alone.
+        summed: whether the decoder sums these maps, of equally many channels, or puts them side by side.
         dropout: default rate before the heatmaps.
     """
 
@@ -58,6 +59,7 @@ class HeatmapNetwork:
     imagenet: Callable
     width: int
     skips: tuple[int, ...] = ()
+    summed: bool = False
     dropout: float = 0.0
 
 
@@ -112,13 +114,13 @@ def _heatmap_networks():
         table[f"efficientfan-lite{number}"] = fan(**_lite(number=number), width=128)
     for number in range(8):
         table[f"efficientfan-b{number}"] = fan(**_efficientnet(number=number), width=256 if number else 128)
-    joined = functools.partial(HeatmapNetwork, width=128, skips=(64, 64, 32, 32))
-    for name, alpha in _MOBILENETS.items():
-        table[f"{name}-skips"] = joined(**_mobilenet(alpha=alpha), encoder_end="Conv_1")
-    for number in LITE_FILES:
-        table[f"efficientnet-lite{number}-skips"] = joined(**_lite(number=number), encoder_end="top_conv")
-    for number in range(8):
-        table[f"efficientnetb{number}-skips"] = joined(**_efficientnet(number=number), encoder_end="top_conv")
+    encoders = {name: (_mobilenet(alpha=alpha), "Conv_1") for name, alpha in _MOBILENETS.items()}
+    encoders |= {f"efficientnet-lite{number}": (_lite(number=number), "top_conv") for number in LITE_FILES}
+    encoders |= {f"efficientnetb{number}": (_efficientnet(number=number), "top_conv") for number in range(8)}
+    for name, (encoder, end) in encoders.items():
+        joined = functools.partial(HeatmapNetwork, **encoder, encoder_end=end, width=128)
+        table[f"{name}-skips"] = joined(skips=(64, 64, 32, 32))
+        table[f"{name}-fpn"] = joined(skips=(64, 64, 64, 64), summed=True)
     return table
 
 

@@ -84,6 +84,10 @@ class TrainConfig:
         "none", choices=("none", "shuffled", "average"), term="kd-loss",
     )
     label_share: float = _field("use the labels of this share of the training faces, always the same ones", 1.0)
+    hard_draws: int = _field(
+        "draw the fifth of the training faces whose shapes differ most from the mean this often for once the others",
+        1, at_least=1,
+    )
     folds: int = _field(
         "train this many teachers, each without its share of the faces; 0: one teacher of all",
         0, at_least=0, command="teacher",

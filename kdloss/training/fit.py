@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 
 import keras
+import numpy as np
 
 from asm import ShapeModel
 from kdloss.data.augmentation import augmentation
@@ -23,7 +24,7 @@ from kdloss.training.distribution import OneDevice
 from kdloss.training.faces import labelled_rows, training_rows, unlabelled_faces
 from kdloss.training.freezing import freeze
 from kdloss.training.runs import SHAPE, check_run_folder, finished, mark_finished, open_run_folder
-from kdloss.training.soft_landmarks import fit_shape_model, mean_shape, soft_points
+from kdloss.training.soft_landmarks import fit_shape_model, mean_shape, soft_points, unusual_faces
 from kdloss.training.state import Deadline, OutOfTime, Progress, load_state
 from kdloss.training.teachers import load_teachers, pseudo_labels, recuts_of, shuffled_errors, stored_points
 from kdloss.training.trainer import compiled_trainer
@@ -83,9 +84,10 @@ def _train(config, prepared, folder, shape, verbose, deadline, distribution):
             shape = ShapeModel.load(folder / SHAPE)  # of the run that goes on
         shape = shape or fit_shape_model(prepared, policy, config.variance, train_rows)
         landmarks["soft"] = soft_points(prepared, shape, policy)
+    often = [unusual_faces(prepared, policy, train_rows)] * (config.hard_draws - 1) if config.hard_draws > 1 else []
     labelled = ViewBatches(
         prepared,
-        train_rows,
+        np.concatenate([train_rows, *often]),
         size=config.image_size,
         batch_size=max(1, config.batch_size - config.unlabelled_batch),
         policy=policy,

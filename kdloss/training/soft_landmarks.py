@@ -61,6 +61,19 @@ def fit_shape_model(prepared, policy, variance, rows):
     return ShapeModel.fit(shapes, variance=variance, metadata=metadata)
 
 
+def unusual_faces(prepared, policy, rows):
+    """Those fifth of the faces ``rows`` whose shapes differ most from their mean: turned heads and open mouths.
+
+    The difference is Mahalanobis' distance over the modes that hold 90 % of the variance. Faces with unknown points are
+    not among them.
+    """
+    shapes = unit_shapes(prepared, policy)[rows]
+    known = np.isfinite(shapes).all(axis=(1, 2))
+    model = fit_shape_model(prepared, policy, 0.9, rows)
+    distances = np.square(model.project(shapes[known])) @ (1 / model.eigenvalues)
+    return rows[known][np.argsort(-distances, kind="stable")[: len(rows) // 5]]
+
+
 def soft_points(prepared, model, policy):
     """Soft landmarks of all prepared faces.
 
