@@ -49,6 +49,16 @@ def test_image_and_points_move_together(tmp_path, dataset, size, rounds):
     assert 0.2 < mirrored_views / (rounds * len(shown)) < 0.8
 
 
+def test_a_face_that_repeats_is_drawn_in_other_views(random_faces):
+    once, twice = views_of(random_faces), views_of(random_faces, [*range(len(random_faces)), 3])
+    for position in (3, 5):
+        np.testing.assert_array_equal(once.view(position, 1)[0], twice.view(position, 1)[0])
+    first, second = (twice.view(position, 1)[1]["hard"] for position in (3, len(random_faces)))
+    assert np.abs(first - second).max() > 0.01
+    frames = twice.frames_from(once, 1, [3])
+    np.testing.assert_allclose(frames, np.eye(2, 3)[None], atol=1e-12)
+
+
 def test_an_unvaried_view_is_the_crop_of_the_box(random_faces):
     policy = BoxPolicy.parse("dataset:1.1")
     batches = views_of(random_faces, size=20, augment=AugmentConfig(), policy=policy)

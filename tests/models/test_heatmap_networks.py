@@ -109,6 +109,10 @@ def test_parameters_of_the_decoder_with_skips():
     head = 128 * 68 + 68
     assert trunk + skips + decoder + head == 1_929_156
     assert build_model("mobilenetv2-skips", 68, SIZE).count_params() == 1_929_156
+    # Summed, 64 channels of each.
+    skips = 64 * (320 + 96 + 32 + 24) + 4 * 4 * 64
+    decoder -= 128 * (5 * 5 + 128)
+    assert trunk + skips + decoder + head == build_model("mobilenetv2-fpn", 68, SIZE).count_params() == 1_911_620
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 
 from kdloss.data.geometry import BoxPolicy, FaceCrop
 from kdloss.data.prepared import PreparedDataset
-from kdloss.training.soft_landmarks import fit_shape_model, mean_shape, soft_points, unit_shapes
+from kdloss.training.soft_landmarks import fit_shape_model, mean_shape, soft_points, unit_shapes, unusual_faces
 
 POLICIES = [BoxPolicy.parse(text) for text in ("gt:1.25", "dataset:1.1", "paper")]
 policies = pytest.mark.parametrize("policy", POLICIES, ids=str)
@@ -62,3 +62,17 @@ def test_all_the_variance_gives_the_training_points_back(random_faces, policy):
     soft = soft_points(random_faces, fit_shape_model(random_faces, policy, 1.0, train), policy)
     np.testing.assert_allclose(soft[train], random_faces.points[train], atol=1e-3)
     assert np.abs(soft[test] - random_faces.points[test]).max() > 0.1
+
+
+def test_unusual_faces_are_those_far_from_the_mean(random_faces):
+    faces, train = PreparedDataset(random_faces.path), random_faces.indices("train")
+    # Small copies of one face, but for two; of these the points of one are not all known.
+    mean = faces.points[train].mean(axis=0)
+    faces.points[train] = mean + 0.05 * (faces.points[train] - mean)
+    far, unknown = train[[1, 3]]
+    faces.points[[far, unknown]] += 20 * np.sin(np.arange(mean.size)).reshape(mean.shape).astype(np.float32)
+    faces.points[unknown, 0] = np.nan
+    found = unusual_faces(faces, POLICIES[2], train)
+    assert len(found) == len(train) // 5
+    assert far in found
+    assert unknown not in found
