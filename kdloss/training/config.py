@@ -121,7 +121,8 @@ class TrainConfig:
     frozen: int = _field(
         "keep the first layers as they start, up to the last feature map of this stride, such as 8; 0: train all", 0
     )
-    epochs: int = _field("passes over the training faces", 150, at_least=1)
+    epochs: int = _field("after each of which a run validates and saves", 150, at_least=1)
+    passes: int = _field("passes over the training faces in an epoch; more where one takes a second", 1, at_least=1)
     keep: str = _field(
         "which epoch's weights are kept; best: by the validation faces; last: the validation faces are trained on too, "
         "for a model to use, once all settings are chosen",

@@ -87,7 +87,7 @@ def _train(config, prepared, folder, shape, verbose, deadline, distribution):
     often = [unusual_faces(prepared, policy, train_rows)] * (config.hard_draws - 1) if config.hard_draws > 1 else []
     labelled = ViewBatches(
         prepared,
-        np.concatenate([train_rows, *often]),
+        np.concatenate([train_rows, *often] * config.passes),
         size=config.image_size,
         batch_size=max(1, config.batch_size - config.unlabelled_batch),
         policy=policy,
@@ -98,7 +98,7 @@ def _train(config, prepared, folder, shape, verbose, deadline, distribution):
         part=distribution.part,
     )
     # An epoch has as many steps as with the labels of all faces, so that runs with fewer labels are as long.
-    steps = max(1, len(training_rows(prepared, config)) // config.batch_size)
+    steps = max(1, config.passes * len(training_rows(prepared, config)) // config.batch_size)
 
     # Network: it starts at the mean face. Weights that do not fit are found here, before the run folder is made.
     count, mean_face = prepared.scheme.num_points, mean_shape(prepared, policy, train_rows)
