@@ -133,15 +133,6 @@ def test_faces_that_the_device_has_no_room_for(random_faces, monkeypatch, capsys
     assert "--views auto" in capsys.readouterr().out
 
 
-def test_other_errors_are_not_taken_for_a_lack_of_room(random_faces, monkeypatch):
-    def broken(_):
-        raise RuntimeError("no such device")
-
-    monkeypatch.setattr(device_views, "DeviceViews", broken)
-    with pytest.raises(RuntimeError, match="no such device"):
-        placed(MixedBatches([views_of(random_faces)]), "device")
-
-
 def test_the_layer_keeps_faces_out_of_training_and_of_16_bits(random_faces):
     batches = MixedBatches([views_of(random_faces, augment=STRONG)]).as_numbers()
     numbers, _ = batches.batch(0, 0)

@@ -1,7 +1,6 @@
 """Faces without landmarks, from the command to the prepared folder."""
 
 import csv
-import json
 
 import numpy as np
 import pytest
@@ -104,22 +103,6 @@ def test_what_cannot_be_used_is_said_and_the_rest_prepared(prepare, source):
     assert skipped.keys() == set(names)
     for name, reason in zip(names, reasons, strict=True):
         assert reason in skipped[name]
-
-
-def test_pictures_without_a_box_are_skipped(prepare, source):
-    faces, _ = prepare([("a.png", *BOX)])
-    without = [f"sub dir/{name}.png" for name in "bc"]
-    assert [face["name"] for face in faces.manifest["skipped"]] == without
-    assert all("boxes.csv has no box of it" in face["reason"] for face in faces.manifest["skipped"])
-
-
-def test_boxes_may_be_json(tmp_path, source, fails):
-    given = {"a.png": [BOX], "sub dir/b.png": [], "sub dir/c.png": 7}
-    (tmp_path / "boxes.json").write_text(json.dumps(given))
-    options = ["--unlabelled", "--boxes", str(tmp_path / "boxes.json"), "--size", "32", "--out", str(tmp_path / "out")]
-    assert main(["folder", "--source", str(source), *options]) == 0
-    manifest = PreparedDataset(tmp_path / "out").manifest
-    assert (manifest["count"], len(manifest["skipped"])) == (1, 2)
 
 
 def test_the_detector_finds_faces(tmp_path):

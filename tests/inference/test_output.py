@@ -42,13 +42,6 @@ def test_an_overlay_on_a_full_disk_is_an_error(small_disk):
         overlay.write(noise, 0.0)
 
 
-def test_overlays_that_cannot_be_written(tmp_path):
-    with pytest.raises(ConfigError, match="16386 x 16"), OverlayVideo(tmp_path / "a.mp4", 25) as overlay:
-        overlay.write(np.zeros((16, 16386, 3), np.uint8), 0.0)
-    with pytest.raises(UserError, match="cannot be written"), OverlayVideo(tmp_path / "no" / "a.mp4", 25) as overlay:
-        overlay.write(picture(0), 0.0)
-
-
 def test_writes_record_table_and_overlay(tmp_path, landmarker):
     path, done = write_video(tmp_path / "talk.mp4", count=20), []
     out = tmp_path / "out"
@@ -133,15 +126,3 @@ def test_failure_and_interrupt_leave_no_files(tmp_path, landmarker):
     with pytest.raises(ConfigError, match=r"a\.mp4 would be overwritten"):
         predict_video(landmarker, VideoFile(path), tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.mp4", "out"]
-
-
-def test_only_earlier_results_are_replaced(tmp_path, landmarker):
-    film = VideoFile(write_video(tmp_path / "a.avi", codec="MJPG", count=2))
-    for _ in range(2):
-        predict_video(landmarker, film, tmp_path / "out")
-    for name in ("a.json", "a.csv", "a.mp4"):
-        kept = (tmp_path / "out" / name).read_bytes()
-        (tmp_path / "out" / name).write_bytes(b"mine")
-        with pytest.raises(ConfigError, match=f"{name} exists, and no earlier results"):
-            predict_video(landmarker, film, tmp_path / "out")
-        (tmp_path / "out" / name).write_bytes(kept)

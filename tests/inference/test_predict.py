@@ -153,13 +153,6 @@ def test_given_boxes(checkpoint, capsys):
     assert holds(np.add(FACE, (-12, -12, 24, 24)), alone[0].landmarks)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"a.png": [1, 2, 3, 4]}', '{"a.png": [[1, 2, 0, 4]]}'])
-def test_bad_files_of_boxes(text):
-    Path("boxes.json").write_text(text)
-    with pytest.raises(DataError, match=r"^--boxes boxes\.json"):
-        GivenBoxes("boxes.json")
-
-
 def test_a_whole_image_is_the_crop(checkpoint):
     crop = astronaut()[60:200, 156:296]  # reduced by 4 before it is cut: begins at a multiple of 4
     save("crop.png", crop)

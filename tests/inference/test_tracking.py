@@ -4,11 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from kdloss.data.geometry import BoxPolicy, invert, landmark_box, transform_points
-from kdloss.data.schemes import SCHEMES
-from kdloss.errors import ConfigError
-from kdloss.inference.landmarker import Face, Landmarker
-from kdloss.inference.pose import PoseEstimator
+from kdloss.data.geometry import invert, landmark_box, transform_points
+from kdloss.inference.landmarker import Landmarker
 from kdloss.inference.tracking import (
     LONGEST_GAP,
     MISSED_ROUNDS,
@@ -17,10 +14,8 @@ from kdloss.inference.tracking import (
     UNSURE_FRAMES,
     FaceTracker,
     OneEuroFilter,
-    _Track,
 )
 from tests.inference.scripted_landmarker import ScriptedLandmarker, landmarks_of
-from tests.inference.test_pose import projected
 
 IMAGE = np.zeros((480, 640, 3), np.uint8)
 ONE, TWO = np.array([100.0, 100, 80, 90]), np.array([400.0, 200, 60, 60])
@@ -173,16 +168,6 @@ def test_smoothing_is_shown_but_not_fed_back():
     assert np.array_equal(landmarker.boxes, [there])
 
 
-def test_models_that_cannot_be_used():
-    landmarker = ScriptedLandmarker(ONE)
-    landmarker.policy = BoxPolicy.parse("dataset:1.1")
-    with pytest.raises(ConfigError, match=r"found dataset:1\.1"):
-        FaceTracker(landmarker)
-    landmarker.policy, landmarker.detector = BoxPolicy(), None
-    with pytest.raises(ConfigError, match="no detector"):
-        FaceTracker(landmarker)
-
-
 @pytest.mark.slow
 def test_the_shipped_model_does_not_drift():
     photograph = pytest.importorskip("skimage.data").astronaut()
@@ -242,23 +227,3 @@ def test_the_filter_starts_again_after_a_gap_and_time_must_pass():
     assert one_euro.filter(5.0, 1.02) == 5.0
     with pytest.raises(ValueError, match="expected one after"):
         one_euro.filter(5.0, 1.02)
-
-
-def test_a_track_turns_with_its_face():
-    estimate = PoseEstimator(SCHEMES["68"])
-
-    def turned(degrees, seen=0.0, score=None):
-        return Face(np.array([0.0, 0.0, 9.0, 9.0]), score, projected(0, 0, degrees), None, np.radians(seen), estimate)
-
-    track = _Track(0, turned(0), False, 0.0)
-    track.follow(turned(5), (400, 400))
-    assert track.face.turn == 0
-    track.follow(turned(40), (400, 400))
-    assert np.degrees(track.face.turn) == pytest.approx(40)
-    # A detection in another turn brings its own landmarks; one in the same turn confirms those of the track.
-    track.confirm(turned(41, seen=42, score=0.9))
-    assert (np.degrees(track.face.turn), track.face.score) == (pytest.approx(40), 0.9)
-    detected = turned(100, seen=100, score=0.8)
-    track.confirm(detected)
-    assert track.face is detected
-    np.testing.assert_array_equal(track.box, landmark_box(detected.landmarks))
