@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asm import ShapeError, ShapeModel
-from data_prep.w300 import read_pts
 
 GENERATOR = np.random.default_rng(0)
 # 60 shapes of 6 points that vary in all 12 directions, each direction less than the one before.
@@ -163,12 +162,9 @@ def test_other_files_are_refused(tmp_path):
     ("changes", "message"),
     [
         ({"version": np.array(2)}, "version 2, expected 1"),
-        ({"modes": None}, "damaged .*modes"),
         ({"modes": SHAPES[:4]}, "damaged .*orthonormal"),
         ({"mean": np.full((6, 2), np.nan)}, "damaged .*finite"),
         ({"spectrum": -np.ones(9)}, "damaged .*variances"),
-        ({"reference": np.zeros((5, 2))}, "damaged .*reference"),
-        ({"metadata": np.array("[]")}, "damaged .*metadata"),
         ({"metadata": np.array([{"a": "b"}], dtype=object)}, "not a readable"),
     ],
 )
@@ -180,19 +176,6 @@ def test_a_damaged_model_is_refused(tmp_path, changes, message):
     np.savez(path, **{name: value for name, value in arrays.items() if value is not None})
     with pytest.raises(ShapeError, match=message):
         ShapeModel.load(path)
-
-
-def test_real_faces_need_few_modes(raw_300w):
-    files = sorted((raw_300w / "lfpw" / "trainset").glob("*.pts"))[:200]
-    assert len(files) == 200
-    faces = np.array([read_pts(file) for file in files], np.float64)
-    faces -= (faces.min(axis=1, keepdims=True) + faces.max(axis=1, keepdims=True)) / 2
-    faces /= 1.25 * np.ptp(faces, axis=1).max(axis=-1)[:, None, None]
-    model = ShapeModel.fit(faces, variance=0.90)
-    assert 3 <= len(model.modes) <= 8
-    # Soft landmarks stay near the hard ones: within a few hundredths of the crop.
-    moved = np.linalg.norm(model.soften(faces) - faces, axis=-1).mean()
-    assert 0.002 < moved < 0.03
 
 
 @pytest.mark.parametrize("modes", [3, 12])

@@ -1,5 +1,6 @@
 """Prepared folders as they are read: whole and checked."""
 
+import csv
 import json
 import os
 import re
@@ -11,9 +12,11 @@ import pytest
 
 from kdloss.data.geometry import BoxPolicy, FaceCrop, invert, landmark_box, transform_points
 from kdloss.data.prepared import (
+    BOX_COLUMNS,
     PreparedDataset,
     RowFile,
     is_prepared,
+    read_table,
     shared_rows,
     write_manifest,
 )
@@ -140,6 +143,13 @@ def test_a_manifest_that_was_changed_is_refused(folder, changes):
     assert "manifest.json: changed since it was written (its hash is another): prepare the set" in refusal(folder)
 
 
+@pytest.mark.parametrize("scale", [10**400, 0, -1.5, float("nan"), float("inf")])
+def test_a_crop_scale_that_no_set_has_is_refused(folder, scale):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"crop_scale": scale}))
+    assert "manifest.json: damaged (no crop scale): prepare the set again" in refusal(folder)
+
+
 @pytest.mark.parametrize("name", ["points.npy", "table.csv"])
 def test_one_changed_bit_is_noticed(folder, name):
     content = bytearray((folder / name).read_bytes())
@@ -196,6 +206,23 @@ def test_points_that_no_picture_has_are_refused(folder, random_faces):
     reseal(folder)
     first = random_faces.table["name"][4]
     assert f"3 of 13 faces have points or transforms that no picture has (the first: {first})" in refusal(folder)
+
+
+NAMES = ["name", "split", "source", "group", *BOX_COLUMNS, "subset_blur"]
+DAMAGED = {
+    "header alone": [NAMES],
+    "short row": [NAMES, ["a.png", "train"]],
+    "no number": [NAMES, ["a.png", "train", "x", "g", "wide", "-2", "3", "4e2", "0"]],
+    "binary": [["\0" * 50]],
+}
+
+
+@pytest.mark.parametrize("rows", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_table_is_refused(tmp_path, rows):
+    with open(tmp_path / "table.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    with pytest.raises(DataError, match=r"table\.csv: damaged .* prepare the set again"):
+        read_table(tmp_path / "table.csv")
 
 
 ARRAY = np.random.default_rng(0).integers(0, 256, (12, 5, 4, 3), dtype=np.uint8)

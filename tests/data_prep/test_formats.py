@@ -179,6 +179,20 @@ def test_pairs(tmp_path, num_points):
         assert all(map(at_marks, raw.entries))
 
 
+def test_a_v_above_2_is_refused(tmp_path):
+    points = write_pictures(tmp_path, ["a.png", "b.png"], 6)
+    for names in ((), "abcdef"):
+        data = write_coco(tmp_path, points, names)
+        data["annotations"][1]["keypoints"][2] = 3
+        (tmp_path / "labels.json").write_text(json.dumps(data))
+        first, second = read_folder(tmp_path).entries
+        assert at_marks(first)
+        assert second.reason == "found a v other than 0 (not labelled), 1 (hidden) and 2 (visible)"
+    write_coco(tmp_path, points, v=3)
+    with pytest.raises(UserError, match="found a v other than 0"):
+        read_folder(tmp_path)
+
+
 def test_the_face_of_coco_whole_body(tmp_path):
     data = write_coco(tmp_path, points := write_pictures(tmp_path, ["a.png"], 68), ["left_ankle", "right_ankle"])
     face = data["annotations"][0]
@@ -282,14 +296,6 @@ def test_names_that_fit_several_pictures_or_a_picture_with_several_names_are_ref
     assert "as sub/c.png and as c.png" in other.reason
 
 
-def test_pts_files_in_a_folder_of_their_own(tmp_path):
-    points = write_pictures(tmp_path, ["pictures/a.png", "pictures/b.jpg.png"])
-    for name in ("a", "b.jpg"):
-        (tmp_path / "points").mkdir(exist_ok=True)
-        write_pts(tmp_path / "points" / f"{name}.pts", points[f"pictures/{name}.png"])
-    assert [at_marks(face) for face in read_folder(tmp_path).entries] == [True, True]
-
-
 # hidden files
 
 
@@ -348,17 +354,6 @@ def test_a_file_for_each_split_with_the_same_names_in_each(tmp_path, files):
     }
 
 
-def test_a_given_validation_set_is_kept(tmp_path):
-    for seed in range(20):
-        write_face(tmp_path / "in" / ("val" if seed < 4 else "train") / f"{seed}.png", num_points=5, seed=seed)
-    manifest = prepare("folder", tmp_path / "in", tmp_path / "out", size=16)
-    table = PreparedDataset(tmp_path / "out").table
-    assert {name for name, split in zip(table["name"], table["split"], strict=True) if split == "val"} == {
-        f"val/{seed}.png" for seed in range(4)
-    }
-    assert manifest["splits"] == {"train": 13, "val": 4, "test": 3}
-
-
 def test_copies_never_cross_splits(tmp_path):
     for seed in range(40):
         for name in (f"{seed}.png", f"other/{seed}_mirror.png", f"copies/{chr(97 + seed % 26)}{seed}.png"):
@@ -405,6 +400,13 @@ def test_files_of_another_kind(tmp_path, name, content, says):
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=re.escape(says)):
         read_annotations(tmp_path / name)
+
+
+def test_no_file_is_read_without_bounds(tmp_path):
+    with open(tmp_path / "a.json", "wb") as file:
+        file.truncate(10**9 + 1)
+    with pytest.raises(UserError, match="1000 MB, expected 300 MB at most"):
+        read_annotations(tmp_path / "a.json")
 
 
 # real faces

@@ -1,6 +1,7 @@
 """Calibrations of detectors: measured, stored, kept in files, and right for real faces."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -132,6 +133,25 @@ def test_a_kept_calibration_is_for_its_detector_its_model_file_and_its_scheme(tm
     ):
         with pytest.raises(ConfigError, match=f"kept.json: {reason}"):
             read_calibration(file, found, SCHEMES[scheme])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"dy": float("nan")}, "or damaged"),
+        ({"scatter": [0.1, 0.2]}, "or damaged"),
+        (None, r"cannot be read \(No such file"),
+    ],
+)
+def test_a_damaged_calibration_is_refused(tmp_path, content, reason):
+    file = tmp_path / "kept.json"
+    if isinstance(content, dict):
+        write_calibration(file, MEASURED, Centred(), SCHEMES["68"])
+        content = json.dumps(json.loads(file.read_text()) | content).encode()
+    if content:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"kept.json: .*{reason}[^\n]*: measure it: python -m[^\n]*$"):
+        read_calibration(file, Centred(), SCHEMES["68"])
 
 
 @pytest.mark.parametrize("name", ["blazeface", "lbp"])

@@ -126,3 +126,15 @@ def test_failure_and_interrupt_leave_no_files(tmp_path, landmarker):
     with pytest.raises(ConfigError, match=r"a\.mp4 would be overwritten"):
         predict_video(landmarker, VideoFile(path), tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.mp4", "out"]
+
+
+def test_only_earlier_results_are_replaced(tmp_path, landmarker):
+    film = VideoFile(write_video(tmp_path / "a.avi", codec="MJPG", count=2))
+    for _ in range(2):
+        predict_video(landmarker, film, tmp_path / "out")
+    for name in ("a.json", "a.csv", "a.mp4"):
+        kept = (tmp_path / "out" / name).read_bytes()
+        (tmp_path / "out" / name).write_bytes(b"mine")
+        with pytest.raises(ConfigError, match=f"{name} exists, and no earlier results"):
+            predict_video(landmarker, film, tmp_path / "out")
+        (tmp_path / "out" / name).write_bytes(kept)

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from kdloss.data.geometry import invert, landmark_box, transform_points
-from kdloss.inference.landmarker import Landmarker
+from kdloss.data.schemes import SCHEMES
+from kdloss.inference.landmarker import Face, Landmarker
+from kdloss.inference.pose import PoseEstimator
 from kdloss.inference.tracking import (
     LONGEST_GAP,
     MISSED_ROUNDS,
@@ -14,8 +16,10 @@ from kdloss.inference.tracking import (
     UNSURE_FRAMES,
     FaceTracker,
     OneEuroFilter,
+    _Track,
 )
 from tests.inference.scripted_landmarker import ScriptedLandmarker, landmarks_of
+from tests.inference.test_pose import projected
 
 IMAGE = np.zeros((480, 640, 3), np.uint8)
 ONE, TWO = np.array([100.0, 100, 80, 90]), np.array([400.0, 200, 60, 60])
@@ -227,3 +231,23 @@ def test_the_filter_starts_again_after_a_gap_and_time_must_pass():
     assert one_euro.filter(5.0, 1.02) == 5.0
     with pytest.raises(ValueError, match="expected one after"):
         one_euro.filter(5.0, 1.02)
+
+
+def test_a_track_turns_with_its_face():
+    estimate = PoseEstimator(SCHEMES["68"])
+
+    def turned(degrees, seen=0.0, score=None):
+        return Face(np.array([0.0, 0.0, 9.0, 9.0]), score, projected(0, 0, degrees), None, np.radians(seen), estimate)
+
+    track = _Track(0, turned(0), False, 0.0)
+    track.follow(turned(5), (400, 400))
+    assert track.face.turn == 0
+    track.follow(turned(40), (400, 400))
+    assert np.degrees(track.face.turn) == pytest.approx(40)
+    # A detection in another turn brings its own landmarks; one in the same turn confirms those of the track.
+    track.confirm(turned(41, seen=42, score=0.9))
+    assert (np.degrees(track.face.turn), track.face.score) == (pytest.approx(40), 0.9)
+    detected = turned(100, seen=100, score=0.8)
+    track.confirm(detected)
+    assert track.face is detected
+    np.testing.assert_array_equal(track.box, landmark_box(detected.landmarks))

@@ -198,6 +198,17 @@ def test_other_networks(case, changed, written):
     assert "\n" not in str(caught.value)
 
 
+def test_an_impossible_head_makes_no_network(changed, monkeypatch):
+    def huge(file):
+        del file["O_L/O_L/kernel:0"]
+        file.create_dataset("O_L/O_L/kernel:0", (1280, 2_000_000), "f", chunks=(1, 10))  # no chunk is written
+
+    path = changed(huge)
+    monkeypatch.setattr("kdloss.models.build.build_model", lambda *args: pytest.fail("a network was built"))
+    with pytest.raises(CheckpointError, match="is not stored as it is"):
+        load_published_student(path)
+
+
 def test_damaged_and_foreign_files(written, tmp_path):
     (tmp_path / "cut.h5").write_bytes(written.read_bytes()[:-4000])
     (tmp_path / "text.h5").write_text("no weights")
