@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 from tabulate import tabulate
 
-from kdloss.machine import machine
+from kdloss.machine import machine, quiet_libraries
 
 TEACHERS = ("tough", "tolerant")
 
@@ -158,6 +158,7 @@ def main():
         parser.add_argument(f"--{flag}", type=int, default=value, help="default: %(default)s")
     parser.add_argument("--json", type=Path, help="file for all numbers")
     args = parser.parse_args()
+    quiet_libraries()
     ways = {name: WAYS[name](args) for name in args.way}
     rates = {name: [] for name in ways}
     for number in range(args.rounds + 1):
