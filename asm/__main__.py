@@ -1,8 +1,7 @@
-"""Fits, draws and applies shape models.
+"""Fits and draws shape models.
 
 python -m asm fit --data PREPARED --variance 0.90 --out shape.npz
-python -m asm plot shape.npz --out modes.png --curve variance.png
-python -m asm soften shape.npz --points in.npy --out soft.npy
+python -m asm plot shape.npz --out modes.png
 """
 
 import argparse
@@ -14,7 +13,7 @@ import numpy as np
 from asm.shape_model import ShapeModel
 from kdloss.errors import UserError, exits_on_user_error
 from kdloss.experiments.flags import add_out_flag
-from kdloss.files import read_npy, replacing, require_replaceable
+from kdloss.files import read_npy, replacing
 
 # Shapes of a prepared folder are in units of a crop whose side is this many times the longer side of the landmark box.
 _UNIT_CROP_SCALE = 1.25
@@ -41,33 +40,14 @@ def _fit(args):
 
 
 def _plot(args):
-    for flag, path in (("--out", args.out), ("--curve", args.curve)):
-        if path is not None:
-            _require_suffix(flag, path, [".png", ".svg", ".pdf"])
+    _require_suffix("--out", args.out, [".png", ".svg", ".pdf"])
     model = ShapeModel.load(args.model)
-    # Imported here: matplotlib takes longer to import than the other commands take to run.
-    from asm.plots import modes_figure, variance_curve
+    # Imported here: matplotlib takes longer to import than the other command takes to run.
+    from asm.plots import modes_figure
 
     with replacing(args.out) as work:
-        modes_figure(model, rows=args.rows).savefig(work, dpi=150)
-    print(f"{args.out}: the first {min(args.rows, len(model.modes))} modes")
-    if args.curve is not None:
-        with replacing(args.curve) as work:
-            variance_curve(model).savefig(work, dpi=150)
-        print(f"{args.curve}: the share of variance over the number of modes")
-
-
-def _soften(args):
-    _require_suffix("--out", args.out, [".npy"])
-    require_replaceable([args.out], [args.points])
-    model = ShapeModel.load(args.model)
-    points = load_points(args.points)
-    soft = model.soften(points, limit=args.limit)
-    with replacing(args.out) as work:
-        np.save(work, soft, allow_pickle=False)
-    moved = np.linalg.norm(soft - points, axis=-1)
-    mean = moved.mean() if moved.size else 0.0
-    print(f"{args.out}: softened {moved[..., 0].size} shapes; points moved by {mean:.4g} on average")
+        modes_figure(model).savefig(work, dpi=150)
+    print(f"{args.out}: the first modes of {len(model.modes)}")
 
 
 def _require_suffix(flag, path, suffixes):
@@ -115,8 +95,8 @@ def load_points(path):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="python -m asm", description="Shape models of landmarks.")
-    verbs = parser.add_subparsers(required=True, metavar="{fit,plot,soften}")
+    parser = argparse.ArgumentParser(prog="python -m asm", description=__doc__.split("\n")[0])
+    verbs = parser.add_subparsers(required=True, metavar="{fit,plot}")
 
     fit = verbs.add_parser("fit", help="fit a model to training shapes")
     fit.set_defaults(run=_fit)
@@ -133,15 +113,6 @@ def _parser():
     plot.set_defaults(run=_plot)
     plot.add_argument("model", help="a .npz that fit wrote")
     add_out_flag(plot, "picture of the modes: .png, .svg or .pdf", required=True)
-    plot.add_argument("--rows", type=int, default=4, help="how many modes to draw (default 4)")
-    plot.add_argument("--curve", help="also draw the share of variance over the number of modes into this file")
-
-    soften = verbs.add_parser("soften", help="clip shapes to what the model finds plausible")
-    soften.set_defaults(run=_soften)
-    soften.add_argument("model", help="a .npz that fit wrote")
-    soften.add_argument("--points", required=True, help=".npy of points (..., N, 2), in the model's unit")
-    soften.add_argument("--limit", type=float, default=3.0, help="standard deviations allowed a mode (default 3)")
-    add_out_flag(soften, "the .npy to write", required=True)
     return parser
 
 

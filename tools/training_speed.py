@@ -1,8 +1,10 @@
 """Images a second in the training of a student by KD-Loss: the published recipe's loop, and this project's training.
 
     python tools/training_speed.py --data data/300w
-    python tools/training_speed.py --data data/300w --way cached --against ../other-checkout
     python tools/training_speed.py --data data/300w --way cached device --image-size 224
+
+Machines are shared and noisy. So in a round every way trains once, one after the other, and ratios are taken within the
+round. The first round warms up and does not count.
 
 published: the loop of Fard and Mahoor (CVIU 2022) as they describe it: eager steps; crops are augmented beforehand, and
 each is a picture and a file of its points, opened with its batch; both frozen teachers predict every batch; Adam.
@@ -12,12 +14,18 @@ device: as cached, with --views device.
 
 import argparse
 import itertools
+import json
+import shlex
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
-import rounds
 from PIL import Image
+from tabulate import tabulate
+
+from kdloss.machine import machine, quiet_libraries
 
 TEACHERS = ("tough", "tolerant")
 
@@ -82,10 +90,10 @@ def _published(args):
         return float(loss)
 
     def round_():
-        started, _ = args.now(), folder  # the folder lives as long as this function
+        started, _ = time.perf_counter(), folder  # the folder lives as long as this function
         for _ in range(args.steps):
             step([crops[i] for i in order.choice(len(crops), args.batch_size, replace=False)])
-        return args.steps * args.batch_size / (args.now() - started)
+        return args.steps * args.batch_size / (time.perf_counter() - started)
 
     return round_
 
@@ -104,7 +112,7 @@ def _own(args, views, where="host"):
 
         def on_train_batch_end(self, batch, logs=None):
             float(logs["loss"])  # an accelerator may still be at work
-            self.ends = (*self.ends, args.now())
+            self.ends = (*self.ends, time.perf_counter())
 
     with tempfile.TemporaryDirectory() as folder:
         work = _Work(args, Path(folder), views)
@@ -126,24 +134,53 @@ def _own(args, views, where="host"):
     return round_
 
 
+# Name -> a function of the arguments that returns one of a round, which returns images a second.
 WAYS = {
-    "published": rounds.Way(_published, "published"),
-    "online": rounds.Way(lambda args: _own(args, 0), "published"),
-    "cached": rounds.Way(lambda args: _own(args, args.teacher_views), "published"),
-    "device": rounds.Way(lambda args: _own(args, args.teacher_views, "device"), "cached"),
+    "published": _published,
+    "online": lambda args: _own(args, 0),
+    "cached": lambda args: _own(args, args.teacher_views),
+    "device": lambda args: _own(args, args.teacher_views, "device"),
 }
 
 
-def _describe(args):
-    views = f"{args.image_size} px, batches of {args.batch_size}, {args.faces} faces of {args.data} at most"
-    return f"{args.student} by KD-Loss of two {args.teacher}, {views}; {args.steps} steps a round"
+def _spread(values):
+    return [f"{number:.4g}" for number in (np.median(values), min(values), max(values))]
 
 
-if __name__ == "__main__":
+def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", required=True, metavar="FOLDER", help="prepared folder")
     parser.add_argument("--student", default="mobilenetv2", help="architecture (default: %(default)s)")
     parser.add_argument("--teacher", default="efficientnetb3", help="architecture (default: %(default)s)")
-    for flag, value in {"image-size": 112, "batch-size": 32, "faces": 512, "teacher-views": 2, "steps": 10}.items():
+    parser.add_argument("--way", nargs="+", choices=list(WAYS), default=list(WAYS), help="default: all")
+    numbers = {"image-size": 112, "batch-size": 32, "faces": 512, "teacher-views": 2, "steps": 10, "rounds": 7}
+    for flag, value in numbers.items():
         parser.add_argument(f"--{flag}", type=int, default=value, help="default: %(default)s")
-    rounds.main(parser, WAYS, "images", _describe)
+    parser.add_argument("--json", type=Path, help="file for all numbers")
+    args = parser.parse_args()
+    quiet_libraries()
+    ways = {name: WAYS[name](args) for name in args.way}
+    rates = {name: [] for name in ways}
+    for number in range(args.rounds + 1):
+        for name, work in ways.items():
+            rate = work()
+            rates[name] += [rate] if number else []
+            print(f"round {number} of {args.rounds}: {name}: {rate:.4g} images/s", file=sys.stderr)
+    columns = ["way", "images/s", "least", "most", f"x {args.way[0]}", "least", "most"]
+    rows = [[name, *_spread(found), *_spread(np.divide(found, rates[args.way[0]]))] for name, found in rates.items()]
+    views = f"{args.image_size} px, batches of {args.batch_size}, {args.faces} faces of {args.data} at most"
+    here = machine()
+    notes = [
+        f"{args.student} by KD-Loss of two {args.teacher}, {views}; {args.steps} steps a round",
+        f"{here['processor'] or here['platform']}, {here['cores']} cores",
+        f"`python tools/training_speed.py {shlex.join(sys.argv[1:])}`, {time.strftime('%Y-%m-%d')}",
+    ]
+    print(tabulate(rows, columns, disable_numparse=True), *notes, sep="\n")
+    if args.json:
+        table = {"title": parser.description, "columns": columns, "rows": rows, "notes": notes}
+        record = {"rounds": rates, "machine": here, "tables": {"training_speed": table}}
+        args.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -26,8 +26,7 @@ def test_what_does_not_work_says_what_to_do(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_BACKEND", "theano")
     monkeypatch.setattr(doctor, "_ENOUGH_MEMORY", 1 << 60)
     monkeypatch.setattr(doctor, "_ENOUGH_DISK", 1 << 60)
-    monkeypatch.setattr(doctor, "_OPTIONAL", {"onnx_of_tomorrow": "exporting tomorrow"})
-    monkeypatch.setitem(doctor._EXTRAS, "onnx_of_tomorrow", "tomorrow")
+    monkeypatch.setattr(doctor, "_OPTIONAL", {"onnx_of_tomorrow": ("tomorrow", "exporting tomorrow")})
     monkeypatch.setattr(pretrained, "ROOT", tmp_path)
     status, found = lines_of(capsys)
     assert status == 1

@@ -1,7 +1,5 @@
 """Views that the device draws: the host's views, but for rounding."""
 
-import dataclasses
-
 import keras
 import numpy as np
 import pytest
@@ -133,15 +131,6 @@ def test_faces_that_the_device_has_no_room_for(random_faces, monkeypatch, capsys
     assert "--views auto" in capsys.readouterr().out
 
 
-def test_other_errors_are_not_taken_for_a_lack_of_room(random_faces, monkeypatch):
-    def broken(_):
-        raise RuntimeError("no such device")
-
-    monkeypatch.setattr(device_views, "DeviceViews", broken)
-    with pytest.raises(RuntimeError, match="no such device"):
-        placed(MixedBatches([views_of(random_faces)]), "device")
-
-
 def test_the_layer_keeps_faces_out_of_training_and_of_16_bits(random_faces):
     batches = MixedBatches([views_of(random_faces, augment=STRONG)]).as_numbers()
     numbers, _ = batches.batch(0, 0)
@@ -156,12 +145,3 @@ def test_the_layer_keeps_faces_out_of_training_and_of_16_bits(random_faces):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(views(numbers)), expected)
     finally:
         keras.config.set_dtype_policy(policy)
-
-
-def test_a_source_on_the_device_holds_only_the_faces_of_its_rows(random_faces):
-    views = DeviceViews(MixedBatches([views_of(random_faces, np.array([9, 4, 6]), batch_size=2)]).as_numbers())
-    assert [(tuple(faces.shape), faces.dtype) for faces in views.faces] == [((3, 50**2, 3), "uint8")]
-    stored = keras.ops.convert_to_numpy(views.faces[0]).reshape(3, 50, 50, 3)
-    np.testing.assert_array_equal(stored[1, 1:-1, 1:-1], random_faces.faces[4])
-    assert not stored[:, 0].any()
-    assert dataclasses.replace(views_of(random_faces), as_numbers=True).image == (np.float32, (device_views.NUMBERS,))

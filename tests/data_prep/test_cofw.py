@@ -86,15 +86,6 @@ def test_a_v5_file_and_no_file_at_all_are_named(source):
         read_cofw(source)
 
 
-@pytest.mark.parametrize("keep", [0, 0.3, 0.99])
-def test_cut_file_is_named(source, keep):
-    path = source / "COFW_train_color.mat"
-    data = path.read_bytes()
-    path.write_bytes(data[: int(keep * len(data))])
-    with pytest.raises(DataError, match=r"COFW_train_color\.mat: cut short or not a MATLAB v7\.3"):
-        read_cofw(source)
-
-
 def test_other_variables_and_shapes_are_named(source):
     path = source / "COFW_test_color.mat"
     with h5py.File(path, "r+") as file:

@@ -63,23 +63,38 @@ def test_any_number_of_processes_writes_the_same_bytes(source, tmp_path):
         assert reason in skipped["reason"]
 
 
-@pytest.fixture
-def held(source, tmp_path):
-    """A run in two processes, one waiting for a picture. ``held.faces``: their ids."""
-    (source / "held.png").unlink()
-    os.mkfifo(source / "held.png")
+@pytest.mark.parametrize(
+    ("stop", "status", "said"),
+    [
+        (lambda run, faces: os.killpg(run.pid, signal.SIGINT), 130, "interrupted"),
+        (lambda run, faces: os.kill(faces[0], signal.SIGKILL), 2, "most likely for lack of memory: run the same"),
+        (lambda run, faces: run.kill(), -signal.SIGKILL, ""),
+    ],
+    ids=["Ctrl-C", "one killed", "all killed"],
+)
+def test_a_run_that_is_stopped_says_one_line_and_leaves_nothing(source, tmp_path, stop, status, said):
     words = ["folder", "--source", str(source), "--out", str(tmp_path / "out"), "--size", "16", "--processes", "2"]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     command = [sys.executable, "-m", "data_prep", *words]
-    run = subprocess.Popen(command, **pipes, cwd=REPOSITORY, start_new_session=True)
-    assert " 20 % " in run.stderr.readline() + run.stderr.readline()
-    children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
-    run.faces = [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
-    assert len(run.faces) == 2
-    yield run
-    run.kill()
-    run.wait()
-    run.stderr.close()
+    with subprocess.Popen(command, **pipes, cwd=REPOSITORY, start_new_session=True) as run:
+        assert " 20 % " in run.stderr.readline() + run.stderr.readline()
+        children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+        faces = [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+        assert len(faces) == 2
+        stop(run, faces)
+        lines = [line for line in run.communicate(timeout=20)[1].splitlines() if " % " not in line]
+    assert run.returncode == status
+    if said:
+        (line,) = lines
+        assert said in line
+    end = time.monotonic() + 10
+    while any(map(lives, faces)):
+        assert time.monotonic() < end, "processes outlive the one that started them"
+        time.sleep(0.02)
+    if said:
+        assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+    prepare_small(source, tmp_path / "out", processes=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw"]
 
 
 def lives(process):
@@ -87,46 +102,6 @@ def lives(process):
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
-
-
-def all_end(processes):
-    end = time.monotonic() + 10
-    while any(map(lives, processes)):
-        assert time.monotonic() < end, "processes outlive the one that started them"
-        time.sleep(0.02)
-
-
-@pytest.mark.parametrize(
-    ("stop", "status", "said"),
-    [
-        (lambda run: os.killpg(run.pid, signal.SIGINT), 130, "interrupted"),
-        (lambda run: run.terminate(), 143, "terminated"),
-        (lambda run: os.kill(run.faces[0], signal.SIGKILL), 2, "most likely for lack of memory: run the same command"),
-    ],
-    ids=["Ctrl-C", "terminated", "one killed"],
-)
-def test_a_run_that_is_stopped_says_one_line_and_leaves_nothing(tmp_path, held, stop, status, said):
-    stop(held)
-    _, errors = held.communicate(timeout=20)
-    *progress, line = errors.splitlines()
-    assert said in line
-    assert all(" % " in tenth for tenth in progress)
-    assert held.returncode == status
-    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
-    all_end(held.faces)
-
-
-def test_a_run_that_is_killed_starts_over(source, tmp_path, held):
-    held.kill()
-    held.wait()
-    all_end(held.faces)
-    (left,) = (path.name for path in tmp_path.iterdir() if path.name != "raw")
-    assert left.startswith(".out.")
-    (source / "held.png").unlink()
-    (source / "held.png").write_bytes((source / "0.png").read_bytes())
-    prepare_small(source, tmp_path / "out", processes=1)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw"]
-    assert len(PreparedDataset(tmp_path / "out")) == COUNT - 6
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -133,14 +133,6 @@ def test_a_files_own_names_win_over_a_known_data_set(tmp_path):
     assert any("no point's name says left or right, so no view is mirrored" in warning for warning in raw.warnings)
 
 
-def test_a_name_with_a_side_and_no_partner_is_refused(tmp_path, fails):
-    write_coco(tmp_path / "in", write_pictures(tmp_path / "in", ["a.png"], 3), ["mouth_left", "nose", "chin"])
-    line = fails("folder", "--source", tmp_path / "in", "--out", tmp_path / "out")
-    assert line.endswith(
-        "mouth_left has no mirror partner mouth_right: name its partner like it, or neither with a side"
-    )
-
-
 def test_points_of_some_faces_only(tmp_path):
     points = write_pictures(tmp_path, ["a.png", "b.png", "c.png"])
     write_labelme(tmp_path, points, NAMES)
@@ -304,14 +296,6 @@ def test_names_that_fit_several_pictures_or_a_picture_with_several_names_are_ref
     assert "as sub/c.png and as c.png" in other.reason
 
 
-def test_pts_files_in_a_folder_of_their_own(tmp_path):
-    points = write_pictures(tmp_path, ["pictures/a.png", "pictures/b.jpg.png"])
-    for name in ("a", "b.jpg"):
-        (tmp_path / "points").mkdir(exist_ok=True)
-        write_pts(tmp_path / "points" / f"{name}.pts", points[f"pictures/{name}.png"])
-    assert [at_marks(face) for face in read_folder(tmp_path).entries] == [True, True]
-
-
 # hidden files
 
 
@@ -370,25 +354,6 @@ def test_a_file_for_each_split_with_the_same_names_in_each(tmp_path, files):
     }
 
 
-def test_a_given_validation_set_is_kept(tmp_path):
-    for seed in range(20):
-        write_face(tmp_path / "in" / ("val" if seed < 4 else "train") / f"{seed}.png", num_points=5, seed=seed)
-    manifest = prepare("folder", tmp_path / "in", tmp_path / "out", size=16)
-    table = PreparedDataset(tmp_path / "out").table
-    assert {name for name, split in zip(table["name"], table["split"], strict=True) if split == "val"} == {
-        f"val/{seed}.png" for seed in range(4)
-    }
-    assert manifest["splits"] == {"train": 13, "val": 4, "test": 3}
-
-
-def test_the_share_is_of_the_usable_faces(tmp_path):
-    for seed in range(30):
-        write_face(tmp_path / "in" / f"{seed}.png", num_points=5, seed=seed)
-        if seed % 2:
-            (tmp_path / "in" / f"{seed}.png").write_bytes(b"damaged")
-    assert prepare("folder", tmp_path / "in", tmp_path / "out", size=16)["splits"] == {"train": 11, "val": 1, "test": 3}
-
-
 def test_copies_never_cross_splits(tmp_path):
     for seed in range(40):
         for name in (f"{seed}.png", f"other/{seed}_mirror.png", f"copies/{chr(97 + seed % 26)}{seed}.png"):
@@ -437,12 +402,6 @@ def test_files_of_another_kind(tmp_path, name, content, says):
         read_annotations(tmp_path / name)
 
 
-def test_files_beside_the_annotations_are_named(tmp_path):
-    write_coco(tmp_path, write_pictures(tmp_path, ["a.png"]))
-    (tmp_path / "meta.json").write_text("{}")
-    assert any(warning.startswith("left out 1 other files, the first: ") for warning in read_folder(tmp_path).warnings)
-
-
 def test_no_file_is_read_without_bounds(tmp_path):
     with open(tmp_path / "a.json", "wb") as file:
         file.truncate(10**9 + 1)
@@ -468,21 +427,3 @@ def test_real_cases_give_the_points_of_the_right_one(raw_faces, case):
         tolerance = 1 if case == "imglab" else 1e-4  # imglab writes whole pixels
         np.testing.assert_allclose(face.points, expected, rtol=0, atol=tolerance)
         assert face.image.shape == right[face.name.rpartition("/")[2]].image.shape or case == "resized_double"
-
-
-@pytest.mark.parametrize(
-    ("case", "names", "mirror"),
-    [
-        ("mtcnn5", NAMES, [1, 0, 2, 4, 3]),
-        ("wrongcat", ["left_eye", "right_eye", "nose", "left_mouth", "right_mouth"], [1, 0, 2, 4, 3]),
-        ("xy_only6", [f"point_{i}" for i in range(6)], None),
-        ("ceph29", ["sella", "nasion", "a_point"], None),
-    ],
-)
-def test_real_cases_have_their_own_names(raw_faces, case, names, mirror):
-    if not (cases := raw_faces.parent.parent / "cases").is_dir():
-        pytest.skip(f"no annotated cases at {cases}")
-    raw = read_folder(cases / case)
-    assert len(raw.entries) == 24
-    assert [*raw.scheme.names[: len(names)]] == [*names]
-    assert (raw.scheme.mirror.tolist() if raw.scheme.mirrorable else None) == mirror

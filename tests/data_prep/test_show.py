@@ -4,8 +4,6 @@ import numpy as np
 from PIL import Image
 
 from data_prep.__main__ import main
-from data_prep.show import _spread, show_prepared
-from kdloss.data.schemes import SCHEMES
 from tests.data_prep.marked_faces import write_face
 
 
@@ -28,19 +26,3 @@ def test_the_sheet_shows_faces_points_and_partners_and_counts_duplicates(tmp_pat
         assert (sheet[16:336, :320] == colour).all(axis=-1).sum() > 10
     assert (sheet[-32:] > 200).any()
     assert "expected a .png" in fails("show", tmp_path / "out", "--out", tmp_path / "a.txt")
-
-
-def test_points_that_are_not_known_are_not_drawn(make_prepared, tmp_path):
-    scheme = SCHEMES["29"]
-    known = [scheme.names.index("nose_tip"), scheme.names.index("chin")]
-    unknown = [i for i in range(29) if i not in known]
-    prepared = make_prepared("cofw", train=2, test=4, unknown=unknown)
-    show_prepared(prepared.path, tmp_path / "a.png", count=30)
-    (row,) = np.flatnonzero(np.isnan(prepared.points).any(axis=(1, 2)))
-    place = np.flatnonzero(_spread(prepared.table["split"], 30) == row).item()
-    left, top = place % 4 * 320, place // 4 * 336 + 16
-    tile = np.array(Image.open(tmp_path / "a.png"))[top : top + 320, left : left + 320]
-    # Points without partner are white; lines between partners grey, and partners blue and yellow.
-    counts = [(tile == colour).all(axis=-1).sum() for colour in ((86, 180, 233), (240, 228, 66))]
-    assert counts == [0, 0]
-    assert (tile == 255).all(axis=-1).sum() >= 2 * 13

@@ -69,11 +69,6 @@ def test_the_cascade_finds_the_face_of_a_photograph(lbp):
     assert np.array_equal(found, detector("lbp").detect(crop))
 
 
-def test_the_cascade_finds_nothing_where_nothing_is(lbp):
-    for shape in ((64, 64, 3), (10, 300, 3)):
-        assert lbp.detect(np.full(shape, 128, np.uint8)).shape == (0, 6)
-
-
 def test_errors_say_what_to_do(monkeypatch):
     with pytest.raises(ConfigError, match="detector viola: expected one of blazeface, yunet, lbp"):
         detector("viola")
@@ -122,13 +117,10 @@ def test_without_yunets_file_one_line_says_where_it_comes_from(yunet_file, tmp_p
     monkeypatch.delenv("KDLOSS_YUNET", raising=False)
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(yunet_file.read_bytes()[:-300])
-    foreign = write_yunet(tmp_path / "foreign.onnx", without=["kps_8"])
     for model, reason in (
         (None, "found no model file"),
-        (tmp_path / "none.onnx", r"none.onnx: cannot be read \(No such file"),
         (tmp_path, r"cannot be read \(Is a directory"),
         (damaged, "damaged.onnx: damaged, or not YuNet's"),
-        (foreign, "foreign.onnx: damaged, or not YuNet's"),
     ):
         get = "face_detection_yunet_2023mar.onnx.*opencv_zoo.*--detector-model FILE.*KDLOSS_YUNET"
         with pytest.raises(ConfigError, match=f"^detector yunet: .*{reason}") as caught:

@@ -42,13 +42,6 @@ def test_an_overlay_on_a_full_disk_is_an_error(small_disk):
         overlay.write(noise, 0.0)
 
 
-def test_overlays_that_cannot_be_written(tmp_path):
-    with pytest.raises(ConfigError, match="16386 x 16"), OverlayVideo(tmp_path / "a.mp4", 25) as overlay:
-        overlay.write(np.zeros((16, 16386, 3), np.uint8), 0.0)
-    with pytest.raises(UserError, match="cannot be written"), OverlayVideo(tmp_path / "no" / "a.mp4", 25) as overlay:
-        overlay.write(picture(0), 0.0)
-
-
 def test_writes_record_table_and_overlay(tmp_path, landmarker):
     path, done = write_video(tmp_path / "talk.mp4", count=20), []
     out = tmp_path / "out"

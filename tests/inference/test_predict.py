@@ -153,13 +153,6 @@ def test_given_boxes(checkpoint, capsys):
     assert holds(np.add(FACE, (-12, -12, 24, 24)), alone[0].landmarks)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"a.png": [1, 2, 3, 4]}', '{"a.png": [[1, 2, 0, 4]]}'])
-def test_bad_files_of_boxes(text):
-    Path("boxes.json").write_text(text)
-    with pytest.raises(DataError, match=r"^--boxes boxes\.json"):
-        GivenBoxes("boxes.json")
-
-
 def test_a_whole_image_is_the_crop(checkpoint):
     crop = astronaut()[60:200, 156:296]  # reduced by 4 before it is cut: begins at a multiple of 4
     save("crop.png", crop)
@@ -356,10 +349,8 @@ def test_videos_follow_photographs_and_a_damaged_one_does_not_stop_the_others(ch
     ("words", "message"),
     [
         (["a.mp4", "--detector", "whole"], "a.mp4: whole is for photographs"),
-        (["a.mp4", "--crops", "64"], "a.mp4: --crops is for photographs"),
         (["a.png", "faces.mp4"], "faces.mp4: runs/predictions/faces.csv would be of the table of all photographs too"),
         (["runs/predictions/a.png"], "runs/predictions/a.png would be overwritten, which this command reads"),
-        (["a.png", "--detector", "boxes"], "--detector boxes: expected --boxes FILE beside it"),
         (["a.mp4", "--detect-every", "0"], "--detect-every 0: expected 1 frame at least"),
         (["a.png", "--boxes", "boxes.json", "--detector", "lbp"], "--boxes boxes.json: with --detector lbp"),
     ],

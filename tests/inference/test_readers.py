@@ -105,11 +105,6 @@ def test_cards_hold_the_confidence_of_the_file_or_of_the_one_beside_it(student, 
     assert find_model(file).card["confidence"] == {"slope": -1.0}
 
 
-def test_a_file_without_a_card_is_no_model_of_ours(exported):
-    with pytest.raises(CheckpointError, match=r"a\.tflite: does not say which landmarks it reads"):
-        load_reader(exported("litert"))
-
-
 @pytest.mark.parametrize("detector", ["blazeface", "lbp"])
 def test_litert_needs_neither_keras_nor_tensorflow(detector):
     code = """

@@ -42,12 +42,6 @@ def test_folders_files_and_cameras_in_the_order_asked():
     ]
 
 
-def test_one_folder_is_the_root_of_its_names():
-    assert [name for name, *_ in described(["in"])] == ["a.MP4", "a.jpg", "d.jpg", "deep/b.png"]
-    assert [name for name, *_ in described(["in"], skipped="in/deep")] == ["a.MP4", "a.jpg", "d.jpg"]
-    assert [name for name, *_ in described(["in/deep"], skipped="in/deep")] == ["b.png"]
-
-
 def test_patterns_and_cameras_without_a_prefix():
     assert described(["in/*.[jM]*", "7", "rtsp://me:p@ss/w@host:1/live"]) == [
         ("a.MP4", "a.MP4", "video"),

@@ -4,9 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from kdloss.data.geometry import BoxPolicy, invert, landmark_box, transform_points
+from kdloss.data.geometry import invert, landmark_box, transform_points
 from kdloss.data.schemes import SCHEMES
-from kdloss.errors import ConfigError
 from kdloss.inference.landmarker import Face, Landmarker
 from kdloss.inference.pose import PoseEstimator
 from kdloss.inference.tracking import (
@@ -171,16 +170,6 @@ def test_smoothing_is_shown_but_not_fed_back():
     assert np.array_equal(face.box, landmark_box(face.landmarks))
     film.frames()
     assert np.array_equal(landmarker.boxes, [there])
-
-
-def test_models_that_cannot_be_used():
-    landmarker = ScriptedLandmarker(ONE)
-    landmarker.policy = BoxPolicy.parse("dataset:1.1")
-    with pytest.raises(ConfigError, match=r"found dataset:1\.1"):
-        FaceTracker(landmarker)
-    landmarker.policy, landmarker.detector = BoxPolicy(), None
-    with pytest.raises(ConfigError, match="no detector"):
-        FaceTracker(landmarker)
 
 
 @pytest.mark.slow

@@ -8,11 +8,11 @@ STRIDES = (8, 16, 32)
 CHANNELS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
 
 
-def write_yunet(path, *, face=(40.0, 60.0), without=()):
-    """Writes it without some outputs; returns ``path``.
+def write_yunet(path):
+    """Writes it; returns ``path``.
 
-    A cell of the finest grid (8 pixels) is a face of the size ``face`` (width, height) about the cell's centre, and its
-    score is how red the cell is: red - green - blue, over 255. The coarser grids see none.
+    A cell of the finest grid (8 pixels) is a face of 40 x 60 pixels about the cell's centre, and its score is how red
+    the cell is: red - green - blue, over 255. The coarser grids see none.
     """
     nodes, weights, outputs = [], [], []
     for stride in STRIDES:
@@ -22,7 +22,7 @@ def write_yunet(path, *, face=(40.0, 60.0), without=()):
             if stride == 8 and channels == 1:
                 kernel[0] = np.array([-1, -1, 1])[:, None, None] / (255 * stride**2)  # blue, green, red
             if stride == 8 and kind == "bbox":
-                bias[:] = [0.5, 0.5, *np.log(np.array(face) / stride)]
+                bias[:] = [0.5, 0.5, *np.log(np.array([40.0, 60.0]) / stride)]
             name = f"{kind}_{stride}"
             shape = np.array([1, -1, channels])
             weights += [
@@ -35,9 +35,8 @@ def write_yunet(path, *, face=(40.0, 60.0), without=()):
                 helper.make_node("Transpose", [f"map_{name}"], [f"last_{name}"], perm=[0, 2, 3, 1]),
                 helper.make_node("Reshape", [f"last_{name}", f"shape_{name}"], [name]),
             ]
-            if name not in without:
-                cells = (640 // stride) ** 2  # YuNet's files say 640 x 640 and serve other sizes all the same
-                outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, cells, channels]))
+            cells = (640 // stride) ** 2  # YuNet's files say 640 x 640 and serve other sizes all the same
+            outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, cells, channels]))
     image = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 640, 640])
     graph = helper.make_graph(nodes, "yunet", [image], outputs, weights)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=7), path)

@@ -160,10 +160,6 @@ def replace(name, value):
     return change
 
 
-def remove(name):
-    return lambda file: file.__delitem__(name)
-
-
 def rename_head(file):
     file.move("O_L/O_L", "predictions/predictions")
     del file["O_L"]
@@ -178,8 +174,6 @@ BN = "block_3_expand_BN/block_3_expand_BN"
 
 WRONG = {
     "no O_L": (rename_head, r"has no layer O_L \(found: .*\).*MobileNetV2"),
-    "odd outputs": (replace("O_L/O_L/kernel:0", np.zeros((1280, 135), "f")), r"O_L has a kernel .*\(1280, 135\)"),
-    "no statistics": (remove(f"{BN}/moving_variance:0"), "layer block_3_expand_BN has no moving_variance"),
     "NaN": (replace(f"{BN}/gamma:0", np.full(144, np.nan, "f")), "layer block_3_expand_BN: gamma holds NaN"),
     "one more": (replace("extra/kernel:0", [1.0]), "layer 'extra/.*' is not expected"),
     "linked weights inside": (by_two_links, "'/elsewhere' is a link to 'other.h5:/'"),

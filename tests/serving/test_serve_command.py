@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-from kdloss.serve import main
 from tests.serving.conftest import REPOSITORY, start
 
 SMALL = "mobilenetv2-300w/int8.tflite"
@@ -33,11 +32,3 @@ def test_a_missing_package_is_named(package):
         2,
         f"error: {package} is not installed: pip install 'kdloss[serve]'\n",
     )
-
-
-@pytest.mark.parametrize("host", ["no.such.host.invalid", "a..b", "a" * 64])
-def test_an_unknown_address_is_one_line(host, capsys):
-    assert main(["--host", host]) == 2
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    assert err.startswith(f"error: --host {host}: no such address")
