@@ -3,8 +3,8 @@
     python tools/frontier.py --peers NETWORKS --points POINTS --trees runs/peer-ert --out docs/results/frontier.json
 
 NETWORKS holds ``mobilefacenet.xml`` with its ``.bin``, and ``pfld_cunjian.onnx``; POINTS the points that these gave on
-the test faces (``mobilefacenet-cunjian.npz``, ``pfld-cunjian.npz``); runs/peer-ert what ``tools/peer_ert.py`` made, which
-is left out without --trees. Our files run in LiteRT and in OpenVINO, which computes in bfloat16 where the processor
+the test faces (``mobilefacenet-cunjian.npz``, ``pfld-cunjian.npz``); runs/peer-ert what ``tools/peer_ert.py`` made,
+left out without --trees. Our files run in LiteRT and in OpenVINO, which computes in bfloat16 where the processor
 can. A time is from a cut face to its points, in turns: each round takes the median over some faces.
 """
 
