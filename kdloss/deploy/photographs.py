@@ -15,11 +15,12 @@ from kdloss import pretrained
 from kdloss.data.geometry import BoxPolicy, FaceCrop, landmark_box
 from kdloss.data.images import read_image
 from kdloss.deploy.litert import export_litert
-from kdloss.deploy.representative import representative_crops, spread_rows
+from kdloss.deploy.representative import representative_crops
 from kdloss.deploy.runtimes import RUNTIMES, load_keras
 from kdloss.deploy.timing import spread, worker
 from kdloss.errors import ConfigError
 from kdloss.evaluation.evaluation import load_checkpoint
+from kdloss.evaluation.protocol import spread_rows
 from kdloss.inference.landmarker import Landmarker, find_faces
 from kdloss.inference.sources import GivenBoxes, find_sources
 from kdloss.models.checkpoint import read_card

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdloss.data.geometry import BoxPolicy, FaceCrop, box_iou, invert, transform_points, turned_landmark_box
-from kdloss.errors import DataError
-from kdloss.evaluation import metrics
+from kdloss.data.geometry import BoxPolicy, box_iou, invert, transform_points, turned_landmark_box
 from kdloss.evaluation.evaluation import evaluate_loaded
 from kdloss.evaluation.protocol import DETECTED
 from kdloss.inference.box_calibration import BoxCalibration, calibrate
-from kdloss.inference.detectors import MINIMUM_IOU, detected_boxes
+from kdloss.inference.detectors import detected_boxes
 from kdloss.inference.landmarker import SAME_FACE
-from kdloss.inference.prediction import predict_crops
 
 
 @dataclass(frozen=True)
@@ -127,73 +124,3 @@ def detector_line(record):
         f"Detector {record['name']}: {record['n_found']} of {record['n']} faces found, {record['n_missed']} missed; "
         f"{record['normaliser']} NME of those found {errors}; {DETECTED}."
     )
-
-
-def measure_detector(
-    model, prepared, rows, policy, detector, *, batch_size=64, flip=False, announce=None, normaliser=None
-):
-    """NME of a model in a detector's calibrated boxes and in its own, for the robustness of ``metrics.json``.
-
-    Args:
-        model, prepared, rows, batch_size, flip, announce, normaliser: see
-            `kdloss.evaluation.robustness.measure_robustness`.
-        policy, detector: see `detect_faces`.
-
-    Returns:
-        A dict that JSON can hold. ``found`` is a share. ``nme_detector`` and ``nme_policy`` (percent) are of the found
-        faces. ``box_shift`` is the median distance between the centres of the calibrated and the policy's boxes in
-        sides of the latter, ``box_scale`` the median factor between their sides, at least 1. These four are None if no
-        face was found.
-
-    Raises:
-        DataError: no faces, no training faces to calibrate on, or the detector finds none of them.
-    """
-    rows = np.asarray(rows)
-    if not len(rows):
-        raise DataError(f"{prepared.path}: detector {detector.name} on no faces: give at least one")
-    faces = detect_faces(prepared, rows, detector, policy, announce)
-    seen, boxes = rows[faces.found], faces.calibrated[faces.found]
-    wanted = prepared.boxes(policy)[seen]
-    kind = metrics.available_normalisers(prepared.scheme, chosen=normaliser)[0]
-
-    def nme(cut):
-        crops = [FaceCrop.from_box(box, model.input_shape[1]) for box in cut]
-        points = predict_crops(model, prepared, seen, crops, batch_size, flip=flip)
-        return metrics.nme(metrics.image_errors(points, prepared.source_points[seen], prepared.scheme, kind))
-
-    values = dict.fromkeys(("nme_detector", "nme_policy", "box_shift", "box_scale"))
-    if len(seen):
-        apart = boxes[:, :2] + boxes[:, 2:4] / 2 - wanted[:, :2] - wanted[:, 2:] / 2
-        side, wanted_side = (np.sqrt(np.prod(one[:, 2:4], axis=1)) for one in (boxes, wanted))
-        values = {
-            "nme_detector": nme(boxes),
-            "nme_policy": nme(wanted),
-            "box_shift": float(np.median(np.linalg.norm(apart, axis=1) / wanted_side)),
-            "box_scale": float(np.median(np.exp(np.abs(np.log(side / wanted_side))))),
-        }
-    return {
-        "dataset": prepared.dataset,
-        "synthetic": bool(prepared.synthetic),
-        "n": len(rows),
-        "box": str(policy),
-        "normaliser": kind,
-        "flip_test": flip,
-        "detector": detector.name,
-        "minimum_iou": MINIMUM_IOU,
-        "n_found": len(seen),
-        "found": len(seen) / len(rows),
-        **values,
-        "calibration": faces.calibration.to_json(),
-    }
-
-
-def measured_detector_line(record):
-    """What `measure_detector` found, in a sentence."""
-    line = f"Boxes of detector {record['detector']}: {record['n_found']} of {record['n']} faces found"
-    if record["n_found"]:
-        line += (
-            f"; NME {record['nme_detector']:.2f} % in its calibrated boxes, {record['nme_policy']:.2f} % on the same "
-            f"faces in {record['box']}; the boxes still differ by {100 * record['box_shift']:.1f} % of a side and a "
-            f"factor of {record['box_scale']:.2f} (medians)"
-        )
-    return f"{line}; {DETECTED}."

@@ -25,7 +25,7 @@ from kdloss.data.geometry import BoxPolicy, invert, landmark_box, transform_poin
 from kdloss.errors import DataError
 from kdloss.evaluation import metrics
 from kdloss.evaluation.comparison import TIE, common_faces, distinct_labels
-from kdloss.evaluation.protocol import THRESHOLDS
+from kdloss.evaluation.protocol import THRESHOLDS, spread_rows
 from kdloss.evaluation.tables import reliability_title
 
 # Okabe and Ito's colours, told apart with any colour vision; line styles say the same in grey.
@@ -111,8 +111,7 @@ def ced_figure(curves, *, title):
 
 def spread_by_error(errors, count):
     """Positions of ``count`` faces from the best to the worst, evenly spaced in rank."""
-    order = np.argsort(errors, kind="stable")
-    return order[np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int))]
+    return spread_rows(np.argsort(errors, kind="stable"), count)
 
 
 def worst_median_best(errors, count):

@@ -11,7 +11,7 @@ from kdloss.evaluation.html import PIECES, Section, faces_notice, html_table, pi
 from kdloss.evaluation.point_errors import deviations_table, error_ellipse_figure, mean_face_error_figure, point_nme
 from kdloss.evaluation.predictions import save_predictions
 from kdloss.evaluation.protocol import MISSING
-from kdloss.evaluation.robustness import robustness_lines
+from kdloss.evaluation.robustness import robustness_line
 from kdloss.evaluation.tables import Result, points_table
 from kdloss.files import write_whole
 
@@ -78,8 +78,8 @@ def write_evaluation_report(
         sections.append(Section("Differences", [PIECES.group("wide", [intervals]), PIECES.group("charts", faces)]))
     if robustness:
         maps = _drawn(plots.robustness_figure(robustness), "NME as the box is shifted, and as it is scaled and turned.")
-        words = map(PIECES.paragraph, robustness_lines(robustness))
-        sections.append(Section("Box robustness", [*words, PIECES.group("wide", [maps])]))
+        words = PIECES.paragraph(robustness_line(robustness))
+        sections.append(Section("Box robustness", [words, PIECES.group("wide", [maps])]))
     sections.append(Section("Errors by point", _points(evaluations)))
     for evaluation in evaluations:
         heading, count = (f"Faces: {evaluation.label}", FACES_COMPARED) if several else ("Faces", FACES)

@@ -12,7 +12,6 @@ from kdloss.evaluation.detector_boxes import (
     detector_line,
     detector_record,
     evaluate_beside,
-    measure_detector,
 )
 from kdloss.evaluation.evaluation import LoadedModel, evaluate_loaded
 from kdloss.inference.detectors import DETECTORS, Detector
@@ -89,20 +88,6 @@ def test_the_command_prints_and_records_it(faces_300w, loaded, monkeypatch, tmp_
     # A model in its own boxes has none of it.
     assert evaluate.main(what) == 0
     assert "detector" not in json.loads((tmp_path / "metrics.json").read_text())
-
-
-def test_the_detector_of_a_robustness_record(faces_300w, loaded):
-    rows, lines = faces_300w.indices("test"), []
-    half = Half(faces_300w, blind=rows[:2])
-    result = measure_detector(loaded.model, faces_300w, rows, BOX, half, batch_size=4, announce=lines.append)
-    assert (result["n"], result["n_found"], result["found"]) == (8, 6, 0.75)
-    assert result["nme_policy"] == pytest.approx(100 * evaluate_loaded(faces_300w, loaded).errors[2:].mean(), abs=1e-9)
-    assert result["nme_detector"] == pytest.approx(result["nme_policy"], abs=1e-4)
-    assert (result["box_shift"], result["box_scale"]) == pytest.approx((0, 1), abs=1e-5)
-    calibration = [result["calibration"][key] for key in ("dx", "dy", "scale")]
-    assert calibration == pytest.approx([-0.1, 0, 1.25 / 0.7], abs=1e-5)
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert lines[-1] == "detector half: 8 of 8 faces, 6 found"
 
 
 @pytest.mark.parametrize(("reach", "moves"), [(0.4, True), (0.2, False)])

@@ -189,8 +189,6 @@ def test_robustness_and_report(faces_cofw, run_folder, tmp_path, capsys):
     assert result["robust_ratio"] > 1
     text = capsys.readouterr().out
     assert "Box robustness, 2 faces, interocular normaliser: NME " in text
-    assert result["detector"] is None  # the faces are noise
-    assert "found none of 18 training faces" in text
     assert "Box robustness, 2 faces" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
