@@ -15,7 +15,7 @@ SCRIPTS = {
         ["published", "online", "cached", "device"],
     ),
     "pipeline": (["--image-size", "32", "--batch-size", "2", "--steps", "1"], ["numpy", "tf.data", "PyDataset"]),
-    "face": (["--faces", "1", "--against", str(ROOT)], ["Landmarker"]),
+    "face": (["--faces", "1", "--against", str(ROOT)], ["model.predict", "Landmarker"]),
     "shapes": (["--shapes", "50", "--align"], ["product of a fit", "fit", "product of softening", "soften"]),
 }
 
