@@ -18,13 +18,12 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
 from kdloss.data.geometry import BoxPolicy, invert, landmark_box, transform_points
 from kdloss.errors import DataError
 from kdloss.evaluation import metrics
-from kdloss.evaluation.comparison import TIE, common_faces, distinct_labels
 from kdloss.evaluation.protocol import THRESHOLDS, spread_rows
 from kdloss.evaluation.tables import reliability_title
 
@@ -34,9 +33,6 @@ STYLES = ("-", "--", "-.", ":")
 TRUTH, PREDICTION = "#56B4E9", "#F0E442"
 HEAT = "viridis"  # perceptually uniform, and read with any colour vision
 OUTLINE = [patheffects.Stroke(linewidth=2.6, foreground="#222222"), patheffects.Normal()]
-# Logarithmic axes have no zero, and one face fitted by chance must not stretch them: errors below a tenth of the
-# median, or below this fraction of the normaliser, are drawn at the edge.
-FLOOR = 1e-4
 CED_LIMIT = 0.15  # the largest error that cumulative distributions show
 BOOKKEEPING = ("epoch", "step", "lr", "learning_rate", "seconds", "time")
 
@@ -194,45 +190,6 @@ def differences_figure(comparison):
     figure.suptitle(
         f"Paired differences on {comparison['n']} faces, 95 % intervals (filled: without zero)", fontsize=11
     )
-    return figure
-
-
-def scatter_figure(a, b):
-    r"""The errors of two `Evaluation`\ s face by face, in percent; the diagonal separates wins from losses.
-
-    Faces that only one has are left out. Faces without prediction lie on the far edge.
-
-    Raises:
-        DataError: measured on other faces, or no face in common.
-    """
-    labels = distinct_labels([a.label, b.label])
-    errors = np.stack([one.errors[faces] for one, faces in zip((a, b), common_faces([a, b]), strict=True)])
-    found, (x, y) = np.isfinite(errors), errors
-    shown = np.append(errors[found], THRESHOLDS[0])
-    low, high = max(shown.min(), np.median(shown) / 10, FLOOR) / 1.15, 1.15 * shown.max()
-    ends = (100 * low, 100 * high)
-    figure, (axes,) = new_figure(5.6, 6.0)
-    axes.plot(ends, ends, color="0.35", linewidth=1.2, zorder=1)
-    for draw in (axes.axvline, axes.axhline):
-        draw(100 * THRESHOLDS[0], color="0.5", linewidth=1, linestyle=":", zorder=1)
-    groups = {labels[0]: x < y - TIE, labels[1]: y < x - TIE}
-    groups["neither"] = ~np.logical_or(*groups.values())
-    drawn, style = {}, {"s": 14, "alpha": 0.6, "linewidths": 0, "clip_on": False, "zorder": 2}
-    for (name, member), colour, marker in zip(groups.items(), PALETTE, "o^s", strict=False):
-        if name != "neither" or member.any():
-            points = 100 * np.clip(errors[:, member], low, high)
-            label = f"{name} better: {member.sum()} of {len(x)} faces"
-            drawn[label] = axes.scatter(*points, color=colour, marker=marker, **style)
-    absent = int(np.sum(~found.all(axis=0)))
-    axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
-    axes.set_xlabel(textwrap.fill(f"error of {labels[0]}, % of the normaliser", 52))
-    axes.set_ylabel(textwrap.fill(f"error of {labels[1]}, % of the normaliser", 52))
-    axes.set_title(f"Errors face by face, {len(x)} faces" + (f", {absent} without prediction" if absent else ""))
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter(NullFormatter())
-    legend_below(figure, drawn)
     return figure
 
 

@@ -8,7 +8,7 @@ from kdloss.data.datasets import dataset_spec
 from kdloss.evaluation import plots
 from kdloss.evaluation.comparison import common_faces, comparison_lines
 from kdloss.evaluation.html import PIECES, Section, faces_notice, html_table, picture, write_report
-from kdloss.evaluation.point_errors import deviations_table, error_ellipse_figure, mean_face_error_figure, point_nme
+from kdloss.evaluation.point_errors import mean_face_error_figure
 from kdloss.evaluation.predictions import save_predictions
 from kdloss.evaluation.protocol import MISSING
 from kdloss.evaluation.robustness import robustness_line
@@ -73,9 +73,7 @@ def write_evaluation_report(
     if comparison:
         caption = "Differences of NME, paired bootstrap intervals of 95 %."
         intervals = _drawn(plots.differences_figure(comparison), caption)
-        scatters = {f"Each face: {first.label} and {one.label}.": (first, one) for one in evaluations[1:]}
-        faces = [_drawn(plots.scatter_figure(*pair), caption) for caption, pair in scatters.items()]
-        sections.append(Section("Differences", [PIECES.group("wide", [intervals]), PIECES.group("charts", faces)]))
+        sections.append(Section("Differences", [PIECES.group("wide", [intervals])]))
     if robustness:
         maps = _drawn(plots.robustness_figure(robustness), "NME as the box is shifted, and as it is scaled and turned.")
         words = PIECES.paragraph(robustness_line(robustness))
@@ -130,18 +128,10 @@ def overlaid_ced(evaluations, baseline=None):
 
 
 def _points(evaluations):
-    limit = max(float(point_nme(evaluation).max()) for evaluation in evaluations)
+    limit = max(nme or 0 for evaluation in evaluations for nme in evaluation.metrics["points"].values())
     caption = "NME of each point, on the mean of the true shapes."
     drawn = [_drawn(mean_face_error_figure(evaluation, limit=limit), caption) for evaluation in evaluations]
-    if len(evaluations) > 1:
-        table = points_table([Result(evaluation.label, evaluation.metrics) for evaluation in evaluations])
-    else:
-        table = deviations_table(evaluations[0])
-        caption = (
-            "From the truth (black) to the mean prediction (orange), and one standard deviation around it (blue), "
-            "to the scale of the face."
-        )
-        drawn.append(_drawn(error_ellipse_figure(evaluations[0]), caption))
+    table = points_table([Result(evaluation.label, evaluation.metrics) for evaluation in evaluations])
     return [PIECES.group("charts", drawn), PIECES.folded("All points", [html_table(table)])]
 
 
