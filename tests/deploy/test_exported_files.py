@@ -7,8 +7,7 @@ import zipfile
 import pytest
 
 from kdloss.deploy.exported_files import attach
-from kdloss.deploy.savedmodel import export_savedmodel
-from kdloss.errors import CheckpointError, ConfigError
+from kdloss.errors import CheckpointError
 from kdloss.inference.metadata import read_metadata
 from tests.deploy.conftest import EXPORTS
 
@@ -52,8 +51,3 @@ def test_other_associated_files_stay(exported, student, tmp_path):
     attach(tmp_path / "a.onnx", student[1])
     properties = {entry.key: entry.value for entry in onnx.load(tmp_path / "a.onnx").metadata_props}
     assert properties["author"] == "me"
-
-
-def test_a_savedmodel_replaces_nothing(student, tmp_path):
-    with pytest.raises(ConfigError, match="exists already: remove it"):
-        export_savedmodel(student[0], tmp_path)

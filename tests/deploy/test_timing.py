@@ -13,9 +13,6 @@ import pytest
 from PIL import Image
 
 from kdloss.__main__ import main as kdloss
-from kdloss.benchmark import main
-from kdloss.data.schemes import SCHEMES
-from kdloss.deploy.litert import export_litert
 from kdloss.deploy.runtimes import RUNTIMES
 from kdloss.deploy.timing import peak_megabytes, worker
 from kdloss.deploy.timing_report import MARKERS, accuracy_figure, record_tables
@@ -129,46 +126,6 @@ def test_the_picture_shows_each_trained_file_at_its_place(record):
     assert {(line.get_marker(), *line.get_xydata()[0]) for line in drawn} == expected
     networks, runtimes = ([text.get_text() for text in legend.get_texts()] for legend in figure.legends)
     assert (networks, runtimes) == (["student, 32 px"], [RUNTIMES[name].title for name in ALL])
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--arch", "resnet"], "unknown architecture 'resnet': expected one of mobilenetv2, "),
-        (["--arch", ARCH, "--image-size", "31"], "image size is 31: expected an even number"),
-        (["--threads", "1", "two"], "--threads 1 two: expected numbers, or all"),
-        (["--data", "faces"], "--data faces: without --dataset"),
-        (["--plot", "a.png", "--dataset", "300w"], "--plot: accuracy needs trained networks and faces: "),
-    ],
-)
-def test_wrong_options(words, message, capsys):
-    assert main(["inference", *words]) == 2
-    errors = capsys.readouterr().err
-    assert errors.startswith(f"error: {message}")
-    assert errors.count("\n") == 1
-
-
-def test_files_that_do_not_fit(student, run, exported, faces, tmp_path, capsys):
-    model, card = student
-    export_litert(model, tmp_path / "other.tflite", card=card | {"scheme": SCHEMES["29"].to_json()})
-    (tmp_path / "silent.tflite").write_bytes(exported("litert").read_bytes())
-    (tmp_path / "damaged.keras").write_bytes((run / "best.keras").read_bytes()[:500])
-    (tmp_path / "published.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
-    messages = {"silent.tflite": "does not say which landmarks", "other.tflite": "yields (1, 68, 2), expected 29"}
-    for name in ("silent.tflite", "other.tflite", "damaged.keras", "published.h5"):
-        words = ["--checkpoint", str(run), str(tmp_path / name), "--dataset", "300w", "--data", str(faces.path)]
-        assert main(["inference", *words, *QUICK]) == 2
-        captured = capsys.readouterr()
-        assert f"{tmp_path / name}: {messages.get(name, 'damaged')}" in captured.err.splitlines()[-1]
-        assert captured.out == ""  # nothing was measured before
-
-
-@pytest.mark.parametrize(("form", "module"), [("litert", "ai_edge_quantizer"), ("onnx", "tf2onnx")])
-def test_a_missing_package_is_named(form, module, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, module, None)
-    assert main(["inference", "--runtime", "keras", f"{form}-int8"]) == 2
-    missing = f"{module.replace('_', '-')} is not installed: pip install 'kdloss[{form}]'"
-    assert capsys.readouterr().err == f"error: {missing}, or leave it out of --runtime\n"
 
 
 def test_a_process_that_the_system_ends_is_one_clear_line():

@@ -150,16 +150,6 @@ def test_other_faces_are_refused(faces_300w, make_prepared):
         compare([a])
 
 
-def test_no_face_in_common_is_refused(faces_300w):
-    nan = [np.nan] * 4
-    for missing, words in (("skip", "no face is common to a, b"), ("fail", "none of 8 faces has a prediction")):
-        a = shifted(faces_300w, [*A[:4], *nan], "a", missing=missing)
-        b = shifted(faces_300w, [*nan, *B[4:]], "b", missing=missing)
-        with pytest.raises(DataError, match=words) as caught:
-            compare([a, b])
-        assert "\n" not in str(caught.value)
-
-
 def test_tables_and_lines_show_what_was_found(faces_300w):
     found = compare([shifted(faces_300w, B, "b"), shifted(faces_300w, A, "a"), shifted(faces_300w, [0.2] * 8, "far")])
     pairs, parts, models = comparison_tables(found)
