@@ -5,8 +5,8 @@
     python -m kdloss.benchmark inference --checkpoint mobilenetv2-300w runs/student --runtime litert litert-int8 onnx \\
         --dataset 300w --plot accuracy.png
 
-Prints parameters, multiply-accumulates, file size, peak memory, latency and throughput of networks in Keras, LiteRT and
-ONNX Runtime, measured in turns in one run; with ``--dataset`` also the accuracy of trained networks in every file, and
+Prints parameters, multiply-accumulates, file size, peak memory and latency of networks in Keras, LiteRT and ONNX,
+measured in turns in one run; with ``--dataset`` also the accuracy of trained networks in every file, and
 with ``--plot`` accuracy against latency.
 """
 
@@ -30,8 +30,8 @@ from kdloss.machine import environment, keras_backend, usable_cores
 from kdloss.models.architectures import require_side
 
 ARCHITECTURES = ("mobilenetv2", "efficientnetb3", "efficientfan-b0")
-_LEAST = {"threads": 1, "rounds": 5, "images": 1, "batch_size": 1, "processes": 0, "points": 1}
-_SETTINGS = ("split", "threads", "rounds", "images", "batch_size", "processes")  # of `measure_networks`
+_LEAST = {"threads": 1, "rounds": 5, "images": 1, "processes": 0}
+_SETTINGS = ("threads", "rounds", "images", "processes")  # of `measure_networks`
 
 
 @exits_on_user_error
@@ -50,7 +50,7 @@ def _benchmark(args, typed):
     from kdloss.deploy.timing_report import accuracy_figure, record_tables
     from kdloss.evaluation.plots import figure_bytes
 
-    networks = find_networks(args.arch, args.points, args.image_size, args.checkpoint, prepared and prepared.scheme)
+    networks = find_networks(args.arch, args.image_size, args.checkpoint, prepared and prepared.scheme)
     settings = {name: getattr(args, name) for name in _SETTINGS}
     record = measure_networks(
         networks, args.runtime, prepared, **settings, announce=functools.partial(print, flush=True)
@@ -118,20 +118,17 @@ def _thread_counts(texts):
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m kdloss.benchmark", description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(required=True, metavar="WHAT")
-    costs = commands.add_parser("inference", help="parameters, MACs, file size, memory, latency, throughput, accuracy")
+    costs = commands.add_parser("inference", help="parameters, MACs, file size, memory, latency, accuracy")
     add = costs.add_argument
     add("--arch", nargs="+", default=[], help=f"untrained networks, or all (default: {' '.join(ARCHITECTURES)})")
-    add("--points", type=int, default=68, help="points of --arch (default: 68)")
     add("--image-size", type=int, nargs="+", default=[224], help="sides of --arch, pixels (default: 224)")
     add_checkpoint_flag(costs, "trained networks", default=[], several=True)
     usual = f"default: those of {', '.join(USUAL)} that are installed"
     add("--runtime", nargs="+", choices=list(RUNTIMES), help=usual)
     add("--images", type=int, default=10, help="images of a round, one at a time (default: 10)")
-    add("--batch-size", type=int, default=16, help="images at once, for the throughput (default: 16)")
     add("--processes", type=int, default=3, help="to find the peak memory of a file (default: 3; 0: none)")
     add("--plot", type=Path, metavar="FILE.png", help="also draw accuracy against latency there")
     add_data_flags(costs, about="data set to measure the accuracy of --checkpoint on")
-    add("--split", choices=("val", "test"), default="test", help="faces of --dataset (default: test)")
     add("--threads", nargs="+", default=["1", "all"], help="numbers, or all (default: 1 all)")
     add("--rounds", type=int, default=7, help="rounds to measure, 5 at least (default: 7)")
     text = "also write all numbers there; without FILE, print one JSON object, and all else on standard error"

@@ -109,7 +109,6 @@ def _times(record):
         ("threads", 0, itemgetter("threads")),
         *((text, 2, lambda row, end=end: row["ms"][end]) for text, end in _ENDS.items()),
         ("x first", 3, lambda row: row["ratio"]["median"]),
-        ("images/s", 1, lambda row: row["images_per_second"]["median"]),
     ]
     settings, machine = record["settings"], record["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in record["runtimes"].items())
@@ -117,7 +116,6 @@ def _times(record):
         f"ms: one image at batch 1, median of {settings['rounds']} rounds' medians over {settings['images']} images; "
         "least and most of the rounds",
         "x first: ms to those of the first row, within each round; a network's rows and the first ran in turns",
-        f"images/s: batches of {settings['batch_size']}, median of the rounds; LiteRT takes one image after the other",
         f"{machine['processor'] or machine['platform']}, {machine['cores']} cores; {versions}",
     ]
     if machine.get("accelerators"):

@@ -1,6 +1,6 @@
 """A model in a detector's boxes, compared with the same faces in the boxes of its training.
 
-The difference is what the detector costs. The same faces in its boxes without calibration show what calibration gains.
+The difference is what the detector costs.
 """
 
 from dataclasses import dataclass
@@ -48,10 +48,10 @@ def detect_faces(prepared, rows, detector, policy, announce=None):
 
 
 def evaluate_beside(evaluation, faces, **options):
-    """Three more `Evaluation`\\ s of a model on the faces that a detector found.
+    """Two more `Evaluation`\\ s of a model on the faces that a detector found.
 
-    They are in boxes around the landmarks of the first reading (a `Landmarker` reads each face twice), in the boxes of
-    the policy, and in the detector's boxes without calibration.
+    They are in boxes around the landmarks of the first reading (a `Landmarker` reads each face twice), and in the boxes
+    of the policy.
 
     Args:
         evaluation: that of the model in the calibrated boxes.
@@ -61,13 +61,12 @@ def evaluate_beside(evaluation, faces, **options):
     """
     prepared, options = evaluation.prepared, options | {"box": faces.policy, "missing": "skip"}
     own = np.where(faces.found[:, None], prepared.boxes(faces.policy)[faces.rows], np.nan)
-    name, raw = faces.detector, f"{faces.detector} uncalibrated"
+    name = faces.detector
     return [
         evaluate_loaded(prepared, evaluation.loaded, boxes=boxes, detector=detector, label=label, **options)
         for boxes, detector, label in (
             (_around_landmarks(evaluation, faces), name, f"in boxes of {name}, read twice"),
             (own, None, f"the same faces in {faces.policy}"),
-            (faces.policy.grow(faces.boxes), raw, f"in boxes of {raw}"),  # as if they were landmark boxes
         )
     ]
 
@@ -89,11 +88,10 @@ def _around_landmarks(evaluation, faces):
 def detector_record(faces, evaluation, beside):
     """What a detector costs a model, as a dict that JSON can hold; ``beside`` is what `evaluate_beside` returned.
 
-    NME and the median error of the faces found, in percent, are for ``calibrated`` boxes, for faces read ``again``, for
-    the boxes of the ``policy`` and for ``uncalibrated`` ones. A detection that is far off moves the NME, but hardly the
-    median.
+    NME and the median error of the faces found, in percent, are for ``calibrated`` boxes, for faces read ``again``, and
+    for the boxes of the ``policy``. A detection that is far off moves the NME, but hardly the median.
     """
-    kinds = ("calibrated", "again", "policy", "uncalibrated")
+    kinds = ("calibrated", "again", "policy")
     errors = [100 * one.errors[np.isfinite(one.errors)] for one in (evaluation, *beside)]
     found = int(faces.found.sum())
     return {
@@ -115,7 +113,6 @@ def detector_line(record):
         "calibrated": "in its calibrated boxes",
         "again": "read once more around those landmarks",
         "policy": f"in {record['box']}",
-        "uncalibrated": "in its boxes taken for landmark boxes",
     }
     errors = ", ".join(
         f"{record['nme'][kind]:.2f} % (median {record['median'][kind]:.2f} %) {where}" for kind, where in words.items()
