@@ -65,17 +65,17 @@ def write_evaluation_report(
     """
     first, several = evaluations[0], len(evaluations) > 1
     spec = dataset_spec(first.metrics["dataset"])
-    ced = _drawn(overlaid_ced(evaluations, baseline), "Share of the faces at or below each error.")
+    ced = drawn(overlaid_ced(evaluations, baseline), "Share of the faces at or below each error.")
     sections = [
         Section("Results", result_pieces(tables, lines)),
         Section("Cumulative error", [ced]),
     ]
     if comparison:
         caption = "Differences of NME, paired bootstrap intervals of 95 %."
-        intervals = _drawn(plots.differences_figure(comparison), caption)
+        intervals = drawn(plots.differences_figure(comparison), caption)
         sections.append(Section("Differences", [PIECES.group("wide", [intervals])]))
     if robustness:
-        maps = _drawn(plots.robustness_figure(robustness), "NME as the box is shifted, and as it is scaled and turned.")
+        maps = drawn(plots.robustness_figure(robustness), "NME as the box is shifted, and as it is scaled and turned.")
         words = PIECES.paragraph(robustness_line(robustness))
         sections.append(Section("Box robustness", [words, PIECES.group("wide", [maps])]))
     sections.append(Section("Errors by point", _points(evaluations)))
@@ -108,7 +108,7 @@ def face_gallery(evaluation, chosen):
     names, errors, pictures = evaluation.names, evaluation.errors, []
     for i in chosen:
         figure = plots.face_figure(evaluation, i)
-        pictures.append(_drawn(figure, f"{plots.error_text(errors[i])}, {names[i]}", "jpeg"))
+        pictures.append(drawn(figure, f"{plots.error_text(errors[i])}, {names[i]}", "jpeg"))
     return PIECES.group("gallery", pictures)
 
 
@@ -130,9 +130,9 @@ def overlaid_ced(evaluations, baseline=None):
 def _points(evaluations):
     limit = max(nme or 0 for evaluation in evaluations for nme in evaluation.metrics["points"].values())
     caption = "NME of each point, on the mean of the true shapes."
-    drawn = [_drawn(mean_face_error_figure(evaluation, limit=limit), caption) for evaluation in evaluations]
+    maps = [drawn(mean_face_error_figure(evaluation, limit=limit), caption) for evaluation in evaluations]
     table = points_table([Result(evaluation.label, evaluation.metrics) for evaluation in evaluations])
-    return [PIECES.group("charts", drawn), PIECES.folded("All points", [html_table(table)])]
+    return [PIECES.group("charts", maps), PIECES.folded("All points", [html_table(table)])]
 
 
 def _faces(evaluation, count):
@@ -174,5 +174,6 @@ def _missing(evaluations):
             yield f"{evaluation.label}: {missing['n']} faces without prediction, {counted}."
 
 
-def _drawn(figure, caption, image_format="png"):
+def drawn(figure, caption, image_format="png"):
+    """A figure with a caption, as a piece of a `Section`."""
     return picture(plots.figure_bytes(figure, image_format), caption)
