@@ -74,13 +74,6 @@ def test_students_of_feature_maps(at_work, monkeypatch, capsys):
     assert (heatmaps.heatmap_loss, heatmaps.fa_weight) == ("cross-entropy", 0.01)
 
 
-def test_a_finished_run_is_not_repeated(at_work, capsys):
-    command = [*SMALL, "--kind", "tough", "--image-size", "32", "--out", str(at_work / "300w-tough-tiny")]
-    for resume in ([], ["--resume"]):
-        assert train_teacher.main([*command, *resume]) == 0
-        assert ", done before -> " in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(("command", "kind"), [(train_teacher, "tolerant"), (train_student, "student")])
 def test_a_run_goes_on_by_its_folder_alone_and_for_longer(command, kind, at_work, data, tmp_path, capsys, monkeypatch):
     run = tmp_path / "run"

@@ -11,7 +11,7 @@ from kdloss.inference.litert_reader import LiteRTModel
 from kdloss.inference.onnx_reader import OnnxModel
 from kdloss.models import build_model, deployed
 from kdloss.models.regressors import HEAD
-from tests.deploy.conftest import EXPORTS, crops_of, export
+from tests.deploy.conftest import crops_of, export
 from tests.models.random_weights import randomise
 from tests.training.tiny_chain import FAN, MAPS_SIZE, SIZE, SKIPS
 
@@ -109,16 +109,6 @@ def test_weights_are_stored_as_said_and_operators_are_plain(form, precision, exp
         assert not [name for name in operators(form, file) if name.startswith("Flex") or name == "CUSTOM"]
     small = {"fp32": set(), "fp16": {np.dtype(np.float16)}, "int8": {np.dtype(np.int8)}}
     assert kinds & {np.dtype(np.float16), np.dtype(np.int8)} == small[precision]
-
-
-@forms
-def test_files_that_are_no_models(form, exported, tmp_path):
-    whole, name = exported(form).read_bytes(), EXPORTS[form][1]
-    for content in (None, b"", b"no model", whole[: len(whole) // 2]):
-        if content is not None:
-            (tmp_path / name).write_bytes(content)
-        with pytest.raises(CheckpointError, match=rf"{name}: no (LiteRT|ONNX) file[^\n]*$"):
-            RUNNERS[form](tmp_path / name)
 
 
 def test_models_of_something_else(exported, tmp_path):

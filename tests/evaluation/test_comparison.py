@@ -54,20 +54,6 @@ def test_a_pair_has_the_numbers_that_it_was_made_of(faces_300w):
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
-def test_parts_are_told_apart(faces_300w):
-    a = shifted(faces_300w, [0.05] * 8, "a")
-    mouth = list(faces_300w.scheme.parts["mouth"])
-    points = a.points.copy()
-    points[:, mouth] = a.truth[:, mouth]
-    b = evaluate_predicted(faces_300w, points, label="b", box=BOX)
-    (pair,) = compare([a, b])["pairs"]
-    expected = dict.fromkeys(faces_300w.scheme.parts, 0.0) | {"mouth": -5.0}
-    assert pair["parts"] == pytest.approx(expected, **EXACT)
-    assert pair["distance"] == pytest.approx(5 * len(mouth) / 68, **EXACT)
-    assert pair["settled"] is True  # the same on every face
-    assert pair["high"] < 0
-
-
 def test_every_pair_the_reference_first(faces_300w):
     x, y, z = (shifted(faces_300w, np.array(A) * scale, name) for scale, name in ((1, "x"), (1.5, "y"), (2, "z")))
     found = compare([y, x, z], seed=4)
