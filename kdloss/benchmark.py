@@ -13,6 +13,7 @@ with ``--plot`` accuracy against latency.
 import argparse
 import dataclasses
 import functools
+import itertools
 import json
 import shlex
 import sys
@@ -27,7 +28,7 @@ from kdloss.evaluation.tables import json_table, terminal_width, text_table
 from kdloss.experiments.flags import add_checkpoint_flag, add_data_flags, answered
 from kdloss.files import require_place, write_whole
 from kdloss.machine import environment, keras_backend, usable_cores
-from kdloss.models.architectures import require_side
+from kdloss.models.architectures import architecture_names, require_side
 
 ARCHITECTURES = ("mobilenetv2", "efficientnetb3", "efficientfan-b0")
 _LEAST = {"threads": 1, "rounds": 5, "images": 1, "processes": 0}
@@ -46,11 +47,14 @@ def _benchmark(args, typed):
     """Measures, prints and writes; returns the record."""
     _check(args)
     prepared = find_prepared(args.dataset, args.data) if args.dataset else None
-    from kdloss.deploy.networks import find_networks, measure_networks
+    scheme = prepared and prepared.scheme
+    for path in args.checkpoint:
+        check_checkpoint(path, scheme)
+    from kdloss.deploy.networks import measure_networks, open_networks
     from kdloss.deploy.timing_report import accuracy_figure, record_tables
     from kdloss.evaluation.plots import figure_bytes
 
-    networks = find_networks(args.arch, args.image_size, args.checkpoint, prepared and prepared.scheme)
+    networks = open_networks(args.arch, args.image_size, args.checkpoint, scheme)
     settings = {name: getattr(args, name) for name in _SETTINGS}
     record = measure_networks(
         networks, args.runtime, prepared, **settings, announce=functools.partial(print, flush=True)
@@ -98,10 +102,9 @@ def _check(args):
         raise ConfigError(f"KERAS_BACKEND={backend}: kdloss.benchmark needs tensorflow: unset it")
     for path in args.checkpoint:
         check_checkpoint(path)
-    args.arch = args.arch or ([] if args.checkpoint else ARCHITECTURES)
-    for arch in args.arch:
-        for size in args.image_size if arch != "all" else ():
-            require_side(arch, size)
+    args.arch = architecture_names() if "all" in args.arch else args.arch or ([] if args.checkpoint else ARCHITECTURES)
+    for arch, size in itertools.product(args.arch, args.image_size):
+        require_side(arch, size)
     for flag, path in (("--json", args.json), ("--plot", args.plot)):
         if isinstance(path, Path):
             require_place(path, flag, folder=False)

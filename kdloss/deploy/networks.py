@@ -18,9 +18,8 @@ from kdloss.deploy.runtimes import RUNTIMES, SUFFIXES
 from kdloss.deploy.timing import NetworkFile, measure_memory, time_in_turns
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.evaluation.comparison import distinct_labels
-from kdloss.evaluation.evaluation import LoadedModel, check_checkpoint, evaluate_loaded, load_checkpoint
+from kdloss.evaluation.evaluation import LoadedModel, evaluate_loaded, load_checkpoint
 from kdloss.models import build_model
-from kdloss.models.architectures import architecture_names, require_side
 from kdloss.models.locate import EXPORTED, checkpoint_path
 
 NOISE_IMAGES = 8  # stand for faces when there are none
@@ -42,26 +41,18 @@ class Network:
         return self.model.input_shape[1]
 
 
-def find_networks(archs, sizes, checkpoints, scheme=None):
-    """Checks what is to be measured, and returns an iterator that builds or loads one `Network` after the other.
-
-    Args:
-        archs, sizes: architectures of 68 points with random weights, or ``all``; their sides in pixels.
-        checkpoints: run folders, ``.keras`` files, shipped models' names, published students' ``.h5``, LiteRT and ONNX
-            files of `kdloss.export`.
-        scheme: the `LandmarkScheme` that the checkpoints must be trained for; None: any.
-
-    Raises:
-        CheckpointError: no such file, damaged, or for another scheme.
-        ConfigError: an unknown architecture, a side that it does not take, or a runtime that is not installed.
-    """
-    untrained = list(itertools.product(architecture_names() if "all" in archs else archs, sizes))
-    for arch, size in untrained:
-        require_side(arch, size)
-    for path in checkpoints:
-        check_checkpoint(path, scheme)
-
-    return _networks(untrained, checkpoints, scheme)
+def open_networks(archs, sizes, checkpoints, scheme=None):
+    """Yields a `Network` of each architecture (68 points, random weights) at each side, then of each checkpoint."""
+    for arch, size in itertools.product(archs, sizes):
+        keras.utils.clear_session(free_memory=True)
+        yield Network(f"{arch}, {size} px", arch, build_model(arch, 68, size))
+    for checkpoint in checkpoints:
+        keras.utils.clear_session(free_memory=True)
+        loaded, path = load_checkpoint(checkpoint, scheme), checkpoint_path(checkpoint)
+        label, file = f"{loaded.label}, {loaded.model.input_shape[1]} px", None
+        if path.suffix in EXPORTED:
+            file = NetworkFile(label, loaded.model.input_shape[1], _runtime_of(path, loaded.model.card), path)
+        yield Network(label, loaded.record["arch"], loaded.model, loaded, file)
 
 
 def measure_networks(networks, runtimes, prepared, *, processes, announce, **timing):
@@ -152,19 +143,6 @@ _MACS = {
     layers.BatchNormalization: lambda layer, inputs, outputs: 0,
     layers.Normalization: lambda layer, inputs, outputs: 0,
 }
-
-
-def _networks(untrained, checkpoints, scheme):
-    for arch, size in untrained:
-        keras.utils.clear_session(free_memory=True)
-        yield Network(f"{arch}, {size} px", arch, build_model(arch, 68, size))
-    for checkpoint in checkpoints:
-        keras.utils.clear_session(free_memory=True)
-        loaded, path = load_checkpoint(checkpoint, scheme), checkpoint_path(checkpoint)
-        label, file = f"{loaded.label}, {loaded.model.input_shape[1]} px", None
-        if path.suffix in EXPORTED:
-            file = NetworkFile(label, loaded.model.input_shape[1], _runtime_of(path, loaded.model.card), path)
-        yield Network(label, loaded.record["arch"], loaded.model, loaded, file)
 
 
 def _runtime_of(path, card):
