@@ -108,9 +108,10 @@ def verdict_text(verdict):
     gain, low, high = (verdict[key] for key in ("difference", "low", "high"))
     found = f"{'gains' if gain < 0 else 'loses'} {abs(gain):.2f} points of NME"
     found = "gains nothing that these faces show" if low <= 0 <= high else found
-    share = f" with {verdict['share']:.0%} of the labels" if "share" in verdict else ""
+    title = verdict["method"]
+    title = f"with {verdict['share']:.0%} of the labels, {title}" if "share" in verdict else title
     return (
-        f"{_capitalised(verdict['method'])}{share}: {found} against {verdict['control']} ({gain:+z.2f}, 95 % interval "
+        f"{_capitalised(title)}: {found} against {verdict['control']} ({gain:+z.2f}, 95 % interval "
         f"{low:+z.2f} to {high:+z.2f}); chosen among the students with teachers on validation faces."
     )
 
