@@ -58,6 +58,7 @@ class RunRecorder(keras.callbacks.Callback):
         self.loss_watch = LossWatch(folder, progress, faces_of)
         self.out_of_time = False
         self.writer = self._open_tensorboard() if distribution.is_first else None
+        self._report_saved()
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch_started = self.saved_at = time.monotonic()
@@ -94,6 +95,7 @@ class RunRecorder(keras.callbacks.Callback):
         self._save_state()
         if self._asked_to_stop():
             self._stop()
+        self._report_saved()
         if self.distribution.agree(not self.deadline.leaves(time.monotonic() - self.epoch_started)):
             self.out_of_time = True
         # The rest of an interrupted epoch was a fit of its own, because whole epochs have more steps.
@@ -125,6 +127,9 @@ class RunRecorder(keras.callbacks.Callback):
     def _stop(self):
         self.interruption.stop(f"{self.folder} is saved at {self._saved_step()}: run the same command again to go on")
 
+    def _report_saved(self):
+        self.distribution.saved = f"{self.folder} is saved as of {self._saved_step()}"
+
     def _saved_step(self):
         epoch, step = self.progress.epoch, self.progress.step
         if step:
@@ -142,6 +147,8 @@ class RunRecorder(keras.callbacks.Callback):
         self.progress.metrics = [keras.ops.convert_to_numpy(variable) for variable in self.model.metrics_variables]
         self._save_state()
         self.saved_at = time.monotonic()
+        if self.distribution.is_first:  # each process has a clock of its own; only the first reports
+            self._report_saved()
 
     def _save_state(self):
         if self.distribution.is_first:

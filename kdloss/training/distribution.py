@@ -8,21 +8,26 @@ Back ends are imported inside functions: `check_flags` must answer before one is
 """
 
 import contextlib
+import ctypes
+import functools
 import json
 import os
 import socket
 import sys
 import tempfile
+import threading
+import time
 import traceback
 from pathlib import Path
 
 import numpy as np
 
-from kdloss.errors import USER_ERRORS, ConfigError, Terminated, UserError, exits_on_user_error
+from kdloss.errors import USER_ERRORS, ConfigError, Terminated, exits_on_user_error
 from kdloss.machine import keras_backend
 from kdloss.training.state import OutOfTime
 
 _JOIN = 120  # seconds within which all processes must have started
+_HEARTBEAT = 20  # seconds without a heartbeat after which JAX counts a process as dead
 _PATIENCE = 24 * 60 * 60  # seconds that processes wait for the first while it prepares faces or teachers' points
 
 
@@ -92,9 +97,10 @@ class OneDevice:
         devices: number of devices that share each batch.
         replicas: number of per-device losses that the back end sums; 1 where it computes one loss for the whole batch.
         is_first: whether this process writes files and prints.
+        saved: what is saved of the run: part of the message of a process that lost another one.
     """
 
-    part, devices, replicas, is_first = (0, 1), 1, 1, True
+    part, devices, replicas, is_first, saved = (0, 1), 1, 1, True, "nothing is saved yet"
 
     def check_batch_size(self, batch_size):
         """Checks that the devices can share a batch equally.
@@ -260,48 +266,58 @@ def _all_processes(where, processes, process):
     """The context of a training in several processes; yields its `ShardedProcesses`."""
     import jax
 
-    distribution = None
-    try:
+    distribution, reporting = None, threading.Lock()
+
+    def end_after_loss():
+        reporting.acquire()  # of two threads that come here, only the first prints the line
+        saved = distribution.saved if distribution else ShardedProcesses.saved
+        sys.stdout.flush()
+        print(
+            f"error: another process is gone: {saved}; run the same command again on every machine, or on one without "
+            f"--distribute",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(1)
+
+    with _calls_on_loss(end_after_loss):
         _join(where, processes, process)
-        distribution = ShardedProcesses(processes, process)
-        yield distribution
-    except BaseException as error:
-        in_order = isinstance(error, (KeyboardInterrupt, Terminated, OutOfTime, ConfigError))
-        if not (in_order and distribution and distribution.agreed):  # else all processes raise it
+        try:
+            distribution = ShardedProcesses(processes, process)
+            yield distribution
+        except BaseException as error:
+            in_order = isinstance(error, (KeyboardInterrupt, Terminated, OutOfTime, ConfigError))
+            if in_order and distribution and distribution.agreed:  # all processes raise it
+                jax.distributed.shutdown()
+                raise
+            if "Gloo" in str(error) and not isinstance(error, USER_ERRORS):
+                end_after_loss()  # a connection broke; JAX itself would notice only after missed heartbeats
             _exit_alone(error)
         jax.distributed.shutdown()
-        raise
-    jax.distributed.shutdown()
 
 
 def _join(where, processes, process):
     """Connects this process with the others; returns when all are connected."""
     import jax
 
-    host, port = _host_and_port(where)
-    if process == 0:  # JAX's own error would say less
-        try:
-            socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
-        except OSError as error:
-            raise ConfigError(
-                f"--distribute {where}: cannot listen there ({error.strerror.split(' (')[0]}): give an address of the "
-                f"machine of --process 0 and a free port"
-            ) from error
+    if process == 0:
+        _check_address(where)
     flags = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_collective_timeout_seconds={_PATIENCE}".strip()
     # JAX's handler of SIGTERM would replace ours.
     jax.config.update("jax_enable_preemption_service", False)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.config.update("jax_logging_level", "CRITICAL")  # an error is one line of ours
+    # JAX reports a dead process in several lines; `_all_processes` does so in one.
+    jax.config.update("jax_logging_level", "CRITICAL")
+    bounds = {"initialization_timeout": _JOIN, "heartbeat_timeout_seconds": _HEARTBEAT}
     try:
-        jax.distributed.initialize(
-            where, processes, process, coordinator_bind_address=where, initialization_timeout=_JOIN
-        )
+        jax.distributed.initialize(where, processes, process, coordinator_bind_address=where, **bounds)
     except RuntimeError:
-        raise ConfigError(
+        error = ConfigError(
             f"--distribute {where}: not all {processes} processes came within {_JOIN} s: start the same command "
-            f"with --process 0 to {processes - 1}, 0 on {host}, where the others can reach it"
-        ) from None
+            f"with --process 0 to {processes - 1}, 0 on {_host_and_port(where)[0]}, where the others can reach it"
+        )
+        _exit_alone(error)
 
 
 def _host_and_port(where):
@@ -312,13 +328,54 @@ def _host_and_port(where):
     return host.strip("[]"), int(port)
 
 
+def _check_address(where):
+    """Checks that the first process can listen there; JAX's own error would say less."""
+    host, port = _host_and_port(where)
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        raise ConfigError(
+            f"--distribute {where}: cannot listen there ({error.strerror.split(' (')[0]}): give an address of the "
+            f"machine of --process 0 and a free port"
+        ) from error
+
+
+@contextlib.contextmanager
+def _calls_on_loss(end):
+    """Within this context JAX calls ``end()`` from a thread of its own when it has lost another process.
+
+    By default JAX's client then prints several lines and aborts, and `jax_enable_recoverability` does not change that.
+    No public function sets another callback, so two steps are needed:
+
+    1. The client is made by a private function of JAX, which takes a callback. It is wrapped to pass ours.
+    2. jaxlib 0.10 cannot convert the callback's argument, a C++ status, for Python. The conversion throws in C++, which
+       calls `std::terminate` before Python sees anything. ``end`` is therefore the terminate handler as well.
+    """
+    from jax._src.lib import _jax
+
+    client = _jax.get_distributed_runtime_client
+    handler = ctypes.CFUNCTYPE(None)(end)
+    set_terminate = None
+    with contextlib.suppress(OSError, AttributeError):  # another C++ library: JAX's own lines appear
+        set_terminate = ctypes.CDLL("libstdc++.so.6")._ZSt13set_terminatePFvvE
+        set_terminate.restype = ctypes.c_void_p
+        before = set_terminate(handler)
+    _jax.get_distributed_runtime_client = functools.partial(client, missed_heartbeat_callback=lambda *_: end())
+    try:
+        yield
+    finally:
+        _jax.get_distributed_runtime_client = client
+        if set_terminate:
+            set_terminate(ctypes.c_void_p(before))
+
+
 def _exit_alone(error):
     """Ends this process with its error at once; JAX's shutdown would wait for the other processes."""
 
     @exits_on_user_error
     def fail(_argv):
-        if "Gloo" in str(error) and not isinstance(error, USER_ERRORS):  # a connection broke
-            raise UserError("another process is gone: run the same command again on every machine, which goes on")
+        if isinstance(error, Exception) and not isinstance(error, USER_ERRORS):
+            time.sleep(_HEARTBEAT + 10)  # if a lost process caused this error, JAX reports that first
         raise error
 
     status = 1
