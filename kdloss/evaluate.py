@@ -17,12 +17,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from data_prep.find import check_data, find_prepared
 from kdloss import pretrained
 from kdloss.data.geometry import BoxPolicy
-from kdloss.errors import ConfigError, DataError, UserError, exits_on_user_error
+from kdloss.errors import ConfigError, DataError, exits_on_user_error
 from kdloss.evaluation import detector_boxes
 from kdloss.evaluation.comparison import compare, comparison_lines, comparison_tables, distinct_labels
 from kdloss.evaluation.evaluation import (
@@ -35,8 +33,8 @@ from kdloss.evaluation.evaluation import (
 )
 from kdloss.evaluation.metrics import available_normalisers
 from kdloss.evaluation.predictions import SUFFIXES, holds_predictions, load_predictions, mean_offset
-from kdloss.evaluation.protocol import MISSING
-from kdloss.evaluation.robustness import measure_robustness, robustness_lines
+from kdloss.evaluation.protocol import MISSING, spread_rows
+from kdloss.evaluation.robustness import measure_robustness, robustness_line
 from kdloss.evaluation.tables import (
     MOST_WIDTH,
     Result,
@@ -49,7 +47,7 @@ from kdloss.evaluation.tables import (
 )
 from kdloss.experiments.flags import add_checkpoint_flag, add_data_flags, add_json_flag, add_out_flag, answered
 from kdloss.files import require_place, require_replaceable
-from kdloss.inference.detectors import DETECTOR, DETECTORS, detector
+from kdloss.inference.detectors import DETECTORS, detector
 from kdloss.inference.prediction import predict_crops
 from kdloss.machine import environment, machine
 from kdloss.models.locate import checkpoint_path
@@ -95,8 +93,8 @@ def _evaluate(args, words):
     else:
         record = {}
         if args.robustness:
-            record["robustness"] = shown["robustness"] = _robustness(args, prepared, finder, first.loaded)
-            lines += robustness_lines(record["robustness"])
+            record["robustness"] = shown["robustness"] = _robustness(args, prepared, first.loaded)
+            lines.append(robustness_line(record["robustness"]))
         if beside:
             record["detector"] = detector_boxes.detector_record(faces, first, beside)
             detected = [detector_boxes.detector_line(record["detector"])]
@@ -239,19 +237,11 @@ def _file_size(evaluation):
     return {"MB": checkpoint_path(checkpoint["path"]).stat().st_size / 1e6} if checkpoint else {}
 
 
-def _robustness(args, prepared, finder, loaded):
-    """The dict of `measure_robustness`, with that of `measure_detector` (or None) as its ``detector``."""
-    rows = prepared.indices(args.split)
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(args.robustness, len(rows))).round().astype(int))]
-    what = (loaded.model, prepared, rows, args.box or loaded.box)
+def _robustness(args, prepared, loaded):
+    rows = spread_rows(prepared.indices(args.split), args.robustness)
     options = _options(args) | {"announce": print}
     del options["split"]
-    record = measure_robustness(*what, **options) | {"detector": None}
-    try:
-        record["detector"] = detector_boxes.measure_detector(*what, finder or detector(DETECTOR), **options)
-    except UserError as error:  # not installed, or blind to these faces: the rest stands without it
-        print(f"robustness is measured without a detector: {error}")
-    return record
+    return measure_robustness(loaded.model, prepared, rows, args.box or loaded.box, **options)
 
 
 def _default_folder(args, loaded):
@@ -298,7 +288,7 @@ def _parser():
     add("--readout", choices=["integral", "argmax"], help=text)
     text = "faces without prediction: refuse them (default), leave them out (default with --detector), or count them as"
     add("--missing", choices=list(MISSING), help=f"{text} failures in FR and AUC")
-    text = "also measure NME in shifted, scaled and turned boxes and in a detector's, on this many faces (default: 200)"
+    text = "also measure NME in shifted, scaled and turned boxes, on this many faces (default: 200)"
     add("--robustness", type=int, nargs="?", const=200, metavar="FACES", help=text)
     add("--full", action="store_true", help="print every table, not only the main numbers")
     add_json_flag(parser)

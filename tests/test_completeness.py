@@ -3,27 +3,24 @@
 Each of the functions yields one sentence for each missing part of a data set, loss, network, format or system.
 """
 
-import dataclasses
 import importlib
 import inspect
 import re
 
 import pytest
 
-from data_prep.prepare import READERS, open_raw
+from data_prep.prepare import READERS
 from kdloss import export
-from kdloss.data.datasets import DATASETS, DatasetSpec
+from kdloss.data.datasets import DATASETS
 from kdloss.data.schemes import SCHEMES
-from kdloss.errors import ConfigError, DataError
-from kdloss.experiments import recipes
+from kdloss.errors import ConfigError
 from kdloss.experiments.systems import SYSTEMS
 from kdloss.losses import KD_PRESETS, heatmap_loss, point_loss
-from kdloss.losses import point_losses as points
 from kdloss.losses.feature_distillation import FeatureDistillation
 from kdloss.models import architecture_names, build_model
 from kdloss.training.config import METHODS, TrainConfig, flag
 from kdloss.training.trainer import term_names
-from tests.training.tiny_chain import HEATMAP_NETWORKS, REGRESSORS, TINY
+from tests.training.tiny_chain import HEATMAP_NETWORKS, REGRESSORS
 
 
 def data_sets(tmp_path):
@@ -114,46 +111,3 @@ def test_every_network_can_be_built(tmp_path):
     # Of the six networks between the least and the largest, trunk and decoder are each built in another one.
     some = [name for name in architecture_names() if not re.fullmatch("efficientnetb[1-6]-skips", name)]
     assert [*networks(tmp_path, some)] == []
-
-
-NEW = DatasetSpec("aflw", "AFLW", "19")
-BROKEN = dataclasses.replace(recipes.KD_LOSS["smoke"], distilled={"kd_preset": "new", "teacher_views": 3})
-
-
-def _also_accept(patch, name, value):
-    """Adds a choice to a field of `TrainConfig`."""
-    field = TrainConfig.__dataclass_fields__[name]
-    patch.setattr(field, "metadata", field.metadata | {"choices": (*_choices(name), value)})
-
-
-HALFWAY = {
-    "data set aflw: no reader: .* READERS": lambda patch: patch.setitem(DATASETS, "aflw", NEW),
-    "data set aflw: no landmark scheme '19': .*schemes": lambda patch: patch.setitem(DATASETS, "aflw", NEW),
-    "data set wflw: no read: write": lambda patch: patch.setitem(READERS, "wflw", ("data_prep.wflw", "read")),
-    "--loss wing: no such loss: .*losses/point_losses": lambda patch: patch.delitem(points._POINT_LOSSES, "wing"),
-    "--heatmap-loss kl: no such loss": lambda patch: _also_accept(patch, "heatmap_loss", "kl"),
-    "--kd-preset new: no constants": lambda patch: _also_accept(patch, "kd_preset", "new"),
-    "--method rkd: no term 'rkd': .*FeatureDist": lambda patch: patch.setitem(METHODS, "rkd", ("rkd",)),
-    "--arch new: no trunk": lambda patch: patch.setitem(REGRESSORS, "new", dataclasses.replace(TINY, trunk=None)),
-    "--arch new: no first": lambda patch: patch.setitem(REGRESSORS, "new", dataclasses.replace(TINY, imagenet=None)),
-    "--arch new: it cannot be": lambda patch: patch.setitem(REGRESSORS, "new", dataclasses.replace(TINY, trunk=len)),
-    "--format coreml: no writer": lambda patch: patch.setitem(export.FORMATS, "coreml", (".mlmodel", ("fp32",))),
-    "--format coreml: no reader": lambda patch: patch.setitem(export.FORMATS, "coreml", (".mlmodel", ("fp32",))),
-    "--recipe smoke: no settings for kd-both .*new.*recipes": lambda patch: patch.setitem(
-        recipes.KD_LOSS, "smoke", BROKEN
-    ),
-}
-
-
-@pytest.mark.parametrize("sentence", HALFWAY)
-def test_what_is_missing_is_named(sentence, monkeypatch, tmp_path):
-    HALFWAY[sentence](monkeypatch)
-    found = [*networks(tmp_path, ["new"])] if "--arch" in sentence else []
-    found += [gap for missing in ALL for gap in missing(tmp_path)]
-    assert any(re.match(f".*{sentence}", gap) for gap in found), found
-
-
-def test_a_data_set_without_a_reader_is_one_line(monkeypatch, tmp_path):
-    monkeypatch.setitem(DATASETS, "aflw", NEW)
-    with pytest.raises(DataError, match=r"^--dataset aflw: nothing reads AFLW yet: add a reader to .*READERS$"):
-        open_raw("aflw", tmp_path)

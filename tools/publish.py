@@ -23,9 +23,10 @@ from data_prep.find import find_prepared
 from kdloss.data.datasets import dataset_spec
 from kdloss.deploy.half_precision import save_half
 from kdloss.deploy.litert import export_litert
-from kdloss.deploy.representative import representative_crops, spread_rows
+from kdloss.deploy.representative import representative_crops
 from kdloss.errors import ConfigError, exits_on_user_error
 from kdloss.evaluation.evaluation import evaluate_loaded, load_checkpoint
+from kdloss.evaluation.protocol import spread_rows
 from kdloss.evaluation.robustness import measure_robustness
 from kdloss.experiments.flags import add_checkpoint_flag, add_data_flags, add_out_flag
 from kdloss.files import new_folder, write_whole

@@ -1,6 +1,5 @@
 """What the writers of all formats share: the network to write, its signature, and the card inside the file."""
 
-import io
 import json
 import zipfile
 from importlib.metadata import version
@@ -10,7 +9,7 @@ import numpy as np
 
 from kdloss.errors import ConfigError
 from kdloss.files import write_whole
-from kdloss.inference.metadata import ASSETS, IMAGE, LITERT, ONNX, POINTS, SPREAD
+from kdloss.inference.metadata import ASSETS, IMAGE, ONNX, POINTS, SPREAD
 from kdloss.models.card import CARD
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -79,36 +78,20 @@ def attach_export(path, card, model, form, precision):
 
 
 def attach(path, card):
-    """Writes a card, a dict for JSON, into an exported file or folder, in place of any other; whole or not at all."""
+    """Writes a card, a dict for JSON, into an exported file or folder, in place of any other."""
     path, text = Path(path), json.dumps(card, indent=1)
-    if path.suffix == LITERT:
-        write_whole(path, _with_archive(path.read_bytes(), text))
-    elif path.suffix == ONNX:
+    if path.suffix == ONNX:
         import onnx
 
         model = onnx.load(path)
-        others = {entry.key: entry.value for entry in model.metadata_props if entry.key != CARD}
-        onnx.helper.set_model_props(model, others | {CARD: text})
-        write_whole(path, model.SerializeToString())
+        onnx.helper.set_model_props(model, {CARD: text})
+        onnx.save(model, path)
     elif path.is_dir():
         write_whole(path / ASSETS / CARD, text)
-    else:
-        raise ConfigError(f"{path}: expected a {LITERT} or {ONNX} file, or the folder of a SavedModel")
-
-
-def _with_archive(content, text):
-    """The bytes of a LiteRT file, with the card in the zip archive behind the network that holds associated files."""
-    result, others = io.BytesIO(content), []
-    if zipfile.is_zipfile(result):
-        with zipfile.ZipFile(result) as archive:
-            others = [(info, archive.read(info)) for info in archive.infolist()]
-        content = content[: min(info.header_offset for info, _ in others)] if others else content
-    result = io.BytesIO(content)
-    result.seek(0, io.SEEK_END)
-    with zipfile.ZipFile(result, "a") as archive:
-        for info, member in others:
-            if info.filename != CARD:
-                archive.writestr(info, member)
-        # Without a date, so that the same export gives the same bytes.
-        archive.writestr(zipfile.ZipInfo(CARD), text)
-    return result.getvalue()
+    else:  # LiteRT: in a zip archive behind the network, without a date, so that the same export gives the same bytes
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                end = archive.infolist()[0].header_offset
+            path.write_bytes(path.read_bytes()[:end])
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(zipfile.ZipInfo(CARD), text)

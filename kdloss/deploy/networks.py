@@ -18,9 +18,8 @@ from kdloss.deploy.runtimes import RUNTIMES, SUFFIXES
 from kdloss.deploy.timing import NetworkFile, measure_memory, time_in_turns
 from kdloss.errors import CheckpointError, ConfigError
 from kdloss.evaluation.comparison import distinct_labels
-from kdloss.evaluation.evaluation import LoadedModel, check_checkpoint, evaluate_loaded, load_checkpoint
+from kdloss.evaluation.evaluation import LoadedModel, evaluate_loaded, load_checkpoint
 from kdloss.models import build_model
-from kdloss.models.architectures import architecture_names, require_side
 from kdloss.models.locate import EXPORTED, checkpoint_path
 
 NOISE_IMAGES = 8  # stand for faces when there are none
@@ -42,37 +41,28 @@ class Network:
         return self.model.input_shape[1]
 
 
-def find_networks(archs, points, sizes, checkpoints, scheme=None):
-    """Checks what is to be measured, and returns an iterator that builds or loads one `Network` after the other.
-
-    Args:
-        archs, points, sizes: architectures with random weights, or ``all``; their number of points; sides in pixels.
-        checkpoints: run folders, ``.keras`` files, shipped models' names, published students' ``.h5``, LiteRT and ONNX
-            files of `kdloss.export`.
-        scheme: the `LandmarkScheme` that the checkpoints must be trained for; None: any.
-
-    Raises:
-        CheckpointError: no such file, damaged, or for another scheme.
-        ConfigError: an unknown architecture, a side that it does not take, or a runtime that is not installed.
-    """
-    untrained = list(itertools.product(architecture_names() if "all" in archs else archs, sizes))
-    for arch, size in untrained:
-        require_side(arch, size)
-    for path in checkpoints:
-        check_checkpoint(path, scheme)
-
-    return _networks(untrained, points, checkpoints, scheme)
+def open_networks(archs, sizes, checkpoints, scheme=None):
+    """Yields a `Network` of each architecture (68 points, random weights) at each side, then of each checkpoint."""
+    for arch, size in itertools.product(archs, sizes):
+        keras.utils.clear_session(free_memory=True)
+        yield Network(f"{arch}, {size} px", arch, build_model(arch, 68, size))
+    for checkpoint in checkpoints:
+        keras.utils.clear_session(free_memory=True)
+        loaded, path = load_checkpoint(checkpoint, scheme), checkpoint_path(checkpoint)
+        label, file = f"{loaded.label}, {loaded.model.input_shape[1]} px", None
+        if path.suffix in EXPORTED:
+            file = NetworkFile(label, loaded.model.input_shape[1], _runtime_of(path, loaded.model.card), path)
+        yield Network(label, loaded.record["arch"], loaded.model, loaded, file)
 
 
-def measure_networks(networks, runtimes, prepared, *, split, processes, announce, **timing):
+def measure_networks(networks, runtimes, prepared, *, processes, announce, **timing):
     """Writes the files of networks and measures them.
 
     Args:
         networks: an iterable of `Network`.
         runtimes: keys of `RUNTIMES`. An exported file runs in its own runtime only.
-        prepared: a `PreparedDataset` or None. Trained networks are evaluated on its faces of ``split``, in every file,
-            and its training faces decide the scales of 8 bits.
-        split: ``test`` or ``val``.
+        prepared: a `PreparedDataset` or None. Trained networks are evaluated on its test faces, in every file, and its
+            training faces decide the scales of 8 bits.
         processes: how many measure the peak memory of each file, see `measure_memory`; 0: it is not measured.
         announce: called with a line of progress now and then.
         timing: see `time_in_turns`.
@@ -105,15 +95,14 @@ def measure_networks(networks, runtimes, prepared, *, split, processes, announce
                 }
             )
             for file, peak in zip(written, memory, strict=True):
-                accuracy = _accuracy(network, file, prepared, split, max(timing["threads"])) if evaluated else None
+                accuracy = _accuracy(network, file, prepared, max(timing["threads"])) if evaluated else None
                 size = {"model": label, "runtime": file.runtime, "megabytes": file.path.stat().st_size / 1e6}
                 files.append(size | {"memory": peak, "accuracy": accuracy})
         rows = time_in_turns(groups, **timing, announce=announce)
     versions = {}
     for file in files:
         versions |= RUNTIMES[file["runtime"]].version
-    dataset = {"dataset": prepared.dataset, "split": split} if prepared else {"dataset": None, "split": None}
-    settings = timing | {"processes": processes} | dataset
+    settings = timing | {"processes": processes, "dataset": prepared and prepared.dataset}
     return {"models": models, "files": files, "rows": rows, "settings": settings, "runtimes": versions}
 
 
@@ -156,19 +145,6 @@ _MACS = {
 }
 
 
-def _networks(untrained, points, checkpoints, scheme):
-    for arch, size in untrained:
-        keras.utils.clear_session(free_memory=True)
-        yield Network(f"{arch}, {size} px", arch, build_model(arch, points, size))
-    for checkpoint in checkpoints:
-        keras.utils.clear_session(free_memory=True)
-        loaded, path = load_checkpoint(checkpoint, scheme), checkpoint_path(checkpoint)
-        label, file = f"{loaded.label}, {loaded.model.input_shape[1]} px", None
-        if path.suffix in EXPORTED:
-            file = NetworkFile(label, loaded.model.input_shape[1], _runtime_of(path, loaded.model.card), path)
-        yield Network(label, loaded.record["arch"], loaded.model, loaded, file)
-
-
 def _runtime_of(path, card):
     """The key of the runtime that runs an exported file."""
     export = card.get("export", {})
@@ -206,10 +182,10 @@ def _calibration(network, prepared):
     return [cv2.resize(image, side, interpolation=cv2.INTER_LINEAR)[None] for image in coarse]
 
 
-def _accuracy(network, file, prepared, split, threads):
+def _accuracy(network, file, prepared, threads):
     """What evaluation finds of a file of a trained network, in the network's own box."""
     # TensorFlow has taken its threads in this process: Keras computes with the model that is open already.
     model = network.model if file.runtime == "keras" else file.open(threads)
-    measured = evaluate_loaded(prepared, replace(network.loaded, model=model), split=split).metrics
+    measured = evaluate_loaded(prepared, replace(network.loaded, model=model)).metrics
     protocol, subsets = measured["protocol"], measured["subsets"]
     return {"nme": subsets["full"][f"nme_{protocol['normaliser']}"], "subsets": subsets, "protocol": protocol}

@@ -4,6 +4,7 @@ import numpy as np
 
 from data_prep.synthetic import render_face
 from kdloss.data.geometry import BoxPolicy, FaceCrop, landmark_box
+from kdloss.evaluation.protocol import spread_rows
 
 REPRESENTATIVE = 200  # training faces that decide the scales of 8 bits
 
@@ -28,8 +29,3 @@ def rendered_crops(loaded, count):
         face = render_face(rng)
         box = around_landmarks.grow(landmark_box(face.points98))
         yield FaceCrop.from_box(box, size).image(face.image)[None]
-
-
-def spread_rows(rows, count):
-    """At most ``count`` of the rows, evenly spaced."""
-    return rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))]

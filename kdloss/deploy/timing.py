@@ -41,17 +41,17 @@ class NetworkFile:
         """A model with ``predict_on_batch``."""
         return RUNTIMES[self.runtime].read(self.path, threads)
 
-    def noise(self, count):
-        """Images (count, S, S, 3) float32 of noise."""
-        shape = (count, self.image_size, self.image_size, 3)
+    def noise(self):
+        """An image (1, S, S, 3) float32 of noise."""
+        shape = (1, self.image_size, self.image_size, 3)
         return np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
 
 
 @contextlib.contextmanager
-def worker(title, advice):
+def worker(title):
     """Yields ``run(function, *arguments)``, which runs functions of modules in a process, one at a time.
 
-    If the system ends the process, ``run`` raises a `ConfigError` with the title of the process and the advice.
+    If the system ends the process, ``run`` raises a `ConfigError` with the title of the process.
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_start_worker) as pool:
 
@@ -59,12 +59,13 @@ def worker(title, advice):
             try:
                 return pool.submit(function, *arguments).result()
             except BrokenProcessPool:
-                raise ConfigError(f"{title} was ended by the system, perhaps out of memory: {advice}") from None
+                reason = "was ended by the system, perhaps out of memory: measure smaller networks"
+                raise ConfigError(f"{title} {reason}") from None
 
         yield run
 
 
-def time_in_turns(groups, *, threads, rounds, images, batch_size, announce):
+def time_in_turns(groups, *, threads, rounds, images, announce):
     """Measures the time of every network's files with every number of threads.
 
     Machines are shared and noisy. So in each round, all rows of a network and the first row of all run in turns, and
@@ -76,31 +77,26 @@ def time_in_turns(groups, *, threads, rounds, images, batch_size, announce):
         threads: a list of numbers.
         rounds: how many count.
         images: how many run in a round at batch 1; the round's latency is their median.
-        batch_size: of the throughput, one batch in a round.
         announce: called with a line of progress now and then.
 
     Returns:
-        A list of dicts for JSON: ``model`` (label), ``runtime``, ``threads``, ``ms``, ``ratio`` (ms to those of the
-        first row in the same round) and ``images_per_second``, each a `spread`, and the rounds: ``ms_of_rounds``,
-        ``reference_ms_of_rounds``, ``images_per_second_of_rounds``.
+        A list of dicts for JSON: ``model`` (label), ``runtime``, ``threads``, ``ms`` and ``ratio`` (ms to those of the
+        first row in the same round), each a `spread`, and the rounds: ``ms_of_rounds``, ``reference_ms_of_rounds``.
     """
     rows, reference = [], (groups[0][0], threads[0])
-    advice = "measure smaller networks, or give a smaller --batch-size"
     with contextlib.ExitStack() as stack:
-        runs = {n: stack.enter_context(worker(f"the process with {n} threads", advice)) for n in threads}
+        runs = {n: stack.enter_context(worker(f"the process with {n} threads")) for n in threads}
         for files in groups:
             announce(f"measuring {files[0].label}")
             turns = list(itertools.product(files, threads))
-            found = {turn: ([], []) for turn in dict.fromkeys([reference, *turns])}
+            found = {turn: [] for turn in dict.fromkeys([reference, *turns])}
             for number in range(rounds + 1):
-                for (file, count), (ms, rates) in found.items():
-                    one, rate = runs[count](_time, file, count, images, batch_size)
-                    if number:
-                        ms.append(one)
-                        rates.append(rate)
+                for (file, count), ms in found.items():
+                    one = runs[count](_time, file, count, images)
+                    ms += [one] if number else []
             for run in runs.values():
                 run(_close_files)
-            rows += [_row(*turn, *found[turn], found[reference][0]) for turn in turns]
+            rows += [_row(*turn, found[turn], found[reference]) for turn in turns]
     return rows
 
 
@@ -112,7 +108,7 @@ def measure_memory(file, processes):
     """
     title, found = f"{file.label}: the process that runs it in {RUNTIMES[file.runtime].title}", []
     for _ in range(processes):
-        with worker(title, "measure a smaller network") as run:
+        with worker(title) as run:
             found.append(run(_peaks, file))
     return {"peak": [peak for _, peak in found], "above_runtime": [peak - runtime for runtime, peak in found]}
 
@@ -133,17 +129,15 @@ def spread(values):
     return {"median": statistics.median(values), "low": min(values), "high": max(values)}
 
 
-def _row(file, threads, ms, rates, reference_ms):
+def _row(file, threads, ms, reference_ms):
     return {
         "model": file.label,
         "runtime": file.runtime,
         "threads": threads,
         "ms": spread(ms),
         "ratio": spread([one / reference for one, reference in zip(ms, reference_ms, strict=True)]),
-        "images_per_second": spread(rates),
         "ms_of_rounds": ms,
         "reference_ms_of_rounds": reference_ms,
-        "images_per_second_of_rounds": rates,
     }
 
 
@@ -168,19 +162,14 @@ def _close_files():
     _opened.cache_clear()
 
 
-def _time(file, threads, images, batch_size):
-    """Milliseconds of one image (median), and images a second in a batch."""
-    model = _opened(file, threads)
-    seconds = [_seconds(model, file.noise(1)) for _ in range(images)]
-    batches = RUNTIMES[file.runtime].form != "litert"  # which runs one image after the other
-    rate = batch_size / _seconds(model, file.noise(batch_size)) if batches else images / sum(seconds)
-    return 1000 * statistics.median(seconds), rate
-
-
-def _seconds(model, batch):
-    started = time.perf_counter()
-    model.predict_on_batch(batch)
-    return time.perf_counter() - started
+def _time(file, threads, images):
+    """Milliseconds of one image, the median."""
+    model, image, seconds = _opened(file, threads), file.noise(), []
+    for _ in range(images):
+        started = time.perf_counter()
+        model.predict_on_batch(image)
+        seconds.append(time.perf_counter() - started)
+    return 1000 * statistics.median(seconds)
 
 
 def _peaks(file):
@@ -188,5 +177,5 @@ def _peaks(file):
     RUNTIMES[file.runtime].load()
     of_runtime, model = peak_megabytes(), file.open(1)
     for _ in range(MEMORY_IMAGES):
-        model.predict_on_batch(file.noise(1))
+        model.predict_on_batch(file.noise())
     return of_runtime, peak_megabytes()

@@ -1,21 +1,18 @@
 """A model in a detector's boxes, compared with the same faces in the boxes of its training.
 
-The difference is what the detector costs. The same faces in its boxes without calibration show what calibration gains.
+The difference is what the detector costs.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from kdloss.data.geometry import BoxPolicy, FaceCrop, box_iou, invert, transform_points, turned_landmark_box
-from kdloss.errors import DataError
-from kdloss.evaluation import metrics
+from kdloss.data.geometry import BoxPolicy, box_iou, invert, transform_points, turned_landmark_box
 from kdloss.evaluation.evaluation import evaluate_loaded
 from kdloss.evaluation.protocol import DETECTED
 from kdloss.inference.box_calibration import BoxCalibration, calibrate
-from kdloss.inference.detectors import MINIMUM_IOU, detected_boxes
+from kdloss.inference.detectors import detected_boxes
 from kdloss.inference.landmarker import SAME_FACE
-from kdloss.inference.prediction import predict_crops
 
 
 @dataclass(frozen=True)
@@ -51,10 +48,10 @@ def detect_faces(prepared, rows, detector, policy, announce=None):
 
 
 def evaluate_beside(evaluation, faces, **options):
-    """Three more `Evaluation`\\ s of a model on the faces that a detector found.
+    """Two more `Evaluation`\\ s of a model on the faces that a detector found.
 
-    They are in boxes around the landmarks of the first reading (a `Landmarker` reads each face twice), in the boxes of
-    the policy, and in the detector's boxes without calibration.
+    They are in boxes around the landmarks of the first reading (a `Landmarker` reads each face twice), and in the boxes
+    of the policy.
 
     Args:
         evaluation: that of the model in the calibrated boxes.
@@ -64,13 +61,12 @@ def evaluate_beside(evaluation, faces, **options):
     """
     prepared, options = evaluation.prepared, options | {"box": faces.policy, "missing": "skip"}
     own = np.where(faces.found[:, None], prepared.boxes(faces.policy)[faces.rows], np.nan)
-    name, raw = faces.detector, f"{faces.detector} uncalibrated"
+    name = faces.detector
     return [
         evaluate_loaded(prepared, evaluation.loaded, boxes=boxes, detector=detector, label=label, **options)
         for boxes, detector, label in (
             (_around_landmarks(evaluation, faces), name, f"in boxes of {name}, read twice"),
             (own, None, f"the same faces in {faces.policy}"),
-            (faces.policy.grow(faces.boxes), raw, f"in boxes of {raw}"),  # as if they were landmark boxes
         )
     ]
 
@@ -92,11 +88,10 @@ def _around_landmarks(evaluation, faces):
 def detector_record(faces, evaluation, beside):
     """What a detector costs a model, as a dict that JSON can hold; ``beside`` is what `evaluate_beside` returned.
 
-    NME and the median error of the faces found, in percent, are for ``calibrated`` boxes, for faces read ``again``, for
-    the boxes of the ``policy`` and for ``uncalibrated`` ones. A detection that is far off moves the NME, but hardly the
-    median.
+    NME and the median error of the faces found, in percent, are for ``calibrated`` boxes, for faces read ``again``, and
+    for the boxes of the ``policy``. A detection that is far off moves the NME, but hardly the median.
     """
-    kinds = ("calibrated", "again", "policy", "uncalibrated")
+    kinds = ("calibrated", "again", "policy")
     errors = [100 * one.errors[np.isfinite(one.errors)] for one in (evaluation, *beside)]
     found = int(faces.found.sum())
     return {
@@ -118,7 +113,6 @@ def detector_line(record):
         "calibrated": "in its calibrated boxes",
         "again": "read once more around those landmarks",
         "policy": f"in {record['box']}",
-        "uncalibrated": "in its boxes taken for landmark boxes",
     }
     errors = ", ".join(
         f"{record['nme'][kind]:.2f} % (median {record['median'][kind]:.2f} %) {where}" for kind, where in words.items()
@@ -127,73 +121,3 @@ def detector_line(record):
         f"Detector {record['name']}: {record['n_found']} of {record['n']} faces found, {record['n_missed']} missed; "
         f"{record['normaliser']} NME of those found {errors}; {DETECTED}."
     )
-
-
-def measure_detector(
-    model, prepared, rows, policy, detector, *, batch_size=64, flip=False, announce=None, normaliser=None
-):
-    """NME of a model in a detector's calibrated boxes and in its own, for the robustness of ``metrics.json``.
-
-    Args:
-        model, prepared, rows, batch_size, flip, announce, normaliser: see
-            `kdloss.evaluation.robustness.measure_robustness`.
-        policy, detector: see `detect_faces`.
-
-    Returns:
-        A dict that JSON can hold. ``found`` is a share. ``nme_detector`` and ``nme_policy`` (percent) are of the found
-        faces. ``box_shift`` is the median distance between the centres of the calibrated and the policy's boxes in
-        sides of the latter, ``box_scale`` the median factor between their sides, at least 1. These four are None if no
-        face was found.
-
-    Raises:
-        DataError: no faces, no training faces to calibrate on, or the detector finds none of them.
-    """
-    rows = np.asarray(rows)
-    if not len(rows):
-        raise DataError(f"{prepared.path}: detector {detector.name} on no faces: give at least one")
-    faces = detect_faces(prepared, rows, detector, policy, announce)
-    seen, boxes = rows[faces.found], faces.calibrated[faces.found]
-    wanted = prepared.boxes(policy)[seen]
-    kind = metrics.available_normalisers(prepared.scheme, chosen=normaliser)[0]
-
-    def nme(cut):
-        crops = [FaceCrop.from_box(box, model.input_shape[1]) for box in cut]
-        points = predict_crops(model, prepared, seen, crops, batch_size, flip=flip)
-        return metrics.nme(metrics.image_errors(points, prepared.source_points[seen], prepared.scheme, kind))
-
-    values = dict.fromkeys(("nme_detector", "nme_policy", "box_shift", "box_scale"))
-    if len(seen):
-        apart = boxes[:, :2] + boxes[:, 2:4] / 2 - wanted[:, :2] - wanted[:, 2:] / 2
-        side, wanted_side = (np.sqrt(np.prod(one[:, 2:4], axis=1)) for one in (boxes, wanted))
-        values = {
-            "nme_detector": nme(boxes),
-            "nme_policy": nme(wanted),
-            "box_shift": float(np.median(np.linalg.norm(apart, axis=1) / wanted_side)),
-            "box_scale": float(np.median(np.exp(np.abs(np.log(side / wanted_side))))),
-        }
-    return {
-        "dataset": prepared.dataset,
-        "synthetic": bool(prepared.synthetic),
-        "n": len(rows),
-        "box": str(policy),
-        "normaliser": kind,
-        "flip_test": flip,
-        "detector": detector.name,
-        "minimum_iou": MINIMUM_IOU,
-        "n_found": len(seen),
-        "found": len(seen) / len(rows),
-        **values,
-        "calibration": faces.calibration.to_json(),
-    }
-
-
-def measured_detector_line(record):
-    """What `measure_detector` found, in a sentence."""
-    line = f"Boxes of detector {record['detector']}: {record['n_found']} of {record['n']} faces found"
-    if record["n_found"]:
-        line += (
-            f"; NME {record['nme_detector']:.2f} % in its calibrated boxes, {record['nme_policy']:.2f} % on the same "
-            f"faces in {record['box']}; the boxes still differ by {100 * record['box_shift']:.1f} % of a side and a "
-            f"factor of {record['box_scale']:.2f} (medians)"
-        )
-    return f"{line}; {DETECTED}."

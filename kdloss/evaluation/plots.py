@@ -18,14 +18,12 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
 from kdloss.data.geometry import BoxPolicy, invert, landmark_box, transform_points
-from kdloss.errors import DataError
 from kdloss.evaluation import metrics
-from kdloss.evaluation.comparison import TIE, common_faces, distinct_labels
-from kdloss.evaluation.protocol import THRESHOLDS
+from kdloss.evaluation.protocol import THRESHOLDS, spread_rows
 from kdloss.evaluation.tables import reliability_title
 
 # Okabe and Ito's colours, told apart with any colour vision; line styles say the same in grey.
@@ -34,9 +32,6 @@ STYLES = ("-", "--", "-.", ":")
 TRUTH, PREDICTION = "#56B4E9", "#F0E442"
 HEAT = "viridis"  # perceptually uniform, and read with any colour vision
 OUTLINE = [patheffects.Stroke(linewidth=2.6, foreground="#222222"), patheffects.Normal()]
-# Logarithmic axes have no zero, and one face fitted by chance must not stretch them: errors below a tenth of the
-# median, or below this fraction of the normaliser, are drawn at the edge.
-FLOOR = 1e-4
 CED_LIMIT = 0.15  # the largest error that cumulative distributions show
 BOOKKEEPING = ("epoch", "step", "lr", "learning_rate", "seconds", "time")
 
@@ -111,8 +106,7 @@ def ced_figure(curves, *, title):
 
 def spread_by_error(errors, count):
     """Positions of ``count`` faces from the best to the worst, evenly spaced in rank."""
-    order = np.argsort(errors, kind="stable")
-    return order[np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int))]
+    return spread_rows(np.argsort(errors, kind="stable"), count)
 
 
 def worst_median_best(errors, count):
@@ -198,45 +192,6 @@ def differences_figure(comparison):
     return figure
 
 
-def scatter_figure(a, b):
-    r"""The errors of two `Evaluation`\ s face by face, in percent; the diagonal separates wins from losses.
-
-    Faces that only one has are left out. Faces without prediction lie on the far edge.
-
-    Raises:
-        DataError: measured on other faces, or no face in common.
-    """
-    labels = distinct_labels([a.label, b.label])
-    errors = np.stack([one.errors[faces] for one, faces in zip((a, b), common_faces([a, b]), strict=True)])
-    found, (x, y) = np.isfinite(errors), errors
-    shown = np.append(errors[found], THRESHOLDS[0])
-    low, high = max(shown.min(), np.median(shown) / 10, FLOOR) / 1.15, 1.15 * shown.max()
-    ends = (100 * low, 100 * high)
-    figure, (axes,) = new_figure(5.6, 6.0)
-    axes.plot(ends, ends, color="0.35", linewidth=1.2, zorder=1)
-    for draw in (axes.axvline, axes.axhline):
-        draw(100 * THRESHOLDS[0], color="0.5", linewidth=1, linestyle=":", zorder=1)
-    groups = {labels[0]: x < y - TIE, labels[1]: y < x - TIE}
-    groups["neither"] = ~np.logical_or(*groups.values())
-    drawn, style = {}, {"s": 14, "alpha": 0.6, "linewidths": 0, "clip_on": False, "zorder": 2}
-    for (name, member), colour, marker in zip(groups.items(), PALETTE, "o^s", strict=False):
-        if name != "neither" or member.any():
-            points = 100 * np.clip(errors[:, member], low, high)
-            label = f"{name} better: {member.sum()} of {len(x)} faces"
-            drawn[label] = axes.scatter(*points, color=colour, marker=marker, **style)
-    absent = int(np.sum(~found.all(axis=0)))
-    axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
-    axes.set_xlabel(textwrap.fill(f"error of {labels[0]}, % of the normaliser", 52))
-    axes.set_ylabel(textwrap.fill(f"error of {labels[1]}, % of the normaliser", 52))
-    axes.set_title(f"Errors face by face, {len(x)} faces" + (f", {absent} without prediction" if absent else ""))
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter(NullFormatter())
-    legend_below(figure, drawn)
-    return figure
-
-
 def robustness_figure(record):
     """What `measure_robustness` found: heat maps of NME with the box shifted, and with the box scaled and turned.
 
@@ -277,15 +232,9 @@ def robustness_figure(record):
 
 
 def training_curves(histories):
-    """The validation NME of runs over the epochs, and one panel for each loss term; see `read_history`.
-
-    Raises:
-        DataError: no record that can be drawn.
-    """
+    """The validation NME of runs over the epochs, and one panel for each loss term; see `read_history`."""
     terms = list(dict.fromkeys(key for records in histories.values() for record in records for key in record))
     terms = [term for term in terms if term not in BOOKKEEPING and _series(histories, term)]
-    if not terms:
-        raise DataError(f"training curves: nothing to draw in {', '.join(histories) or 'no runs'}")
     terms.sort(key=lambda term: (term != "val_nme", term != "loss", term.startswith("val_")))
     columns = min(2, len(terms))
     figure, panels = new_figure(5.0 * columns, 3.2 * -(-len(terms) // columns), len(terms), columns)
@@ -303,18 +252,8 @@ def training_curves(histories):
 
 
 def read_history(path):
-    """The records of a run's ``metrics.jsonl``: a list of dicts.
-
-    Raises:
-        DataError: the file is missing or a line is no JSON object.
-    """
-    try:
-        records = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: unreadable ({error}): expected one JSON object a line") from error
-    if not all(isinstance(record, dict) for record in records):
-        raise DataError(f"{path}: expected one JSON object a line")
-    return records
+    """The records of a run's ``metrics.jsonl``: a list of dicts."""
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def reliability_figure(record):

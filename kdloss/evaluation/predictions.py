@@ -6,7 +6,6 @@
 
 import csv
 import io
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -138,13 +137,11 @@ def _check_truth(path, truth, expected):
 
 def _read(path):
     """names (list), points and truth (or None) of a file; nothing in it is executed."""
-    if not Path(path).exists():
-        raise DataError(f"{path}: no such file: give a .npz or .csv with names and points")
-    if Path(path).is_dir():
-        raise DataError(f"{path}: a folder, expected a .npz or .csv of points; a run folder is given as --checkpoint")
+    suffix = _suffix(path)
     if not Path(path).is_file():
-        raise DataError(f"{path}: no regular file: give a .npz or .csv with names and points")
-    return _read_npz(path) if _suffix(path) == ".npz" else _read_csv(path)
+        what = "no regular file" if Path(path).exists() else "no such file"
+        raise DataError(f"{path}: {what}: give a .npz or .csv with names and points; a run folder is a --checkpoint")
+    return _read_npz(path) if suffix == ".npz" else _read_csv(path)
 
 
 def _suffix(path):
@@ -154,21 +151,14 @@ def _suffix(path):
 
 
 def _read_npz(path):
-    if not zipfile.is_zipfile(path):
-        raise DataError(f"{path}: not a readable .npz (another kind of file, or cut off): write it with numpy.savez")
     try:
         stored = read_npz(path, _MOST_BYTES)
     except ValueError as error:
-        raise DataError(f"{path}: not a readable .npz of plain arrays ({error})") from error
+        raise DataError(f"{path}: not a readable .npz of plain arrays ({error}): write it with numpy.savez") from error
     if absent := [key for key in ("names", "points") if key not in stored]:
         raise DataError(f"{path}: no {' and no '.join(absent)} in it (found: {', '.join(stored) or 'nothing'})")
-    names = np.atleast_1d(stored["names"])
-    if names.ndim != 1:
-        raise DataError(f"{path}: names has shape {names.shape}, expected (n,)")
-    try:
-        names = np.char.decode(names, "utf-8") if names.dtype.kind == "S" else names
-    except UnicodeError as error:
-        raise DataError(f"{path}: names are no UTF-8 ({_in_one_line(error)}): write them as text") from error
+    names = np.ravel(stored["names"])
+    names = np.char.decode(names, "utf-8", "replace") if names.dtype.kind == "S" else names
     numbers = {"truth": None}
     for key in {"points", "truth"} & set(stored):
         if stored[key].dtype.kind not in "fiu":
@@ -179,52 +169,29 @@ def _read_npz(path):
 
 
 def _read_csv(path):
+    names, points = [], []
     try:
         # The byte order mark is a spreadsheet's; strict finds a quote that the end of a cut file leaves open.
-        with io.StringIO(read_text(path, "utf-8-sig"), newline="") as file:
-            reader = csv.reader(file, strict=True)
-            columns = _header(path, next(reader, []))
-            faces = [_csv_face(path, reader.line_num, columns, cells) for cells in reader if cells]
-    except csv.Error as error:
-        line = f"{path}: line {reader.line_num}"
-        raise DataError(f"{line}: {error}: put names with a comma or quote in quotes") from error
+        reader = csv.reader(io.StringIO(read_text(path, "utf-8-sig"), newline=""), strict=True)
+        columns = [cell.strip() for cell in next(reader, [])]
+        if columns != _columns(max(1, (len(columns) - 1) // 2)):
+            found = ",".join(columns)[:40] or "nothing"
+            raise DataError(f"{path}: line 1: found {found}, expected a header name,x0,y0,x1,y1,... with commas")
+        for cells in filter(None, reader):
+            if len(cells) != len(columns):
+                raise ValueError(f"found {len(cells)} cells, expected {len(columns)} as in the header")
+            names.append(from_cell(cells[0]))
+            points.append([float(cell.strip() or "nan") for cell in cells[1:]])
+    except DataError:
+        raise
     except (OSError, UnicodeError) as error:
-        raise DataError(f"{path}: not a readable .csv in UTF-8 ({_in_one_line(error)})") from error
-    if not faces:
-        raise DataError(f"{path}: a header and no faces: write one line a face")
-    points = np.array([values for _, values in faces], np.float64).reshape(len(faces), len(columns) // 2, 2)
-    return [name for name, _ in faces], points, None
-
-
-def _header(path, cells):
-    columns = [cell.strip() for cell in cells]
-    if not columns:
-        raise DataError(f"{path}: empty, expected a header name,x0,y0,x1,y1,...")
-    if separator := next((sign for sign in ";\t" if sign in columns[0]), None):
-        raise DataError(f"{path}: line 1: separated by {separator!r}, expected commas: name,x0,y0,x1,y1,...")
-    expected = _columns(max(1, (len(columns) - 1) // 2))
-    if columns != expected:
-        pairs = enumerate(zip(columns, expected, strict=False), start=1)
-        found = next((f"column {i} {one!r}" for i, (one, other) in pairs if one != other), f"{len(columns)} columns")
-        raise DataError(f"{path}: line 1: found {found[:60]}, expected a header name,x0,y0,x1,y1,...")
-    return columns
+        raise DataError(f"{path}: not a readable .csv in UTF-8 ({error})") from error
+    except (csv.Error, ValueError) as error:
+        raise DataError(
+            f"{path}: line {reader.line_num}: {str(error)[:100]}: give a name and numbers, pixels, a face"
+        ) from error
+    return names, np.array(points, np.float64).reshape(len(points), len(columns) // 2, 2), None
 
 
 def _columns(num_points):
     return ["name", *(f"{axis}{i}" for i in range(num_points) for axis in "xy")]
-
-
-def _csv_face(path, line, columns, cells):
-    if len(cells) != len(columns):
-        raise DataError(f"{path}: line {line}: found {len(cells)} cells, expected {len(columns)} as in the header")
-    values = []
-    for column, cell in zip(columns[1:], cells[1:], strict=True):
-        try:
-            values.append(float(cell) if cell.strip() else np.nan)
-        except ValueError:
-            raise DataError(f"{path}: line {line}: {column} is {cell[:40]!r}, expected a number in pixels") from None
-    return from_cell(cells[0]), values
-
-
-def _in_one_line(error):
-    return " ".join(str(error).split())[:200] or type(error).__name__

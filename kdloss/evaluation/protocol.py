@@ -113,6 +113,11 @@ def evaluate_points(
     }
 
 
+def spread_rows(rows, count):
+    """At most ``count`` of the rows, evenly spaced."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))]
+
+
 def missing_faces(predictions):
     """(n,) bool: which faces of (n, N, 2) points have no prediction, that is NaN alone."""
     return np.isnan(np.asarray(predictions, np.float64)).all(axis=(1, 2))

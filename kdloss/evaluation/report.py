@@ -8,10 +8,10 @@ from kdloss.data.datasets import dataset_spec
 from kdloss.evaluation import plots
 from kdloss.evaluation.comparison import common_faces, comparison_lines
 from kdloss.evaluation.html import PIECES, Section, faces_notice, html_table, picture, write_report
-from kdloss.evaluation.point_errors import deviations_table, error_ellipse_figure, mean_face_error_figure, point_nme
+from kdloss.evaluation.point_errors import mean_face_error_figure
 from kdloss.evaluation.predictions import save_predictions
 from kdloss.evaluation.protocol import MISSING
-from kdloss.evaluation.robustness import robustness_lines
+from kdloss.evaluation.robustness import robustness_line
 from kdloss.evaluation.tables import Result, points_table
 from kdloss.files import write_whole
 
@@ -65,21 +65,19 @@ def write_evaluation_report(
     """
     first, several = evaluations[0], len(evaluations) > 1
     spec = dataset_spec(first.metrics["dataset"])
-    ced = _drawn(overlaid_ced(evaluations, baseline), "Share of the faces at or below each error.")
+    ced = drawn(overlaid_ced(evaluations, baseline), "Share of the faces at or below each error.")
     sections = [
         Section("Results", result_pieces(tables, lines)),
         Section("Cumulative error", [ced]),
     ]
     if comparison:
         caption = "Differences of NME, paired bootstrap intervals of 95 %."
-        intervals = _drawn(plots.differences_figure(comparison), caption)
-        scatters = {f"Each face: {first.label} and {one.label}.": (first, one) for one in evaluations[1:]}
-        faces = [_drawn(plots.scatter_figure(*pair), caption) for caption, pair in scatters.items()]
-        sections.append(Section("Differences", [PIECES.group("wide", [intervals]), PIECES.group("charts", faces)]))
+        intervals = drawn(plots.differences_figure(comparison), caption)
+        sections.append(Section("Differences", [PIECES.group("wide", [intervals])]))
     if robustness:
-        maps = _drawn(plots.robustness_figure(robustness), "NME as the box is shifted, and as it is scaled and turned.")
-        words = map(PIECES.paragraph, robustness_lines(robustness))
-        sections.append(Section("Box robustness", [*words, PIECES.group("wide", [maps])]))
+        maps = drawn(plots.robustness_figure(robustness), "NME as the box is shifted, and as it is scaled and turned.")
+        words = PIECES.paragraph(robustness_line(robustness))
+        sections.append(Section("Box robustness", [words, PIECES.group("wide", [maps])]))
     sections.append(Section("Errors by point", _points(evaluations)))
     for evaluation in evaluations:
         heading, count = (f"Faces: {evaluation.label}", FACES_COMPARED) if several else ("Faces", FACES)
@@ -110,7 +108,7 @@ def face_gallery(evaluation, chosen):
     names, errors, pictures = evaluation.names, evaluation.errors, []
     for i in chosen:
         figure = plots.face_figure(evaluation, i)
-        pictures.append(_drawn(figure, f"{plots.error_text(errors[i])}, {names[i]}", "jpeg"))
+        pictures.append(drawn(figure, f"{plots.error_text(errors[i])}, {names[i]}", "jpeg"))
     return PIECES.group("gallery", pictures)
 
 
@@ -130,19 +128,11 @@ def overlaid_ced(evaluations, baseline=None):
 
 
 def _points(evaluations):
-    limit = max(float(point_nme(evaluation).max()) for evaluation in evaluations)
+    limit = max(nme or 0 for evaluation in evaluations for nme in evaluation.metrics["points"].values())
     caption = "NME of each point, on the mean of the true shapes."
-    drawn = [_drawn(mean_face_error_figure(evaluation, limit=limit), caption) for evaluation in evaluations]
-    if len(evaluations) > 1:
-        table = points_table([Result(evaluation.label, evaluation.metrics) for evaluation in evaluations])
-    else:
-        table = deviations_table(evaluations[0])
-        caption = (
-            "From the truth (black) to the mean prediction (orange), and one standard deviation around it (blue), "
-            "to the scale of the face."
-        )
-        drawn.append(_drawn(error_ellipse_figure(evaluations[0]), caption))
-    return [PIECES.group("charts", drawn), PIECES.folded("All points", [html_table(table)])]
+    maps = [drawn(mean_face_error_figure(evaluation, limit=limit), caption) for evaluation in evaluations]
+    table = points_table([Result(evaluation.label, evaluation.metrics) for evaluation in evaluations])
+    return [PIECES.group("charts", maps), PIECES.folded("All points", [html_table(table)])]
 
 
 def _faces(evaluation, count):
@@ -184,5 +174,6 @@ def _missing(evaluations):
             yield f"{evaluation.label}: {missing['n']} faces without prediction, {counted}."
 
 
-def _drawn(figure, caption, image_format="png"):
+def drawn(figure, caption, image_format="png"):
+    """A figure with a caption, as a piece of a `Section`."""
     return picture(plots.figure_bytes(figure, image_format), caption)

@@ -13,7 +13,6 @@ import numpy as np
 from kdloss.data.geometry import FaceCrop, from_unit
 from kdloss.errors import DataError
 from kdloss.evaluation import metrics
-from kdloss.evaluation.detector_boxes import measured_detector_line
 from kdloss.inference.prediction import predict_crops
 
 SHIFTS = (-0.15, -0.10, -0.05, 0.0, 0.05, 0.10, 0.15)
@@ -110,17 +109,16 @@ def measure_robustness(model, prepared, rows, box, *, batch_size=64, flip=False,
     }
 
 
-def robustness_lines(record):
-    """What `measure_robustness` found in sentences; ``record["detector"]``, of `measure_detector`, adds one."""
+def robustness_line(record):
+    """What `measure_robustness` found, in a sentence."""
     ratio = "" if record["robust_ratio"] is None else f", {record['robust_ratio']:.2f} times that"
     mirrored = ", mirror test" if record["flip_test"] else ""
     worst = max(np.max(record[grid]["nme"]) for grid in ("shift", "scale_rotation"))
-    line = (
+    return (
         f"Box robustness, {record['n']} faces, {record['normaliser']} normaliser{mirrored}: NME "
         f"{record['baseline_nme']:.2f} % in the box {record['box']}, {record['robust_nme']:.2f} % on average over the "
         f"perturbed ones{ratio}; {worst:.2f} % in the worst."
     )
-    return [line, *([measured_detector_line(record["detector"])] if record.get("detector") else [])]
 
 
 def _leaves(crop, stored):

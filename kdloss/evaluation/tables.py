@@ -204,7 +204,7 @@ def points_table(results):
     columns = tuple(Column(str(number), result.label) for number, result in enumerate(results))
     rows = tuple(
         Row(name, {str(number): result.metrics["points"][name] for number, result in enumerate(results)})
-        for name in sorted(worst, key=worst.get, reverse=True)
+        for name in sorted(worst, key=lambda name: worst[name] or 0, reverse=True)
     )
     title = f"NME by point, worst first, {protocol['split']} split, normalised by {protocol['normaliser']}"
     notes = (*(f"{result.label}: {protocol_text(result.metrics)}" for result in results), LEGEND)

@@ -1,4 +1,4 @@
-"""The report of a finished chain: ``report.html``, ``results.json`` and ``pictures/``."""
+"""The report of a finished chain: ``report.html`` and ``results.json``."""
 
 import dataclasses
 import json
@@ -12,8 +12,8 @@ from asm.plots import modes_figure
 from kdloss.data.datasets import dataset_spec
 from kdloss.evaluation import plots
 from kdloss.evaluation.comparison import compare, comparison_lines
-from kdloss.evaluation.html import PIECES, Section, faces_notice, picture, write_report
-from kdloss.evaluation.report import face_gallery, overlaid_ced, result_pieces
+from kdloss.evaluation.html import PIECES, Section, faces_notice, write_report
+from kdloss.evaluation.report import drawn, face_gallery, overlaid_ced, result_pieces
 from kdloss.evaluation.tables import Result, json_table, parts_table
 from kdloss.experiments.systems import DEFAULT_SYSTEM, SYSTEMS
 from kdloss.files import write_whole
@@ -102,38 +102,49 @@ def verdict_of(run, comparisons):
 
 
 def verdict_text(verdict):
-    """A `verdict_of` in one sentence."""
+    """A `verdict_of`, or that of a study with its ``share`` of labels, in one sentence; None: nothing is finished."""
+    if verdict is None:
+        return "No distilled student and its control are finished yet."
     gain, low, high = (verdict[key] for key in ("difference", "low", "high"))
-    found = "gains nothing that these faces show" if low <= 0 <= high else f"{'gains' if gain < 0 else 'loses'}"
-    amount = "" if low <= 0 <= high else f" {abs(gain):.2f} points of NME"
+    found = f"{'gains' if gain < 0 else 'loses'} {abs(gain):.2f} points of NME"
+    found = "gains nothing that these faces show" if low <= 0 <= high else found
+    title = verdict["method"]
+    title = f"with {verdict['share']:.0%} of the labels, {title}" if "share" in verdict else title
     return (
-        f"{_capitalised(verdict['method'])}: {found}{amount} against {verdict['control']} ({gain:+z.2f}, 95 % interval "
+        f"{_capitalised(title)}: {found} against {verdict['control']} ({gain:+z.2f}, 95 % interval "
         f"{low:+z.2f} to {high:+z.2f}); chosen among the students with teachers on validation faces."
     )
 
 
 def _facts(system, name, prepared, trained):
-    machine, configs = environment(), [config for _, config, _ in trained.values()]
-    hours = sum(results["seconds"] for _, _, results in trained.values()) / 3600
+    configs = [config for _, config, _ in trained.values()]
     chosen = "" if system == DEFAULT_SYSTEM else f" --system {system}"
     facts = {
-        "command": f"python -m kdloss.reproduce --dataset {prepared.dataset}{chosen} --recipe {name}",
         "system": SYSTEMS[system].title,
         "preset": f"{name}: {SYSTEMS[system].recipes[name].about}",  # its name in files since the first ones
+        "seed": configs[0].seed,
+        "official training faces": dataset_spec(prepared.dataset).official("train"),
+    }
+    if any(config.by_features for config in configs):
+        facts["formulas"] = "those of FA and PS are reconstructed, the text of EfficientFAN was not at hand"
+    seconds = sum(results["seconds"] for _, _, results in trained.values())
+    return run_facts(f"--dataset {prepared.dataset}{chosen} --recipe {name}", prepared, seconds) | facts
+
+
+def run_facts(flags, prepared, seconds):
+    """What the reports of a chain and of a study say of the run: ``flags`` of the command, faces, hours, machine."""
+    machine = environment()
+    return {
+        "command": f"python -m kdloss.reproduce {flags}",
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{machine['processor']}, {machine['cores']} cores",
         "accelerators": ", ".join(machine["accelerators"]) or "none",
         "software": ", ".join(f"{package} {found}" for package, found in machine["packages"].items()),
         "back end": machine["backend"],
-        "training time": f"{hours:.2f} hours of wall clock in all",
-        "seed": configs[0].seed,
+        "hours of training": f"{seconds / 3600:.1f}",
         "training faces": f"{len(prepared.indices('train'))} (validation: {len(prepared.indices('val'))})",
-        "official training faces": dataset_spec(prepared.dataset).official("train"),
         "images": "SYNTHETIC" if prepared.synthetic else "real",
     }
-    if any(config.by_features for config in configs):
-        facts["formulas"] = "those of FA and PS are reconstructed, the text of EfficientFAN was not at hand"
-    return facts
 
 
 def _summary(trained, evaluations, baseline, best):
@@ -151,28 +162,19 @@ def _capitalised(title):
 
 
 def _result_sections(folder, prepared, trained, evaluations, baseline, best, tables, comparisons):
-    def drawn(name, figure, caption):
-        """A picture of the page that is also a file."""
-        image = plots.figure_bytes(figure)
-        write_whole(folder / "pictures" / name, image)
-        return [picture(image, caption)]
-
     titles = {name: run.title for name, (run, _, _) in trained.items()}
-    shown_model = evaluations[best]
-    shown = plots.spread_by_error(shown_model.errors, 12)
-    grid = plots.figure_bytes(plots.face_grid(shown_model, shown), "jpeg")
-    write_whole(folder / "pictures" / "faces.jpg", grid)
+    shown = plots.spread_by_error(evaluations[best].errors, 12)
     lines = [line for comparison in comparisons for line in comparison_lines(comparison)]
     parts = parts_table([Result(titles[name], evaluation.metrics) for name, evaluation in evaluations.items()])
     ced = overlaid_ced([*evaluations.values()], baseline)
     faces = [
         PIECES.paragraph(f"{_capitalised(titles[best])}: evenly spaced from its best to its worst face."),
         PIECES.colour_key({"truth": plots.TRUTH, "prediction": plots.PREDICTION}),
-        face_gallery(shown_model, shown),
+        face_gallery(evaluations[best], shown),
     ]
     sections = [
         Section("Results", result_pieces([*tables, parts], lines)),
-        Section("Cumulative error", drawn("ced.png", ced, "Share of test faces below each error.")),
+        Section("Cumulative error", [drawn(ced, "Share of test faces below each error.")]),
         Section("Faces", faces),
     ]
     for name, (run, _, _) in trained.items():
@@ -183,7 +185,7 @@ def _result_sections(folder, prepared, trained, evaluations, baseline, best, tab
                 f"{100 * shape.explained:.1f} % of the variance of {int(np.sum(prepared.table['split'] == 'train'))} "
                 "training shapes)."
             )
-            sections.append(Section("Shape model", drawn("modes.png", modes_figure(shape), caption)))
+            sections.append(Section("Shape model", [drawn(modes_figure(shape), caption)]))
     history = {title: plots.read_history(folder / name / "metrics.jsonl") for name, title in titles.items()}
-    curves = drawn("curves.png", plots.training_curves(history), "Validation NME and loss terms, epoch by epoch.")
-    return [*sections, Section("Training", curves)]
+    curves = drawn(plots.training_curves(history), "Validation NME and loss terms, epoch by epoch.")
+    return [*sections, Section("Training", [curves])]

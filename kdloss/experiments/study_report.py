@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from kdloss.evaluation.metrics import paired_bootstrap
 from kdloss.evaluation.plots import PALETTE, STYLES, figure_bytes, legend_below, new_figure
 from kdloss.evaluation.published import published_results
 from kdloss.evaluation.tables import Column, Row, Table, json_table
+from kdloss.experiments.report import run_facts, verdict_text
 from kdloss.experiments.study import CONTROL, RESULTS, ROWS_OF_STUDY, read_rows
 from kdloss.files import write_whole
 from kdloss.machine import environment
@@ -41,17 +41,9 @@ def write_study(folder, name, recipe, prepared, jobs):
     }
     tables["curve"], done = curve_table(rows), {row["name"] for row in rows}
     missing = [job.name for job in jobs if job.row and job.name not in done]
-    students, machine = sum(bool(job.row) for job in jobs), environment()
-    facts = {
-        "command": f"python -m kdloss.reproduce --dataset {prepared.dataset} --study distillation --recipe {name}",
-        "recipe": recipe.about,
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": ", ".join([machine["processor"], f"{machine['cores']} cores", *machine["accelerators"]]),
-        "images": "SYNTHETIC" if prepared.synthetic else "real",
-        "training faces": f"{len(prepared.indices('train'))} (validation: {len(prepared.indices('val'))})",
-        "students": f"{students - len(missing)} of {students} finished",
-        "hours of training": f"{sum(row['seconds'] for row in rows) / 3600:.1f}",
-    }
+    students, flags = sum(bool(job.row) for job in jobs), f"--study distillation --recipe {name}"
+    facts = run_facts(f"--dataset {prepared.dataset} {flags}", prepared, sum(row["seconds"] for row in rows))
+    facts |= {"recipe": recipe.about, "students": f"{students - len(missing)} of {students} finished"}
     record = {
         "facts": facts,
         "verdict": verdict(rows, subsets),
@@ -71,7 +63,7 @@ def write_study(folder, name, recipe, prepared, jobs):
         sections=[
             Section("Error against labels", [picture(curve, _CURVE), html_table(tables.pop("curve"))]),
             *(Section(table.title, [html_table(table)]) for table in tables.values()),
-            Section("Run", [PIECES.facts(facts | {"typed": " ".join(sys.argv[1:])}), PIECES.facts(machine)]),
+            Section("Run", [PIECES.facts(facts | {"typed": " ".join(sys.argv[1:])}), PIECES.facts(environment())]),
         ],
     )
     return record
@@ -189,17 +181,6 @@ def verdict(rows, subsets):
         return None
     row = ROWS_OF_STUDY[best]
     return {"method": row.title, "control": ROWS_OF_STUDY[row.control].title, "share": share} | gain
-
-
-def verdict_text(found):
-    """A `verdict` in one sentence."""
-    if found is None:
-        return "No distilled student and its control are finished yet."
-    interval = f"[{found['low']:+z.2f}, {found['high']:+z.2f}]"
-    return (
-        f"With {found['share']:.0%} of the labels, {found['method']} changes the NME of {found['control']} by "
-        f"{found['difference']:+z.2f} points {interval}; chosen on validation faces."
-    )
 
 
 def _by_seed(rows, share):

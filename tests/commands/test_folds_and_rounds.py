@@ -20,16 +20,6 @@ def times(folder):
     return {file: (folder / file).stat().st_mtime_ns for file in files_of(folder)}
 
 
-def asked(monkeypatch, command, arguments):
-    """The folders that a command would train in."""
-    places = []
-    monkeypatch.setattr(
-        "kdloss.training.fit.train", lambda _, __, place, **___: places.append(place.name) or {"val_nme": 1.0}
-    )
-    assert command.main(arguments) == 0
-    return places
-
-
 @pytest.fixture
 def found(data, workplace, monkeypatch):
     monkeypatch.setenv("KDLOSS_DATA", str(data))
@@ -62,20 +52,6 @@ def test_teachers_of_folds_are_cut_off_and_continued_and_serve_as_one(found, mon
     student = [*SMALL, "--tough", str(folds), "--teacher-views", "1"]
     assert train_student.main(student) == 0
     assert len(list((found / "teacher-views").glob("views-*"))) == 2
-
-
-def test_a_new_run_takes_no_folder_of_another(found, at_work, tmp_path, monkeypatch):
-    monkeypatch.setenv("KDLOSS_RUNS", str(tmp_path / "runs"))
-    (tmp_path / "runs" / "300w-student-none-tiny-2").mkdir(parents=True)
-    (tmp_path / "runs" / "300w-student-none-tiny-round-1").mkdir()
-    (tmp_path / "runs" / "300w-tough-tiny").touch()
-    tough = str(at_work / "300w-tough-tiny" / "best.keras")
-    few = ["--label-share", "0.5", "--unlabelled", "rest", "--method", "none", "--image-size", "32"]
-    rounds = [*SMALL, *few, "--pseudo-teacher", tough, "--rounds", "2"]
-    name = "300w-student-none-tiny"
-    assert asked(monkeypatch, train_student, rounds) == [f"{name}-3-round-1", f"{name}-3"]
-    assert asked(monkeypatch, train_student, [*SMALL, *few, "--pseudo-teacher", tough]) == [name]
-    assert asked(monkeypatch, train_teacher, TEACHER) == ["fold-1", "fold-2"]
 
 
 def test_a_second_round_learns_labels_of_the_first_student_too(found, at_work, tmp_path, monkeypatch, capsys):

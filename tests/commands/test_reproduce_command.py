@@ -11,7 +11,7 @@ import pytest
 from kdloss import reproduce
 from kdloss.experiments import study
 from kdloss.experiments.recipes import EFFICIENTFAN, KD_LOSS, Recipe
-from kdloss.experiments.systems import CONTINUED, DEFAULT_SYSTEM, SYSTEMS
+from kdloss.experiments.systems import CONTINUED, SYSTEMS
 from tests.training.tiny_chain import ARCH, BATCH, DEEP, FAN, MAPS_SIZE, SIZE, use_tiny_networks
 
 SHORT = {"batch_size": BATCH, "augment": "paper", "loss": "l1", "epochs": 1}
@@ -158,8 +158,7 @@ def test_a_system_of_heatmap_networks(data, tmp_path, monkeypatch):
     assert results["facts"].items() >= {"command": command, "system": "KD-Loss x EfficientFAN"}.items()
     text = (tmp_path / "chain" / "report.html").read_text(encoding="utf-8")
     assert "<h1>KD-Loss x EfficientFAN on 300-W, recipe smoke</h1>" in text
-    pictures = ["ced.png", "curves.png", "faces.jpg", "modes.png"]  # modes of the tolerant teacher's shape model
-    assert sorted(file.name for file in (tmp_path / "chain" / "pictures").iterdir()) == pictures
+    assert ">Shape model</h2>" in text  # of the tolerant teacher
     runs, rows = results["runs"], {row[0]: row[1:] for row in rows_of(text)}
     assert list(runs) == kept
     assert rows[runs["regressor-none"]["title"]][-5:-1] == [DEEP, str(MAPS_SIZE), "scratch", "1"]
@@ -196,20 +195,3 @@ def test_a_study_is_stopped_continued_and_reported(data, workplace, monkeypatch,
     assert reproduce.main(command) == 0
     assert "to go]" not in capsys.readouterr().out
     assert json.loads((folder / "results.json").read_text())["rows"] == results["rows"]
-
-
-def test_where_each_system_is_kept(data, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("KDLOSS_DATA", str(data))
-    monkeypatch.setitem(KD_LOSS, "smoke", SMALL)  # a fifth of these faces is less than a batch
-    asked = []
-    monkeypatch.setattr(reproduce, "reproduce", lambda *how: asked.append(how) or "table")
-    for flags, name in (
-        ([], "reproduce-300w-smoke"),
-        (["--system", "kd-loss", "--seed", "2"], "reproduce-300w-smoke-seed2"),
-        (["--system", "crossed"], "reproduce-300w-crossed-smoke"),
-        (["--system", "efficientfan", "--seed", "2"], "reproduce-300w-efficientfan-smoke-seed2"),
-    ):
-        assert reproduce.main(["--recipe", "smoke", *flags]) == 0
-        assert f"report: {tmp_path / 'runs' / name / 'report.html'}" in capsys.readouterr().out
-        system = flags[1] if "--system" in flags else DEFAULT_SYSTEM
-        assert (asked[-1][0], asked[-1][4]) == (system, tmp_path / "runs" / name)

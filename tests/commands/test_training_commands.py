@@ -6,7 +6,6 @@ import re
 import numpy as np
 import pytest
 
-from asm import ShapeModel
 from data_prep.prepare import prepare
 from kdloss import train_student, train_teacher
 from kdloss.experiments.recipes import KD_LOSS
@@ -46,15 +45,6 @@ def asked(monkeypatch, arguments):
     return found[0]
 
 
-def test_one_teacher_a_preset_and_the_unit(at_work, tmp_path, monkeypatch, capsys):
-    options = ["--tough", str(at_work / "300w-tough-tiny"), "--kd-preset", "public", "--unit", "pixel", "--ema", "0.5"]
-    config = asked(monkeypatch, [*SMALL, *options, "--out", str(tmp_path / "run")])
-    assert (config.kd_preset, config.unit, config.ema, config.tolerant) == ("public", "pixel", 0.5, None)
-    text = capsys.readouterr().out
-    assert "17 synthetic faces of 300w (validation: 3), 1 epoch -> " in text
-    assert f"% -> {tmp_path / 'run' / 'best.keras'}" in text
-
-
 def test_first_weights_bring_their_network_and_size(at_work, tmp_path, monkeypatch):
     words = ["--method", "none", "--weights", str(at_work / "300w-tough-tiny"), "--out", str(tmp_path / "run")]
     found = asked(monkeypatch, words)
@@ -67,17 +57,6 @@ def test_the_recipe_of_own_faces(data, tmp_path, monkeypatch):
     found = asked(monkeypatch, ["--recipe", "own", "--data", str(tmp_path / "mine"), "--out", str(tmp_path / "run")])
     assert (found.dataset, found.method, found.weights) == ("folder", "none", "mobilenetv2-300w")
     assert (found.arch, found.image_size) == ("mobilefan", 224)
-
-
-def test_an_own_shape_model(at_work, tmp_path):
-    shape = at_work / "300w-tolerant-tiny" / "shape.npz"
-    options = ["--kind", "tolerant", "--image-size", "32", "--shape", str(shape)]
-    assert train_teacher.main([*SMALL, *options, "--out", str(tmp_path / "own")]) == 0
-    models = [ShapeModel.load(run / "shape.npz") for run in (tmp_path / "own", shape.parent)]
-    assert np.array_equal(models[0].modes, models[1].modes)
-    # The same shape model, so the same run.
-    losses = [json.loads((run / "metrics.jsonl").read_text())["loss"] for run in (tmp_path / "own", shape.parent)]
-    assert losses[0] == losses[1]
 
 
 def test_students_of_feature_maps(at_work, monkeypatch, capsys):
@@ -93,22 +72,6 @@ def test_students_of_feature_maps(at_work, monkeypatch, capsys):
     assert config.teacher_views == 16
     heatmaps = asked(monkeypatch, ["--method", "fa", "--recipe", "smoke", "--arch", "efficientfan-b0"])
     assert (heatmaps.heatmap_loss, heatmaps.fa_weight) == ("cross-entropy", 0.01)
-
-
-def test_faces_without_labels_are_those_that_are_named(at_work, data, monkeypatch):
-    tough = str(at_work / "300w-tough-tiny" / "best.keras")
-    student = ["--method", "none", "--recipe", "cpu", "--arch", ARCH, "--batch-size", "8", "--image-size", "32"]
-    for recipe, unlabelled in (("cpu", "rest"), ("cpu", str(data / "cofw")), ("smoke", str(data / "cofw"))):
-        flags = ["--recipe", recipe, "--label-share", "0.5", "--unlabelled", unlabelled, "--pseudo-teacher", tough]
-        config = asked(monkeypatch, [*student, *flags])
-        assert (config.unlabelled, config.labellers, config.label_share) == (unlabelled, [tough], 0.5)
-
-
-def test_a_finished_run_is_not_repeated(at_work, capsys):
-    command = [*SMALL, "--kind", "tough", "--image-size", "32", "--out", str(at_work / "300w-tough-tiny")]
-    for resume in ([], ["--resume"]):
-        assert train_teacher.main([*command, *resume]) == 0
-        assert ", done before -> " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("command", "kind"), [(train_teacher, "tolerant"), (train_student, "student")])

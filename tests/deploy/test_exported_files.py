@@ -1,14 +1,11 @@
 """The card inside exported files: it comes back, and harms nothing else in them."""
 
-import json
 import shutil
-import zipfile
 
 import pytest
 
 from kdloss.deploy.exported_files import attach
-from kdloss.deploy.savedmodel import export_savedmodel
-from kdloss.errors import CheckpointError, ConfigError
+from kdloss.errors import CheckpointError
 from kdloss.inference.metadata import read_metadata
 from tests.deploy.conftest import EXPORTS
 
@@ -34,26 +31,3 @@ def test_a_card_is_replaced_and_one_that_lacks_fields_refused(form, exported, st
     attach(path, ["no", "card"])
     with pytest.raises(CheckpointError, match=r"its kdloss\.json lacks arch, "):
         read_metadata(path)
-
-
-def test_other_associated_files_stay(exported, student, tmp_path):
-    path = copied(exported("litert"), tmp_path)
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("labels.txt", "nose")
-    attach(path, student[1])
-    with zipfile.ZipFile(path) as archive:
-        assert archive.testzip() is None
-        assert archive.read("labels.txt") == b"nose"
-        assert json.loads(archive.read("kdloss.json")) == student[1]
-    assert path.read_bytes().startswith(exported("litert").read_bytes())
-    model = onnx.load(exported("onnx"))
-    onnx.helper.set_model_props(model, {"author": "me"})
-    onnx.save(model, tmp_path / "a.onnx")
-    attach(tmp_path / "a.onnx", student[1])
-    properties = {entry.key: entry.value for entry in onnx.load(tmp_path / "a.onnx").metadata_props}
-    assert properties["author"] == "me"
-
-
-def test_a_savedmodel_replaces_nothing(student, tmp_path):
-    with pytest.raises(ConfigError, match="exists already: remove it"):
-        export_savedmodel(student[0], tmp_path)

@@ -6,12 +6,12 @@ import pytest
 
 from kdloss.deploy.exported_files import PRECISIONS, image_signature
 from kdloss.deploy.onnx import export_onnx
-from kdloss.errors import CheckpointError, ConfigError
+from kdloss.errors import CheckpointError
 from kdloss.inference.litert_reader import LiteRTModel
 from kdloss.inference.onnx_reader import OnnxModel
 from kdloss.models import build_model, deployed
 from kdloss.models.regressors import HEAD
-from tests.deploy.conftest import EXPORTS, crops_of, export
+from tests.deploy.conftest import crops_of, export
 from tests.models.random_weights import randomise
 from tests.training.tiny_chain import FAN, MAPS_SIZE, SIZE, SKIPS
 
@@ -109,35 +109,6 @@ def test_weights_are_stored_as_said_and_operators_are_plain(form, precision, exp
         assert not [name for name in operators(form, file) if name.startswith("Flex") or name == "CUSTOM"]
     small = {"fp32": set(), "fp16": {np.dtype(np.float16)}, "int8": {np.dtype(np.int8)}}
     assert kinds & {np.dtype(np.float16), np.dtype(np.int8)} == small[precision]
-
-
-@forms
-def test_what_cannot_be_exported_is_refused(form, student, exported, tmp_path, monkeypatch):
-    write, name = EXPORTS[form]
-    with pytest.raises(ConfigError, match="precision bf16: expected one of fp32, fp16, int8"):
-        write(student[0], tmp_path / name, "bf16")
-    with pytest.raises(ConfigError, match="precision int8: found no representative images"):
-        write(student[0], tmp_path / name, "int8", [])
-    if form == "litert":
-        monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-        with pytest.raises(ConfigError, match="KERAS_BACKEND=jax: export to LiteRT needs tensorflow"):
-            write(student[0], tmp_path / name)
-    else:
-        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-        for device, words in (("tpu", "expected one of cpu, gpu"), ("gpu", "this onnxruntime has no CUDA")):
-            with pytest.raises(ConfigError, match=f"device {device}: {words}"):
-                OnnxModel(exported(form), device=device)
-    assert not list(tmp_path.iterdir())
-
-
-@forms
-def test_files_that_are_no_models(form, exported, tmp_path):
-    whole, name = exported(form).read_bytes(), EXPORTS[form][1]
-    for content in (None, b"", b"no model", whole[: len(whole) // 2]):
-        if content is not None:
-            (tmp_path / name).write_bytes(content)
-        with pytest.raises(CheckpointError, match=rf"{name}: no (LiteRT|ONNX) file[^\n]*$"):
-            RUNNERS[form](tmp_path / name)
 
 
 def test_models_of_something_else(exported, tmp_path):

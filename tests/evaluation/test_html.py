@@ -95,11 +95,3 @@ def test_text_is_escaped_wherever_it_stands(tmp_path):
     assert page.tags.count("script") == page.tags.count("img") == 1
     # Title twice, summary, notice, heading twice; then the pieces.
     assert "".join(page.text).count(HOSTILE) == 6 + 1 + 1 + 1 + 1 + 1 + 2 + 3 + 6 + 1
-
-
-def test_a_table_marks_columns_of_words_and_kinds_of_rows():
-    table = Table("t", (Column("a", "a"), Column("b", "b", words=True)), (Row("x", {"a": 1.234}, "published"),), ("n",))
-    text = html_table(table)
-    assert Page(text).text == ["t", "method", "a", "b", "x", "1.23", "-", "n"]
-    assert '<td>1.23</td><td class="words">-</td>' in text
-    assert '<tr class="published">' in text

@@ -5,7 +5,6 @@ import pytest
 from matplotlib.colors import to_hex
 
 from kdloss.data.geometry import invert, transform_points
-from kdloss.errors import DataError
 from kdloss.evaluation import plots
 from kdloss.evaluation.evaluation import evaluate_predicted
 
@@ -87,12 +86,3 @@ def test_training_curves_show_each_term_of_each_run(tmp_path):
     assert shown == {"_$^$b": [[1, 9], [2, 8]], "other": [[1, 7]]}
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(histories)
     assert plots.figure_bytes(figure, dpi=40).startswith(b"\x89PNG")
-
-
-@pytest.mark.parametrize("text", ['{"epoch": 1', "[1, 2]", "3"])
-def test_a_damaged_history_is_named(text, tmp_path):
-    (tmp_path / "metrics.jsonl").write_text(text)
-    with pytest.raises(DataError, match=r"metrics\.jsonl: "):
-        plots.read_history(tmp_path / "metrics.jsonl")
-    with pytest.raises(DataError, match="nothing to draw in mine"):
-        plots.training_curves({"mine": []})

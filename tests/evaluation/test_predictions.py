@@ -99,9 +99,7 @@ BAD = {
         r"repeat \(the first: test/face 3.png\)",
     ),
     "1-based": (lambda a: a | {"truth": a["truth"] + 1}, r"truth is 1.4 px off for 8 of 8 faces.*1-based"),
-    "truth shape": (lambda a: a | {"truth": a["truth"][:, :5]}, r"truth has shape \(8, 5, 2\)"),
     "no names": (lambda a: {"points": a["points"]}, r"no names in it \(found: points\)"),
-    "text points": (lambda a: a | {"points": np.array(["x"] * 8)}, "plain arrays"),
 }
 
 
@@ -118,7 +116,7 @@ def test_files_of_another_kind(faces_300w, rows, good, tmp_path):
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "utf-16.csv").write_text("name,x0,y0", encoding="utf-16")
     refused(tmp_path / "utf-16.csv", faces_300w, rows, r"not a readable \.csv in UTF-8")
-    refused(tmp_path / "folder.csv", faces_300w, rows, "a folder, expected .* --checkpoint")
+    refused(tmp_path / "folder.csv", faces_300w, rows, "no regular file: give .* --checkpoint")
     refused(tmp_path / "absent.npz", faces_300w, rows, "no such file")
     with pytest.raises(DataError, match=r"expected one in \.npz or \.csv"):
         save_predictions(tmp_path / "new.txt", **good)
@@ -140,15 +138,14 @@ def cell(line, column, value):
 
 
 BAD_CSV = {
-    "empty": (lambda given: b"", r"empty, expected a header name,x0,y0,x1,y1,\.\.\."),
-    "no header": (lines(lambda given: given[1:]), r"line 1: found column 1 'test/face 0.png', expected a header"),
+    "empty": (lambda given: b"", r"line 1: found nothing, expected a header name,x0,y0,x1,y1,\.\.\."),
+    "no header": (lines(lambda given: given[1:]), r"line 1: found test/face 0.png,.*, expected a header"),
     "semicolons": (
         lines(lambda given: [text.replace(",", ";") for text in given]),
-        "line 1: separated by ';', expected commas",
+        "line 1: found name;x0;y0;.* with commas",
     ),
-    "no number": (cell(4, 4, "n/a"), "line 5: y1 is 'n/a', expected a number"),
+    "no number": (cell(4, 4, "n/a"), "line 5: .* 'n/a': give a name and numbers"),
     "one empty cell": (cell(4, 3, ""), r"1 faces hold .*empty.*\(the first: test/face 3.png\)"),
-    "one cell more": (cell(4, 3, "1,2"), "line 5: found 138 cells, expected 137"),
     "open quote": (cell(8, 0, '"test/face 7.png'), "line 9: unexpected end of data"),
 }
 

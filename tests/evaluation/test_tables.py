@@ -98,15 +98,6 @@ def test_the_papers_rows_stand_beside(faces_300w):
     assert len(results_table([Result("mine", evaluate(faces_300w, "val"))]).rows) == 1
 
 
-def test_wflw_numbers_by_pupil_do_not_stand_in_the_ocular_columns(make_prepared):
-    table = results_table([Result("mine", evaluate(make_prepared("wflw")))])
-    row = shown(table)[1]
-    assert row["method"].startswith("KD-Loss")
-    assert [row[label] for label in ("full", "pose", "full (pupil)")] == ["-", "-", "8.57"]
-    assert "test 2500, pupil, crop not stated" in row["protocol"]
-    assert any("distance of the pupils" in note for note in table.notes)
-
-
 def test_a_brief_table_fits_a_terminal(make_prepared):
     found = evaluate(make_prepared("wflw"))
     full = found["subsets"]["full"]
@@ -120,16 +111,6 @@ def test_a_brief_table_fits_a_terminal(make_prepared):
         assert cells[-3:] == ["full", "FR10", "AUC10"]
         assert measured.label == "a model whose name is long"
         assert [row.label for row in papers] == ["EfficientFAN", "STAR"]  # KD-Loss reports other numbers
-
-
-def test_own_points_have_no_pupil_column(make_prepared):
-    found = evaluate(make_prepared("folder", custom=7))
-    full = found["subsets"]["full"]
-    assert (found["protocol"]["normaliser"], full["nme_interocular"], full["nme_interpupil"]) == ("box", None, None)
-    (row,) = shown(results_table([Result("mine", found)]))
-    assert list(row)[1:3] == ["full", "FR10"]
-    assert row["full"] == f"{full['nme_box']:.2f}"
-    assert row["protocol"].startswith("own faces test 8, box, ")
 
 
 def test_parts_and_occluded_points_where_they_are_flagged(faces_300w):

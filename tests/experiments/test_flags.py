@@ -1,12 +1,8 @@
 """Flags that commands share, and old names that still work."""
 
-import argparse
-from pathlib import Path
-
 import pytest
 
 from kdloss.__main__ import main
-from kdloss.experiments.flags import add_checkpoint_flag, add_data_flags, add_out_flag
 
 # Words with an old name; the line that names the new one; what the command then finds wrong, as it does with that.
 OLD_NAMES = {
@@ -29,20 +25,3 @@ def test_an_old_name_works_and_names_the_new_one(words, capsys):
     error = capsys.readouterr().err
     assert error.startswith(f"{said}\n" if said else "usage: ")
     assert wrong in error
-
-
-@pytest.mark.parametrize("verb", ["reproduce", "train_student"])
-def test_an_old_name_is_not_in_the_help(verb, capsys):
-    with pytest.raises(SystemExit):
-        main([verb, "--help"])
-    assert " --preset" not in capsys.readouterr().out
-
-
-def test_forms():
-    parser = argparse.ArgumentParser()
-    add_data_flags(parser, default="300w")
-    add_checkpoint_flag(parser, "networks", several=True)
-    add_out_flag(parser, "folder")
-    args = parser.parse_args(["--data", "d", "--checkpoint", "a", "b", "--checkpoint", "c", "--out", "o"])
-    assert vars(args) == {"dataset": "300w", "data": "d", "checkpoint": ["a", "b", "c"], "out": Path("o")}
-    assert vars(parser.parse_args([])) == {"dataset": "300w", "data": None, "checkpoint": None, "out": None}

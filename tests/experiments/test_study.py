@@ -8,11 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from kdloss.errors import ConfigError, DataError, UserError
+from kdloss.errors import ConfigError, DataError
 from kdloss.experiments import study
 from kdloss.experiments.study import CONTROL, RECIPES, ROWS_OF_STUDY, check_results, read_rows, run_jobs, study_jobs
 from kdloss.files import held, write_whole
-from kdloss.training import fit
 from kdloss.training.checks import check_settings
 from kdloss.training.runs import mark_finished
 from kdloss.training.state import Deadline, OutOfTime
@@ -187,32 +186,6 @@ def test_two_processes_never_take_the_same_job(trained, tmp_path, monkeypatch):
     assert waited == [without]
     assert sorted([*trained, taken.name]) == sorted(job.name for job in jobs)
     assert trained.count("20-tough") == 0
-
-
-def test_a_process_that_is_too_late_takes_another_job(trained, tmp_path, monkeypatch):
-    jobs, locks, own, late = jobs_of("smoke", tmp_path), contextlib.ExitStack(), fit.train, []
-
-    def slower(config, prepared, place, **how):
-        if place.name == jobs[0].name and not late:
-            place.mkdir()
-            late.append(locks.enter_context(held(place)))
-            raise UserError("another process works there")
-        return own(config, prepared, place, **how)
-
-    monkeypatch.setattr(fit, "train", slower)
-    monkeypatch.setattr(study.time, "sleep", lambda _: locks.close())
-    run_jobs(jobs, None, tmp_path, Deadline())
-    assert late
-    assert trained[-1] == jobs[0].name
-
-
-def test_any_other_error_ends_the_study(trained, tmp_path, monkeypatch):
-    def broken(*_, **__):
-        raise UserError("no space")
-
-    monkeypatch.setattr("kdloss.training.fit.train", broken)
-    with pytest.raises(UserError, match="no space"):
-        run_jobs(jobs_of("smoke", tmp_path), None, tmp_path, Deadline())
 
 
 def test_results_of_other_faces_and_damaged_ones_are_refused(random_faces, tmp_path):

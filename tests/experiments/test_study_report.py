@@ -10,7 +10,6 @@ import pytest
 from kdloss.experiments.report import best_student, verdict_of, verdict_text
 from kdloss.experiments.study import RECIPES, ROWS_OF_STUDY, read_rows, study_jobs
 from kdloss.experiments.study_report import curve_table, difference, share_table, verdict, write_study
-from kdloss.experiments.study_report import verdict_text as study_text
 from kdloss.experiments.systems import Run
 
 
@@ -61,16 +60,15 @@ def test_the_verdict_is_chosen_on_validation_and_measured_on_common_faces(rows):
     # Each face changes by as much, so the interval is a point: -0.3 and -0.4 at the seeds that both have.
     assert [found[key] for key in ("difference", "low", "high")] == pytest.approx(3 * [-0.35])
     assert found["seeds"] == pytest.approx([-0.3, -0.4])
-    said = study_text(found)
-    assert said.startswith(
-        "With 20% of the labels, L1, teacher's labels changes the NME of L1 by -0.35 points [-0.35, "
+    assert verdict_text(found).startswith(
+        "With 20% of the labels, L1, teacher's labels: gains 0.35 points of NME against L1 (-0.35, 95 % interval -0.35 "
     )
 
 
 def test_without_a_student_or_its_control_there_is_no_verdict(rows):
     for left in ([], [row for row in rows if row["row"] != "l1"], [row for row in rows if row["row"] in ("l1", "l2")]):
         assert verdict(left, SUBSETS) is None
-    assert "finished yet" in study_text(None)
+    assert "finished yet" in verdict_text(None)
 
 
 def test_an_interval_is_over_faces(prepared):
@@ -112,7 +110,9 @@ def test_a_report_is_read_as_it_was_written(rows, prepared, tmp_path):
     assert record["subsets"] == SUBSETS
     assert sorted(record["missing"]) == ["20-fa-ps-seed0", "20-kd-folds-seed0"]
     assert record["facts"]["hours of training"] == f"{len(rows) / 2:.1f}"
-    assert "labels changes the NME of L1 by -0.35 points" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "teacher&#39;s labels: gains 0.35 points of NME against L1" in (tmp_path / "report.html").read_text(
+        encoding="utf-8"
+    )
     assert (tmp_path / "curve.png").stat().st_size > 1000
     # The results are enough.
     for file in (tmp_path / "rows").iterdir():

@@ -1,7 +1,6 @@
 """The callback of a run: averaged weights, the best checkpoint, diverging losses, and a disk that fills up."""
 
 import json
-import shutil
 
 import keras
 import numpy as np
@@ -12,13 +11,12 @@ from kdloss.data.batches import ViewBatches, training_data
 from kdloss.errors import Interruption, UserError
 from kdloss.models import build_model
 from kdloss.models.checkpoint import load_model
-from kdloss.training import callbacks as module
 from kdloss.training.callbacks import EXPLODED, LossWatch, RunRecorder, TrainingDiverged
 from kdloss.training.distribution import OneDevice
 from kdloss.training.fit import train
 from kdloss.training.state import Deadline, Progress
 from kdloss.training.trainer import DistillationTrainer
-from tests.training.run_folders import files_of, rows_of, state_of
+from tests.training.run_folders import rows_of
 from tests.training.tiny_chain import ARCH, BATCH, SIZE, arrays, same, tiny_config
 
 MOMENTUM = 0.8
@@ -154,30 +152,3 @@ def test_a_run_that_explodes_names_its_faces_and_keeps_the_last_good_checkpoint(
     assert len(rows_of(run)) == 1
     assert isinstance(raised.value, UserError)
     assert not (run / "finished.json").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("written", "file"), [("save_model", "best.keras"), ("save_state", "last/state.npz")])
-def test_a_run_goes_on_when_there_is_room_again(written, file, faces, small_disk, monkeypatch):
-    config, run, filler = tiny_config(epochs=3), small_disk / "run", small_disk / "filler"
-    write = getattr(module, written)
-
-    def after_the_disk_is_full(path, *what):
-        if path.exists():
-            with pytest.raises(OSError, match="No space left"):
-                filler.write_bytes(b"x" * shutil.disk_usage(small_disk).total)
-        write(path, *what)
-
-    # Each epoch scores better than the one before.
-    scores = iter([9.0, 8.0, 8.0, 7.0])
-    monkeypatch.setattr("kdloss.training.fit.nme", lambda errors: next(scores))
-    with monkeypatch.context() as patch:
-        patch.setattr(module, written, after_the_disk_is_full)
-        with pytest.raises(UserError, match=rf"^{run / file}: no space left on the disk"):
-            train(config, faces, run, verbose=0)
-    assert len(state_of(run)) > 10
-    load_model(run)
-    filler.unlink()
-    train(config, faces, run, verbose=0)
-    assert [row["epoch"] for row in rows_of(run)] == [1, 2, 3]
-    assert not [name for name in files_of(run) if ".partial" in name]

@@ -8,7 +8,6 @@ import pytest
 from data_prep.prepare import write_prepared
 from data_prep.raw import RawDataset
 from kdloss.data.datasets import DATASETS
-from kdloss.data.prepared import PreparedDataset
 from kdloss.errors import ConfigError, DataError
 from kdloss.training.faces import check_enough, fold_numbers, labelled_rows, rest_rows, unlabelled_faces
 from tests.random_faces import make_faces
@@ -71,16 +70,6 @@ def test_a_fold_leaves_whole_groups_out_whatever_the_share(prepared, folds):
         assert everyone <= train
 
 
-def test_a_set_from_before_groups_were_stored_has_a_fold_for_each_face(prepared):
-    old = PreparedDataset(prepared.path)
-    del old.table["group"]
-    assert set(fold_numbers(old, 2)) == {1, 2}
-
-
-def test_without_the_word_there_are_no_faces_without_labels(prepared):
-    assert unlabelled_faces(config_of(), prepared) is None
-
-
 def test_the_rest_are_the_training_faces_without_a_label(prepared):
     config = student_of("rest", label_share=0.3)
     faces, rows = unlabelled_faces(config, prepared)
@@ -111,7 +100,6 @@ def test_test_faces_are_refused_by_name_and_validation_faces_left_out(prepared, 
     ("config", "said"),
     [
         (config_of(folds=55, fold=1), "--folds 55: more than the 54 training faces"),
-        (config_of(batch_size=55), "--batch-size 55: larger than the 54 faces: give a smaller one"),
         (config_of(label_share=0.1, batch_size=6), "--batch-size 6: larger than the 5 faces that --label-share 0.1 "),
         (
             config_of(folds=2, fold=1, batch_size=50),

@@ -19,10 +19,8 @@ from kdloss.inference.prediction import predict_dataset
 from kdloss.models import build_model
 from kdloss.models.checkpoint import load_model, read_card, save_model
 from kdloss.training.config import TrainConfig
-from kdloss.training.distribution import OneDevice
 from kdloss.training.fit import train
-from kdloss.training.state import Deadline, OutOfTime
-from tests.training.run_folders import equal_runs, files_of, refused, rows_of
+from tests.training.run_folders import files_of, refused, rows_of
 from tests.training.tiny_chain import ARCH, BATCH, SIZE, arrays, student_config, tiny_config, write_faces
 
 FILES = [
@@ -100,18 +98,6 @@ def test_stored_teachers_train_as_online_ones_do(runs, faces, tmp_path):
     assert files == {kind: (runs / kind / "best.keras").read_bytes() for kind in files}
 
 
-@pytest.mark.slow
-def test_a_run_in_pieces_ends_as_one_in_a_whole(runs, faces, tmp_path):
-    run, over = tmp_path / "student", Deadline(minutes=-1)
-    with pytest.raises(OutOfTime, match="0 of 2 rounds"):
-        train(student_config(runs, teacher_views=2), faces, tmp_path / "cached", verbose=0, deadline=over)
-    with pytest.raises(OutOfTime, match="student: 1 of 2 epochs"):
-        train(student_config(runs), faces, run, verbose=0, deadline=over)
-    assert not (run / "finished.json").exists()
-    train(student_config(runs), faces, run, resume=True, verbose=0, deadline=over)
-    equal_runs(run, runs / "student")
-
-
 def test_a_finished_run_is_left_as_it_is(runs, faces):
     run = runs / "student"
     before = {file: hashlib.sha256((run / file).read_bytes()).digest() for file in files_of(run)}
@@ -146,15 +132,6 @@ def test_what_does_not_fit_is_refused_before_the_run_starts(runs, faces, tmp_pat
     save_model(tmp_path / "29.keras", build_model(ARCH, 29, SIZE), card)
     config = student_config(runs, tolerant=str(tmp_path / "29.keras"))
     refused(CheckpointError, faces, run, config, "29.keras: trained for the 29 points", "68")
-
-
-def test_views_of_the_device_are_for_one_device(faces, tmp_path):
-    class Two(OneDevice):
-        devices = 2
-
-    with pytest.raises(ConfigError, match=r"^--views device: draws for one device: leave --distribute out"):
-        train(tiny_config(views="device"), faces, tmp_path / "run", distribution=Two())
-    assert not (tmp_path / "run").exists()
 
 
 def test_a_damaged_state_is_one_clear_line(runs, faces, tmp_path):

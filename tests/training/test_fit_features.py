@@ -1,40 +1,24 @@
 """Whole runs of heatmap networks with feature distillation: what is trained, what is saved, and what is refused."""
 
-import json
-import shutil
 import zipfile
 
 import pytest
 
-from kdloss.errors import ConfigError
 from kdloss.models import build_model
 from kdloss.models.checkpoint import load_model
-from kdloss.training import callbacks
-from kdloss.training.checks import check_settings
 from kdloss.training.fit import train
-from tests.training.run_folders import equal_runs, rows_of
-from tests.training.tiny_chain import FAN, MAPS_SIZE, heatmap_config, same
+from tests.training.run_folders import rows_of
+from tests.training.tiny_chain import FAN, MAPS_SIZE, heatmap_config
 
 TERMS = {"main", "tough", "heatmap", "fa", "ps"}
 
 
 @pytest.fixture(scope="module")
 def folder(faces, tmp_path_factory):
-    """A folder of runs of the heatmap network: ``teacher``, and ``student``, two epochs with all methods and EMA.
-
-    ``stopped`` is what a kill after the student's first epoch would have left.
-    """
-    folder, save_state = tmp_path_factory.mktemp("heatmap-runs"), callbacks.save_state
+    """A folder of runs of the heatmap network: ``teacher``, and ``student``, two epochs with all methods and EMA."""
+    folder = tmp_path_factory.mktemp("heatmap-runs")
     train(heatmap_config("tough"), faces, folder / "teacher", verbose=0)
-    with pytest.MonkeyPatch.context() as patch:
-
-        def save(path, variables, progress):
-            save_state(path, variables, progress)
-            if progress.epoch == 1:
-                shutil.copytree(folder / "student", folder / "stopped")
-
-        patch.setattr(callbacks, "save_state", save)
-        train(student_of(folder), faces, folder / "student", verbose=0)
+    train(student_of(folder), faces, folder / "student", verbose=0)
     return folder
 
 
@@ -64,21 +48,3 @@ def test_lifting_layers_are_not_saved_with_the_student(folder):
     model, card = load_model(folder / "student")
     assert (card["arch"], card["method"]) == (FAN, "kd-loss+fa-ps")
     assert model.count_params() == build_model(FAN, 68, MAPS_SIZE).count_params()
-
-
-@pytest.mark.slow
-def test_a_run_that_was_stopped_resumes_to_the_same_numbers(folder, faces):
-    run, whole = folder / "stopped", folder / "student"
-    assert len(rows_of(run)) == 1
-    assert not (run / "finished.json").exists()
-    results = train(student_of(folder), faces, run, resume=True, verbose=0)
-    equal_runs(run, whole)
-    assert results["val_nme"] == json.loads((whole / "finished.json").read_text())["val_nme"]
-    assert same(load_model(run)[0].get_weights(), load_model(whole)[0].get_weights())
-
-
-def test_patches_need_a_map_of_more_than_a_pixel():
-    for size, method in ((32, "fa"), (96, "fa-ps"), (224, "ps")):
-        check_settings(heatmap_config(image_size=size, method=method, feature_teacher="a"))
-    with pytest.raises(ConfigError, match=r"^--method ps: at --image-size 32 the smallest map is one pixel.*: give 64"):
-        check_settings(heatmap_config(image_size=32, method="ps", feature_teacher="a"))

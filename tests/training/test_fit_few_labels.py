@@ -8,11 +8,11 @@ import pytest
 
 from kdloss.data.batches import MixedBatches
 from kdloss.errors import Terminated
-from kdloss.models.checkpoint import load_model, read_card
+from kdloss.models.checkpoint import load_model
 from kdloss.training import fit
 from kdloss.training.fit import train
-from tests.training.run_folders import equal_runs, files_of, progress_of, rows_of, signal_after, state_of
-from tests.training.tiny_chain import SIZE, student_config, tiny_config
+from tests.training.run_folders import equal_runs, progress_of, rows_of, signal_after, state_of
+from tests.training.tiny_chain import student_config, tiny_config
 
 
 def in_pieces(config, faces, folder, monkeypatch, steps=3):
@@ -74,22 +74,3 @@ def test_the_average_of_the_placebo_is_saved_and_goes_on(faces, tmp_path, monkey
     plain = tiny_config("student", epochs=2)
     train(plain, faces, tmp_path / "plain", verbose=0)
     assert len(state_of(run)) > len(state_of(tmp_path / "plain"))
-
-
-def test_shuffled_teachers_are_another_run(taught, faces, tmp_path):
-    for placebo in ("none", "shuffled"):
-        config = student_config(taught, teacher_views=1, epochs=1, placebo=placebo)
-        train(config, faces, tmp_path / placebo, verbose=0)
-    first, other = (rows_of(tmp_path / placebo)[0] for placebo in ("none", "shuffled"))
-    assert first["tough"] != other["tough"]
-    # The labels are the same.
-    assert first["main"] == pytest.approx(other["main"], rel=0.5)
-
-
-def test_a_fold_says_what_it_is(faces, tmp_path):
-    results = train(tiny_config(folds=2, fold=2), faces, tmp_path / "fold-2", verbose=0)
-    assert 0 < results["train_faces"] < 17
-    card = read_card(tmp_path / "fold-2")
-    assert card["fold"] == [2, 2]
-    assert card["image_size"] == SIZE
-    assert "best.keras" in files_of(tmp_path / "fold-2")

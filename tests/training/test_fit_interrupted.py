@@ -9,7 +9,7 @@ from kdloss.errors import ConfigError, Terminated, UserError
 from kdloss.files import held
 from kdloss.training import callbacks
 from kdloss.training.fit import train
-from kdloss.training.runs import check_run_folder, faces_of, is_cut_off, mark_finished
+from kdloss.training.runs import is_cut_off, mark_finished
 from tests.training.run_folders import equal_runs, files_of, progress_of, refused, signal_after, state_of
 from tests.training.tiny_chain import student_config, tiny_config
 
@@ -120,13 +120,3 @@ def test_a_run_on_other_faces_is_refused_and_not_cut_off(done, faces, tmp_path):
     refused(ConfigError, faces, run, tiny_config(), "holds a run on other faces: give another folder")
     (run / "faces.json").write_text("{")
     refused(ConfigError, faces, run, tiny_config(), "faces.json: damaged")
-
-
-def test_other_faces_without_labels_make_another_run(faces, tmp_path):
-    config = tiny_config("student", unlabelled=str(faces.path), pseudo_teacher="tough")
-    contents = faces_of(config, faces)
-    assert contents == dict.fromkeys(["faces", "faces without labels"], faces.manifest["content"])
-    (tmp_path / "config.json").write_text(config.to_json())
-    (tmp_path / "faces.json").write_text(json.dumps(contents | {"faces without labels": "others"}))
-    with pytest.raises(ConfigError, match="holds a run on other faces without labels: give another folder, or those"):
-        check_run_folder(tmp_path, config, False, faces)

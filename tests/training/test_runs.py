@@ -1,6 +1,5 @@
 """Run folders: never taken twice, and found again by what they hold."""
 
-import itertools
 import json
 import os
 from pathlib import Path
@@ -16,8 +15,6 @@ from kdloss.training.runs import (
     find_teachers,
     finished,
     mark_finished,
-    run_folders,
-    runs_root,
 )
 
 
@@ -44,14 +41,6 @@ def make_run(root):
         return folder / "best.keras"
 
     return make
-
-
-def test_run_folders_are_numbered(root, monkeypatch):
-    found = list(itertools.islice(run_folders("tough-300w"), 3))
-    assert found == [root / name for name in ("tough-300w", "tough-300w-2", "tough-300w-3")]
-    assert runs_root() == root
-    monkeypatch.delenv("KDLOSS_RUNS")
-    assert runs_root() == Path("runs")
 
 
 def test_the_newest_finished_run_of_ours_is_found(make_run, root):

@@ -185,20 +185,6 @@ def test_a_folder_of_folds_is_one_teacher(folds, faces):
     assert len({id(network) for network in teacher.networks}) == 2
 
 
-@pytest.mark.parametrize(
-    ("fields", "said"),
-    [
-        ({"teacher_views": 0}, r"--tough .*fold-1.*: one of several folds, .*: give --teacher-views K"),
-        ({"tough": None, "method": "fa", "feature_teacher": "{folds}"}, "--feature-teacher .*: give one teacher"),
-    ],
-)
-def test_folds_do_not_run_in_a_step(folds, faces, fields, said):
-    fields = {name: str(folds) if value == "{folds}" else value for name, value in fields.items()}
-    config = student_config(folds, **{"tough": str(folds), "tolerant": None, "teacher_views": 1} | fields)
-    with pytest.raises(CheckpointError, match=said):
-        load_teachers(config, faces)
-
-
 def test_a_fold_that_is_missing_is_named(folds):
     (folds / "fold-2" / "best.keras").unlink()
     with pytest.raises(CheckpointError, match=r"fold-2/best.keras: no such checkpoint"):
