@@ -12,7 +12,7 @@ from kdloss.evaluation.metrics import paired_bootstrap
 from kdloss.evaluation.plots import PALETTE, STYLES, figure_bytes, legend_below, new_figure
 from kdloss.evaluation.published import published_results
 from kdloss.evaluation.tables import Column, Row, Table, json_table
-from kdloss.experiments.study import CONTROL, RESULTS, ROWS_OF_STUDY, read_rows
+from kdloss.experiments.study import CONTROL, RESULTS, ROWS_OF_STUDY, SHARES, read_rows
 from kdloss.files import write_whole
 from kdloss.machine import environment
 
@@ -128,24 +128,23 @@ def curve_table(rows):
 
 
 def gains_table(rows, faces):
-    """All of a study in one table: NME on all test faces, and the difference to the control, one column a share.
+    """NME on all test faces and its difference to the control, one column a share that all methods are trained at.
 
     Args:
         rows: see `share_table`.
         faces: positions of all test faces.
     """
-    shares = sorted({row["share"] for row in rows})
-    found, body = {share: _by_seed(rows, share) for share in shares}, []
-    names = {row["row"] for row in rows if "/" not in row["row"]}  # without the networks of each fold
+    found, body = {share: _by_seed(rows, share) for share in SHARES}, []
+    names = {name for seeds in found.values() for name in seeds if "/" not in name}  # without the networks of each fold
     for name in sorted(names, key=[*ROWS_OF_STUDY, *sorted(names - ROWS_OF_STUDY.keys())].index):
         cells = {}
-        for share in shares:
+        for share in SHARES:
             if seeds := found[share].get(name):
                 gain = difference(rows, share, name, faces)
                 nme = f"{_mean([row['nme']['full'] for row in seeds.values()]):.2f} ({len(seeds)})"
                 cells[str(share)] = nme + (f" {_interval_text(gain)}" if gain else "")
         body.append(Row(_title(name), cells))
-    columns = tuple(Column(str(share), f"{share:.0%}", words=True) for share in shares)
+    columns = tuple(Column(str(share), f"{share:.0%}", words=True) for share in SHARES)
     notes = (
         f"NME of all test faces in percent (seeds), and less that of {ROWS_OF_STUDY[CONTROL].title}, trained as long "
         "at the same seeds [paired interval of 95 % over faces]",
