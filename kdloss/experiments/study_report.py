@@ -12,7 +12,7 @@ from kdloss.evaluation.plots import PALETTE, STYLES, figure_bytes, legend_below,
 from kdloss.evaluation.published import published_results
 from kdloss.evaluation.tables import Column, Row, Table, json_table
 from kdloss.experiments.report import run_facts, verdict_text
-from kdloss.experiments.study import CONTROL, RESULTS, ROWS_OF_STUDY, read_rows
+from kdloss.experiments.study import CONTROL, RESULTS, ROWS_OF_STUDY, SHARES, read_rows
 from kdloss.files import write_whole
 from kdloss.machine import environment
 
@@ -39,7 +39,8 @@ def write_study(folder, name, recipe, prepared, jobs):
         f"share-{share * 100:g}": share_table(rows, subsets, share, papers if share == 1 else ())
         for share in sorted(recipe.shares)
     }
-    tables["curve"], done = curve_table(rows), {row["name"] for row in rows}
+    tables |= {"curve": curve_table(rows), "gains": gains_table(rows, subsets["full"])}
+    done = {row["name"] for row in rows}
     missing = [job.name for job in jobs if job.row and job.name not in done]
     students, flags = sum(bool(job.row) for job in jobs), f"--study distillation --recipe {name}"
     facts = run_facts(f"--dataset {prepared.dataset} {flags}", prepared, sum(row["seconds"] for row in rows))
@@ -90,8 +91,7 @@ def share_table(rows, subsets, share, papers=()):
         for subset in compared:
             gain = difference(rows, share, name, subsets[subset])
             cells[f"{subset}-gain"] = gain and _gain_text(gain)
-        label = ROWS_OF_STUDY[name].title if name in ROWS_OF_STUDY else f"teacher: {name}"
-        body.append(Row(label, cells, "measured" if name in ROWS_OF_STUDY else "baseline"))
+        body.append(Row(_title(name), cells, "measured" if name in ROWS_OF_STUDY else "baseline"))
     body += [Row(paper.method, paper.nme_interocular, "published") for paper in papers]
     columns = [Column("seeds", "seeds"), Column("val", "validation")]
     columns += [*(Column(subset, subset) for subset in subsets), Column("sd", "sd of full")]
@@ -117,6 +117,31 @@ def curve_table(rows):
     columns = tuple(Column(str(share), f"{share:.0%}", words=True) for share in shares)
     notes = ("NME of all test faces in percent, mean over seeds +- their standard deviation (number of seeds)",)
     return Table("Error against labels", columns, tuple(body), notes)
+
+
+def gains_table(rows, faces):
+    """NME on all test faces and its difference to the control, one column a share that all methods are trained at.
+
+    Args:
+        rows: see `share_table`.
+        faces: positions of all test faces.
+    """
+    found, body = {share: _by_seed(rows, share) for share in SHARES}, []
+    names = {name for seeds in found.values() for name in seeds if "/" not in name}  # without the networks of each fold
+    for name in sorted(names, key=[*ROWS_OF_STUDY, *sorted(names - ROWS_OF_STUDY.keys())].index):
+        cells = {}
+        for share in SHARES:
+            if seeds := found[share].get(name):
+                gain = difference(rows, share, name, faces)
+                nme = f"{_mean([row['nme']['full'] for row in seeds.values()]):.2f} ({len(seeds)})"
+                cells[str(share)] = nme + (f" {_interval_text(gain)}" if gain else "")
+        body.append(Row(_title(name), cells))
+    columns = tuple(Column(str(share), f"{share:.0%}", words=True) for share in SHARES)
+    notes = (
+        f"NME of all test faces in percent (seeds), and less that of {ROWS_OF_STUDY[CONTROL].title}, trained as long "
+        "at the same seeds [paired interval of 95 % over faces]",
+    )
+    return Table("Error, and difference to the control, against labels", columns, tuple(body), notes)
 
 
 def label_curve(rows):
@@ -190,6 +215,10 @@ def _by_seed(rows, share):
     return {name: seeds for name, seeds in found.items() if seeds}
 
 
+def _title(name):
+    return ROWS_OF_STUDY[name].title if name in ROWS_OF_STUDY else f"teacher: {name}"
+
+
 def _mean(values):
     return float(np.mean(values))
 
@@ -204,7 +233,11 @@ def _cell(seeds):
 
 def _gain_text(gain):
     seeds = f" ({min(gain['seeds']):+z.2f}, {max(gain['seeds']):+z.2f})" if len(gain["seeds"]) > 1 else ""
-    return f"{gain['difference']:+z.2f} [{gain['low']:+z.2f}, {gain['high']:+z.2f}]{seeds}"
+    return _interval_text(gain) + seeds
+
+
+def _interval_text(gain):
+    return f"{gain['difference']:+z.2f} [{gain['low']:+z.2f}, {gain['high']:+z.2f}]"
 
 
 def _one_row_a_line(record):

@@ -9,7 +9,7 @@ def add_landmarker_options(parser, detectors, detector_help):
     """Adds the options of `chosen_landmarker` to a parser, with the choices and the help text of ``--detector``."""
     parser.add_argument("--detector", choices=detectors, help=f"{detector_help} (default: {DETECTOR})")
     parser.add_argument("--detector-model", metavar="FILE", help="model file of a detector that needs one (yunet)")
-    calibration = "of python -m kdloss.calibrate detector --out, where the package knows none"
+    calibration = "what kdloss.calibrate detector --out wrote, for a detector that the model has no calibration for"
     parser.add_argument("--detector-calibration", metavar="FILE", help=calibration)
     share = "side of the smallest face to find, of the image's shorter side; less takes longer (0.03; lbp: 0.1)"
     parser.add_argument("--smallest-face", type=float, metavar="SHARE", help=share)

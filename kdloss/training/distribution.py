@@ -55,7 +55,7 @@ def check_flags(where, processes, process):
     if (backend := keras_backend()) != "jax":
         raise ConfigError(
             f"--distribute {where}: several processes train with KERAS_BACKEND=jax, not {backend}: set it on every "
-            f"machine (Keras 3 cannot fit in TensorFlow's multi-worker strategy, see docs/training.md)"
+            f"machine (Keras 3 cannot fit in TensorFlow's multi-worker strategy)"
         )
 
 

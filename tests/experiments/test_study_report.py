@@ -9,7 +9,7 @@ import pytest
 
 from kdloss.experiments.report import best_student, verdict_of, verdict_text
 from kdloss.experiments.study import RECIPES, ROWS_OF_STUDY, read_rows, study_jobs
-from kdloss.experiments.study_report import curve_table, difference, share_table, verdict, write_study
+from kdloss.experiments.study_report import curve_table, difference, gains_table, share_table, verdict, write_study
 from kdloss.experiments.systems import Run
 
 
@@ -96,6 +96,10 @@ def test_tables_hold_means_over_seeds_and_differences_at_the_same_seeds(rows):
     assert {*curve} == {row.title for row in ROWS_OF_STUDY.values() if row.curve}
     assert curve["L1"]["1.0"] == "4.62 (1)"
     assert curve["L1, teacher's labels"]["1.0"] is None
+    gains = {row.label: row.cells for row in gains_table(rows, SUBSETS["common"]).rows}
+    assert gains["L1"]["1.0"] == "4.62 (1)"
+    assert gains["L1, teacher's labels"]["0.2"].endswith(" -0.35 [-0.35, -0.35]")
+    assert "1.0" not in gains["L1, teacher's labels"]
 
 
 def test_a_report_is_read_as_it_was_written(rows, prepared, tmp_path):
