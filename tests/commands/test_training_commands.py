@@ -56,7 +56,7 @@ def test_the_recipe_of_own_faces(data, tmp_path, monkeypatch):
     prepare("folder", data / "made" / "300w" / "raw", tmp_path / "mine", size=64)
     found = asked(monkeypatch, ["--recipe", "own", "--data", str(tmp_path / "mine"), "--out", str(tmp_path / "run")])
     assert (found.dataset, found.method, found.weights) == ("folder", "none", "mobilenetv2-300w")
-    assert (found.arch, found.image_size) == ("mobilefan", 224)
+    assert (found.arch, found.image_size) == ("mobilenetv2-fpn", 224)
 
 
 def test_students_of_feature_maps(at_work, monkeypatch, capsys):
