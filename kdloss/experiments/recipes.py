@@ -230,8 +230,8 @@ OWN, OWN_FLAGS = "own", {"dataset": "folder", "method": "none"}  # and what its 
 OWN_FACES = Recipe(
     about="50 to 500 faces of any points: the shipped network, trained on; minutes on two cores",
     common=HEATMAPS | {
-        "arch": "mobilenetv2-fpn", "image_size": 224, "weights": "mobilenetv2-300w", "batch_size": 8, "augment": "strong",
-        "learning_rate": 1e-3, "weight_decay": 1e-3, "epochs": 20,
+        "arch": "mobilenetv2-fpn", "image_size": 224, "weights": "mobilenetv2-300w", "batch_size": 8,
+        "augment": "strong", "learning_rate": 1e-3, "weight_decay": 1e-3, "epochs": 20,
     },
     teacher={},
     student={},

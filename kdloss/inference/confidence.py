@@ -44,8 +44,8 @@ class Confidence:
     offsets: tuple
     within: float
     faces: int
-    # Of models that do not say, such as the first that shipped: on 452 collages of four training images of 300-W, 112 of
-    # the 171 false detections of lbp are below, and 6 of 1585 faces.
+    # Of models that do not say, such as the first that shipped: on 452 collages of four training images of 300-W, 112
+    # of the 171 false detections of lbp are below, and 6 of 1585 faces.
     face: float = 0.3
 
     def of(self, signal):
