@@ -23,10 +23,10 @@ pytest.importorskip("onnxruntime")
 
 NAME = "mobilenetv2-300w"
 EXPORTS = {"litert": (export_litert, LiteRTModel, ".tflite"), "onnx": (export_onnx, OnnxModel, ".onnx")}
-SCALE = 224  # the bounds are in pixels of crops of this side
-SURE = 10  # pixels of spread: a wider heatmap has several peaks, and its mean moves with every rounding
-# The mean and the largest difference of coordinates and spreads from the network's; in 8 bits the largest of sure ones.
-BOUNDS = {"fp32": (1e-4, 1e-3), "fp16": (0.05, 0.5), "int8": (0.5, 5.0)}
+SCALE = 224  # means are in pixels of crops of this side
+# The mean difference of coordinates and spreads from the network's, and the largest as a share of the heatmap's spread:
+# a wide heatmap has several peaks, and its mean moves with every rounding.
+BOUNDS = {"fp32": (1e-4, 1e-3), "fp16": (0.05, 0.15), "int8": (0.5, 1.0)}
 
 pytestmark = [
     pytest.mark.slow,
@@ -61,12 +61,10 @@ def test_points_and_spread_on_rendered_faces(form, precision, trained, crops, tm
     assert SCALE * expected["points"].std(axis=0).min() > 1  # every point moves from face to face
     assert SCALE * expected["spread"].std() > 1
     mean, most = BOUNDS[precision]
-    sure = SCALE * expected["spread"] < (SURE if precision == "int8" else np.inf)
-    assert sure.mean() > 0.95
-    for found, name in zip(model.read(crops), ("points", "spread"), strict=True):
-        error = SCALE * np.abs(found - expected[name])
-        assert error.mean() < mean, name
-        assert error[sure].max() < most, name
+    points, spread = (np.abs(found - expected[name]) for found, name in zip(model.read(crops), expected, strict=True))
+    for error, width in ((points, expected["spread"][..., None]), (spread, expected["spread"])):
+        assert SCALE * error.mean() < mean
+        assert (error / width).max() < most
 
 
 @pytest.fixture(scope="module")
