@@ -62,7 +62,7 @@ def fit_shape_model(prepared, policy, variance, rows):
 
 
 def unusual_faces(prepared, policy, rows):
-    """Those fifth of the faces ``rows`` whose shapes differ most from their mean: turned heads and open mouths.
+    """The fifth of the faces ``rows`` whose shapes differ most from their mean: turned heads and open mouths.
 
     The difference is Mahalanobis' distance over the modes that hold 90 % of the variance. Faces with unknown points are
     not among them.
