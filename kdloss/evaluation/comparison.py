@@ -8,7 +8,7 @@ import numpy as np
 from kdloss.data.datasets import dataset_spec
 from kdloss.errors import ConfigError, DataError
 from kdloss.evaluation import metrics
-from kdloss.evaluation.protocol import THRESHOLDS
+from kdloss.evaluation.protocol import THRESHOLDS, subset_masks
 from kdloss.evaluation.tables import LEGEND, Column, Row, Table, protocol_text
 
 # Errors closer than this (fractions of the normaliser, far below a thousandth of a pixel) are a tie.
@@ -39,6 +39,7 @@ def compare(evaluations, *, seed=0):
              "models": {label: {"n", "left_out", "missing", "nme", "fr10", "box", "flip_test", "protocol"}},
              "pairs": [{"model", "against", "n", "n_found", "difference", "low", "high", "settled", "median_difference",
                         "wins", "losses", "ties", "distance", "parts": {part: difference},
+                        "subsets": {name: {"n", "difference", "low", "high"}},
                         "failures": {"both", "model_only", "against_only"}}, ...],
              "notes": [...]}
 
@@ -187,7 +188,9 @@ def _pair(model, against, seed):
             f"{against.label}: give predictions of the same faces"
         )
     difference = errors[0, found] - errors[1, found]
-    low, high = (100 * bound for bound in metrics.paired_bootstrap(*errors[:, found], seed=seed))
+    low, high = _interval(errors[:, found], seed)
+    members = subset_masks(model.prepared, model.rows, model.metrics["protocol"]["split"])
+    subsets = {name: errors[:, found & member] for name, (member, _) in members.items() if (found & member).any()}
     by_point = 100 * metrics.mean_of_known(model.point_errors[found] - against.point_errors[found], axis=0)
     known = np.flatnonzero(np.isfinite(by_point))
     known_parts = {part: own for part, points in scheme.parts.items() if len(own := np.intersect1d(points, known))}
@@ -211,12 +214,22 @@ def _pair(model, against, seed):
         "ties": len(found) - wins - losses,
         "distance": float(100 * apart.mean()),
         "parts": {part: float(by_point[points].mean()) for part, points in known_parts.items()},
+        "subsets": {
+            name: {"n": own.shape[1], "difference": float(100 * np.mean(own[0] - own[1]))}
+            | dict(zip(("low", "high"), _interval(own, seed), strict=True))
+            for name, own in subsets.items()
+        },
         "failures": {
             "both": float(100 * np.mean(fails & other_fails)),
             "model_only": float(100 * np.mean(fails & ~other_fails)),
             "against_only": float(100 * np.mean(~fails & other_fails)),
         },
     }
+
+
+def _interval(errors, seed):
+    """The paired bootstrap interval of the difference of two models' errors (2, n), points of a percent."""
+    return tuple(100 * bound for bound in metrics.paired_bootstrap(*errors, seed=seed))
 
 
 def _notes(found):

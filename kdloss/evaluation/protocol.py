@@ -76,7 +76,7 @@ def evaluate_points(
     }
     counted = found | (missing == "fail")
     subsets = {}
-    for name, (member, official) in _subsets(prepared, rows, split).items():
+    for name, (member, official) in subset_masks(prepared, rows, split).items():
         chosen = {kind: values[member & counted] for kind, values in errors.items()}
         count = len(chosen[kinds[0]])
         complete = None if official is None else count == official and not prepared.synthetic
@@ -139,7 +139,7 @@ def _checked(predictions, shape, missing):
     return predictions, ~absent
 
 
-def _subsets(prepared, rows, split):
+def subset_masks(prepared, rows, split):
     """name -> (mask over ``rows``, official count or None); the data set's own subsets first, ``full`` last."""
     spec, found = dataset_spec(prepared.dataset), {}
     if split == "test":

@@ -67,6 +67,21 @@ def test_every_pair_the_reference_first(faces_300w):
     assert compare([y, x, z], seed=4) == found
 
 
+def test_each_subset_has_its_own_interval(faces_300w):
+    a, b = shifted(faces_300w, A, "a"), shifted(faces_300w, B, "b")
+    (pair,) = compare([b, a], seed=4)["pairs"]
+    names = [name for name in ("common", "challenging") if faces_300w.table[f"subset_{name}"][a.rows].any()]
+    assert names
+    assert list(pair["subsets"]) == [*names, "full"]
+    assert pair["subsets"]["full"] == {key: pair[key] for key in ("n", "difference", "low", "high")}
+    for name in names:
+        member = faces_300w.table[f"subset_{name}"][a.rows].astype(bool)
+        low, high = metrics.paired_bootstrap(a.errors[member], b.errors[member], seed=4)
+        difference = np.mean(a.errors[member] - b.errors[member])
+        expected = {"n": member.sum(), "difference": 100 * difference, "low": 100 * low, "high": 100 * high}
+        assert pair["subsets"][name] == pytest.approx(expected, **EXACT)
+
+
 def test_a_face_without_prediction_loses_but_has_no_difference(faces_300w):
     nan = np.nan
     a = shifted(faces_300w, [nan, nan, 0.04, 0.05, 0.06, 0.12, 0.12, 0.01], "a")
