@@ -22,6 +22,7 @@ from data_prep.find import check_data, find_prepared
 from kdloss import pretrained
 from kdloss.data.geometry import BoxPolicy
 from kdloss.errors import ConfigError, exits_on_user_error
+from kdloss.evaluation.evaluation import name_of
 from kdloss.evaluation.tables import json_table, reliability_table, terminal_width, text_table
 from kdloss.experiments.flags import add_checkpoint_flag, add_data_flags, add_out_flag
 from kdloss.files import require_place, write_whole
@@ -29,9 +30,10 @@ from kdloss.inference.box_calibration import LANDMARK_BOX, calibrate, write_cali
 from kdloss.inference.confidence import Confidence, store_confidence
 from kdloss.inference.confidence_fit import measure_confidence, reliability
 from kdloss.inference.detectors import DETECTORS, detector
-from kdloss.inference.readers import find_model
+from kdloss.inference.readers import find_model, load_reader
 from kdloss.machine import environment
 from kdloss.models.checkpoint import require_scheme
+from kdloss.training.runs import learned_validation, require_twins
 
 
 @exits_on_user_error
@@ -58,6 +60,7 @@ def calibrate_confidence(args):
     require_scheme(card, prepared.scheme, args.checkpoint)
     policy = BoxPolicy.parse(card["box"])
     prepared.boxes(policy)
+    measured = args.checkpoint if carries else _unseeing(args)
     for split in (args.split,) if carries else (args.split, "val"):
         prepared.indices(split)
     if carries and not card.get("confidence"):
@@ -68,7 +71,9 @@ def calibrate_confidence(args):
     if carries:
         confidence = Confidence.from_json(card["confidence"], prepared.scheme.num_points)
     else:
-        confidence = measure_confidence(reader, prepared, policy)
+        confidence = measure_confidence(
+            reader if measured == args.checkpoint else load_reader(measured), prepared, policy
+        )
         print(f"wrote {store_confidence(file, confidence)}, measured on {confidence.faces} validation faces")
     record = reliability(reader, confidence, prepared, policy, args.split)
     record |= {"kind": "confidence", "checkpoint": args.checkpoint, "machine": environment()}
@@ -88,6 +93,25 @@ def calibrate_confidence(args):
         write_whole(args.plot, figure_bytes(reliability_figure(record)))
         print(f"wrote {args.plot}")
     return 0
+
+
+def _unseeing(args):
+    """The checkpoint to measure on the validation faces, which it has not learned."""
+    run = name_of(args.checkpoint)[1]
+    if not learned_validation(run):
+        if args.twin:
+            raise ConfigError(f"--twin: {args.checkpoint} has not learned the validation faces: leave --twin out")
+        return args.checkpoint
+    if not args.twin:
+        raise ConfigError(
+            f"{args.checkpoint}: learned the validation faces too (--keep last), on which confidence is measured: "
+            "name a run of the same settings without --keep last with --twin"
+        )
+    twin = name_of(args.twin)[1]
+    if twin is None:
+        raise ConfigError(f"--twin {args.twin}: expected a run folder")
+    require_twins(run, twin)
+    return args.twin
 
 
 def calibrate_detector(args):
@@ -118,6 +142,8 @@ def _parser():
     confidence.set_defaults(run=calibrate_confidence)
     add_data_flags(confidence, about="data set to measure on", required=True)
     add_checkpoint_flag(confidence, "network to measure", required=True)
+    text = "run of the same settings that spared the validation faces, to measure in place of one with --keep last"
+    confidence.add_argument("--twin", metavar="RUN", help=text)
     text = "faces that show whether confidence agrees with error (default: test)"
     confidence.add_argument("--split", choices=("test", "val"), default="test", help=text)
     confidence.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers there")

@@ -30,13 +30,14 @@ from kdloss.evaluation.protocol import spread_rows
 from kdloss.evaluation.robustness import measure_robustness
 from kdloss.experiments.flags import add_checkpoint_flag, add_data_flags, add_out_flag
 from kdloss.files import new_folder, write_whole
+from kdloss.inference.confidence import Confidence, stored_confidence
 from kdloss.inference.confidence_fit import measure_confidence, reliability
 from kdloss.inference.litert_reader import LiteRTModel
 from kdloss.inference.readers import KerasReader
 from kdloss.machine import environment
 from kdloss.models.checkpoint import read_card
 from kdloss.pretrained import CARD, FILES, HALF, INT8, MODEL, describe
-from kdloss.training.runs import FINISHED
+from kdloss.training.runs import FINISHED, learned_validation
 
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 ROBUSTNESS = 100  # test faces; each costs 78 predictions
@@ -116,8 +117,9 @@ def _portable(value):
 
 def write_model(work, name, loaded, described, prepared, facts):
     """Writes the files into a folder, measures each of them, and returns the card."""
+    splits = ["test"] if learned_validation(loaded.run) else [*SPLITS]
     try:
-        confidence = measure_confidence(KerasReader(loaded.model), prepared, loaded.box)
+        confidence = _confidence(loaded, prepared)
         described = described | {"confidence": confidence.to_json()}
     except ConfigError as error:  # the confidence of this network cannot be measured
         print(f"no confidence: {error}")
@@ -131,7 +133,7 @@ def write_model(work, name, loaded, described, prepared, facts):
     numbers = {}
     for label, model in models.items():
         print(f"measuring {label}")
-        found = {split: evaluate_loaded(prepared, model, split=split).metrics for split in ("val", "test")}
+        found = {split: evaluate_loaded(prepared, model, split=split).metrics for split in splits}
         numbers[label] = {
             split: {name: {key: of[key] for key in NUMBERS} for name, of in metrics["subsets"].items() if of["n"]}
             for split, metrics in found.items()
@@ -173,6 +175,15 @@ def write_model(work, name, loaded, described, prepared, facts):
     return card
 
 
+def _confidence(loaded, prepared):
+    """The `Confidence` measured on the validation faces; that of its twin if it learned them."""
+    if not learned_validation(loaded.run):
+        return measure_confidence(KerasReader(loaded.model), prepared, loaded.box)
+    if not (stored := stored_confidence(loaded.record["path"])):
+        raise ConfigError(f"{loaded.label} learned the validation faces: run calibrate confidence --twin before")
+    return Confidence.from_json(stored, prepared.scheme.num_points)
+
+
 def model_card(card):
     """The Markdown text of a card, which is the dict of ``card.json``."""
     environment = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True)
@@ -188,7 +199,7 @@ def model_card(card):
 def _measured(card):
     """(title, table) of each split and subset; the full set only if it differs from all others."""
     for split, title in SPLITS.items():
-        subsets = card["numbers"]["original"][split]
+        subsets = card["numbers"]["original"].get(split, {})
         counts = [of["n"] for subset, of in subsets.items() if subset != "full"]
         for subset, of in subsets.items():
             if subset != "full" or of["n"] not in counts:

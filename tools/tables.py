@@ -98,8 +98,8 @@ def _facts(card):
         "network": f"{card['arch']}, {card['parameters']:,} parameters",
         "reads, yields": f"crops of {card['image_size']} x {card['image_size']} px, {card['points']} points",
         "files": ", ".join(f"{name} {of['bytes'] / 1e6:.2f} MB" for name, of in card["files"].items()),
-        "trained on": f"{data['train_faces']}{official} training faces of {data['title']}; {data['val_faces']} others "
-        "chose the epoch",
+        "trained on": f"{data['train_faces']}{official} training faces of {data['title']}; "
+        + (f"{data['val_faces']} others chose the epoch" if data["val_faces"] else "settings and epochs fixed before"),
         "first weights": " <- ".join(data["starts"]) or "random",
         "teachers": ", ".join(data["teachers"].values()) or "none",
         "settings": ", ".join(f"{name.replace('_', ' ')} {training[name]}" for name in settings),

@@ -19,6 +19,7 @@ from kdloss.inference.prediction import predict_crops
 from kdloss.inference.readers import KerasReader, find_model
 from kdloss.models.locate import EXPORTED, checkpoint_path
 from kdloss.names import printable
+from kdloss.training.runs import learned_validation
 
 MEAN_SHAPE = "mean training shape"
 _RECORDED = ("dataset", "arch", "kind", "method", "image_size")  # of a model's card, in ``metrics.json``
@@ -146,6 +147,8 @@ def evaluate_loaded(
         raise DataError(f"{loaded.label}: yields points that are no numbers for {lost} faces: give another checkpoint")
     protocol |= {"box": box, "checkpoint": loaded.record, "flip": flip}
     found = evaluate_predicted(prepared, points, split=split, label=label or loaded.label, **protocol)
+    if split == "val" and learned_validation(loaded.run):
+        found.metrics["notes"].append("the network LEARNED these faces (--keep last): these are no errors on new ones")
     return replace(found, loaded=loaded)
 
 

@@ -50,6 +50,21 @@ def begun_run(folder):
     return None, None
 
 
+def learned_validation(run):
+    """Whether the run of a folder (None: no run) learned the validation faces too."""
+    return run is not None and _read(run / CONFIG).keep == "last"
+
+
+def require_twins(run, twin):
+    """Raises `ConfigError` unless the run of the folder ``twin`` has the settings of another, and spared the validation
+    faces."""
+    settings, others = (dataclasses.asdict(_read(folder / CONFIG)) for folder in (run, twin))
+    different = [name for name in settings if settings[name] != others[name] and name != "keep"]
+    if different or learned_validation(twin):
+        found = f"another {', '.join(different)}" if different else "--keep last"
+        raise ConfigError(f"{twin}: found {found}, expected a run with the settings of {run}, but without --keep last")
+
+
 def lengthen(folder, epochs):
     """Gives the run of a folder, if it has one, more epochs; the learning rate then falls as in a run of so many."""
     if (stored := folder / CONFIG).is_file():

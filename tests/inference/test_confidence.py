@@ -9,6 +9,7 @@ import pytest
 from kdloss import calibrate
 from kdloss.data.geometry import BoxPolicy
 from kdloss.errors import CheckpointError, ConfigError
+from kdloss.evaluation.evaluation import evaluate_checkpoint
 from kdloss.inference.confidence import (
     SPREAD,
     VIEWS,
@@ -95,3 +96,29 @@ def test_the_command_on_a_regressor(run, faces, tmp_path, capsys):
     again = measure_confidence(reader, faces, BoxPolicy.parse(reader.card["box"]))
     assert again.to_json() == measured.to_json()
     assert (tmp_path / "found.png").stat().st_size > 10_000
+
+
+def test_a_run_that_learned_the_validation_faces_has_the_confidence_of_its_twin(run, faces, tmp_path, capsys):
+    def rewrite(name, **changes):
+        folder = tmp_path / name
+        shutil.copytree(run, folder)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | changes))
+        return str(folder)
+
+    def refused(*words):
+        assert calibrate.main(["confidence", "--dataset", "300w", "--data", str(faces.path), *words]) == 2
+        return capsys.readouterr().err
+
+    full, other, plain = rewrite("full", keep="last"), rewrite("other", seed=3), rewrite("plain")
+    assert "learned the validation faces too (--keep last)" in refused("--checkpoint", full)
+    assert "found another seed, expected a run with the settings of" in refused("--checkpoint", full, "--twin", other)
+    assert "found --keep last, expected" in refused("--checkpoint", full, "--twin", full)
+    assert "leave --twin out" in refused("--checkpoint", plain, "--twin", other)
+    words = ["--checkpoint", full, "--dataset", "300w", "--data", str(faces.path)]
+    assert calibrate.main(["confidence", *words, "--twin", plain]) == 0
+    reader = load_reader(plain)
+    measured = measure_confidence(reader, faces, BoxPolicy.parse(reader.card["box"]))
+    assert load_reader(full).card["confidence"] == json.loads(json.dumps(measured.to_json()))
+    notes = [evaluate_checkpoint(faces, name, split="val").metrics["notes"] for name in (full, plain)]
+    assert ["LEARNED these faces" in " ".join(found) for found in notes] == [True, False]
