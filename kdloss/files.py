@@ -66,14 +66,15 @@ def write_whole(path, content, durable=False):
 def explained(path):
     """Turns a full disk, or an `OSError` from writing to ``path`` within the block, into a `UserError`.
 
-    On a full disk libraries raise errors of many kinds, or say only that they wrote fewer bytes than they had.
+    On a full disk libraries raise errors of many kinds, some while they handle that of the disk, or say only that they
+    wrote fewer bytes than they had; what they remove then makes room.
     """
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        if getattr(error, "errno", None) in _NO_SPACE or _is_full(Path(path).parent):
+        if any(map(_says_full, _with_causes(error))) or _is_full(Path(path).parent):
             raise FullDisk(f"{path}: no space left on the disk: make room, then run the same command again") from error
         if isinstance(error, OSError):
             raise UserError(f"{path}: cannot be written ({error.strerror or error}): give another place") from error
@@ -300,6 +301,17 @@ def _runs(process):
     except OSError as error:
         return not isinstance(error, ProcessLookupError)  # another error: it belongs to another user
     return True
+
+
+def _with_causes(error):
+    """An exception, and those while whose handling it was raised."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _says_full(error):
+    return getattr(error, "errno", None) in _NO_SPACE or os.strerror(errno.ENOSPC) in str(error)
 
 
 def _is_full(folder):

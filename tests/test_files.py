@@ -116,6 +116,12 @@ def test_errors_say_what_to_do(tmp_path):
             replacing(tmp_path / "a.txt"),
         ):
             raise OSError(number, os.strerror(number))
+    for first in (OSError(errno.ENOSPC, "full"), RuntimeError(f"write failed: {os.strerror(errno.ENOSPC)}")):
+        # As zipfile, which fails once more where it closes what it could not write; the disk has room again.
+        later = ValueError("an open handle")
+        later.__context__ = first
+        with pytest.raises(UserError, match=r"a\.txt: no space left on the disk"), replacing(tmp_path / "a.txt"):
+            raise later
     with pytest.raises(UserError, match="as it is"), replacing(tmp_path / "a.txt"):
         raise UserError("as it is")
 
