@@ -60,7 +60,7 @@ class BoxCalibration:
 # real training faces, evenly spaced among 1811. All detectors but lbp see how a face is turned.
 CALIBRATIONS = {
     ("blazeface", "68"): BoxCalibration(
-        dx=0.0033, dy=0.0644, scale=0.9371, faces=300, scatter=(0.0329, 0.0500, 0.0895)
+        dx=0.0035, dy=0.0644, scale=0.9371, faces=300, scatter=(0.0329, 0.0500, 0.0895)
     ),
     ("yunet", "68"): BoxCalibration(dx=0.0078, dy=0.1591, scale=0.9034, faces=300, scatter=(0.0378, 0.0409, 0.0710)),
     ("lbp", "68"): BoxCalibration(dx=-0.0038, dy=0.1381, scale=0.8612, faces=284, scatter=(0.1105, 0.0540, 0.0976)),
