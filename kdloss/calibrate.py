@@ -22,7 +22,7 @@ from data_prep.find import check_data, find_prepared
 from kdloss import pretrained
 from kdloss.data.geometry import BoxPolicy
 from kdloss.errors import ConfigError, exits_on_user_error
-from kdloss.evaluation.evaluation import name_of
+from kdloss.evaluation.evaluation import learned_validation, name_of
 from kdloss.evaluation.tables import json_table, reliability_table, terminal_width, text_table
 from kdloss.experiments.flags import add_checkpoint_flag, add_data_flags, add_out_flag
 from kdloss.files import require_place, write_whole
@@ -33,7 +33,7 @@ from kdloss.inference.detectors import DETECTORS, detector
 from kdloss.inference.readers import find_model, load_reader
 from kdloss.machine import environment
 from kdloss.models.checkpoint import require_scheme
-from kdloss.training.runs import learned_validation, require_twins
+from kdloss.training.runs import require_twins
 
 
 @exits_on_user_error

@@ -25,7 +25,7 @@ from kdloss.deploy.half_precision import save_half
 from kdloss.deploy.litert import export_litert
 from kdloss.deploy.representative import representative_crops
 from kdloss.errors import ConfigError, exits_on_user_error
-from kdloss.evaluation.evaluation import evaluate_loaded, load_checkpoint
+from kdloss.evaluation.evaluation import evaluate_loaded, learned_validation, load_checkpoint
 from kdloss.evaluation.protocol import spread_rows
 from kdloss.evaluation.robustness import measure_robustness
 from kdloss.experiments.flags import add_checkpoint_flag, add_data_flags, add_out_flag
@@ -37,7 +37,7 @@ from kdloss.inference.readers import KerasReader
 from kdloss.machine import environment
 from kdloss.models.checkpoint import read_card
 from kdloss.pretrained import CARD, FILES, HALF, INT8, MODEL, describe
-from kdloss.training.runs import FINISHED, learned_validation
+from kdloss.training.runs import FINISHED
 
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 ROBUSTNESS = 100  # test faces; each costs 78 predictions

@@ -4,6 +4,7 @@
 `kdloss.evaluation.protocol.evaluate_points`.
 """
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,11 +16,11 @@ from kdloss.data.prepared import PreparedDataset, file_hash
 from kdloss.errors import DataError
 from kdloss.evaluation import metrics
 from kdloss.evaluation.protocol import evaluate_points, missing_faces
+from kdloss.files import read_text
 from kdloss.inference.prediction import predict_crops
 from kdloss.inference.readers import KerasReader, find_model
 from kdloss.models.locate import EXPORTED, checkpoint_path
 from kdloss.names import printable
-from kdloss.training.runs import learned_validation
 
 MEAN_SHAPE = "mean training shape"
 _RECORDED = ("dataset", "arch", "kind", "method", "image_size")  # of a model's card, in ``metrics.json``
@@ -87,6 +88,16 @@ def name_of(path):
         return (name if file.parent.parent == pretrained.ROOT else file.name), None
     run = file.parent if file.suffix == ".keras" and (file.parent / "config.json").is_file() else None
     return run.name if run else file.stem, run
+
+
+def learned_validation(run):
+    """Whether the run of a folder (None: no run) learned the validation faces too."""
+    if run is None:
+        return False
+    try:
+        return json.loads(read_text(run / "config.json"))["keep"] == "last"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # a file of that name that no training wrote
+        return False
 
 
 def check_checkpoint(path, scheme=None, readout=None):

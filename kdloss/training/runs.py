@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kdloss.data.prepared import read_manifest
 from kdloss.errors import CheckpointError, ConfigError
+from kdloss.evaluation.evaluation import learned_validation
 from kdloss.files import held, is_held, read_text, remove_leftovers, replacing, write_whole
 from kdloss.machine import environment
 from kdloss.training.config import NONE, TrainConfig
@@ -48,11 +49,6 @@ def begun_run(folder):
             faces = _stored_faces(place)
             return dataclasses.replace(_read(place / CONFIG), fold=0), faces and faces.get(FOLDER)
     return None, None
-
-
-def learned_validation(run):
-    """Whether the run of a folder (None: no run) learned the validation faces too."""
-    return run is not None and _read(run / CONFIG).keep == "last"
 
 
 def require_twins(run, twin):
