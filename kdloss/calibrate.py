@@ -60,7 +60,7 @@ def calibrate_confidence(args):
     require_scheme(card, prepared.scheme, args.checkpoint)
     policy = BoxPolicy.parse(card["box"])
     prepared.boxes(policy)
-    measured = args.checkpoint if carries else _unseeing(args)
+    _require_unseen(args)
     for split in (args.split,) if carries else (args.split, "val"):
         prepared.indices(split)
     if carries and not card.get("confidence"):
@@ -71,9 +71,8 @@ def calibrate_confidence(args):
     if carries:
         confidence = Confidence.from_json(card["confidence"], prepared.scheme.num_points)
     else:
-        confidence = measure_confidence(
-            reader if measured == args.checkpoint else load_reader(measured), prepared, policy
-        )
+        unseeing = load_reader(args.twin) if args.twin else reader
+        confidence = measure_confidence(unseeing, prepared, policy)
         print(f"wrote {store_confidence(file, confidence)}, measured on {confidence.faces} validation faces")
     record = reliability(reader, confidence, prepared, policy, args.split)
     record |= {"kind": "confidence", "checkpoint": args.checkpoint, "machine": environment()}
@@ -95,13 +94,15 @@ def calibrate_confidence(args):
     return 0
 
 
-def _unseeing(args):
-    """The checkpoint to measure on the validation faces, which it has not learned."""
+def _require_unseen(args):
+    """Checks that the network to measure, or its twin where there has to be one, has not learned validation faces."""
     run = name_of(args.checkpoint)[1]
     if not learned_validation(run):
         if args.twin:
-            raise ConfigError(f"--twin: {args.checkpoint} has not learned the validation faces: leave --twin out")
-        return args.checkpoint
+            raise ConfigError(
+                f"--twin: {args.checkpoint} is no run with --keep last, which needs one: leave --twin out"
+            )
+        return
     if not args.twin:
         raise ConfigError(
             f"{args.checkpoint}: learned the validation faces too (--keep last), on which confidence is measured: "
@@ -111,7 +112,6 @@ def _unseeing(args):
     if twin is None:
         raise ConfigError(f"--twin {args.twin}: expected a run folder")
     require_twins(run, twin)
-    return args.twin
 
 
 def calibrate_detector(args):

@@ -25,11 +25,11 @@ _NEAR, _FAR = ("face_detection_front.tflite", ((16, 2), (8, 6))), ("face_detecti
 class BlazeFaceDetector(Detector):
     """Searches the whole picture, large ones also in overlapping tiles, then looks at each candidate again.
 
-    One network searches for faces of all sizes. It hardly sees faces of half the picture that are turned by 90 degrees
-    or more, so another searches the whole picture if no large face is sure. The second look is the other's: it
-    sees a candidate upright and `_LOOK` pixels large. If the score is below `_CLEAR` then, the face may be turned
-    otherwise than it seemed, because the networks also find faces upside down, but take them for upright: the three
-    other directions are tried. A third look sees it larger, which few things but faces stand. The final score is
+    The far network searches for faces of all sizes. It hardly sees faces of half the picture that are turned by 90
+    degrees or more, so the near network searches the whole picture if no large face is sure. The near network also
+    looks again: it sees a candidate upright and `_LOOK` pixels large. If the score is below `_CLEAR` then, the face may
+    be turned otherwise than it seemed, because the networks also find faces upside down, but take them for upright: the
+    three other directions are tried. A third look sees it larger, which few things but faces stand. The final score is
     the mean of the best second look and of the third.
 
     Args:

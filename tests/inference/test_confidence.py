@@ -115,6 +115,7 @@ def test_a_run_that_learned_the_validation_faces_has_the_confidence_of_its_twin(
     assert "found another seed, expected a run with the settings of" in refused("--checkpoint", full, "--twin", other)
     assert "found --keep last, expected" in refused("--checkpoint", full, "--twin", full)
     assert "leave --twin out" in refused("--checkpoint", plain, "--twin", other)
+    assert "leave --twin out" in refused("--checkpoint", "mobilenetv2-300w", "--twin", plain)
     words = ["--checkpoint", full, "--dataset", "300w", "--data", str(faces.path)]
     assert calibrate.main(["confidence", *words, "--twin", plain]) == 0
     reader = load_reader(plain)
